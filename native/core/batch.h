@@ -1,0 +1,29 @@
+// Rows packed without padding as a forest of segments in depth-first order (see NativeBatch in src/support/native.ts).
+#pragma once
+#include <cstdint>
+#include <vector>
+
+namespace stillroom {
+
+struct Segment {
+    int32_t start;   // first token
+    int32_t length;  // tokens
+    int32_t parent;  // index, or -1; always smaller than its own index
+};
+
+struct Batch {
+    std::vector<int32_t> tokens;           // (T)
+    std::vector<Segment> segments;         // (S) depth-first, covering tokens without gaps
+    std::vector<int32_t> query_positions;  // (Q)
+    std::vector<int32_t> query_tokens;     // (Q)
+
+    // Derived by check(): position of each token on its path, and for each segment one past its last descendant's token.
+    std::vector<int32_t> positions;     // (T)
+    std::vector<int32_t> subtree_ends;  // (S)
+    std::vector<int32_t> roots;         // index of each root segment
+
+    // Failure(usage) unless every index is in range and the order is depth-first; fills the derived fields.
+    void check(int64_t vocabulary, int64_t context_length);
+};
+
+}  // namespace stillroom

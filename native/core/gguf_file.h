@@ -1,0 +1,55 @@
+// A GGUF opened for reading: header parsed and checked by us, tensor data memory-mapped. Refuses to trust any number in the file;
+// knows nothing of llama.cpp beyond ggml's table of types.
+#pragma once
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ggml.h"
+
+namespace stillroom {
+
+struct GgufTensor {
+    std::string name;
+    ggml_type type;
+    int64_t shape[4];  // ne: shape[0] is the contiguous dimension (in), shape[1] the rows (out); 1 beyond dimensions
+    int dimensions;
+    size_t bytes;
+    const uint8_t* data;  // into the mapping; lives as long as the GgufFile
+    int64_t elements() const { return shape[0] * shape[1] * shape[2] * shape[3]; }
+};
+
+class GgufFile {
+   public:
+    // Throws Failure(input) with path and byte offset for anything that is not a well-formed GGUF v2/v3, Failure(io) when unreadable.
+    static std::shared_ptr<const GgufFile> open(const std::string& path);
+    ~GgufFile();
+
+    const std::string& path() const;
+    size_t file_bytes() const;
+    size_t alignment() const;
+    const std::vector<GgufTensor>& tensors() const;
+    const GgufTensor* find(std::string_view name) const;     // nullptr when absent
+    const GgufTensor& require(std::string_view name) const;  // Failure(input) when absent
+
+    bool has(std::string_view key) const;
+    // Failure(input) when the key has another type; nullopt when absent. Any integer type converts when the value fits.
+    std::optional<int64_t> integer(std::string_view key) const;
+    std::optional<double> number(std::string_view key) const;  // float or integer
+    std::optional<bool> boolean(std::string_view key) const;
+    std::optional<std::string> text(std::string_view key) const;
+    std::optional<size_t> array_length(std::string_view key) const;
+    std::optional<std::vector<int64_t>> integers(std::string_view key) const;  // array of integers or booleans
+    std::optional<std::vector<std::string>> texts(std::string_view key) const;
+
+   private:
+    GgufFile();
+    struct Contents;
+    std::unique_ptr<Contents> contents;
+};
+
+}  // namespace stillroom

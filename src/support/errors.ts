@@ -1,0 +1,55 @@
+// The one error type of stillroom: a code from a closed union, a message that names the thing, the place and the remedy.
+
+/** What went wrong, in one word. Each code has one exit code of the CLI (see {@link exitCodes}). */
+export type ErrorCode = "usage" | "input" | "missing" | "gate" | "internal" | "io" | "cancelled";
+
+/** Exit code of the CLI for each {@link ErrorCode}; 0 is success and 2 is success with bad rows. */
+export const exitCodes: Readonly<Record<ErrorCode, number>> = {
+  gate: 1,
+  usage: 64,
+  input: 65,
+  missing: 69,
+  internal: 70,
+  io: 74,
+  cancelled: 130,
+};
+
+/**
+ * The error that every public function throws.
+ *
+ * @example
+ * ```ts
+ * import { StillroomError } from "stillroom";
+ * try {
+ *   throw new StillroomError("input", "task.yaml: expected a name for kind, received 3");
+ * } catch (error) {
+ *   if (error instanceof StillroomError && error.code === "input") console.error(error.message);
+ * }
+ * ```
+ */
+export class StillroomError extends Error {
+  constructor(
+    readonly code: ErrorCode,
+    message: string,
+    options?: { cause?: unknown },
+  ) {
+    super(message, options);
+    this.name = "StillroomError";
+  }
+}
+
+/** One sentence form for every bad value: expected WHAT for NAME, received VALUE. */
+export function unexpected(what: string, name: string, value: unknown, code: ErrorCode = "usage"): StillroomError {
+  return new StillroomError(code, `expected ${what} for ${name}, received ${describe(value)}`);
+}
+
+function describe(value: unknown): string {
+  if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  if (value === undefined || typeof value === "function" || typeof value === "symbol") return String(value);
+  try {
+    const text = JSON.stringify(value, (_key, item) => (typeof item === "bigint" ? `${item}n` : item));
+    return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+  } catch {
+    return Object.prototype.toString.call(value);
+  }
+}

@@ -1,0 +1,218 @@
+// The boundary to native/addon: the types of what it exports, and the one place that loads it.
+// Every method that returns a Promise runs off the JavaScript thread and rejects with a StillroomError.
+import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { type ErrorCode, StillroomError } from "./errors.js";
+
+/**
+ * Rows packed without padding, as a forest in depth-first order. T tokens, S segments, Q queries.
+ * A segment continues its parent: its tokens see all ancestors' tokens and, causally, their own. Siblings never see each other.
+ * Position of a token = tokens on the way from its root. A plain row is one segment with parent -1.
+ */
+export interface NativeBatch {
+  /** (T) token ids. */
+  tokens: Int32Array;
+  /** (S, 3) flattened: start in tokens, length, index of the parent segment or -1. Depth-first: a parent stands before its children. */
+  segments: Int32Array;
+  /** (Q) index into tokens of the position whose next token is asked for. */
+  queryPositions: Int32Array;
+  /** (Q) the next token that is asked for. */
+  queryTokens: Int32Array;
+}
+
+/** A weight of the adapter in PEFT's orientation: A is (rank, in), B is (out, rank), row-major f32. */
+export interface NativeTensor {
+  /** For example "blk.3.attn_q.lora_a" (GGUF's name of the weight without ".weight", then lora_a or lora_b). */
+  name: string;
+  shape: [number, number];
+  data: Float32Array;
+}
+
+export type LoraTarget = "q" | "k" | "v" | "o" | "gate" | "up" | "down" | "head" | "embeddings";
+
+export interface NativeLoraOptions {
+  rank: number;
+  /** Scale is alpha / rank, or alpha / sqrt(rank) with rsLora. */
+  alpha: number;
+  /** Probability in [0, 1) that an input channel is dropped, in training only. */
+  dropout: number;
+  rsLora: boolean;
+  targets: LoraTarget[];
+  seed: number;
+}
+
+/** A LoRA adapter in memory, bound to the shapes of one model. A is drawn from the seed (Kaiming uniform), B is zero. */
+export interface NativeLora {
+  readonly options: NativeLoraOptions;
+  /** Copies of all weights, layer by layer. */
+  tensors(): NativeTensor[];
+  /** Replaces weights by name; shapes must agree. */
+  load(tensors: NativeTensor[]): void;
+}
+
+export interface NativeOptimizerOptions {
+  beta1: number;
+  beta2: number;
+  epsilon: number;
+  weightDecay: number;
+  /** Gradients are scaled down to this global L2 norm; 0 leaves them. */
+  clipNorm: number;
+}
+
+export interface NativeTrainerOptions extends NativeOptimizerOptions {
+  /** Keep only each layer's input in the forward pass and compute the rest again in the backward pass. */
+  recompute: boolean;
+  /** Seed of the dropout masks. */
+  seed: number;
+}
+
+export interface NativeTrainer {
+  /**
+   * Forward and backward of one micro-batch; adds to the gradients the sum over queries of -log p(token).
+   * When the loss or a gradient is not finite, nothing is added and finite is false.
+   * step and microBatch select the dropout mask, so that a resumed run draws the same.
+   */
+  accumulate(batch: NativeBatch, step: number, microBatch: number): Promise<{ lossSum: number; count: number; finite: boolean }>;
+  /** Gradients divided by divisor, clipped, one AdamW step, gradients cleared. */
+  update(options: { learningRate: number; divisor: number }): Promise<{ gradientNorm: number }>;
+  /** Clears the gradients. */
+  discard(): void;
+  /** Copies of the accumulated gradients, named and shaped like the adapter's tensors. */
+  gradients(): NativeTensor[];
+  /** Optimiser moments and step count, as bytes for a checkpoint (the adapter's weights are not in it). */
+  state(): Uint8Array;
+  /** Restores what state() gave; refuses bytes of another shape. */
+  setState(state: Uint8Array): void;
+}
+
+/** Facts about a GGUF from its header. */
+export interface NativeModelInfo {
+  path: string;
+  fileBytes: number;
+  architecture: string;
+  name: string | null;
+  parameters: number;
+  layers: number;
+  width: number;
+  feedForward: number;
+  heads: number;
+  keyValueHeads: number;
+  headWidth: number;
+  contextLength: number;
+  vocabulary: number;
+  tiedEmbeddings: boolean;
+  /** Count of tensors by type name, e.g. { f32: 61, q4_1: 211 }. */
+  types: Record<string, number>;
+  /** The Jinja chat template of the tokenizer, if there is one. */
+  chatTemplate: string | null;
+  /** Whether the native engine can open it, and if not, why. */
+  tunable: boolean;
+  reason: string | null;
+}
+
+/** A decoder of the native engine: memory-mapped, frozen weights. */
+export interface NativeModel {
+  readonly info: NativeModelInfo;
+  createLora(options: NativeLoraOptions): NativeLora;
+  createTrainer(lora: NativeLora, options: NativeTrainerOptions): NativeTrainer;
+  /** (Q) natural log-probability of each query's token. */
+  score(batch: NativeBatch, lora: NativeLora | null): Promise<Float64Array>;
+  /** Logits (Q, vocabulary) at the queries' positions; for tests and small batches. */
+  logits(batch: NativeBatch, lora: NativeLora | null): Promise<Float32Array>;
+  /**
+   * Compares next-token distributions at the queries' positions with another model's, over the whole vocabulary:
+   * KL(this || other) in nats summed over positions, and at how many both have the same most likely token.
+   */
+  compare(batch: NativeBatch, lora: NativeLora | null, other: NativeModel, otherLora: NativeLora | null): Promise<{ klSum: number; agreements: number; positions: number }>;
+  /** Adds the squared inputs of every linear layer (summed over tokens) to an importance matrix. */
+  collectImportance(batch: NativeBatch, importance: NativeImportance): Promise<void>;
+  /** Idempotent; waits for work in flight. */
+  close(): Promise<void>;
+}
+
+/** Sums of squared activations per input channel of each weight, for the quantiser. */
+export interface NativeImportance {
+  /** Tokens seen so far. */
+  readonly tokens: number;
+}
+
+/** The tokenizer of a GGUF (llama.cpp's, vocabulary only). */
+export interface NativeTokenizer {
+  readonly vocabulary: number;
+  readonly bos: number;
+  readonly eos: number;
+  /** End-of-generation tokens. */
+  readonly endTokens: Int32Array;
+  /** Whether the model asks for BOS in front. */
+  readonly addsBos: boolean;
+  /** addSpecial: BOS/EOS as the model asks; parseSpecial: control-token text becomes control tokens (never for user text). */
+  tokenize(text: string, addSpecial: boolean, parseSpecial: boolean): Int32Array;
+  /** special: render control tokens. */
+  detokenize(tokens: Int32Array, special: boolean): string;
+  close(): Promise<void>;
+}
+
+/** A model run by llama.cpp itself: any architecture; generation, and the reference that our scores are tested against. */
+export interface NativeRunner {
+  /** (Q) natural log-probability of each query's token, as NativeModel.score. */
+  score(batch: NativeBatch): Promise<Float64Array>;
+  /** Greedy continuations: stops at an end token, at a stop text, or after maxTokens. */
+  generate(prompts: Int32Array[], options: { maxTokens: number; stop: string[] }): Promise<{ tokens: Int32Array; text: string; stopped: "end" | "stop" | "length" }[]>;
+  close(): Promise<void>;
+}
+
+export interface NativeAddon {
+  /** Kernel variants that this machine can run, best first, e.g. ["avx512", "avx2", "portable"]. */
+  readonly variants: string[];
+  /** Physical cores. */
+  readonly cores: number;
+  /** Reads and validates a GGUF header; never crosses into llama.cpp. */
+  inspect(path: string): Promise<NativeModelInfo>;
+  openModel(path: string, options: { threads: number; variant: string | null }): Promise<NativeModel>;
+  openTokenizer(path: string): Promise<NativeTokenizer>;
+  openRunner(path: string, options: { threads: number; adapter: string | null; contextTokens: number; sequences: number }): Promise<NativeRunner>;
+  createImportance(): NativeImportance;
+  /** Writes a GGUF LoRA that llama.cpp loads. alpha as llama.cpp applies it (scale alpha / rank). */
+  writeAdapter(path: string, tensors: NativeTensor[], metadata: { architecture: string; alpha: number; name: string }): Promise<void>;
+  readAdapter(path: string): Promise<{ architecture: string; alpha: number; tensors: NativeTensor[] }>;
+  /** Writes base + scale * B A as a GGUF, streamed tensor by tensor; merged tensors in f32, the rest as they are. */
+  merge(base: string, tensors: NativeTensor[], scale: number, out: string): Promise<void>;
+  /** llama.cpp's quantiser. type: "Q4_K_M", "Q8_0", "F16", … */
+  quantize(input: string, out: string, options: { type: string; importance: NativeImportance | null; threads: number }): Promise<void>;
+  /** Names that quantize takes. */
+  readonly quantizationTypes: string[];
+  /** Peak GFLOP/s of fused multiply-add on one core with this variant, measured for about 50 ms. For benchmarks. */
+  measureFmaPeak(variant: string | null): Promise<number>;
+  /** GFLOP/s of one frozen linear layer, (rows, in) x (out, in)^T, on one core; backward: the gradient to its input. For benchmarks. */
+  measureLinear(options: { type: string; rows: number; inputs: number; outputs: number; backward: boolean; repeat: number; variant: string | null }): Promise<number>;
+}
+
+let loaded: NativeAddon | undefined;
+
+/** Loads the addon once. Throws "missing" when it was not compiled. */
+export function native(): NativeAddon {
+  if (loaded) return loaded;
+  const file = addonPath();
+  if (!existsSync(file)) {
+    throw new StillroomError("missing", `the native engine is not compiled (${file}); run: npm rebuild stillroom, or npm run build:native in a clone`);
+  }
+  loaded = createRequire(import.meta.url)(file) as NativeAddon;
+  return loaded;
+}
+
+/** Where the compiled addon lies: build/native/Release/stillroom.node under the package's root. */
+export function addonPath(): string {
+  const here = path.dirname(fileURLToPath(import.meta.url));
+  const root = here.includes(`${path.sep}dist${path.sep}`) ? path.resolve(here, "../../..") : path.resolve(here, "../..");
+  return path.join(root, "build/native/Release/stillroom.node");
+}
+
+/** Turns what the addon threw ({ code, message }) into a StillroomError with the caller's stack. */
+export function rethrow(error: unknown): never {
+  if (error instanceof StillroomError) throw error;
+  const code = (error as { code?: string }).code;
+  const known: ErrorCode[] = ["usage", "input", "missing", "gate", "internal", "io", "cancelled"];
+  throw new StillroomError(known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal", (error as Error).message, { cause: error });
+}
