@@ -1,0 +1,220 @@
+"""Writes statistics.json: what scikit-learn, SciPy and SQuAD's script say about seeded inputs.
+
+    python3 -m venv /tmp/golden
+    /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1
+    /tmp/golden/bin/python tests/golden/statistics.py
+"""
+
+import collections
+import json
+import os
+import re
+import string
+import sys
+
+sys.path.pop(0)  # this file's name hides the standard library's statistics
+import numpy as np
+from scipy import stats
+from sklearn import metrics
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+M64 = (1 << 64) - 1
+M32 = (1 << 32) - 1
+
+
+class Random:
+    """The twin of src/support/random.ts."""
+
+    def __init__(self, seed, stream=0):
+        start = self.splitmix64(seed, 1) ^ stream
+        first, second = self.splitmix64(start, 1), self.splitmix64(start, 2)
+        self.s = [first & M32, first >> 32, second & M32, second >> 32]
+
+    @staticmethod
+    def splitmix64(state, n):
+        z = (state + n * 0x9E3779B97F4A7C15) & M64
+        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & M64
+        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & M64
+        return z ^ (z >> 31)
+
+    def bits(self):
+        s = self.s
+        rotate = lambda x, k: ((x << k) | (x >> (32 - k))) & M32
+        result = (rotate((s[1] * 5) & M32, 7) * 9) & M32
+        t = (s[1] << 9) & M32
+        s[2] ^= s[0]
+        s[3] ^= s[1]
+        s[1] ^= s[2]
+        s[0] ^= s[3]
+        s[2] ^= t
+        s[3] = rotate(s[3], 11)
+        return result
+
+    def float(self):
+        high = self.bits() >> 5
+        return (high * 2**26 + (self.bits() >> 6)) / 2**53
+
+    def below(self, n):
+        limit = 2**32 - 2**32 % n
+        while True:
+            draw = self.bits()
+            if draw < limit:
+                return draw % n
+
+    def shuffle(self, items):
+        for last in range(len(items) - 1, 0, -1):
+            chosen = self.below(last + 1)
+            items[last], items[chosen] = items[chosen], items[last]
+        return items
+
+
+class OurDraws(np.random.Generator):
+    """Lets scipy.stats.bootstrap draw its resamples from Random."""
+
+    def __init__(self, seed):
+        super().__init__(np.random.PCG64(0))
+        self.ours = Random(seed)
+
+    def integers(self, low, high=None, size=None, **_):
+        assert low == 0
+        return np.array([self.ours.below(high) for _ in range(int(np.prod(size)))]).reshape(size)
+
+
+def random_cases():
+    for seed, stream in [(0, 0), (1, 0), (1, 1), (42, 7), (2**53 - 1, 2**40)]:
+        r = Random(seed, stream)
+        yield {
+            "seed": seed,
+            "stream": stream,
+            "bits": [r.bits() for _ in range(8)],
+            "floats": [r.float() for _ in range(4)],
+            "below": {"n": 1000003, "values": [r.below(1000003) for _ in range(8)]},
+            "shuffled": r.shuffle(list(range(12))),
+        }
+
+
+def classification(name, labels, truth, predicted, probabilities, seed):
+    per_class = metrics.precision_recall_fscore_support(truth, predicted, labels=labels, zero_division=0)
+    macro = lambda t, p: metrics.f1_score(t, p, average="macro", zero_division=0)
+    right = np.array([a == b for a, b in zip(truth, predicted)], dtype=float)
+    interval = lambda statistic, *data: list(
+        map(
+            float,
+            stats.bootstrap(data, statistic, n_resamples=400, method="percentile", vectorized=False, paired=True,
+                            batch=1, rng=OurDraws(seed)).confidence_interval,
+        )
+    )
+    return {
+        "name": name,
+        "labels": labels,
+        "answers": truth,
+        "predictions": predicted,
+        "probabilities": probabilities,
+        "accuracy": metrics.accuracy_score(truth, predicted),
+        "macroF1": macro(truth, predicted),
+        "classes": {
+            key: [float(v) for v in values]
+            for key, values in zip(["precision", "recall", "f1", "support"], per_class)
+        },
+        "confusion": metrics.confusion_matrix(truth, predicted, labels=labels).tolist(),
+        "logLoss": float(metrics.log_loss(truth, y_proba=np.array(probabilities), labels=labels)),
+        "bootstrap": {
+            "seed": seed,
+            "resamples": 400,
+            "accuracy": interval(np.mean, right) if 0 < right.sum() < len(right) else None,
+            "macroF1": interval(lambda i: macro(np.array(truth)[i], np.array(predicted)[i]), np.arange(len(truth))),
+        },
+    }
+
+
+def classification_cases():
+    for name, count, rows, skip_predicted, only in [
+        ("two labels", 2, 40, None, None),
+        ("five labels", 5, 120, None, None),
+        ("a class that is never predicted", 4, 60, 2, None),
+        ("answers of a single class", 3, 25, None, 1),
+    ]:
+        r = Random(len(name))
+        labels = [f"label {chr(97 + i)}" for i in range(count)]
+        truth, predicted, probabilities = [], [], []
+        for _ in range(rows):
+            answer = only if only is not None else r.below(count)
+            weights = [r.float() + (0.6 if i == answer else 0) for i in range(count)]
+            if skip_predicted is not None:
+                weights[skip_predicted] = 0.0
+            p = [w / sum(weights) for w in weights]
+            truth.append(labels[answer])
+            predicted.append(labels[int(np.argmax(p))])
+            probabilities.append(p)
+        yield classification(name, labels, truth, predicted, probabilities, 11)
+    # probabilities of exactly 0 and 1: clipped to eps
+    yield classification("certain and wrong", ["a", "b"], ["a", "b", "a", "b"], ["a", "a", "b", "b"],
+                         [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.25, 0.75]], 5)
+
+
+def normalize_answer(s):  # SQuAD's evaluate-v2.0.py (Rajpurkar et al. 2018)
+    s = "".join(ch for ch in s.lower() if ch not in set(string.punctuation))
+    return " ".join(re.sub(re.compile(r"\b(a|an|the)\b", re.UNICODE), " ", s).split())
+
+
+def token_f1(gold, given):
+    g, p = normalize_answer(gold).split(), normalize_answer(given).split()
+    if not g or not p:
+        return int(g == p)
+    same = sum((collections.Counter(g) & collections.Counter(p)).values())
+    if same == 0:
+        return 0
+    precision, recall = same / len(p), same / len(g)
+    return 2 * precision * recall / (precision + recall)
+
+
+def text_cases():
+    pairs = [
+        ("drupe", "Drupe."), ("a drupe", "the  drupe"), ("an aggregate of drupelets", "aggregate fruit"),
+        ("", ""), ("the", "a"), ("the", "pome"), ("pome", ""), ("red red apple", "red apple apple red"),
+        ("theatre", "the atre"), ("it's", "its"), ("semi-drupe", "semi drupe"), ("à la carte", "la carte"),
+        ("aé", "é"), ("a\u00a0pome\u2003nut", "pome nut"), ("x\u0085y", "x y"), ("x\ufeffy", "x y"), ("x\x1cy", "x y"),
+        ("ÉTÉ", "été"), ("$5.00", "500"), ("under_score a_b", "underscore ab"), ("«noix»", "noix"), ("1 a 2", "1 2"),
+        ("the_", "the"), ("ΟΔΟΣ", "οδος"), ("İ", "i"),
+    ]
+    for gold, given in pairs:
+        yield {
+            "answer": gold,
+            "prediction": given,
+            "normalised": [normalize_answer(gold), normalize_answer(given)],
+            "exactMatch": int(normalize_answer(gold) == normalize_answer(given)),
+            "tokenF1": token_f1(gold, given),
+        }
+
+
+def mcnemar_cases():
+    for only_first, only_second in [(0, 0), (1, 0), (5, 5), (3, 12), (40, 22), (300, 200), (1100, 900), (0, 60), (6000, 5000)]:
+        n = only_first + only_second
+        corrected = max(0, abs(only_first - only_second) - 1) ** 2 / n if n else 0.0
+        yield {
+            "onlyFirst": only_first,
+            "onlySecond": only_second,
+            "exact": float(stats.binomtest(only_first, n, 0.5).pvalue) if n else 1.0,
+            "statistic": corrected,
+            "pValue": float(stats.chi2.sf(corrected, 1)),
+        }
+
+
+def wilson_cases():
+    for k, n in [(0, 1), (1, 1), (0, 20), (20, 20), (9, 10), (776, 872), (1, 100000)]:
+        low, high = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
+        yield {"successes": k, "rows": n, "low": float(low), "high": float(high)}
+
+
+with open(os.path.join(HERE, "statistics.json"), "w") as out:
+    json.dump(
+        {
+            "random": list(random_cases()),
+            "classification": list(classification_cases()),
+            "text": list(text_cases()),
+            "mcnemar": list(mcnemar_cases()),
+            "wilson": list(wilson_cases()),
+        },
+        out,
+        separators=(",", ":"),
+    )
