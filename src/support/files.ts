@@ -1,0 +1,69 @@
+// Files that are either whole or absent: temporary name, fsync, rename, fsync of the folder. Knows no format.
+import { randomBytes } from "node:crypto";
+import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import path from "node:path";
+import { StillroomError } from "./errors.js";
+
+/** The calls that a write is made of, so that a test can let the nth of them fail. */
+export interface FileSystem {
+  open(file: string, flags: string): Promise<Pick<FileHandle, "write" | "sync" | "close">>;
+  rename(from: string, to: string): Promise<void>;
+  remove(file: string): Promise<void>;
+}
+
+/** The real file system. */
+export const fileSystem: FileSystem = { open, rename, remove: (file) => rm(file, { force: true }) };
+
+/**
+ * Writes a file so that its name always stands for whole content, also after SIGKILL, power loss or a full disk.
+ * Throws "io" naming the file; the temporary file is removed then.
+ *
+ * @param data - one piece, or several that are written one after the other
+ */
+export async function writeFileAtomic(
+  file: string,
+  data: string | Uint8Array | Iterable<Uint8Array>,
+  files: FileSystem = fileSystem,
+): Promise<void> {
+  const temporary = `${file}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+  try {
+    const handle = await files.open(temporary, "wx");
+    try {
+      for (const piece of pieces(data)) await writeAll(handle, piece);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await files.rename(temporary, file);
+    await syncFolder(path.dirname(file), files);
+  } catch (error) {
+    await files.remove(temporary).catch(() => undefined);
+    throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Makes renames and removals in a folder durable. Windows has no such call: there it does nothing. */
+export async function syncFolder(folder: string, files: FileSystem = fileSystem): Promise<void> {
+  if (process.platform === "win32") return;
+  const handle = await files.open(folder, "r");
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+function pieces(data: string | Uint8Array | Iterable<Uint8Array>): Iterable<Uint8Array> {
+  if (typeof data === "string") return [Buffer.from(data)];
+  return data instanceof Uint8Array ? [data] : data;
+}
+
+/** A write may take less than it was given: goes on until all is written. */
+async function writeAll(handle: Pick<FileHandle, "write">, bytes: Uint8Array): Promise<void> {
+  let done = 0;
+  while (done < bytes.byteLength) {
+    const { bytesWritten } = await handle.write(bytes, done, bytes.byteLength - done);
+    if (bytesWritten === 0) throw new Error("the file system took no bytes");
+    done += bytesWritten;
+  }
+}
