@@ -1,0 +1,35 @@
+// Whether a build step has anything to do: a hash over the contents of its inputs, kept beside its output.
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import path from "node:path";
+
+function* filesUnder(entry) {
+  if (!existsSync(entry)) return;
+  if (!statSync(entry).isDirectory()) {
+    yield entry;
+    return;
+  }
+  for (const name of readdirSync(entry).sort()) yield* filesUnder(path.join(entry, name));
+}
+
+/** SHA-256 over names and contents of files and folders (relative to root) and over the given words. */
+export function fingerprint(root, entries, words = []) {
+  const hash = createHash("sha256");
+  for (const word of words) hash.update(`${word}\0`);
+  for (const entry of entries) {
+    for (const file of filesUnder(path.join(root, entry))) {
+      hash.update(`${path.relative(root, file)}\0`);
+      hash.update(readFileSync(file));
+    }
+  }
+  return hash.digest("hex");
+}
+
+export function isStamped(file, value) {
+  return existsSync(file) && readFileSync(file, "utf8") === value;
+}
+
+export function stamp(file, value) {
+  mkdirSync(path.dirname(file), { recursive: true });
+  writeFileSync(file, value);
+}

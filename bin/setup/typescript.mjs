@@ -1,0 +1,36 @@
+// Compiles src/, bin/ and bench/ into dist/; does nothing when nothing changed. dist/ is replaced as a whole, so that the
+// output of a deleted file does not stay behind.
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { fingerprint, isStamped, stamp } from "./stamp.mjs";
+import { run } from "./tools.mjs";
+
+const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
+const dist = path.join(root, "dist");
+const fresh = path.join(root, "build", `dist-${process.pid}`);
+const stampFile = path.join(dist, ".stamp");
+const inputs = fingerprint(root, ["src", "bin", "bench", "tsconfig.json", "tsconfig.build.json", "package-lock.json"]);
+
+function compiler() {
+  try {
+    return createRequire(path.join(root, "package.json")).resolve("typescript/bin/tsc");
+  } catch {
+    process.stderr.write("stillroom: TypeScript is not installed; run: npm ci --include=dev\n");
+    process.exit(1);
+  }
+}
+
+if (process.argv.includes("--force") || !isStamped(stampFile, inputs)) {
+  if (!run(process.execPath, [compiler(), "-p", path.join(root, "tsconfig.build.json"), "--outDir", fresh])) {
+    rmSync(fresh, { recursive: true, force: true });
+    process.exit(1);
+  }
+  mkdirSync(fresh, { recursive: true });
+  const program = path.join(fresh, "bin/stillroom.js");
+  if (existsSync(program)) chmodSync(program, 0o755);
+  stamp(path.join(fresh, ".stamp"), inputs);
+  rmSync(dist, { recursive: true, force: true });
+  renameSync(fresh, dist);
+}
