@@ -1,0 +1,156 @@
+// The statistics against scikit-learn, SciPy and SQuAD's script (tests/golden/statistics.py), and at their edges by hand.
+import { readFileSync } from "node:fs";
+import { describe, expect, it } from "vitest";
+import {
+  accuracy,
+  bootstrapInterval,
+  classScores,
+  confusionMatrix,
+  exactMatch,
+  logLoss,
+  macroF1,
+  macroF1Of,
+  matches,
+  mcnemar,
+  mean,
+  meanOf,
+  normaliseAnswer,
+  tokenF1,
+  wilson,
+} from "../../src/evaluate/index.js";
+
+interface Classification {
+  name: string;
+  labels: string[];
+  answers: string[];
+  predictions: string[];
+  probabilities: number[][];
+  accuracy: number;
+  macroF1: number;
+  classes: { precision: number[]; recall: number[]; f1: number[]; support: number[] };
+  confusion: number[][];
+  logLoss: number;
+  bootstrap: { seed: number; resamples: number; accuracy: number[] | null; macroF1: number[] };
+}
+interface Text {
+  answer: string;
+  prediction: string;
+  normalised: [string, string];
+  exactMatch: number;
+  tokenF1: number;
+}
+const golden = JSON.parse(readFileSync(new URL("../golden/statistics.json", import.meta.url), "utf8")) as {
+  classification: Classification[];
+  text: Text[];
+  mcnemar: { onlyFirst: number; onlySecond: number; exact: number; statistic: number; pValue: number }[];
+  wilson: { successes: number; rows: number; low: number; high: number }[];
+};
+
+/** Equal within 1e-12 relative. */
+function close(actual: number, expected: number): void {
+  expect(Math.abs(actual - expected), `${actual} against ${expected}`).toBeLessThanOrEqual(1e-12 * Math.abs(expected));
+}
+
+describe("classification, as scikit-learn", () => {
+  it.each(golden.classification)("$name", (expected) => {
+    const { answers, predictions, labels, bootstrap } = expected;
+    close(accuracy(answers, predictions), expected.accuracy);
+    close(macroF1(answers, predictions, labels), expected.macroF1);
+    expect(confusionMatrix(answers, predictions, labels)).toEqual(expected.confusion);
+    close(logLoss(answers, expected.probabilities, labels), expected.logLoss);
+    const scores = classScores(answers, predictions, labels);
+    for (const measure of ["precision", "recall", "f1", "support"] as const) {
+      scores.forEach((score, label) => {
+        close(score[measure], expected.classes[measure][label]!);
+      });
+    }
+    const right = matches(answers, predictions);
+    const draws = { seed: bootstrap.seed, resamples: bootstrap.resamples };
+    const f1 = bootstrapInterval(answers.length, macroF1Of(answers, predictions, labels), draws);
+    close(f1.value, expected.macroF1);
+    close(f1.low, bootstrap.macroF1[0]!);
+    close(f1.high, bootstrap.macroF1[1]!);
+    if (bootstrap.accuracy) {
+      const share = bootstrapInterval(right.length, meanOf(right), draws);
+      close(share.low, bootstrap.accuracy[0]!);
+      close(share.high, bootstrap.accuracy[1]!);
+    }
+  });
+
+  it("clips a probability of 0 to 2^-52", () => {
+    close(logLoss(["a"], [[0, 1]], ["a", "b"]), 52 * Math.LN2);
+  });
+
+  it("averages F1 over the classes that occur", () => {
+    close(macroF1(["a", "a", "b"], ["a", "b", "b"], ["a", "b", "c"]), 2 / 3);
+  });
+
+  it.each<[string, () => unknown, RegExp]>([
+    ["no rows", () => accuracy([], []), /at least one row/],
+    ["no values", () => mean([]), /at least one row/],
+    ["fewer predictions than answers", () => accuracy(["a", "b"], ["a"]), /for predictions, received 1/],
+    ["a prediction that is no label", () => macroF1(["a"], ["c"], ["a", "b"]), /a prediction \(row 0\), received "c"/],
+    ["a label twice", () => macroF1(["a"], ["a"], ["a", "a"]), /distinct labels/],
+    ["a single label for log-loss", () => logLoss(["a"], [[1]], ["a"]), /at least two labels/],
+    ["a probability above 1", () => logLoss(["a"], [[1.5, -0.5]], ["a", "b"]), /probabilities that sum to 1 for row 0/],
+    ["a NaN probability", () => logLoss(["a"], [[Number.NaN, 1]], ["a", "b"]), /row 0/],
+    ["probabilities that sum to 0.9", () => logLoss(["a"], [[0.5, 0.4]], ["a", "b"]), /row 0/],
+  ])("refuses %s", (_name, act, message) => {
+    expect(act).toThrow(message);
+  });
+});
+
+describe("answers in words, as SQuAD's script", () => {
+  it.each(golden.text)("$answer | $prediction", (expected) => {
+    expect([normaliseAnswer(expected.answer), normaliseAnswer(expected.prediction)]).toEqual(expected.normalised);
+    expect(exactMatch(expected.answer, expected.prediction)).toBe(expected.exactMatch);
+    expect(tokenF1(expected.answer, expected.prediction)).toBeCloseTo(expected.tokenF1, 14);
+  });
+});
+
+describe("intervals, as SciPy", () => {
+  it.each(golden.wilson)("wilson: $successes of $rows", (expected) => {
+    const interval = wilson(expected.successes, expected.rows);
+    close(interval.low, expected.low);
+    close(interval.high, expected.high);
+    expect(interval.value).toBe(expected.successes / expected.rows);
+  });
+
+  it("gives the same interval for the same seed, and another for another", () => {
+    const values = Float64Array.from({ length: 50 }, (_, row) => (row * 7) % 11);
+    const draw = (seed: number) => bootstrapInterval(50, meanOf(values), { seed });
+    expect(draw(1)).toEqual(draw(1));
+    expect(draw(1)).not.toEqual(draw(2));
+  });
+
+  it("holds a constant statistic at a point", () => {
+    expect(bootstrapInterval(3, meanOf([2, 2, 2]), { seed: 0 })).toEqual({ value: 2, low: 2, high: 2 });
+  });
+
+  it("refuses no rows, impossible counts and a statistic that is not finite", () => {
+    expect(() => bootstrapInterval(0, () => 1, { seed: 0 })).toThrow(/at least 1, for rows, received 0/);
+    expect(() => bootstrapInterval(1, () => Number.NaN, { seed: 0 })).toThrow(/statistic is NaN/);
+    expect(() => wilson(2, 1)).toThrow(/from 0 to 1 for successes/);
+    expect(() => wilson(0, 0)).toThrow(/for rows/);
+  });
+});
+
+describe("McNemar, as SciPy", () => {
+  it.each(golden.mcnemar)("$onlyFirst against $onlySecond", (expected) => {
+    const { onlyFirst, onlySecond } = expected;
+    const rows = onlyFirst + onlySecond + 2; // and one that both, one that neither has right
+    const first = Array.from({ length: rows }, (_, row) => (row < onlyFirst || row === rows - 1 ? 1 : 0));
+    const second = Array.from({ length: rows }, (_, row) => (row >= onlyFirst && row !== rows - 2 ? 1 : 0));
+    const test = mcnemar(first, second);
+    expect([test.onlyFirst, test.onlySecond]).toEqual([onlyFirst, onlySecond]);
+    expect(Math.abs(test.exact / expected.exact - 1)).toBeLessThan(1e-11);
+    close(test.chiSquare.statistic, expected.statistic);
+    expect(Math.abs(test.chiSquare.pValue / expected.pValue - 1)).toBeLessThan(1e-11);
+  });
+
+  it("refuses no rows, different rows and values that are not 0 or 1", () => {
+    expect(() => mcnemar([], [])).toThrow(/at least one row/);
+    expect(() => mcnemar([1, 0], [1])).toThrow(/for second, received 1/);
+    expect(() => mcnemar([0.5], [1])).toThrow(/0 or 1 for row 0 of first/);
+  });
+});
