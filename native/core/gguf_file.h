@@ -27,6 +27,8 @@ class GgufFile {
    public:
     // Throws Failure(input) with path and byte offset for anything that is not a well-formed GGUF v2/v3, Failure(io) when unreadable.
     static std::shared_ptr<const GgufFile> open(const std::string& path);
+    // The same over bytes that the caller keeps alive; name stands in messages.
+    static std::shared_ptr<const GgufFile> parse(const std::string& name, const uint8_t* data, size_t size);
     ~GgufFile();
 
     const std::string& path() const;
@@ -45,6 +47,10 @@ class GgufFile {
     std::optional<size_t> array_length(std::string_view key) const;
     std::optional<std::vector<int64_t>> integers(std::string_view key) const;  // array of integers or booleans
     std::optional<std::vector<std::string>> texts(std::string_view key) const;
+
+    // All key-value pairs as they stand in the file (for a copy of the metadata), and how many they are.
+    std::string_view metadata() const;
+    uint64_t metadata_count() const;
 
    private:
     GgufFile();
