@@ -17,7 +17,12 @@ const require = createRequire(path.join(root, "package.json"));
 const build = path.join(root, "build");
 const sanitize = process.env.STILLROOM_SANITIZE ?? "";
 const fuzz = Boolean(process.env.STILLROOM_FUZZ);
-const platforms = { "linux-x64": "linux-x64", "linux-arm64": "linux-arm64", "darwin-arm64": "mac-arm64-metal", "darwin-x64": "mac-x64" };
+const platforms = {
+  "linux-x64": "linux-x64",
+  "linux-arm64": "linux-arm64",
+  "darwin-arm64": "mac-arm64-metal",
+  "darwin-x64": "mac-x64",
+};
 
 function say(sentence) {
   process.stderr.write(`stillroom: ${sentence}\n`);
@@ -63,7 +68,18 @@ function unpackLlama(bundle, folder, of) {
 }
 
 function cmakeJs(command, out, options) {
-  const args = [require.resolve("cmake-js/bin/cmake-js"), command, "--log-level", "error", "--parallel", "2", "--directory", root, "--out", out];
+  const args = [
+    require.resolve("cmake-js/bin/cmake-js"),
+    command,
+    "--log-level",
+    "error",
+    "--parallel",
+    "2",
+    "--directory",
+    root,
+    "--out",
+    out,
+  ];
   for (const [name, value] of Object.entries(options)) args.push(`--CD${name}=${value}`);
   if (fuzz) args.push("--prefer-clang");
   const result = spawnSync(process.execPath, args, { stdio: ["ignore", 2, 2], cwd: root });
@@ -80,7 +96,9 @@ const bundle = path.join(llama, "llama/gitRelease.bundle");
 const libraries = prebuiltLibraries(llama);
 const fromSource = process.env.STILLROOM_LLAMA === "source" || sanitize !== "" || fuzz || !libraries;
 if (!libraries && process.env.STILLROOM_LLAMA !== "source") {
-  say(`there is no prebuilt llama.cpp for ${process.platform}-${process.arch} here; compiling it from source, which takes some minutes`);
+  say(
+    `there is no prebuilt llama.cpp for ${process.platform}-${process.arch} here; compiling it from source, which takes some minutes`,
+  );
 }
 
 const out = path.join(build, sanitize ? "sanitize" : fuzz ? "fuzz" : "native");
@@ -93,7 +111,11 @@ const options = {
   NODE_ADDON_API_INCLUDE: path.dirname(require.resolve("node-addon-api/package.json")),
 };
 const stampFile = path.join(out, "Release", ".stamp");
-const inputs = fingerprint(root, ["native", "CMakeLists.txt", "bin/setup/native.mjs"], [llamaVersion, JSON.stringify(options)]);
+const inputs = fingerprint(
+  root,
+  ["native", "CMakeLists.txt", "bin/setup/native.mjs"],
+  [llamaVersion, JSON.stringify(options)],
+);
 const product = path.join(out, "Release", sanitize ? "native_tests" : fuzz ? "" : "stillroom.node");
 
 if (process.argv.includes("--force") || !existsSync(product) || !isStamped(stampFile, inputs)) {

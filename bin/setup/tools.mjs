@@ -38,10 +38,13 @@ export function missingTools() {
   const sentences = [];
   const major = Number(process.versions.node.split(".")[0]);
   if (major < oldestNode) {
-    sentences.push(`stillroom needs Node ${oldestNode} or newer, and this is ${process.versions.node}: install one from https://nodejs.org`);
+    sentences.push(
+      `stillroom needs Node ${oldestNode} or newer, and this is ${process.versions.node}: install one from https://nodejs.org`,
+    );
   }
   for (const tool of needed) {
-    if (!tool.commands().some(answers)) sentences.push(`stillroom needs ${tool.name} to compile its engine: ${tool.line()}`);
+    if (!tool.commands().some(answers))
+      sentences.push(`stillroom needs ${tool.name} to compile its engine: ${tool.line()}`);
   }
   return sentences;
 }

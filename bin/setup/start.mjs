@@ -1,0 +1,11 @@
+// npm start: makes the clone ready, then runs the main job on the fruit example. Arguments go to the ladder (--help lists them).
+import { spawnSync } from "node:child_process";
+import path from "node:path";
+import { makeReady, root } from "./ready.mjs";
+
+makeReady();
+const ladder = spawnSync(process.execPath, [path.join(root, "bin/setup/ladder.mjs"), ...process.argv.slice(2)], {
+  stdio: "inherit",
+  cwd: root,
+});
+process.exit(ladder.status ?? 130);
