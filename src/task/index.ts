@@ -1,0 +1,14 @@
+// Room task: one description of one job, read from a task file and checked.
+export { editDistance, nearestName } from "./nearest.js";
+export { readTask } from "./read.js";
+export { parseTemplate, type TemplateFields, templateFields, templateLimit } from "./template.js";
+export {
+  isDrawn,
+  metricsOf,
+  type Source,
+  type SourceFormat,
+  type Split,
+  type Task,
+  type TaskKind,
+  taskKinds,
+} from "./types.js";

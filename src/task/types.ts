@@ -1,0 +1,67 @@
+// The shape of a task once it is read and checked. Knows no file syntax and reads no data.
+
+export const taskKinds = ["classify", "generate"] as const;
+/** What is asked of the model: one of a set of labels, or free text. */
+export type TaskKind = (typeof taskKinds)[number];
+
+export const sourceFormats = ["jsonl", "csv", "tsv", "parquet"] as const;
+export type SourceFormat = (typeof sourceFormats)[number];
+
+/** Metrics that can steer a run and head a table, by kind; the first one is the default. */
+export const metricsOf = {
+  classify: ["accuracy", "macro_f1", "log_loss"],
+  generate: ["exact_match", "f1"],
+} as const satisfies Record<TaskKind, readonly string[]>;
+
+/** One file of rows. */
+export interface Source {
+  /** Absolute path. */
+  path: string;
+  format: SourceFormat;
+  /** Field of the task → column of the file, where the names differ. */
+  columns: Record<string, string>;
+}
+
+/** A seeded part of another split's file. The rows taken are missing from that other split. */
+export interface Split {
+  from: "train" | "test";
+  /** Share of the good rows, between 0 and 1. */
+  fraction: number;
+  /** Field whose values keep their shares on both sides. */
+  stratify?: string;
+  /** Field whose values never stand on both sides. */
+  group?: string;
+  seed: number;
+}
+
+/** One job: its data, its prompt, its answers and how they are measured. */
+export interface Task {
+  name: string;
+  kind: TaskKind;
+  /** Absolute path of the task file. */
+  file: string;
+  data: { train?: Source; test?: Source | Split; validation?: Source | Split };
+  prompt: {
+    /** Put once before the examples; in a chat, the system turn. */
+    instruction?: string;
+    /** Jinja over the fields of a row. Empty only in a chat, whose turns are then the row's own messages. */
+    template: string;
+    /** Stands between the instruction, the examples and the row. */
+    separator: string;
+    /** Lay the prompt out with the model's own chat template. */
+    chat: boolean;
+  };
+  answer: {
+    field: string;
+    /** Value in the data → text that the model answers; absent: the values themselves. In the order of the task file. */
+    labels?: Record<string, string>;
+  };
+  metric: string;
+  /** For generate: the longest answer in tokens. */
+  maxTokens: number;
+}
+
+/** Whether a split is drawn from another one's file. */
+export function isDrawn(part: Source | Split): part is Split {
+  return "from" in part;
+}
