@@ -1,0 +1,6 @@
+// The room's door: from a path or a URI to an open model.
+export { type DownloadOptions, type DownloadProgress, isModelUri } from "./download.js";
+export { cacheFolder, packageRoot } from "./folders.js";
+export { type Inspection, inspect } from "./inspect.js";
+export { Model, type OpenModelOptions, openModel, requireThreads } from "./open.js";
+export { defaultModelUri, resolveDefaultModel, resolveModel } from "./resolve.js";

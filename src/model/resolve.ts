@@ -1,0 +1,51 @@
+// From what a user gives as a model, or gives not, to a file that is there. Opens nothing.
+import { readdir, stat } from "node:fs/promises";
+import path from "node:path";
+import { StillroomError, unexpected } from "../support/errors.js";
+import { type DownloadOptions, downloadModel, isModelUri } from "./download.js";
+import { packageRoot } from "./folders.js";
+
+const sharedModel = "models/SmolLM2-135M-Instruct.Q4_1.gguf";
+/** What is used where no model was given and none is found. */
+export const defaultModelUri = "hf:bartowski/SmolLM2-135M-Instruct-GGUF/SmolLM2-135M-Instruct-Q4_K_M.gguf";
+
+/**
+ * The absolute path of a model: of a path that is there, of an hf: URI (downloaded once), or of {@link resolveDefaultModel}.
+ * Throws "missing" where there is no file, "input" where it is none, "cancelled" on abort.
+ */
+export async function resolveModel(model: string | undefined, options: DownloadOptions = {}): Promise<string> {
+  if (model === undefined) return resolveDefaultModel(options);
+  if (typeof model !== "string" || model === "") throw unexpected("a path or an hf: URI", "model", model);
+  if (isModelUri(model)) return downloadModel(model, options);
+  const file = path.resolve(model);
+  const found = await stat(file).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === "ENOENT" || cause.code === "ENOTDIR") {
+      throw new StillroomError("missing", `there is no model ${model} (give a path or an hf: URI)`, { cause });
+    }
+    throw new StillroomError("io", `cannot read the model ${model}: ${cause.message}`, { cause });
+  });
+  if (!found.isFile()) throw unexpected("a GGUF file", "model", found.isDirectory() ? `${model}/` : model, "input");
+  return file;
+}
+
+/**
+ * The model in the box (models/*.gguf of the package), else SmolLM2-135M of the folder STILLROOM_SHARED (default: ../shared
+ * beside the package), else the same from Hugging Face.
+ */
+export async function resolveDefaultModel(options: DownloadOptions = {}): Promise<string> {
+  const box = path.join(packageRoot(), "models");
+  const boxed = (await readdir(box).catch(() => [] as string[])).filter((name) => name.endsWith(".gguf")).sort()[0];
+  if (boxed) return path.join(box, boxed);
+  const shared = path.join(process.env.STILLROOM_SHARED || path.join(packageRoot(), "../shared"), sharedModel);
+  if ((await stat(shared).catch(() => null))?.isFile()) return shared;
+  try {
+    return await downloadModel(defaultModelUri, options);
+  } catch (cause) {
+    if (cause instanceof StillroomError && cause.code === "cancelled") throw cause;
+    throw new StillroomError(
+      "missing",
+      `no model was given and none is in ${box}; give one by --model PATH or --model hf:USER/REPOSITORY/FILE.gguf (${(cause as Error).message})`,
+      { cause },
+    );
+  }
+}
