@@ -53,7 +53,7 @@ function prebuiltLibraries(llama) {
 
 /** llama.cpp as its bundle holds it; of: the paths wanted, or all. Made under another name and renamed, so never half there. */
 function unpackLlama(bundle, folder, of) {
-  if (existsSync(path.join(folder, "include/llama.h"))) return folder;
+  if (of.every((part) => existsSync(path.join(folder, part)))) return folder;
   mkdirSync(build, { recursive: true });
   const work = mkdtempSync(path.join(build, "unpack-"));
   const tree = path.join(work, "tree");
@@ -120,7 +120,7 @@ const product = path.join(out, "Release", sanitize ? "native_tests" : fuzz ? "" 
 
 if (process.argv.includes("--force") || !existsSync(product) || !isStamped(stampFile, inputs)) {
   const started = Date.now();
-  unpackLlama(bundle, options.STILLROOM_LLAMA_SOURCE, fromSource ? ["."] : ["include", "ggml/include"]);
+  unpackLlama(bundle, options.STILLROOM_LLAMA_SOURCE, fromSource ? ["."] : ["LICENSE", "include", "ggml/include"]);
   cmakeJs("configure", out, options);
   cmakeJs("build", out, options);
   stamp(stampFile, inputs);
