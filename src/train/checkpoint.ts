@@ -93,8 +93,29 @@ function readHeader(bytes: Buffer, file: string): Header {
   if (!createHash("sha256").update(body).digest().equals(bytes.subarray(body.byteLength))) {
     throw damaged(file, "its SHA-256 does not fit its content");
   }
-  const end = fixedBytes + bytes.readUInt32LE(12);
-  return JSON.parse(body.toString("utf8", fixedBytes, end)) as Header;
+  return parseHeader(body, file);
+}
+
+/** The JSON of the header, with lengths that agree with each other and with the file. */
+function parseHeader(body: Buffer, file: string): Header {
+  const end = fixedBytes + body.readUInt32LE(12);
+  try {
+    const header = JSON.parse(body.toString("utf8", fixedBytes, end)) as Header;
+    const adapter = header.adapter.map(bytesIn);
+    const best = (header.best ?? []).map(bytesIn);
+    const { sections } = header;
+    const expected = [...adapter, sections[adapter.length], ...best];
+    const agree = expected.length === sections.length && expected.every((bytes, index) => bytes === sections[index]);
+    const total = sections.reduce((sum, length) => sum + (length >= 0 ? length : Number.NaN), end);
+    if (agree && total === body.byteLength && Number.isSafeInteger(header.step)) return header;
+  } catch {
+    // Falls through to the one message for a header that does not describe its file.
+  }
+  throw damaged(file, "its header does not describe its content");
+}
+
+function bytesIn({ shape: [rows, columns] }: Shape): number {
+  return rows * columns * 4;
 }
 
 /** The sections, each copied, so that it starts at an address that any typed array may have. */

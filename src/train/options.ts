@@ -1,14 +1,15 @@
 // The options of a tuning run: their names, defaults and limits. Knows no model and no rows (plan.ts adds those).
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { LoraTarget } from "../support/native.js";
+import { nearestName } from "../task/nearest.js";
 
 /** How the learning rate moves after warm-up; the equations are in schedule.ts. */
 export type ScheduleName = "constant" | "linear" | "cosine";
 
-/** Options of a tuning run. Only `model` and `out` are required. */
+/** Options of a tuning run. Only `out` is required. */
 export interface TuneOptions {
-  /** Path of a GGUF file. */
-  model: string;
+  /** Path of a GGUF file, or an hf: URI (default: the model in the box). */
+  model?: string;
   /** The RUN folder: run.json, metrics.jsonl, adapter/, adapter.gguf, checkpoints/. Made when absent. */
   out: string;
   /** Only "lora". */
@@ -71,6 +72,8 @@ export interface TuneOptions {
   patience?: number;
   /** Write a checkpoint every so many steps (default: as often as costs about 2 % of the time, at most once a minute). */
   checkpointEvery?: number;
+  /** Ends the run after the micro-batch in work, with a checkpoint; it throws "cancelled" then. */
+  signal?: AbortSignal;
   /** Continue the run that `out` holds (default false: a folder with a run in it is refused). */
   resume?: boolean;
   /** Compute a prefix that rows of a micro-batch share once (default true). */
@@ -79,7 +82,7 @@ export interface TuneOptions {
 
 /** {@link TuneOptions} with every default filled in; null where the model or the rows decide (plan.ts). */
 export interface TuneSettings {
-  model: string;
+  model: string | null;
   out: string;
   method: "lora";
   epochs: number | null;
@@ -125,9 +128,9 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     throw unexpected("only one of epochs and steps", "epochs and steps", [options.epochs, options.steps]);
   }
   const rank = whole("rank", options.rank, 1) ?? 16;
-  return {
+  const settings: TuneSettings = {
     model: text("model", options.model),
-    out: text("out", options.out),
+    out: required("out", text("out", options.out)),
     method: "lora",
     epochs: options.steps === undefined ? (real("epochs", options.epochs, above(0)) ?? 1) : null,
     steps: whole("steps", options.steps, 1),
@@ -149,7 +152,7 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     clipNorm: real("clipNorm", options.clipNorm, from(0)) ?? 1,
     seed: whole("seed", options.seed, 0) ?? 0,
     threads: whole("threads", options.threads, 1),
-    variant: options.variant === undefined ? null : text("variant", options.variant),
+    variant: text("variant", options.variant),
     maxLength: whole("maxLength", options.maxLength, 2),
     onLong: oneOf("onLong", options.onLong, ["truncate", "drop"]) ?? "truncate",
     limit: whole("limit", options.limit, 1),
@@ -161,6 +164,16 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     resume: flag("resume", options.resume) ?? false,
     sharePrefix: flag("sharePrefix", options.sharePrefix) ?? true,
   };
+  refuseUnknown(options, [...Object.keys(settings), "signal"]);
+  return settings;
+}
+
+function refuseUnknown(options: TuneOptions, known: string[]): void {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const nearest = nearestName(name, known);
+    throw unexpected(`the name of an option of tune${nearest ? ` (did you mean ${nearest}?)` : ""}`, "an option", name);
+  }
 }
 
 function refuseMethods(method: unknown): void {
@@ -205,7 +218,13 @@ function flag(name: string, value: unknown): boolean | null {
   return value;
 }
 
-function text(name: string, value: unknown): string {
+function required<T>(name: string, value: T | null): T {
+  if (value === null) throw unexpected("a value", name, undefined);
+  return value;
+}
+
+function text(name: string, value: unknown): string | null {
+  if (value === undefined) return null;
   if (typeof value !== "string" || value === "") throw unexpected("a text that is not empty", name, value);
   return value;
 }
@@ -226,9 +245,9 @@ function warmup(value: unknown): number {
 
 function betas(value: unknown): [number, number] {
   if (value === undefined) return [0.9, 0.999];
-  const pair = Array.isArray(value) && value.length === 2 && value.every((beta) => typeof beta === "number");
-  if (!pair || !value.every(fraction.holds)) throw unexpected("two numbers from 0 to below 1", "betas", value);
-  return [value[0], value[1]];
+  const pair = Array.isArray(value) ? (value as unknown[]) : [];
+  if (pair.length !== 2) throw unexpected("two numbers from 0 to below 1", "betas", value);
+  return [real("betas[0]", pair[0], fraction) ?? 0.9, real("betas[1]", pair[1], fraction) ?? 0.999];
 }
 
 function targets(value: unknown): LoraTarget[] {

@@ -22,7 +22,9 @@ export interface Progress {
   rows: number;
   /** Tokens of those rows, answer included, as if each row were alone. */
   tokens: number;
-  /** Seconds of training, over all processes that worked on the run. */
+  /** Seconds of optimiser steps, over all processes that worked on the run. */
+  stepSeconds: number;
+  /** The same with validations and checkpoints. */
   seconds: number;
   /** Largest resident memory of a process that worked on the run. */
   peakMemoryBytes: number;
@@ -33,8 +35,8 @@ export interface Progress {
   /** Steps since the last update of any weight, while all micro-batches were not finite. */
   skippedInRow: number;
   best: Best | null;
-  /** The latest validation. */
-  validation: Validation | null;
+  /** The latest validated step; 0 before the first. */
+  validated: number;
   /** Validations since the best one. */
   sinceBest: number;
 }
@@ -44,13 +46,14 @@ export function noProgress(): Progress {
   return {
     rows: 0,
     tokens: 0,
+    stepSeconds: 0,
     seconds: 0,
     peakMemoryBytes: 0,
     loss: { first: null, last: null },
     skipped: 0,
     skippedInRow: 0,
     best: null,
-    validation: null,
+    validated: 0,
     sinceBest: 0,
   };
 }

@@ -1,0 +1,281 @@
+// The loop over optimiser steps: accumulate, update, validate, keep the best, checkpoint. Knows no file but through the run
+// folder, no model but through the trainer, and no metric but by name.
+import { performance } from "node:perf_hooks";
+import { StillroomError } from "../support/errors.js";
+import type { NativeBatch, NativeLora, NativeTensor, NativeTrainer } from "../support/native.js";
+import type { Checkpoint, Fingerprint } from "./checkpoint.js";
+import type { TrainEvent } from "./events.js";
+import { RowOrder } from "./order.js";
+import type { RunPlan } from "./plan.js";
+import { noProgress, type Progress, type Validation, validationValue } from "./progress.js";
+import type { RunFolder } from "./run-folder.js";
+import { learningRateAt } from "./schedule.js";
+
+/** A part of a step's rows that goes through the model at once. */
+export interface MicroBatch {
+  batch: NativeBatch;
+  rows: number;
+  /** Tokens of the rows, as if each were alone. */
+  tokens: number;
+}
+
+/** What the loop works on. */
+export interface TrainJob {
+  lora: NativeLora;
+  trainer: NativeTrainer;
+  plan: RunPlan;
+  batchSize: number;
+  seed: number;
+  /** Cuts rows, by index, into micro-batches; the same indices give the same ones. */
+  microBatches(rows: Int32Array): MicroBatch[];
+  folder: RunFolder;
+  fingerprint: Fingerprint;
+  /** Where to go on from. */
+  from: Checkpoint | null;
+  /** Validates the adapter as it is; null: never. Throws "cancelled" when the signal says so. */
+  validate: (() => Promise<Validation>) | null;
+  /** Name of the task's metric, which chooses the best step. */
+  metric: string;
+  patience: number | null;
+  checkpointEvery: number | null;
+  signal: AbortSignal | null;
+}
+
+/** What the loop leaves behind. */
+export interface TrainOutcome {
+  /** Steps done; fewer than planned when it stopped early. */
+  step: number;
+  progress: Progress;
+  /** The best validated step's weights, or the last step's where nothing was validated. */
+  adapter: NativeTensor[];
+  bestStep: number;
+}
+
+interface Sums {
+  loss: number;
+  labels: number;
+  rows: number;
+  tokens: number;
+  skippedRows: number;
+}
+
+/** After so many steps in a row without one finite micro-batch, the weights or the data are beyond help. */
+const hopeless = 20;
+/** Where checkpointEvery is not given: not more often than this … */
+const leastSecondsBetween = 60;
+/** … nor so often that checkpoints take more than one part in so many of the time. */
+const shareOfTime = 50;
+
+/**
+ * Trains to the last planned step, or until patience ends. On abort: finishes the micro-batch, leaves the step's gradients
+ * behind, writes a checkpoint of the last whole step, throws "cancelled".
+ */
+export async function* train(job: TrainJob): AsyncGenerator<TrainEvent, TrainOutcome> {
+  return yield* new Training(job).run();
+}
+
+class Training {
+  #step = 0;
+  #progress: Progress;
+  #best: NativeTensor[] | null = null;
+  readonly #order: RowOrder;
+  readonly #here = { steps: 0, tokens: 0, seconds: 0 };
+  #clock = performance.now();
+  #saved = { step: 0, at: performance.now(), seconds: 0 };
+
+  constructor(readonly job: TrainJob) {
+    this.#order = new RowOrder(job.plan.rows, job.batchSize, job.seed);
+    this.#progress = noProgress();
+    if (job.from) this.#restore(job.from);
+  }
+
+  async *run(): AsyncGenerator<TrainEvent, TrainOutcome> {
+    yield* this.#untilAborted(() => this.#validateIfDue());
+    while (!this.#finished()) {
+      yield* this.#untilAborted(() => this.#oneStep());
+      yield* this.#untilAborted(() => this.#validateIfDue());
+      if (this.#checkpointDue()) yield await this.#checkpoint();
+    }
+    if (this.#saved.step < this.#step) yield await this.#checkpoint();
+    if (this.#progress.loss.last === null) throw this.#neverFinite();
+    const adapter = this.#best ?? this.job.lora.tensors();
+    const bestStep = this.#progress.best?.step ?? this.#step;
+    return { step: this.#step, progress: this.#progress, adapter, bestStep };
+  }
+
+  #restore(from: Checkpoint): void {
+    this.#step = from.step;
+    this.#progress = structuredClone(from.progress);
+    this.job.lora.load(from.adapter);
+    this.job.trainer.setState(from.optimizer);
+    this.#best = from.best ?? (from.progress.best === null ? null : from.adapter);
+    this.#saved.step = from.step;
+  }
+
+  #finished(): boolean {
+    const { patience, plan } = this.job;
+    return this.#step >= plan.steps || (patience !== null && this.#progress.sinceBest >= patience);
+  }
+
+  /** Passes on a stage's events; when the stage is cancelled, makes the last whole step durable first. */
+  async *#untilAborted(stage: () => AsyncGenerator<TrainEvent, void>): AsyncGenerator<TrainEvent, void> {
+    try {
+      yield* stage();
+    } catch (error) {
+      const cancelled = error instanceof StillroomError && error.code === "cancelled";
+      if (cancelled && this.#saved.step < this.#step) yield await this.#checkpoint();
+      throw error;
+    }
+  }
+
+  async *#oneStep(): AsyncGenerator<TrainEvent, void> {
+    const step = this.#step + 1;
+    const started = performance.now();
+    const sums = await this.#accumulate(step);
+    const learningRate = learningRateAt(this.job.plan.schedule, step);
+    const gradientNorm = await this.#update(sums, learningRate);
+    const seconds = (performance.now() - started) / 1000;
+    const loss = sums.labels > 0 ? sums.loss / sums.labels : null;
+    this.#step = step;
+    this.#count(sums, loss, seconds);
+    if (sums.skippedRows > 0) {
+      const message = `step ${step}: ${sums.skippedRows} of ${sums.rows} rows were left out: their loss or gradient is not finite`;
+      yield { type: "warning", kind: "not-finite", message };
+    }
+    const skipped = sums.skippedRows > 0 ? { skipped: true, skipped_rows: sums.skippedRows } : {};
+    const { tokens } = sums;
+    const line = { step, loss, learning_rate: learningRate, tokens, seconds, gradient_norm: gradientNorm, ...skipped };
+    await this.job.folder.metrics.append(line);
+    yield this.#stepEvent(loss, learningRate, tokens);
+    if (this.#progress.skippedInRow >= hopeless) throw this.#neverFinite();
+  }
+
+  /** Sums of the step's finite micro-batches. The abort is looked for between micro-batches, not after the last. */
+  async #accumulate(step: number): Promise<Sums> {
+    const sums: Sums = { loss: 0, labels: 0, rows: 0, tokens: 0, skippedRows: 0 };
+    for (const [index, micro] of this.job.microBatches(this.#order.step(step)).entries()) {
+      this.#throwIfAborted();
+      const { lossSum, count, finite } = await this.job.trainer.accumulate(micro.batch, step, index);
+      sums.rows += micro.rows;
+      sums.tokens += micro.tokens;
+      sums.skippedRows += finite ? 0 : micro.rows;
+      sums.loss += finite ? lossSum : 0;
+      sums.labels += finite ? count : 0;
+    }
+    return sums;
+  }
+
+  #throwIfAborted(): void {
+    if (!this.job.signal?.aborted) return;
+    this.job.trainer.discard();
+    throw new StillroomError(
+      "cancelled",
+      `cancelled after step ${this.#step} of ${this.job.plan.steps}; resume goes on from there`,
+    );
+  }
+
+  /** One optimiser step over the mean of all label tokens; null, and no step, when none was finite. */
+  async #update(sums: Sums, learningRate: number): Promise<number | null> {
+    if (sums.labels === 0) {
+      this.job.trainer.discard();
+      return null;
+    }
+    const { gradientNorm } = await this.job.trainer.update({ learningRate, divisor: sums.labels });
+    return gradientNorm;
+  }
+
+  #count(sums: Sums, loss: number | null, seconds: number): void {
+    const progress = this.#progress;
+    progress.rows += sums.rows;
+    progress.tokens += sums.tokens;
+    progress.stepSeconds += seconds;
+    progress.loss = { first: progress.loss.first ?? loss, last: loss ?? progress.loss.last };
+    progress.skipped += sums.skippedRows > 0 ? 1 : 0;
+    progress.skippedInRow = loss === null ? progress.skippedInRow + 1 : 0;
+    this.#here.steps += 1;
+    this.#here.tokens += sums.tokens;
+    this.#here.seconds += seconds;
+    this.#elapse();
+  }
+
+  #elapse(): void {
+    const now = performance.now();
+    this.#progress.seconds += (now - this.#clock) / 1000;
+    this.#clock = now;
+    const peak = process.resourceUsage().maxRSS * 1024;
+    this.#progress.peakMemoryBytes = Math.max(this.#progress.peakMemoryBytes, peak);
+  }
+
+  #stepEvent(loss: number | null, learningRate: number, tokens: number): TrainEvent {
+    const { steps } = this.job.plan;
+    const here = this.#here;
+    return {
+      type: "step",
+      step: this.#step,
+      steps,
+      loss,
+      learningRate,
+      tokens,
+      tokensPerSecond: here.tokens / here.seconds,
+      memoryBytes: process.memoryUsage.rss(),
+      secondsLeft: ((steps - this.#step) * here.seconds) / here.steps,
+    };
+  }
+
+  /** Validates after every evaluateEvery-th and after the last step, once: a resume repeats one that was cut off. */
+  async *#validateIfDue(): AsyncGenerator<TrainEvent, void> {
+    const { validate, plan, metric, folder } = this.job;
+    const step = this.#step;
+    const progress = this.#progress;
+    if (!validate || step === 0 || progress.validated === step) return;
+    if (step % plan.evaluateEvery !== 0 && step < plan.steps) return;
+    const validation = await validate();
+    const value = validationValue(validation, metric);
+    const best = progress.best === null || value > progress.best.value;
+    progress.validated = step;
+    progress.sinceBest = best ? 0 : progress.sinceBest + 1;
+    if (best) {
+      progress.best = { step, value, validation };
+      this.#best = this.job.lora.tensors();
+    }
+    this.#elapse();
+    await folder.validations.append({ step, ...validation });
+    yield { type: "validation", step, validation, best };
+  }
+
+  #checkpointDue(): boolean {
+    const { checkpointEvery } = this.job;
+    if (checkpointEvery !== null) return this.#step % checkpointEvery === 0;
+    const since = (performance.now() - this.#saved.at) / 1000;
+    return since >= Math.max(leastSecondsBetween, shareOfTime * this.#saved.seconds);
+  }
+
+  async #checkpoint(): Promise<TrainEvent> {
+    const started = performance.now();
+    const { folder, fingerprint, lora, trainer } = this.job;
+    this.#elapse();
+    await folder.sync();
+    const isBest = this.#progress.best?.step === this.#step;
+    const { file, bytes } = await folder.checkpoints.write({
+      step: this.#step,
+      fingerprint,
+      progress: this.#progress,
+      adapter: lora.tensors(),
+      optimizer: trainer.state(),
+      best: isBest ? null : this.#best,
+    });
+    this.#elapse();
+    const at = performance.now();
+    const seconds = (at - started) / 1000;
+    this.#saved = { step: this.#step, at, seconds };
+    return { type: "checkpoint", step: this.#step, file, bytes, seconds };
+  }
+
+  #neverFinite(): StillroomError {
+    const count = this.#progress.skippedInRow;
+    return new StillroomError(
+      "input",
+      `the loss of every row of the last ${count} steps is not finite; lower learningRate, or look for what these rows hold`,
+    );
+  }
+}

@@ -1,0 +1,127 @@
+// The files of a RUN folder but the checkpoints' content: run.json, metrics.jsonl, validation.jsonl, and who may write them.
+import { access, type FileHandle, mkdir, open, readFile } from "node:fs/promises";
+import path from "node:path";
+import { StillroomError } from "../support/errors.js";
+import { writeFileAtomic } from "../support/files.js";
+import { type FolderLock, lockFolder } from "../support/lock.js";
+import { CheckpointStore } from "./checkpoint-store.js";
+
+/** A locked run folder. */
+export class RunFolder {
+  readonly metrics: StepLines;
+  readonly validations: StepLines;
+  readonly checkpoints: CheckpointStore;
+
+  private constructor(
+    readonly folder: string,
+    readonly lock: FolderLock,
+  ) {
+    this.metrics = new StepLines(path.join(folder, "metrics.jsonl"));
+    this.validations = new StepLines(path.join(folder, "validation.jsonl"));
+    this.checkpoints = new CheckpointStore(path.join(folder, "checkpoints"));
+  }
+
+  /** Makes and locks the folder. Throws "usage" when another process works in it, or when it holds a run and resume is false. */
+  static async open(folder: string, resume: boolean): Promise<RunFolder> {
+    const absolute = path.resolve(folder);
+    await mkdir(absolute, { recursive: true }).catch((error: Error) => {
+      throw new StillroomError("io", `cannot make the folder ${absolute}: ${error.message}`, { cause: error });
+    });
+    const run = new RunFolder(absolute, await lockFolder(absolute));
+    if (!resume && (await exists(run.runFile))) {
+      await run.close();
+      throw new StillroomError(
+        "usage",
+        `${absolute} already holds a run; continue it with resume, or give another folder`,
+      );
+    }
+    return run;
+  }
+
+  get runFile(): string {
+    return path.join(this.folder, "run.json");
+  }
+
+  /** Everything that is needed to repeat the run, and its result once it has one. */
+  async writeRun(run: unknown): Promise<void> {
+    await writeFileAtomic(this.runFile, `${JSON.stringify(run, null, 2)}\n`);
+  }
+
+  /** Makes the folder's lines those of a run that stands after this step. */
+  async rewind(step: number): Promise<void> {
+    await this.checkpoints.tidy();
+    await this.metrics.rewind(step);
+    await this.validations.rewind(step);
+  }
+
+  /** Makes the lines so far durable. */
+  async sync(): Promise<void> {
+    await this.metrics.sync();
+    await this.validations.sync();
+  }
+
+  /** Idempotent; gives the folder free. */
+  async close(): Promise<void> {
+    await this.metrics.close();
+    await this.validations.close();
+    await this.lock.release();
+  }
+}
+
+/** A file of JSON lines that each carry a step. */
+export class StepLines {
+  #handle: FileHandle | null = null;
+
+  constructor(readonly file: string) {}
+
+  /** Appends one line; durable after sync. */
+  async append(line: { step: number }): Promise<void> {
+    await this.#io("write", async () => {
+      this.#handle ??= await open(this.file, "a");
+      await this.#handle.appendFile(`${JSON.stringify(line)}\n`);
+    });
+  }
+
+  async sync(): Promise<void> {
+    await this.#io("sync", async () => this.#handle?.sync());
+  }
+
+  /** Leaves the lines up to a step, and drops a last line that was cut off. */
+  async rewind(step: number): Promise<void> {
+    await this.close();
+    const text = await readFile(this.file, "utf8").catch(() => "");
+    const lines = text.split("\n").filter((line) => stepOf(line) <= step);
+    await writeFileAtomic(this.file, lines.map((line) => `${line}\n`).join(""));
+  }
+
+  async close(): Promise<void> {
+    const handle = this.#handle;
+    this.#handle = null;
+    await this.#io("close", async () => handle?.close());
+  }
+
+  async #io(what: string, work: () => Promise<void>): Promise<void> {
+    try {
+      await work();
+    } catch (error) {
+      throw new StillroomError("io", `cannot ${what} ${this.file}: ${(error as Error).message}`, { cause: error });
+    }
+  }
+}
+
+/** The step of a line; of no run (infinite) when the line is not whole. */
+function stepOf(line: string): number {
+  try {
+    const { step } = JSON.parse(line) as { step?: unknown };
+    return typeof step === "number" ? step : Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+async function exists(file: string): Promise<boolean> {
+  return access(file).then(
+    () => true,
+    () => false,
+  );
+}

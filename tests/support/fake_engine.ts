@@ -1,0 +1,133 @@
+// A toy of the native engine in JavaScript: a low-rank bigram model, logits = B A[:, token], trained by AdamW.
+// Follows the contract of NativeTrainer (sums, finite, state bytes), so that the loop can be tested without a model.
+
+import type {
+  NativeBatch,
+  NativeLora,
+  NativeLoraOptions,
+  NativeTensor,
+  NativeTrainer,
+  NativeTrainerOptions,
+} from "../../src/support/native.js";
+import { Random } from "../../src/support/random.js";
+
+export const vocabulary = 12;
+/** A query for this token has a loss that is not finite. */
+export const poison = vocabulary - 1;
+
+export class FakeLora implements NativeLora {
+  readonly a: Float32Array;
+  readonly b: Float32Array;
+
+  constructor(readonly options: NativeLoraOptions) {
+    const random = new Random(options.seed);
+    this.a = Float32Array.from({ length: options.rank * vocabulary }, () => random.float() - 0.5);
+    this.b = new Float32Array(options.rank * vocabulary);
+  }
+
+  tensors(): NativeTensor[] {
+    const { rank } = this.options;
+    return [
+      { name: "blk.0.attn_q.lora_a", shape: [rank, vocabulary], data: this.a.slice() },
+      { name: "blk.0.attn_q.lora_b", shape: [vocabulary, rank], data: this.b.slice() },
+    ];
+  }
+
+  load(tensors: NativeTensor[]): void {
+    for (const { name, data } of tensors) (name.endsWith("lora_a") ? this.a : this.b).set(data);
+  }
+
+  /** -log p(next | token), and its gradient with respect to both factors added to ga and gb. */
+  lossOf(token: number, next: number, ga?: Float64Array, gb?: Float64Array): number {
+    if (next === poison) return Number.NaN;
+    const { rank } = this.options;
+    const hidden = Array.from({ length: rank }, (_, r) => this.a[r * vocabulary + token]!);
+    const logits = Array.from({ length: vocabulary }, (_, v) =>
+      hidden.reduce((sum, h, r) => sum + h * this.b[v * rank + r]!, 0),
+    );
+    const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+    for (let v = 0; v < vocabulary && ga && gb; v++) {
+      const dlogit = Math.exp(logits[v]!) / total - (v === next ? 1 : 0);
+      for (let r = 0; r < rank; r++) {
+        gb[v * rank + r]! += dlogit * hidden[r]!;
+        ga[r * vocabulary + token]! += dlogit * this.b[v * rank + r]!;
+      }
+    }
+    return Math.log(total) - logits[next]!;
+  }
+}
+
+export class FakeTrainer implements NativeTrainer {
+  readonly calls: { step: number; microBatch: number; queries: number }[] = [];
+  readonly #size: number;
+  #gradient: Float64Array;
+  #moments: Float64Array;
+  #updates = 0;
+
+  constructor(
+    readonly lora: FakeLora,
+    readonly options: NativeTrainerOptions,
+  ) {
+    this.#size = lora.a.length;
+    this.#gradient = new Float64Array(2 * this.#size);
+    this.#moments = new Float64Array(4 * this.#size);
+  }
+
+  async accumulate(batch: NativeBatch, step: number, microBatch: number) {
+    this.calls.push({ step, microBatch, queries: batch.queryTokens.length });
+    const ga = new Float64Array(this.#size);
+    const gb = new Float64Array(this.#size);
+    let lossSum = 0;
+    for (const [index, position] of batch.queryPositions.entries()) {
+      lossSum += this.lora.lossOf(batch.tokens[position]!, batch.queryTokens[index]!, ga, gb);
+    }
+    const finite = Number.isFinite(lossSum);
+    for (let i = 0; finite && i < this.#size; i++) {
+      this.#gradient[i]! += ga[i]!;
+      this.#gradient[this.#size + i]! += gb[i]!;
+    }
+    return { lossSum, count: batch.queryTokens.length, finite };
+  }
+
+  async update({ learningRate, divisor }: { learningRate: number; divisor: number }) {
+    const { beta1, beta2, epsilon, weightDecay, clipNorm } = this.options;
+    const gradient = this.#gradient.map((value) => value / divisor);
+    const gradientNorm = Math.hypot(...gradient);
+    const scale = clipNorm > 0 && gradientNorm > clipNorm ? clipNorm / gradientNorm : 1;
+    this.#updates += 1;
+    for (let i = 0; i < gradient.length; i++) {
+      const g = gradient[i]! * scale;
+      const m = beta1 * this.#moments[2 * i]! + (1 - beta1) * g;
+      const v = beta2 * this.#moments[2 * i + 1]! + (1 - beta2) * g * g;
+      this.#moments.set([m, v], 2 * i);
+      const step = m / (1 - beta1 ** this.#updates) / (Math.sqrt(v / (1 - beta2 ** this.#updates)) + epsilon);
+      const [weights, at] = i < this.#size ? [this.lora.a, i] : [this.lora.b, i - this.#size];
+      weights[at] = weights[at]! - learningRate * (step + weightDecay * weights[at]!);
+    }
+    this.discard();
+    return { gradientNorm };
+  }
+
+  discard(): void {
+    this.#gradient.fill(0);
+  }
+
+  gradients(): NativeTensor[] {
+    const [a, b] = this.lora.tensors() as [NativeTensor, NativeTensor];
+    return [
+      { ...a, data: Float32Array.from(this.#gradient.subarray(0, this.#size)) },
+      { ...b, data: Float32Array.from(this.#gradient.subarray(this.#size)) },
+    ];
+  }
+
+  state(): Uint8Array {
+    return new Uint8Array(Float64Array.from([this.#updates, ...this.#moments]).buffer);
+  }
+
+  setState(state: Uint8Array): void {
+    const values = new Float64Array(state.slice().buffer);
+    if (values.length !== 1 + this.#moments.length) throw new Error("state of another shape");
+    this.#updates = values[0]!;
+    this.#moments = values.slice(1);
+  }
+}

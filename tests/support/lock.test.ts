@@ -1,0 +1,58 @@
+import { spawnSync } from "node:child_process";
+import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
+import path from "node:path";
+import { beforeEach, expect, test } from "vitest";
+import { lockFolder } from "../../src/support/lock.js";
+
+let folder: string;
+let file: string;
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "stillroom-lock-"));
+  file = path.join(folder, "lock");
+});
+
+const owner = (change: object) => JSON.stringify({ pid: process.pid, host: hostname(), started: null, ...change });
+
+test("the second one leaves at once, naming the pid; after release it may have it", async () => {
+  const lock = await lockFolder(folder);
+  await expect(lockFolder(folder)).rejects.toMatchObject({
+    code: "usage",
+    message: `${folder} is in use by process ${process.pid}; wait for it, or end it`,
+  });
+  await lock.release();
+  await lock.release();
+  expect(await readdir(folder)).toEqual([]);
+  await (await lockFolder(folder)).release();
+});
+
+test("a lock of a dead process is taken over", async () => {
+  const dead = spawnSync(process.execPath, ["-e", ""]).pid;
+  await writeFile(file, owner({ pid: dead }));
+  await lockFolder(folder);
+  expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ pid: process.pid });
+  expect(await readdir(folder)).toEqual(["lock"]);
+});
+
+test.runIf(process.platform === "linux")("a pid that another process got since is not the owner", async () => {
+  await writeFile(file, owner({ started: "1" }));
+  await lockFolder(folder);
+  expect(JSON.parse(await readFile(file, "utf8")).started).not.toBe("1");
+});
+
+test("a lock of another machine is left alone, with a word on how to remove it", async () => {
+  await writeFile(file, owner({ pid: 2 ** 30, host: "elsewhere" }));
+  await expect(lockFolder(folder)).rejects.toThrow(/process \d+ on elsewhere; when that has ended, remove .*lock/);
+});
+
+test("a lock file without sense is taken over", async () => {
+  await writeFile(file, "{");
+  await (await lockFolder(folder)).release();
+});
+
+test("of many at once exactly one gets it, also over a stale lock", async () => {
+  await writeFile(file, owner({ pid: spawnSync(process.execPath, ["-e", ""]).pid }));
+  const tries = await Promise.allSettled(Array.from({ length: 20 }, () => lockFolder(folder)));
+  expect(tries.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+  expect(await readdir(folder)).toEqual(["lock"]);
+});

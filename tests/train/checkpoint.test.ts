@@ -1,0 +1,133 @@
+import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { beforeEach, expect, test } from "vitest";
+import { type FileSystem, fileSystem } from "../../src/support/files.js";
+import { Random } from "../../src/support/random.js";
+import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from "../../src/train/checkpoint.js";
+import { CheckpointStore } from "../../src/train/checkpoint-store.js";
+import { noProgress } from "../../src/train/progress.js";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(path.join(tmpdir(), "stillroom-checkpoint-"));
+});
+
+function checkpoint(step: number, withBest = true): Checkpoint {
+  const tensor = (name: string, value: number) => ({
+    name,
+    shape: [2, 3] as [number, number],
+    data: new Float32Array(6).fill(value),
+  });
+  return {
+    step,
+    fingerprint: { model: "abc" },
+    progress: { ...noProgress(), rows: step * 16 },
+    adapter: [tensor("blk.0.attn_q.lora_a", step), tensor("blk.0.attn_q.lora_b", -step)],
+    optimizer: Uint8Array.of(1, 2, 3),
+    best: withBest ? [tensor("blk.0.attn_q.lora_a", 0.5), tensor("blk.0.attn_q.lora_b", 0.25)] : null,
+  };
+}
+
+test("what was written is read", () => {
+  for (const withBest of [true, false]) {
+    const bytes = Buffer.concat(encodeCheckpoint(checkpoint(7, withBest)));
+    expect(decodeCheckpoint(bytes, "x")).toEqual(checkpoint(7, withBest));
+  }
+});
+
+test("a flipped bit at each of 200 places is found, and every file cut short is refused by name", () => {
+  const whole = Buffer.concat(encodeCheckpoint(checkpoint(7)));
+  const random = new Random(1);
+  for (let i = 0; i < 200; i++) {
+    const at = random.below(whole.length);
+    const flipped = Buffer.from(whole);
+    flipped[at]! ^= 1 << random.below(8);
+    expect(() => decodeCheckpoint(flipped, "run/step-7"), `flip at ${at}`).toThrow(/^run\/step-7 is damaged: /);
+    const cut = Buffer.from(whole.subarray(0, at));
+    expect(() => decodeCheckpoint(cut, "run/step-7"), `cut at ${at}`).toThrow(/^run\/step-7 is damaged: /);
+  }
+});
+
+test("a file with a true hash but a header that lies about lengths is refused", () => {
+  const lying = checkpoint(7);
+  lying.adapter[0]!.shape = [2, 4];
+  const bytes = Buffer.concat(encodeCheckpoint(lying));
+  expect(() => decodeCheckpoint(bytes, "x")).toThrow("its header does not describe its content");
+});
+
+test("the newest two are kept", async () => {
+  const store = new CheckpointStore(folder);
+  for (const step of [5, 10, 15]) await store.write(checkpoint(step));
+  expect((await readdir(folder)).sort()).toEqual(["step-000000010.checkpoint", "step-000000015.checkpoint"]);
+  expect((await store.latest())?.checkpoint).toEqual(checkpoint(15));
+});
+
+test("a damaged newest one gives way to the older, and is gone once a newer good one is written", async () => {
+  const store = new CheckpointStore(folder);
+  await store.write(checkpoint(5));
+  const { file } = await store.write(checkpoint(10));
+  await writeFile(file, (await readFile(file)).subarray(0, 100));
+  const found = await store.latest();
+  expect(found?.checkpoint.step).toBe(5);
+  expect(found?.damaged).toEqual([expect.stringContaining("step-000000010.checkpoint is damaged: ")]);
+  await store.write(checkpoint(7));
+  expect((await readdir(folder)).sort()).toEqual(["step-000000005.checkpoint", "step-000000007.checkpoint"]);
+});
+
+test("with all of them damaged nothing starts silently from the beginning", async () => {
+  const store = new CheckpointStore(folder);
+  expect(await store.latest()).toBeNull();
+  const { file } = await store.write(checkpoint(5));
+  await writeFile(file, "no");
+  await expect(store.latest()).rejects.toThrow(/no checkpoint can be used: .*step-000000005/);
+});
+
+/** A file system whose nth call fails; counts the calls. */
+function failingAt(n: number): FileSystem & { calls: number } {
+  const state = { calls: 0 };
+  const call = <T>(what: string, work: () => Promise<T>): Promise<T> => {
+    state.calls += 1;
+    return state.calls === n ? Promise.reject(Object.assign(new Error(`${what} failed`), { code: "EIO" })) : work();
+  };
+  return {
+    get calls() {
+      return state.calls;
+    },
+    rename: (from, to) => call("rename", () => fileSystem.rename(from, to)),
+    remove: (file) => call("remove", () => fileSystem.remove(file)),
+    open: (file, flags) =>
+      call("open", async () => {
+        const handle = await fileSystem.open(file, flags);
+        return {
+          write: ((...args: Parameters<typeof handle.write>) =>
+            call("write", () => handle.write(...args))) as typeof handle.write,
+          sync: () => call("fsync", () => handle.sync()),
+          close: () => handle.close(),
+        };
+      }),
+  };
+}
+
+test("whichever write, fsync, rename or removal fails, an io error comes and a whole checkpoint loads", async () => {
+  let failures = 0;
+  for (let n = 1; ; n++) {
+    const place = path.join(folder, String(n));
+    const good = new CheckpointStore(place);
+    for (const step of [5, 10]) await good.write(checkpoint(step));
+    const files = failingAt(n);
+    const error = await new CheckpointStore(place, files).write(checkpoint(15)).then(
+      () => null,
+      (caught: { code?: string }) => caught,
+    );
+    if (files.calls < n) break;
+    failures += 1;
+    expect(error?.code, `call ${n}`).toBe("io");
+    const found = await good.latest();
+    expect([10, 15]).toContain(found?.checkpoint.step);
+    expect(found?.checkpoint).toEqual(checkpoint(found!.checkpoint.step));
+    expect(found?.damaged).toEqual([]);
+  }
+  // open, a write for each piece (start, header, 2 + 1 + 2 sections, hash), fsync, rename, open and fsync of the folder, removal
+  expect(failures).toBe(14);
+});

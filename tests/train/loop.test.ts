@@ -1,0 +1,201 @@
+import { readFile, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { beforeEach, expect, test } from "vitest";
+import { StillroomError } from "../../src/support/errors.js";
+import type { Validation } from "../../src/train/progress.js";
+import { poison } from "../support/fake_engine.js";
+import { bits, drive, toyFolder, toyJob, toyRows } from "./toy-job.js";
+
+let folder: string;
+beforeEach(async () => {
+  folder = await toyFolder();
+});
+
+const lines = async (file: string) =>
+  (await readFile(path.join(folder, file), "utf8"))
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as Record<string, unknown>);
+
+/** A validation whose values are given in advance. */
+const valued = (values: number[]) => {
+  let next = 0;
+  return async (): Promise<Validation> => ({
+    loss: 1,
+    metrics: { accuracy: { value: values[next++], low: 0, high: 1 } },
+  });
+};
+
+test("the loss falls, and each step leaves one line", async () => {
+  const { outcome } = await drive(await toyJob(folder, { steps: 60 }));
+  const metrics = await lines("metrics.jsonl");
+  expect(metrics.map((line) => line.step)).toEqual(Array.from({ length: 60 }, (_, index) => index + 1));
+  expect(metrics[0]).toMatchObject({ loss: expect.closeTo(Math.log(12), 6), learning_rate: 0.025, tokens: 16 });
+  expect(metrics[0]!.gradient_norm).toBeGreaterThan(0);
+  expect(outcome?.progress.loss.first).toBeCloseTo(Math.log(12), 6);
+  expect(outcome!.progress.loss.last!).toBeLessThan(1.2);
+  expect(outcome?.progress).toMatchObject({ rows: 480, tokens: 960 });
+});
+
+test("1×8 and 8×1 rows: the step's loss is the mean over all its label tokens, whatever the micro-batches", async () => {
+  const whole = await drive(await toyJob(folder, { microBatch: 8 }));
+  const wholeLoss = (await lines("metrics.jsonl")).map((line) => line.loss as number);
+  folder = await toyFolder();
+  const single = await drive(await toyJob(folder, { microBatch: 1 }));
+  const singleLoss = (await lines("metrics.jsonl")).map((line) => line.loss as number);
+  for (const [index, loss] of wholeLoss.entries()) expect(singleLoss[index]).toBeCloseTo(loss, 6);
+  for (const [index, { data }] of whole.outcome!.adapter.entries()) {
+    for (const [at, value] of data.entries()) expect(single.outcome!.adapter[index]!.data[at]).toBeCloseTo(value, 5);
+  }
+});
+
+test("a run that is stopped after any step and resumed ends with the bytes of one that was not", async () => {
+  const options = { steps: 12, evaluateEvery: 3 };
+  // A value that is a function of the weights, so that the best step is one in the middle and the same in every run.
+  const validated = async (where: string, stopAt: number | null) => {
+    const abort = new AbortController();
+    const job = await toyJob(where, { ...options, change: { signal: abort.signal } });
+    job.validate = async () => ({ loss: 1, metrics: { accuracy: -Math.abs(job.lora.tensors()[0]!.data[3]! - 0.1) } });
+    return drive(job, (event) => {
+      if (event.type === "step" && event.step === stopAt) abort.abort();
+    });
+  };
+  const undisturbed = await validated(folder, null);
+  expect(undisturbed.outcome?.bestStep).toBeGreaterThan(0);
+  for (let stop = 1; stop < 12; stop++) {
+    const where = await toyFolder();
+    const stopped = await validated(where, stop);
+    expect(stopped.error, `stop at ${stop}`).toMatchObject({ code: "cancelled" });
+    const resumed = await validated(where, null);
+    expect(bits(resumed.outcome!.adapter), `stop at ${stop}`).toBe(bits(undisturbed.outcome!.adapter));
+    expect(resumed.outcome?.bestStep).toBe(undisturbed.outcome?.bestStep);
+    folder = where;
+    expect((await lines("metrics.jsonl")).map((line) => line.step)).toEqual(
+      Array.from({ length: 12 }, (_, i) => i + 1),
+    );
+    expect((await lines("validation.jsonl")).map((line) => line.step)).toEqual([3, 6, 9, 12]);
+  }
+});
+
+test("an abort inside a step leaves that step's gradients behind", async () => {
+  const abort = new AbortController();
+  const job = await toyJob(folder, { microBatch: 2, change: { signal: abort.signal } });
+  const accumulate = job.trainer.accumulate.bind(job.trainer);
+  job.trainer.accumulate = async (batch, step, microBatch) => {
+    if (step === 5 && microBatch === 1) abort.abort();
+    return accumulate(batch, step, microBatch);
+  };
+  const { error, events } = await drive(job);
+  expect(error).toMatchObject({ code: "cancelled", message: expect.stringContaining("after step 4 of 12") });
+  expect(events.at(-1)).toMatchObject({ type: "checkpoint", step: 4 });
+  expect(job.trainer.calls.filter((call) => call.step === 5)).toHaveLength(2);
+  expect(job.trainer.gradients().every(({ data }) => data.every((value) => value === 0))).toBe(true);
+});
+
+test("a validation that is cut off is done again by the resumed run", async () => {
+  const cut = await toyJob(folder, { evaluateEvery: 4 });
+  cut.validate = async () => {
+    throw new StillroomError("cancelled", "cancelled");
+  };
+  expect((await drive(cut)).events.at(-1)).toMatchObject({ type: "checkpoint", step: 4 });
+  const resumed = await drive(
+    await toyJob(folder, { evaluateEvery: 4, change: { validate: valued([0.5, 0.6, 0.7]) } }),
+  );
+  expect(resumed.events[0]).toMatchObject({ type: "validation", step: 4 });
+  expect(resumed.outcome?.bestStep).toBe(12);
+});
+
+test("lines of steps that a killed run did not make durable are taken back", async () => {
+  await drive(await toyJob(folder, { steps: 4, change: { checkpointEvery: 2 } }));
+  const file = path.join(folder, "metrics.jsonl");
+  await writeFile(file, `${await readFile(file, "utf8")}{"step":5,"loss":1}\n{"step":6,"lo`);
+  const job = await toyJob(folder, { steps: 4 });
+  await job.folder.close();
+  expect((await lines("metrics.jsonl")).map((line) => line.step)).toEqual([1, 2, 3, 4]);
+});
+
+test("a micro-batch that is not finite is left out of the mean, reported and counted", async () => {
+  const rows = toyRows(8);
+  rows[2] = [2, poison];
+  const { events, outcome } = await drive(await toyJob(folder, { rows, microBatch: 1 }));
+  const warnings = events.filter((event) => event.type === "warning");
+  expect(warnings).toHaveLength(12);
+  expect(warnings[0]).toMatchObject({ kind: "not-finite", message: expect.stringContaining("step 1: 1 of 8 rows") });
+  const metrics = await lines("metrics.jsonl");
+  expect(metrics[0]).toMatchObject({ skipped: true, skipped_rows: 1, loss: expect.closeTo(Math.log(12), 6) });
+  expect(outcome?.progress.skipped).toBe(12);
+  expect(outcome!.progress.loss.last!).toBeLessThan(outcome!.progress.loss.first!);
+});
+
+test("a step without a finite row changes no weight and no moment", async () => {
+  const rows = toyRows(8).map(([token]) => [token, poison] as [number, number]);
+  const job = await toyJob(folder, { rows, steps: 1 });
+  const [weights, state] = [bits(job.lora.tensors()), job.trainer.state()];
+  const { error } = await drive(job);
+  expect(error).toMatchObject({ code: "input", message: expect.stringContaining("not finite") });
+  expect(bits(job.lora.tensors())).toBe(weights);
+  expect(job.trainer.state()).toEqual(state);
+  expect(await lines("metrics.jsonl")).toMatchObject([{ step: 1, loss: null, skipped: true, gradient_norm: null }]);
+});
+
+test("a run in which nothing is finite stops after 20 steps and says so", async () => {
+  const rows = toyRows(40).map(([token]) => [token, poison] as [number, number]);
+  const { events, error } = await drive(await toyJob(folder, { rows, steps: 100 }));
+  expect(error).toMatchObject({ code: "input", message: expect.stringContaining("last 20 steps is not finite") });
+  expect(events.filter((event) => event.type === "step")).toHaveLength(20);
+});
+
+test("the best validated adapter is the result, and patience ends the run", async () => {
+  const seen: string[] = [];
+  const job = await toyJob(folder, { steps: 100, evaluateEvery: 2, change: { patience: 2 } });
+  const validate = valued([0.5, 0.8, 0.7, 0.8]);
+  job.validate = async () => {
+    seen.push(bits(job.lora.tensors()));
+    return validate();
+  };
+  const { outcome, events } = await drive(job);
+  expect(outcome).toMatchObject({ step: 8, bestStep: 4 });
+  expect(bits(outcome!.adapter)).toBe(seen[1]);
+  expect(events.filter((event) => event.type === "validation").map((event) => event.best)).toEqual([
+    true,
+    true,
+    false,
+    false,
+  ]);
+});
+
+test("log_loss is better when lower, and without the metric the loss decides", async () => {
+  const values = [0.9, 0.4, 0.6];
+  const outcomes = await Promise.all(
+    ["log_loss", "absent"].map(async (metric) => {
+      const left = [...values];
+      const validate = async (): Promise<Validation> => {
+        const loss = left.shift()!;
+        return { loss, metrics: { log_loss: loss } };
+      };
+      return drive(await toyJob(await toyFolder(), { steps: 6, evaluateEvery: 2, change: { metric, validate } }));
+    }),
+  );
+  expect(outcomes.map(({ outcome }) => outcome?.bestStep)).toEqual([4, 4]);
+});
+
+test("a damaged newest checkpoint costs only the steps since the one before it", async () => {
+  const undisturbed = await drive(await toyJob(await toyFolder(), {}));
+  const abort = new AbortController();
+  await drive(await toyJob(folder, { change: { checkpointEvery: 3, signal: abort.signal } }), (event) => {
+    if (event.type === "step" && event.step === 7) abort.abort();
+  });
+  await writeFile(path.join(folder, "checkpoints/step-000000007.checkpoint"), "torn");
+  const job = await toyJob(folder, {});
+  expect(job.damaged).toHaveLength(1);
+  expect(job.from?.step).toBe(6);
+  expect(bits((await drive(job)).outcome!.adapter)).toBe(bits(undisturbed.outcome!.adapter));
+});
+
+test("a finished run has nothing left to do", async () => {
+  const first = await drive(await toyJob(folder, {}));
+  const job = await toyJob(folder, {});
+  const again = await drive(job);
+  expect(job.trainer.calls).toEqual([]);
+  expect(bits(again.outcome!.adapter)).toBe(bits(first.outcome!.adapter));
+});
