@@ -1,5 +1,7 @@
-// The room's door: statistics of predictions.
+// The room's door: what a model says to the rows of a task, and what that is worth.
+export { type Against, readPredictions, writePredictions } from "./against.js";
 export { type McNemar, mcnemar } from "./compare.js";
+export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
 export { bootstrapInterval, type Interval, meanOf, wilson } from "./intervals.js";
 export {
   accuracy,
@@ -13,4 +15,15 @@ export {
   matches,
   mean,
 } from "./metrics.js";
+export { requireKnown, requireWhole } from "./options.js";
+export { type JobRows, readJobRows } from "./rows.js";
+export {
+  evaluateRows,
+  type Label,
+  type RowScore,
+  type RowScores,
+  type ScoringJob,
+  type ScoringProgress,
+} from "./scoring.js";
+export { type Confusion, type Metrics, type Summary, summarise } from "./summary.js";
 export { exactMatch, normaliseAnswer, tokenF1 } from "./text.js";

@@ -1,0 +1,163 @@
+// One task, one model, one split: reads the rows, scores them, sums up. Owns the models it opens; the numbers come from
+// summary.ts, the predictions from scoring.ts, the comparison from against.ts.
+import { performance } from "node:perf_hooks";
+import { loadAdapter } from "../adapter/index.js";
+import type { BadRow, SplitName } from "../dataset/index.js";
+import { type DownloadProgress, Model, openModel } from "../model/index.js";
+import { compilePrompt } from "../prompt/index.js";
+import { StillroomError, unexpected } from "../support/errors.js";
+import { rethrow } from "../support/native.js";
+import type { Task } from "../task/index.js";
+import { type Against, compareWith, writePredictions } from "./against.js";
+import type { ClassScore } from "./metrics.js";
+import { requireKnown, requireWhole } from "./options.js";
+import { readJobRows } from "./rows.js";
+import { evaluateRows, type RowScores, type ScoringProgress } from "./scoring.js";
+import { type Confusion, type Metrics, summarise } from "./summary.js";
+
+/** What is evaluated, and how. */
+export interface EvaluateOptions {
+  /** Path, hf: URI or an open model (which stays open); default: the model in the box. */
+  model?: string | Model | undefined;
+  /** A RUN folder, a PEFT folder or a GGUF LoRA. */
+  adapter?: string | undefined;
+  /** Answered training rows before each prompt, balanced over the labels (default 0). */
+  shots?: number | undefined;
+  /** Default "test". */
+  split?: SplitName | undefined;
+  /** Only so many rows of the split. */
+  limit?: number | undefined;
+  /** Of the choice of examples and of the intervals (default 0). */
+  seed?: number | undefined;
+  /** Throw at the first bad row instead of counting it (default false). */
+  strict?: boolean | undefined;
+  /** Threads of the native engine (default: physical cores). */
+  threads?: number | undefined;
+  /** Most tokens that go through the model at once (default 2048). */
+  tokenBudget?: number | undefined;
+  /** A JSONL file to write: index, answer, prediction, probabilities of each row. */
+  predictions?: string | undefined;
+  /** The second of a comparison on the same rows: a predictions file (.jsonl), or a model (path or hf: URI, same prompt). */
+  against?: string | undefined;
+  onProgress?: ((progress: ScoringProgress) => void) | undefined;
+  onDownload?: ((progress: DownloadProgress) => void) | undefined;
+  /** Called once for every bad row. */
+  onBad?: ((bad: BadRow) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** The result of {@link evaluate}, in the fields of `stillroom eval --json`. Intervals are 95 %. */
+export interface Evaluation {
+  task: string;
+  /** Path of the GGUF. */
+  model: string;
+  adapter: string | null;
+  split: SplitName;
+  shots: number;
+  /** Rows scored. */
+  rows: number;
+  /** Bad rows, left out. */
+  errors: number;
+  /** The first 100 bad rows. */
+  bad_rows: BadRow[];
+  metrics: Metrics;
+  confusion: Confusion | null;
+  classes: ClassScore[] | null;
+  against: Against | null;
+  rows_per_second: number;
+  /** Tokens of the prompts, each as if it were alone, and of the answers scored or generated, by second. */
+  tokens_per_second: number;
+  peak_memory_bytes: number;
+  /** From reading the rows to the last prediction and interval; opening the model not counted. */
+  seconds: number;
+}
+
+const optionNames = [
+  ..."model adapter shots split limit seed strict threads tokenBudget predictions against".split(" "),
+  ..."onProgress onDownload onBad signal".split(" "),
+];
+const badRowsShown = 100;
+
+/**
+ * Scores a split of a task with a model: exact label probabilities for classify, greedy answers for generate.
+ *
+ * @throws StillroomError "usage" for a wrong option, "missing" or "input" for the model, the adapter and the data, "input" when
+ * no row is left, "io" for the predictions file, "cancelled" on abort
+ *
+ * @example
+ * ```ts
+ * import { evaluate, readTask } from "stillroom";
+ * const task = await readTask("sst2/task.yaml");
+ * const { metrics, rows } = await evaluate(task, { model: "model.gguf", adapter: "runs/sst2", shots: 0, limit: 200 });
+ * console.log(rows, metrics.accuracy?.value, metrics.accuracy?.low, metrics.accuracy?.high);
+ * ```
+ */
+export async function evaluate(task: Task, options: EvaluateOptions = {}): Promise<Evaluation> {
+  checkOptions(options);
+  const given = options.model;
+  const model = given instanceof Model ? given : await openModel(given, options);
+  try {
+    return await evaluateWith(model, task, options);
+  } catch (error) {
+    rethrow(error);
+  } finally {
+    if (model !== given) await model.close();
+  }
+}
+
+function checkOptions(options: EvaluateOptions): void {
+  requireKnown(options, optionNames, "evaluate");
+  requireWhole("shots", options.shots, 0);
+  requireWhole("limit", options.limit, 1);
+  requireWhole("seed", options.seed, 0);
+  requireWhole("tokenBudget", options.tokenBudget, 1);
+  const { split } = options;
+  if (split !== undefined && !["train", "validation", "test"].includes(split)) {
+    throw unexpected("train, validation or test", "split", split);
+  }
+}
+
+async function evaluateWith(model: Model, task: Task, options: EvaluateOptions): Promise<Evaluation> {
+  const lora = options.adapter === undefined ? null : await loadAdapter(model.native, options.adapter);
+  const started = performance.now();
+  const { shots = 0, split = "test", seed = 0 } = options;
+  const { rows, bad, labels, examples } = await readJobRows(task, { ...options, shots, split, seed });
+  const job = { task, rows, examples, labels, tokenBudget: options.tokenBudget, signal: options.signal };
+  const score = (other: Model, otherLora: typeof lora): Promise<RowScores> =>
+    evaluateRows({
+      ...job,
+      model: other,
+      lora: otherLora,
+      prompt: compilePrompt(task, other.info),
+      onProgress: options.onProgress,
+    });
+  const scores = await score(model, lora);
+  for (const refused of scores.refused) report(refused, bad, options);
+  if (scores.rows.length === 0) throw new StillroomError("input", `${task.name} has no good row in its ${split} split`);
+  const summary = summarise(task, scores.rows, labels, seed);
+  if (options.predictions !== undefined) await writePredictions(options.predictions, scores.rows);
+  const second = { task, labels, seed, first: scores.rows, score, options };
+  const against = options.against === undefined ? null : await compareWith(options.against, second);
+  return {
+    task: task.name,
+    model: model.info.path,
+    adapter: options.adapter ?? null,
+    split,
+    shots,
+    rows: scores.rows.length,
+    errors: bad.length,
+    bad_rows: bad.slice(0, badRowsShown),
+    ...summary,
+    against,
+    rows_per_second: scores.rows.length / scores.seconds,
+    tokens_per_second: scores.tokens / scores.seconds,
+    peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+function report(refused: BadRow, bad: BadRow[], { strict, onBad }: EvaluateOptions): void {
+  if (strict) throw new StillroomError("input", `${refused.file}:${refused.line}: ${refused.reason}`);
+  bad.push(refused);
+  onBad?.(refused);
+}

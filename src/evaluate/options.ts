@@ -1,0 +1,18 @@
+// The checks of options that evaluate and export share. Knows no command.
+import { StillroomError, unexpected } from "../support/errors.js";
+import { nearestName } from "../task/index.js";
+
+/** Throws "usage" for a name that is not in known, with the nearest one that is. */
+export function requireKnown(options: object, known: readonly string[], where: string): void {
+  for (const name of Object.keys(options)) {
+    if (known.includes(name)) continue;
+    const near = nearestName(name, known);
+    throw new StillroomError("usage", `${where} has no option ${name}${near ? `; did you mean ${near}?` : ""}`);
+  }
+}
+
+/** A whole number of at least `least`, or undefined. Throws "usage". */
+export function requireWhole(name: string, value: number | undefined, least: number): void {
+  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return;
+  throw unexpected(`a whole number of at least ${least}`, name, value);
+}

@@ -1,0 +1,49 @@
+// The rows that an evaluation needs: those to score, the labels, the examples of a few-shot prompt. Knows no model.
+import { type BadRow, labelsOf, type Row, readRows, type SplitName } from "../dataset/index.js";
+import { chooseExamples } from "../prompt/index.js";
+import { StillroomError } from "../support/errors.js";
+import type { Task } from "../task/index.js";
+import type { Label } from "./scoring.js";
+
+export interface JobRowsOptions {
+  split: SplitName;
+  shots: number;
+  seed: number;
+  limit?: number | undefined;
+  strict?: boolean | undefined;
+  onBad?: ((bad: BadRow) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface JobRows {
+  rows: Row[];
+  bad: BadRow[];
+  /** Empty for generate. */
+  labels: Label[];
+  /** `shots` training rows; never among the rows. */
+  examples: Row[];
+}
+
+/** Reads them. Training rows are read only where labels or examples come from them. Throws what readRows throws. */
+export async function readJobRows(task: Task, options: JobRowsOptions): Promise<JobRows> {
+  const { split, shots, seed, limit } = options;
+  const reading = { strict: options.strict ?? false, ...(options.signal && { signal: options.signal }) };
+  const { rows, bad } = await readRows(task, split, {
+    ...reading,
+    // Examples may have to be taken out of the same split.
+    ...(limit !== undefined && { limit: split === "train" ? limit + shots : limit }),
+    ...(options.onBad && { onBad: options.onBad }),
+  });
+  const needed = shots > 0 || (task.kind === "classify" && !task.answer.labels);
+  const train = needed && task.data.train ? (await readRows(task, "train", reading)).rows : [];
+  const labels = task.kind === "classify" ? labelsOf(task, train.length > 0 ? train : rows) : [];
+  const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...(labels.length > 0 && { labels }) });
+  if (examples.length < shots) {
+    throw new StillroomError(
+      "input",
+      `${task.name} has ${examples.length} training rows for examples, ${shots} were asked for`,
+    );
+  }
+  const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
+  return { rows: rows.filter(({ index }) => !taken.has(index)).slice(0, limit), bad, labels, examples };
+}

@@ -1,0 +1,140 @@
+// Rows to predictions: which rows fit, and what the model says to each. Chooses between classify.ts and generate.ts; computes no
+// metric (summary.ts).
+import { performance } from "node:perf_hooks";
+import type { BadRow, Row } from "../dataset/index.js";
+import type { Model } from "../model/index.js";
+import type { compilePrompt } from "../prompt/index.js";
+import { throwIfCancelled } from "../support/cancelled.js";
+import { StillroomError } from "../support/errors.js";
+import type { NativeLora } from "../support/native.js";
+import type { Task } from "../task/index.js";
+import { encodePrompt } from "../tokens/index.js";
+import { classifyRows, labelTokens } from "./classify.js";
+import { generateRows } from "./generate.js";
+
+/** A label of a classify task: as the data has it, and as the model answers it. */
+export interface Label {
+  value: string;
+  text: string;
+}
+
+/** What is scored, and with what. */
+export interface ScoringJob {
+  model: Model;
+  lora: NativeLora | null;
+  task: Task;
+  rows: readonly Row[];
+  prompt: ReturnType<typeof compilePrompt>;
+  /** Answered rows that stand before each prompt. */
+  examples: Row[];
+  /** For classify: the closed set of answers, at least two. */
+  labels: readonly Label[];
+  /** Most tokens that go through the model at once (default 2048); a longer row goes alone. */
+  tokenBudget?: number | undefined;
+  onProgress?: ((progress: ScoringProgress) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+export interface ScoringProgress {
+  rows: number;
+  totalRows: number;
+  /** As RowScores.tokens, so far. */
+  tokens: number;
+  seconds: number;
+}
+
+/** What the model says to one row. */
+export interface RowScore {
+  /** Of the row in its source. */
+  index: number;
+  /** The text of the right answer. */
+  answer: string;
+  prediction: string;
+  /** Label text → probability, summing to 1; null for generate. */
+  probabilities: Record<string, number> | null;
+}
+
+export interface RowScores {
+  /** In the order of the rows given, without those refused. */
+  rows: RowScore[];
+  /** Rows that do not fit the model's context, or whose answer is no label. */
+  refused: BadRow[];
+  /** Tokens of the prompts, each as if it were alone, and of the answers that were scored or generated. */
+  tokens: number;
+  seconds: number;
+}
+
+/** A row whose prompt is in tokens. */
+export interface EncodedPrompt {
+  row: Row;
+  tokens: Int32Array;
+}
+
+/** What classify.ts and generate.ts give for a row. */
+export interface Answered {
+  prediction: string;
+  probabilities: Record<string, number> | null;
+}
+
+/** Tells how far the work is, and stops it when asked to. */
+export type Step = (rows: number, tokens: number) => void;
+
+/** Scores rows with a model. Throws "input" when no row fits the context, "cancelled" on abort. */
+export async function evaluateRows(job: ScoringJob): Promise<RowScores> {
+  const started = performance.now();
+  const { fitting, refused } = fitRows(job);
+  const done = { rows: refused.length, tokens: 0 };
+  const seconds = () => (performance.now() - started) / 1000;
+  const step: Step = (rows, tokens) => {
+    done.rows += rows;
+    done.tokens += tokens;
+    job.onProgress?.({ rows: done.rows, totalRows: job.rows.length, tokens: done.tokens, seconds: seconds() });
+    throwIfCancelled(job.signal, `scoring, after ${done.rows} of ${job.rows.length} rows`);
+  };
+  step(0, 0);
+  const work = job.task.kind === "classify" ? classifyRows : generateRows;
+  const answered = await work(job, fitting, step);
+  const rows = fitting.map(({ row }, place) => ({ index: row.index, answer: row.answer, ...answered[place]! }));
+  return { rows, refused, tokens: done.tokens, seconds: seconds() };
+}
+
+function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[] } {
+  const { model, task, examples } = job;
+  const context = model.info.contextLength;
+  const known = new Set(job.labels.map(({ text }) => text));
+  const fitting: EncodedPrompt[] = [];
+  const refused: BadRow[] = [];
+  const answerTokens = longestAnswer(job);
+  let shortest = Number.POSITIVE_INFINITY;
+  for (const row of job.rows) {
+    const { file, line } = row;
+    if (task.kind === "classify" && !known.has(row.answer)) {
+      refused.push({
+        file,
+        line,
+        reason: `the answer ${JSON.stringify(row.answer)} is none of the ${known.size} labels`,
+      });
+      continue;
+    }
+    const tokens = encodePrompt(model.tokenizer, job.prompt.render(row, examples));
+    shortest = Math.min(shortest, tokens.length);
+    if (tokens.length + answerTokens <= context) fitting.push({ row, tokens });
+    else refused.push({ file, line, reason: tooLong(tokens.length, answerTokens, context, examples.length) });
+  }
+  if (fitting.length === 0 && Number.isFinite(shortest)) {
+    const reason = tooLong(shortest, answerTokens, context, examples.length);
+    throw new StillroomError("input", `no row fits ${model.info.path}: of the shortest row, ${reason}`);
+  }
+  return { fitting, refused };
+}
+
+function tooLong(prompt: number, answer: number, context: number, shots: number): string {
+  const remedy = shots > 0 ? `; use fewer than ${shots} shots` : "";
+  return `the prompt has ${prompt} tokens and the answer up to ${answer}, the model's context ${context}${remedy}`;
+}
+
+/** Tokens to keep free behind a prompt. */
+function longestAnswer(job: ScoringJob): number {
+  if (job.task.kind === "generate") return job.task.maxTokens;
+  return Math.max(0, ...job.labels.map(({ text }) => labelTokens(job, text).length));
+}
