@@ -1,0 +1,38 @@
+// Chooses the kernels at run time by what the processor can do.
+#include "core/failure.h"
+#include "core/gemm/kernels.h"
+
+namespace stillroom {
+
+namespace portable { extern const Kernels kernels; }
+#if defined(__x86_64__)
+namespace avx2 { extern const Kernels kernels; }
+namespace avx512 { extern const Kernels kernels; }
+#endif
+
+const std::vector<const Kernels*>& available_kernels() {
+    static const std::vector<const Kernels*> found = [] {
+        std::vector<const Kernels*> list;
+#if defined(__x86_64__)
+        __builtin_cpu_init();
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512dq"))
+            list.push_back(&avx512::kernels);
+        if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list.push_back(&avx2::kernels);
+#endif
+        list.push_back(&portable::kernels);
+        return list;
+    }();
+    return found;
+}
+
+const Kernels& choose_kernels(const std::string& name) {
+    std::string names;
+    for (const Kernels* kernels : available_kernels()) {
+        if (name.empty() || name == kernels->name) return *kernels;
+        names += names.empty() ? kernels->name : std::string(", ") + kernels->name;
+    }
+    throw Failure(Code::usage, "expected one of " + names + " for variant, received \"" + name + "\"");
+}
+
+}  // namespace stillroom

@@ -1,0 +1,356 @@
+// The vector kernels, written once with GCC vector types and compiled per instruction set (KERNEL_VARIANT: portable, avx2, avx512;
+// portable is NEON on 64-bit Arm). Exact f32 arithmetic; no knowledge of models.
+#include "core/gemm/kernels.h"
+
+#include <chrono>
+#include <cmath>
+#include <cstring>
+
+#define STRINGIFY2(x) #x
+#define STRINGIFY(x) STRINGIFY2(x)
+
+namespace stillroom {
+namespace KERNEL_VARIANT {
+namespace {
+
+// MR x NV vectors of accumulators stay in registers: 24 of 32 (AVX-512, NEON), 12 of 16 (AVX2, SSE2).
+#if defined(__AVX512F__)
+constexpr int width = 16, MR = 12, NV = 2;
+#elif defined(__AVX2__)
+constexpr int width = 8, MR = 6, NV = 2;
+#elif defined(__aarch64__)
+constexpr int width = 4, MR = 12, NV = 2;
+#else
+constexpr int width = 4, MR = 6, NV = 2;
+#endif
+constexpr int NR = NV * width;
+
+typedef float Vector __attribute__((vector_size(width * 4), aligned(4), may_alias));
+typedef int32_t Integers __attribute__((vector_size(width * 4), aligned(4), may_alias));
+
+inline Vector load(const float* p) { return *reinterpret_cast<const Vector*>(p); }
+inline void store(float* p, Vector v) { *reinterpret_cast<Vector*>(p) = v; }
+
+// One register tile. Every loop over the accumulators, the final store included, is fully unrolled: otherwise GCC keeps them on the stack.
+template <int R, int N>
+inline __attribute__((always_inline)) void tile(int64_t k, const float* __restrict a, const float* __restrict b, int64_t ldb, float* __restrict c, int64_t ldc,
+                 bool accumulate) {
+    Vector sum[R][N];
+#pragma GCC unroll 16
+    for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+        for (int j = 0; j < N; j++) sum[i][j] = Vector{};
+    for (int64_t p = 0; p < k; p++) {
+        Vector row[N];
+#pragma GCC unroll 4
+        for (int j = 0; j < N; j++) row[j] = load(b + j * width);
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < N; j++) sum[i][j] += a[i] * row[j];
+        a += MR;
+        b += ldb;
+    }
+    if (accumulate) {
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < N; j++) store(c + i * ldc + j * width, load(c + i * ldc + j * width) + sum[i][j]);
+    } else {
+#pragma GCC unroll 16
+        for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < N; j++) store(c + i * ldc + j * width, sum[i][j]);
+    }
+}
+
+template <int R, int N>
+__attribute__((noinline)) void tile_call(int64_t k, const float* a, const float* b, int64_t ldb, float* c, int64_t ldc, bool accumulate) {
+    tile<R, N>(k, a, b, ldb, c, ldc, accumulate);
+}
+
+using Tile = void (*)(int64_t, const float*, const float*, int64_t, float*, int64_t, bool);
+template <int N>
+Tile tile_of(int rows) {
+    switch (rows) {
+        case 1: return tile_call<1, N>;
+        case 2: return tile_call<2, N>;
+        case 3: return tile_call<3, N>;
+        case 4: return tile_call<4, N>;
+        case 5: return tile_call<5, N>;
+#if defined(__AVX512F__) || defined(__aarch64__)
+        case 6: return tile_call<6, N>;
+        case 7: return tile_call<7, N>;
+        case 8: return tile_call<8, N>;
+        case 9: return tile_call<9, N>;
+        case 10: return tile_call<10, N>;
+        case 11: return tile_call<11, N>;
+#endif
+    }
+    return tile_call<MR, N>;
+}
+
+void multiply(int64_t m, int n, int64_t k, const float* a, int64_t a_block, const float* b, int64_t ldb, float* c, int64_t ldc,
+              bool accumulate) {
+    const int vectors = (n + width - 1) / width;
+    const bool whole = n == vectors * width;
+    for (int64_t i = 0; i < m; i += MR, a += a_block, c += MR * ldc) {
+        const int rows = static_cast<int>(m - i < MR ? m - i : MR);
+        const Tile call = vectors == 1 ? tile_of<1>(rows) : tile_of<2>(rows);
+        if (whole) {
+            call(k, a, b, ldb, c, ldc, accumulate);
+            continue;
+        }
+        float edge[MR * NR];
+        call(k, a, b, ldb, edge, NR, false);
+        for (int r = 0; r < rows; r++)
+            for (int j = 0; j < n; j++) c[r * ldc + j] = edge[r * NR + j] + (accumulate ? c[r * ldc + j] : 0.0f);
+    }
+}
+
+typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t FourIndex __attribute__((vector_size(16)));
+inline Four shuffle(Four x, Four y, FourIndex index) { return __builtin_shuffle(x, y, index); }
+
+// out[p * out_ld + j] = source[j * ld + p] for a 4 x 4 block.
+inline void transpose4(const float* source, int64_t ld, float* out, int64_t out_ld) {
+    const Four r0 = *(const Four*)(source), r1 = *(const Four*)(source + ld), r2 = *(const Four*)(source + 2 * ld),
+               r3 = *(const Four*)(source + 3 * ld);
+    const Four t0 = shuffle(r0, r1, FourIndex{0, 4, 1, 5}), t1 = shuffle(r0, r1, FourIndex{2, 6, 3, 7});
+    const Four t2 = shuffle(r2, r3, FourIndex{0, 4, 1, 5}), t3 = shuffle(r2, r3, FourIndex{2, 6, 3, 7});
+    *(Four*)(out) = shuffle(t0, t2, FourIndex{0, 1, 4, 5});
+    *(Four*)(out + out_ld) = shuffle(t0, t2, FourIndex{2, 3, 6, 7});
+    *(Four*)(out + 2 * out_ld) = shuffle(t1, t3, FourIndex{0, 1, 4, 5});
+    *(Four*)(out + 3 * out_ld) = shuffle(t1, t3, FourIndex{2, 3, 6, 7});
+}
+
+void transpose(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
+    int64_t j = 0;
+    for (; j + 4 <= n; j += 4) {
+        int64_t p = 0;
+        for (; p + 4 <= k; p += 4) transpose4(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
+        for (; p < k; p++)
+            for (int64_t q = j; q < j + 4; q++) out[p * out_ld + q] = source[q * ld + p];
+    }
+    for (; j < n; j++)
+        for (int64_t p = 0; p < k; p++) out[p * out_ld + j] = source[j * ld + p];
+}
+
+void pack(int64_t m, int64_t k, const float* source, int64_t row_stride, int64_t column_stride, float factor, float* out) {
+    for (int64_t i = 0; i < m; i += MR, out += MR * k) {
+        const int64_t rows = m - i < MR ? m - i : MR;
+        const float* from = source + i * row_stride;
+        if (column_stride == 1) {
+            transpose(rows, k, from, row_stride, out, MR);
+        } else if (row_stride == 1) {
+            for (int64_t p = 0; p < k; p++)
+                for (int64_t r = 0; r < rows; r++) out[p * MR + r] = from[p * column_stride + r];
+        } else {
+            for (int64_t p = 0; p < k; p++)
+                for (int64_t r = 0; r < rows; r++) out[p * MR + r] = from[r * row_stride + p * column_stride];
+        }
+        for (int64_t p = 0; rows < MR && p < k; p++)
+            for (int64_t r = rows; r < MR; r++) out[p * MR + r] = 0.0f;
+        if (factor != 1.0f)
+            for (int64_t p = 0; p < k * MR; p++) out[p] *= factor;
+    }
+}
+
+void pack_transposed(int n, int64_t k, const float* source, int64_t ld, float* out) {
+    transpose(n, k, source, ld, out, NR);
+    for (int64_t p = 0; n < NR && p < k; p++)
+        for (int j = n; j < NR; j++) out[p * NR + j] = 0.0f;
+}
+
+float sum_of(Vector v) {
+    float total = 0;
+    for (int i = 0; i < width; i++) total += v[i];
+    return total;
+}
+
+float dot(int64_t n, const float* x, const float* y) {
+    Vector s0{}, s1{};
+    int64_t i = 0;
+    for (; i + 2 * width <= n; i += 2 * width) {
+        s0 += load(x + i) * load(y + i);
+        s1 += load(x + i + width) * load(y + i + width);
+    }
+    float total = sum_of(s0 + s1);
+    for (; i < n; i++) total += x[i] * y[i];
+    return total;
+}
+
+void scale(int64_t n, float factor, float* x) {
+    for (int64_t i = 0; i < n; i++) x[i] *= factor;
+}
+
+void add(int64_t n, const float* __restrict x, float* __restrict y) {
+    for (int64_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+float maximum(int64_t n, const float* x) {
+    int64_t i = 0;
+    float best = -INFINITY;
+    if (n >= width) {
+        Vector high = load(x);
+        for (i = width; i + width <= n; i += width) {
+            const Vector v = load(x + i);
+            high = v > high ? v : high;
+        }
+        for (int j = 0; j < width; j++) best = high[j] > best ? high[j] : best;
+    }
+    for (; i < n; i++) best = x[i] > best ? x[i] : best;
+    return best;
+}
+
+float rms_norm(int64_t c, const float* __restrict x, const float* __restrict w, float epsilon, float* __restrict y) {
+    const float inverse = 1.0f / std::sqrt(dot(c, x, x) / static_cast<float>(c) + epsilon);
+    for (int64_t i = 0; i < c; i++) y[i] = x[i] * inverse * w[i];
+    return inverse;
+}
+
+void rms_norm_backward(int64_t c, const float* __restrict x, const float* __restrict w, float inverse, const float* __restrict dy,
+                       float* __restrict dx) {
+    Vector partial{};
+    int64_t i = 0;
+    for (; i + width <= c; i += width) partial += load(x + i) * load(w + i) * load(dy + i);
+    float product = sum_of(partial);
+    for (; i < c; i++) product += x[i] * w[i] * dy[i];
+    const float back = product * inverse * inverse * inverse / static_cast<float>(c);
+    for (i = 0; i < c; i++) dx[i] += dy[i] * w[i] * inverse - x[i] * back;
+}
+
+// exp by range reduction to [-ln2/2, ln2/2] and the Cephes polynomial (expf.c); relative error below 2e-7. Underflows to 0 below -87.3.
+inline Vector exponential(Vector x) {
+    const Vector low = Vector{} - 87.3f, high = Vector{} + 88.3f;
+    const Integers dead = x < low;
+    x = x > high ? high : x;
+    x = x < low ? low : x;
+    const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to the nearest integer
+    const Vector shifted = x * 1.44269504088896341f + magic;
+    const Vector n = shifted - magic;
+    Vector r = x - n * 0.693359375f;
+    r = r + n * 2.12194440e-4f;
+    Vector p = Vector{} + 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    Integers bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits - 0x4B400000 + 127) << 23;
+    Vector power;
+    std::memcpy(&power, &bits, sizeof power);
+    p = p * power;
+    return dead ? Vector{} : p;
+}
+
+// Runs body(index, Vector...) over n elements, the tail through a padded buffer.
+template <typename Body>
+inline void each(int64_t n, Body body) {
+    int64_t i = 0;
+    for (; i + width <= n; i += width) body(i, width);
+    if (i < n) body(i, static_cast<int>(n - i));
+}
+inline Vector load_some(const float* p, int count) {
+    if (count == width) return load(p);
+    Vector v{};
+    std::memcpy(&v, p, count * sizeof(float));
+    return v;
+}
+inline void store_some(float* p, Vector v, int count) {
+    if (count == width) store(p, v);
+    else std::memcpy(p, &v, count * sizeof(float));
+}
+
+void swiglu(int64_t n, const float* gate, const float* up, float* out) {
+    each(n, [&](int64_t i, int count) {
+        const Vector g = load_some(gate + i, count);
+        store_some(out + i, g / (1.0f + exponential(-g)) * load_some(up + i, count), count);
+    });
+}
+
+void swiglu_backward(int64_t n, const float* gate, const float* up, const float* dout, float* dgate, float* dup) {
+    each(n, [&](int64_t i, int count) {
+        const Vector g = load_some(gate + i, count), u = load_some(up + i, count), d = load_some(dout + i, count);
+        const Vector s = 1.0f / (1.0f + exponential(-g));
+        store_some(dup + i, d * g * s, count);
+        store_some(dgate + i, d * u * s * (1.0f + g * (1.0f - s)), count);
+    });
+}
+
+float exp_shifted(int64_t n, float* x, float shift) {
+    Vector total{};
+    int64_t i = 0;
+    for (; i + width <= n; i += width) {
+        const Vector e = exponential(load(x + i) - shift);
+        store(x + i, e);
+        total += e;
+    }
+    float sum = sum_of(total);
+    if (i < n) {
+        const int count = static_cast<int>(n - i);
+        const Vector e = exponential(load_some(x + i, count) - shift);
+        store_some(x + i, e, count);
+        for (int j = 0; j < count; j++) sum += e[j];
+    }
+    return sum;
+}
+
+void adamw(int64_t n, float* __restrict w, const float* __restrict g, float* __restrict m, float* __restrict v, float gradient_scale,
+           float rate, float beta1, float beta2, float epsilon, float decay, float correction1, float correction2) {
+    const float step = rate / correction1, root = 1.0f / std::sqrt(correction2);
+    for (int64_t i = 0; i < n; i++) {
+        const float gi = g[i] * gradient_scale;
+        m[i] = beta1 * m[i] + (1.0f - beta1) * gi;
+        v[i] = beta2 * v[i] + (1.0f - beta2) * gi * gi;
+        w[i] = w[i] * (1.0f - rate * decay) - step * m[i] / (std::sqrt(v[i]) * root + epsilon);
+    }
+}
+
+// Accumulators in registers and both factors fixed: nothing but multiply-adds in the loop.
+double fma_peak(double seconds) {
+    using Clock = std::chrono::steady_clock;
+    constexpr int64_t rounds = 1 << 16;
+    float start[MR * NR] = {}, factors[2 * width] = {};
+    double best = 0;
+    const auto end = Clock::now() + std::chrono::duration<double>(seconds);
+    while (Clock::now() < end) {
+        const float *from = start, *by = factors;
+        asm volatile("" : "+r"(from), "+r"(by) : : "memory");  // the compiler may not know the values
+        Vector sum[MR][NV];
+        const Vector x = load(by), y = load(by + width);
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < NV; j++) sum[i][j] = load(from + i * NR + j * width);
+        const auto before = Clock::now();
+        for (int64_t p = 0; p < rounds; p++) {
+#pragma GCC unroll 16
+            for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+                for (int j = 0; j < NV; j++) sum[i][j] += x * y;
+            asm volatile("" : : : "memory");
+        }
+        float* to = start;
+        asm volatile("" : "+r"(to));
+#pragma GCC unroll 16
+        for (int i = 0; i < MR; i++)
+#pragma GCC unroll 4
+            for (int j = 0; j < NV; j++) store(to + i * NR + j * width, sum[i][j]);
+        asm volatile("" : : "r"(to) : "memory");
+        const double rate = 2.0 * MR * NR * rounds / std::chrono::duration<double>(Clock::now() - before).count() / 1e9;
+        best = rate > best ? rate : best;
+    }
+    return best;
+}
+
+}  // namespace
+
+extern const Kernels kernels = {STRINGIFY(KERNEL_VARIANT), MR, NR, multiply, pack, pack_transposed, rms_norm, rms_norm_backward, swiglu,
+                         swiglu_backward, exp_shifted, maximum, dot, scale, add, adamw, fma_peak};
+
+}  // namespace KERNEL_VARIANT
+}  // namespace stillroom

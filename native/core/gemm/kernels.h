@@ -1,0 +1,50 @@
+// The table of vector kernels that one instruction set provides. kernels.cpp is compiled once per variant; dispatch.cpp chooses.
+// Letters: M rows of the result, N columns, K depth. A is packed in blocks of tile_rows: (M / tile_rows, K, tile_rows).
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace stillroom {
+
+struct Kernels {
+    const char* name;
+    int tile_rows;
+    int tile_columns;
+
+    // C (m, n) = or += A B. a: packed blocks, a_block floats apart, rows beyond m are never stored. n <= tile_columns.
+    // b: row p at b + p * ldb; every row is readable up to the next multiple of the vector width.
+    void (*multiply)(int64_t m, int n, int64_t k, const float* a, int64_t a_block, const float* b, int64_t ldb, float* c, int64_t ldc,
+                     bool accumulate);
+    // Packs source(i, p) = source[i * row_stride + p * column_stride] * scale into blocks of tile_rows; missing rows become 0.
+    void (*pack)(int64_t m, int64_t k, const float* source, int64_t row_stride, int64_t column_stride, float scale, float* out);
+    // out (k, tile_columns) = transpose of source (n, k) with row stride ld; columns beyond n become 0.
+    void (*pack_transposed)(int n, int64_t k, const float* source, int64_t ld, float* out);
+
+    // y (c) = x / rms(x) * w; returns 1 / rms.
+    float (*rms_norm)(int64_t c, const float* x, const float* w, float epsilon, float* y);
+    // dx (c) += gradient of rms_norm given dy and the 1 / rms that the forward pass returned.
+    void (*rms_norm_backward)(int64_t c, const float* x, const float* w, float inverse_rms, const float* dy, float* dx);
+    // out = silu(gate) * up.
+    void (*swiglu)(int64_t n, const float* gate, const float* up, float* out);
+    // dgate and dup from dout; either may alias its input.
+    void (*swiglu_backward)(int64_t n, const float* gate, const float* up, const float* dout, float* dgate, float* dup);
+    // x[i] = exp(x[i] - shift); returns the sum.
+    float (*exp_shifted)(int64_t n, float* x, float shift);
+    float (*maximum)(int64_t n, const float* x);
+    float (*dot)(int64_t n, const float* x, const float* y);
+    void (*scale)(int64_t n, float factor, float* x);
+    void (*add)(int64_t n, const float* x, float* y);  // y += x
+    // One AdamW step (Loshchilov & Hutter 2019): correction1 = 1 - beta1^t, correction2 = 1 - beta2^t.
+    void (*adamw)(int64_t n, float* w, const float* g, float* m, float* v, float gradient_scale, float rate, float beta1, float beta2,
+                  float epsilon, float decay, float correction1, float correction2);
+    // GFLOP/s of independent fused multiply-adds on one core.
+    double (*fma_peak)(double seconds);
+};
+
+// Variants that this machine can run, best first.
+const std::vector<const Kernels*>& available_kernels();
+// The named variant, or the best for an empty name; Failure(usage) names the ones there are.
+const Kernels& choose_kernels(const std::string& name);
+
+}  // namespace stillroom

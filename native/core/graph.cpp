@@ -1,0 +1,136 @@
+// The passes over the layers: embeddings, decoder layers and the head, forward and backward. The parts of a layer are in layer.cpp.
+#include "core/graph.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/failure.h"
+
+namespace stillroom {
+
+Graph::Graph(std::shared_ptr<const Model> given, const Kernels& chosen, int count)
+    : model(std::move(given)), kernels(chosen), threads(count), products(kernels, threads), attention(kernels, threads) {}
+
+void Graph::rope_table() {
+    const int64_t half = model->rope.width / 2;
+    int64_t needed = 0;
+    for (int32_t position : batch->positions) needed = std::max<int64_t>(needed, position + 1);
+    if (needed <= table_positions) return;
+    needed = (needed + 255) / 256 * 256;
+    float* sine = sines.reserve(needed * half);
+    float* cosine = cosines.reserve(needed * half);
+    for (int64_t p = 0; p < needed; p++)
+        for (int64_t i = 0; i < half; i++) {
+            const double angle = static_cast<double>(p) * model->rope.frequencies[i];
+            sine[p * half + i] = static_cast<float>(std::sin(angle)) * model->rope.magnitude;
+            cosine[p * half + i] = static_cast<float>(std::cos(angle)) * model->rope.magnitude;
+        }
+    table_positions = needed;
+}
+
+void Graph::embed() {
+    const int64_t width = model->width, rank = lora ? lora->options.rank : 0;
+    const LoraPair* pair = lora ? lora->find(0, target_embeddings) : nullptr;
+    float* x = inputs[0].data();
+    threads.run(total, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; t++) {
+            const int32_t token = batch->tokens[t];
+            float* to = x + t * width;
+            model->embeddings.read(token, 0, width, to);
+            for (int64_t r = 0; pair && r < rank; r++) {
+                const float a = lora->values[pair->a + r * pair->in + token] * lora->options.scale();
+                const float* b = lora->values.data() + pair->b + r * pair->out;
+                for (int64_t c = 0; c < width; c++) to[c] += a * b[c];
+            }
+        }
+    });
+}
+
+void Graph::embed_backward(const float* gradient, float* gradients) {
+    const LoraPair* pair = lora->find(0, target_embeddings);
+    if (!pair) return;
+    const int64_t width = model->width, rank = lora->options.rank;
+    const float scale = lora->options.scale();
+    std::fill(gradients + pair->a, gradients + pair->a + rank * (pair->in + pair->out), 0.0f);
+    threads.run(rank, [&](int64_t begin, int64_t end, int) {
+        for (int64_t r = begin; r < end; r++)
+            for (int64_t t = 0; t < total; t++) {
+                const int64_t a = pair->a + r * pair->in + batch->tokens[t];
+                gradients[a] += scale * kernels.dot(width, gradient + t * width, lora->values.data() + pair->b + r * width);
+                const float factor = scale * lora->values[a];
+                float* db = gradients + pair->b + r * width;
+                for (int64_t c = 0; c < width; c++) db[c] += factor * gradient[t * width + c];
+            }
+    });
+}
+
+void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dropout& masks) {
+    batch = &given;
+    lora = adapter;
+    keep = what;
+    dropout = masks;
+    total = static_cast<int64_t>(given.tokens.size());
+    const int64_t width = model->width, layers = model->layer_count;
+    const bool kept = keep != Keep::nothing;
+    inputs.resize(std::max<size_t>(inputs.size(), kept ? layers + 1 : 1));
+    states.resize(std::max<size_t>(states.size(), keep == Keep::everything ? layers : 1));
+    for (int64_t l = 0; l < (kept ? layers + 1 : 1); l++) inputs[l].reserve(total * width);
+    rope_table();
+    embed();
+    for (int64_t l = 0; l < layers; l++)
+        layer_forward(l, inputs[kept ? l : 0].data(), inputs[kept ? l + 1 : 0].data(), states[keep == Keep::everything ? l : 0]);
+
+    rows = given.query_positions;
+    std::sort(rows.begin(), rows.end());
+    rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+    row_of_query.resize(given.query_positions.size());
+    for (size_t q = 0; q < row_of_query.size(); q++)
+        row_of_query[q] = static_cast<int32_t>(std::lower_bound(rows.begin(), rows.end(), given.query_positions[q]) - rows.begin());
+    const int64_t count = head_rows();
+    float* last = gathered.reserve(std::max<int64_t>(count, 1) * width);
+    const float* x = inputs[kept ? layers : 0].data();
+    for (int64_t r = 0; r < count; r++) std::memcpy(last + r * width, x + rows[r] * width, width * sizeof(float));
+    hidden.reserve(std::max<int64_t>(count, 1) * width);
+    norm(last, model->output_norm, count, hidden.data());
+}
+
+float* Graph::logits(int64_t first, int64_t count) {
+    const int64_t width = model->width;
+    float* out = logit_rows.reserve(std::min(head_chunk, std::max(head_rows(), count)) * model->vocabulary);
+    const float* h = hidden.data() + first * width;
+    const int64_t tokens = total;
+    total = count;  // the head's rows take the place of tokens in linear_forward
+    products.pack(h, count, width, width, 1.0f, packed_x);
+    linear_forward(first, target_head, model->head, nullptr, h, packed_x, out, head_u, false);
+    total = tokens;
+    return out;
+}
+
+void Graph::head_backward(int64_t first, int64_t count, float* gradients) {
+    const int64_t width = model->width, tokens = total;
+    float* dh = dhidden.reserve(std::max<int64_t>(head_rows(), 1) * width);
+    total = count;
+    linear_backward(first, target_head, model->head, hidden.data() + first * width, logit_rows.data(), head_u.data(), dh + first * width, false, gradients,
+                    first > 0);
+    total = tokens;
+}
+
+void Graph::backward(float* gradients) {
+    const int64_t width = model->width, layers = model->layer_count, count = head_rows();
+    float* d = dx.reserve(total * width);
+    std::fill(d, d + total * width, 0.0f);
+    float* dlast = product.reserve(std::max<int64_t>(count, 1) * width);
+    std::fill(dlast, dlast + count * width, 0.0f);
+    norm_backward(gathered.data(), model->output_norm, count, dhidden.data(), dlast);
+    for (int64_t r = 0; r < count; r++) std::memcpy(d + rows[r] * width, dlast + r * width, width * sizeof(float));
+    for (int64_t l = layers - 1; l >= 0; l--) {
+        State& state = states[keep == Keep::everything ? l : 0];
+        // Computing a layer again writes its output where the next layer's input lies: the same values, bit for bit.
+        if (keep == Keep::inputs) layer_forward(l, inputs[l].data(), inputs[l + 1].data(), state);
+        layer_backward(l, inputs[l].data(), state, d, gradients);
+    }
+    embed_backward(d, gradients);
+}
+
+}  // namespace stillroom

@@ -1,0 +1,123 @@
+// Splits a product over threads by panels of outputs (forward) or blocks of inputs (backward); each thread unpacks the weights it needs,
+// a panel at a time, into a buffer that fits the L2 cache. Every result element is computed by one thread in a fixed order.
+#include "core/linear.h"
+
+#include <algorithm>
+
+namespace stillroom {
+
+Products::Products(const Kernels& kernels, Threads& threads) : kernels(kernels), threads(threads), scratch(threads.count()), panels(threads.count()) {}
+
+void Products::pack(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out) {
+    const int64_t mr = kernels.tile_rows, blocks = (rows + mr - 1) / mr;
+    out.rows = rows;
+    out.depth = depth;
+    out.block = mr * depth;
+    float* to = out.buffer.reserve(blocks * out.block);
+    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+        if (begin < end) kernels.pack(std::min(rows, end * mr) - begin * mr, depth, x + begin * mr * ld, ld, 1, scale, to + begin * out.block);
+    });
+}
+
+void Products::pack_transposed(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out) {
+    const int64_t mr = kernels.tile_rows, blocks = (depth + mr - 1) / mr;
+    out.rows = depth;
+    out.depth = rows;
+    out.block = mr * rows;
+    float* to = out.buffer.reserve(blocks * out.block);
+    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+        if (begin < end) kernels.pack(std::min(depth, end * mr) - begin * mr, rows, x + begin * mr, 1, ld, scale, to + begin * out.block);
+    });
+}
+
+void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
+    const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr, depth = weight.in;
+    threads.run(count, [&](int64_t begin, int64_t end, int thread) {
+        float* rows = scratch[thread].reserve(nr * depth);
+        float* panel = panels[thread].reserve(nr * depth);
+        for (int64_t p = begin; p < end; p++) {
+            const int64_t first = p * nr;
+            const int columns = static_cast<int>(std::min(nr, weight.out - first));
+            const float* source = rows;
+            if (weight.type == GGML_TYPE_F32) source = reinterpret_cast<const float*>(weight.data + first * weight.row_bytes);
+            else
+                for (int j = 0; j < columns; j++) weight.read(first + j, 0, depth, rows + j * depth);
+            kernels.pack_transposed(columns, depth, source, depth, panel);
+            kernels.multiply(x.rows, columns, depth, x.buffer.data(), x.block, panel, nr, y + first, ldy, accumulate);
+        }
+    });
+}
+
+void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate) {
+    constexpr int64_t chunk = 128;  // rows of the weight unpacked at a time
+    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
+    const int64_t span = weight.block > 64 ? weight.block : std::max<int64_t>(weight.block, 64);
+    const int64_t spans = (weight.in + span - 1) / span;
+    // Threads share the columns; where those do not divide evenly, each span's rows are shared instead.
+    const bool by_rows = spans % threads.count() != 0 && spans < 8 * threads.count();
+    const int64_t row_blocks = (dy.rows + mr - 1) / mr;
+    auto work = [&](int64_t span_begin, int64_t span_end, int64_t block_begin, int64_t block_end, int thread) {
+        if (block_begin >= block_end) return;
+        const int64_t rows = std::min(dy.rows, block_end * mr) - block_begin * mr;
+        const float* a = dy.buffer.data() + block_begin * dy.block;
+        for (int64_t s = span_begin; s < span_end;) {
+            // As many spans at once as keep the unpacked block within 128 x 256 values.
+            const int64_t taken = std::min(span_end - s, std::max<int64_t>(1, 256 / span));
+            const int64_t first = s * span, columns = std::min(weight.in - first, taken * span);
+            const int64_t ld = (columns + nr - 1) / nr * nr;
+            float* block = scratch[thread].reserve(chunk * ld);
+            for (int64_t n = 0; n < weight.out; n += chunk) {
+                const int64_t depth = std::min(chunk, weight.out - n);
+                for (int64_t j = 0; j < depth; j++) {
+                    weight.read(n + j, first, columns, block + j * ld);
+                    std::fill(block + j * ld + columns, block + (j + 1) * ld, 0.0f);
+                }
+                for (int64_t c = 0; c < columns; c += nr)
+                    kernels.multiply(rows, static_cast<int>(std::min(nr, columns - c)), depth, a + n * mr, dy.block, block + c, ld,
+                                     dx + block_begin * mr * lddx + first + c, lddx, accumulate || n > 0);
+            }
+            s += taken;
+        }
+    };
+    if (by_rows) threads.run(row_blocks, [&](int64_t begin, int64_t end, int thread) { work(0, spans, begin, end, thread); });
+    else threads.run(spans, [&](int64_t begin, int64_t end, int thread) { work(begin, end, 0, row_blocks, thread); });
+}
+
+void Products::multiply(const Packed& a, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate) {
+    const int64_t nr = kernels.tile_columns, count = (columns + nr - 1) / nr;
+    threads.run(count, [&](int64_t begin, int64_t end, int thread) {
+        for (int64_t p = begin; p < end; p++) {
+            const int64_t first = p * nr;
+            const int wide = static_cast<int>(std::min(nr, columns - first));
+            const float* panel = b + first;
+            int64_t ld = ldb;
+            if (wide < nr) {  // the last panel is copied, so that no vector reads beyond a row
+                float* copy = panels[thread].reserve(nr * a.depth);
+                for (int64_t p2 = 0; p2 < a.depth; p2++) {
+                    std::copy(panel + p2 * ldb, panel + p2 * ldb + wide, copy + p2 * nr);
+                    std::fill(copy + p2 * nr + wide, copy + (p2 + 1) * nr, 0.0f);
+                }
+                panel = copy;
+                ld = nr;
+            }
+            kernels.multiply(a.rows, wide, a.depth, a.buffer.data(), a.block, panel, ld, c + first, ldc, accumulate);
+        }
+    });
+}
+
+void Products::multiply_transposed(const Packed& a, const float* b, int64_t columns, float* c, int64_t ldc, bool accumulate) {
+    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows, blocks = (a.rows + mr - 1) / mr;
+    // Few columns and many rows: every thread packs all panels and takes a share of the rows.
+    threads.run(blocks, [&](int64_t begin, int64_t end, int thread) {
+        if (begin >= end) return;
+        float* panel = panels[thread].reserve(nr * a.depth);
+        for (int64_t first = 0; first < columns; first += nr) {
+            const int wide = static_cast<int>(std::min(nr, columns - first));
+            kernels.pack_transposed(wide, a.depth, b + first * a.depth, a.depth, panel);
+            kernels.multiply(std::min(a.rows, end * mr) - begin * mr, wide, a.depth, a.buffer.data() + begin * a.block, a.block, panel, nr,
+                             c + begin * mr * ldc + first, ldc, accumulate);
+        }
+    });
+}
+
+}  // namespace stillroom

@@ -1,0 +1,45 @@
+// Products with packed operands: the frozen linear layer (any weight type, unpacked while packing) forward and backward, and plain f32 products.
+// Knows no layer and no adapter. Letters: T rows of activations, K inputs, N outputs.
+#pragma once
+#include <functional>
+
+#include "core/buffer.h"
+#include "core/gemm/kernels.h"
+#include "core/model.h"
+#include "core/threads.h"
+
+namespace stillroom {
+
+// Rows of activations in the kernels' block layout: (ceil(T / tile_rows), K, tile_rows). May be reused for several products.
+struct Packed {
+    Buffer buffer;
+    int64_t rows = 0, depth = 0, block = 0;  // block: floats between two blocks of rows
+};
+
+class Products {
+   public:
+    Products(const Kernels& kernels, Threads& threads);
+
+    const Kernels& kernels;
+    Threads& threads;
+
+    // x (T, K) with row stride ld.
+    void pack(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
+    // x^T: out packs the (K, T) transpose of x (T, K), for gradients of weights.
+    void pack_transposed(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
+
+    // y (T, N) = or += x W^T.
+    void forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate);
+    // dx (T, K) = or += dy W.
+    void backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate);
+    // c (M, N) = or += a b, with b (K, N) row-major and row stride ldb.
+    void multiply(const Packed& a, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate);
+    // c (M, N) = or += a b^T, with b (N, K) row-major.
+    void multiply_transposed(const Packed& a, const float* b, int64_t columns, float* c, int64_t ldc, bool accumulate);
+
+   private:
+    std::vector<Buffer> scratch;  // per thread: unpacked rows
+    std::vector<Buffer> panels;   // per thread: a packed panel
+};
+
+}  // namespace stillroom

@@ -1,0 +1,102 @@
+// Lays out the adapter's factors in one flat array and draws their first values.
+#include "core/lora.h"
+
+#include <cmath>
+#include <map>
+
+#include "core/failure.h"
+#include "core/random.h"
+
+namespace stillroom {
+
+namespace {
+const char* const target_names[target_count] = {"q", "k", "v", "o", "gate", "up", "down", "head", "embeddings"};
+}
+
+float LoraOptions::scale() const { return rs_lora ? alpha / std::sqrt(static_cast<float>(rank)) : alpha / static_cast<float>(rank); }
+
+Lora::Lora(std::shared_ptr<const Model> given, LoraOptions chosen) : options(std::move(chosen)), model(std::move(given)) {
+    if (options.rank < 1 || options.rank > 4096) throw Failure(Code::usage, "expected a whole number from 1 to 4096 for rank, received " + std::to_string(options.rank));
+    if (!std::isfinite(options.alpha) || options.alpha <= 0) throw Failure(Code::usage, "expected a positive number for alpha, received " + std::to_string(options.alpha));
+    if (!(options.dropout >= 0 && options.dropout < 1)) throw Failure(Code::usage, "expected a number in [0, 1) for dropout, received " + std::to_string(options.dropout));
+    if (options.targets.empty()) throw Failure(Code::usage, "expected at least one of q, k, v, o, gate, up, down, head, embeddings for targets, received none");
+    bool chosen_targets[target_count] = {};
+    for (const std::string& name : options.targets) {
+        int found = -1;
+        for (int t = 0; t < target_count; t++)
+            if (name == target_names[t]) found = t;
+        if (found < 0) throw Failure(Code::usage, "expected q, k, v, o, gate, up, down, head or embeddings for targets, received \"" + name + "\"");
+        chosen_targets[found] = true;
+    }
+    const Model& m = *model;
+    const int64_t layers = m.layer_count, rank = options.rank;
+    index.assign((layers + 1) * target_count, -1);
+    int64_t size = 0;
+    auto add = [&](int64_t layer, int target, const Weight& weight, int64_t in, int64_t out) {
+        index[layer * target_count + target] = static_cast<int>(pairs.size());
+        pairs.push_back({weight.name, in, out, size, size + rank * in});
+        size += rank * (in + out);
+    };
+    if (chosen_targets[target_embeddings]) add(layers, target_embeddings, m.embeddings, m.vocabulary, m.width);
+    for (int64_t l = 0; l < layers; l++) {
+        const Layer& layer = m.layers[l];
+        const Weight* weights[] = {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
+        for (int t = 0; t < 7; t++)
+            if (chosen_targets[t]) add(l, t, *weights[t], weights[t]->in, weights[t]->out);
+    }
+    if (chosen_targets[target_head]) add(layers, target_head, m.head, m.width, m.vocabulary);
+    values.assign(size, 0.0f);
+    for (size_t p = 0; p < pairs.size(); p++) {
+        const float bound = 1.0f / std::sqrt(static_cast<float>(pairs[p].in));
+        for (int64_t i = 0; i < rank * pairs[p].in; i++) values[pairs[p].a + i] = (2 * uniform(options.seed, p, i) - 1) * bound;
+    }
+}
+
+const LoraPair* Lora::find(int64_t layer, Target target) const {
+    const int64_t row = target >= target_head ? model->layer_count : layer;
+    const int found = index[row * target_count + target];
+    return found < 0 ? nullptr : &pairs[found];
+}
+
+std::vector<NamedTensor> Lora::tensors(const float* flat) const {
+    std::vector<NamedTensor> list;
+    const int64_t rank = options.rank;
+    for (const LoraPair& pair : pairs) {
+        list.push_back({pair.name + ".lora_a", rank, pair.in, std::vector<float>(flat + pair.a, flat + pair.a + rank * pair.in)});
+        NamedTensor b{pair.name + ".lora_b", pair.out, rank, std::vector<float>(pair.out * rank)};
+        for (int64_t r = 0; r < rank; r++)
+            for (int64_t o = 0; o < pair.out; o++) b.data[o * rank + r] = flat[pair.b + r * pair.out + o];
+        list.push_back(std::move(b));
+    }
+    return list;
+}
+
+void Lora::load(const std::vector<NamedTensor>& given) {
+    const int64_t rank = options.rank;
+    std::map<std::string, const LoraPair*> known;
+    for (const LoraPair& pair : pairs) {
+        known[pair.name + ".lora_a"] = &pair;
+        known[pair.name + ".lora_b"] = &pair;
+    }
+    for (const NamedTensor& tensor : given) {
+        const auto found = known.find(tensor.name);
+        if (found == known.end()) throw Failure(Code::usage, "adapter tensor " + tensor.name + " belongs to no target of this adapter");
+        const LoraPair& pair = *found->second;
+        const bool is_a = tensor.name.back() == 'a';
+        const int64_t rows = is_a ? rank : pair.out, columns = is_a ? pair.in : rank;
+        if (tensor.rows != rows || tensor.columns != columns || static_cast<int64_t>(tensor.data.size()) != rows * columns)
+            throw Failure(Code::usage, "adapter tensor " + tensor.name + ": expected " + std::to_string(rows) + " x " + std::to_string(columns) +
+                                           ", received " + std::to_string(tensor.rows) + " x " + std::to_string(tensor.columns));
+    }
+    for (const NamedTensor& tensor : given) {
+        const LoraPair& pair = *known[tensor.name];
+        if (tensor.name.back() == 'a') {
+            std::copy(tensor.data.begin(), tensor.data.end(), values.begin() + pair.a);
+        } else {
+            for (int64_t r = 0; r < rank; r++)
+                for (int64_t o = 0; o < pair.out; o++) values[pair.b + r * pair.out + o] = tensor.data[o * rank + r];
+        }
+    }
+}
+
+}  // namespace stillroom

@@ -1,0 +1,110 @@
+// Softmax cross-entropy and KL divergence over chunks of head rows.
+#include "core/loss.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/failure.h"
+
+namespace stillroom {
+
+namespace {
+
+// Calls body(first, count, queries by row) for each chunk of head rows.
+template <typename Body>
+void chunks(Graph& graph, Body body) {
+    for (int64_t first = 0; first < graph.head_rows(); first += Graph::head_chunk)
+        body(first, std::min(Graph::head_chunk, graph.head_rows() - first));
+}
+
+std::vector<std::vector<int32_t>> queries_of_rows(const Graph& graph, const Batch& batch) {
+    std::vector<std::vector<int32_t>> queries(graph.head_rows());
+    for (size_t q = 0; q < batch.query_tokens.size(); q++) queries[graph.head_row(q)].push_back(static_cast<int32_t>(q));
+    return queries;
+}
+
+}  // namespace
+
+std::vector<double> log_probabilities(Graph& graph, const Batch& batch) {
+    std::vector<double> result(batch.query_tokens.size());
+    const auto queries = queries_of_rows(graph, batch);
+    const int64_t vocabulary = graph.model->vocabulary;
+    chunks(graph, [&](int64_t first, int64_t count) {
+        float* logits = graph.logits(first, count);
+        graph.threads.run(count, [&](int64_t begin, int64_t end, int) {
+            for (int64_t r = begin; r < end; r++) {
+                float* row = logits + r * vocabulary;
+                const float high = graph.kernels.maximum(vocabulary, row);
+                for (int32_t q : queries[first + r]) result[q] = static_cast<double>(row[batch.query_tokens[q]]) - high;
+                const double log_sum = std::log(static_cast<double>(graph.kernels.exp_shifted(vocabulary, row, high)));
+                for (int32_t q : queries[first + r]) result[q] -= log_sum;
+            }
+        });
+    });
+    return result;
+}
+
+double cross_entropy(Graph& graph, const Batch& batch, float* gradients) {
+    const auto queries = queries_of_rows(graph, batch);
+    const int64_t vocabulary = graph.model->vocabulary;
+    double sum = 0;
+    chunks(graph, [&](int64_t first, int64_t count) {
+        if (!std::isfinite(sum)) return;
+        float* logits = graph.logits(first, count);
+        std::vector<double> losses(count, 0.0);
+        graph.threads.run(count, [&](int64_t begin, int64_t end, int) {
+            for (int64_t r = begin; r < end; r++) {
+                float* row = logits + r * vocabulary;
+                const std::vector<int32_t>& asked = queries[first + r];
+                const float high = graph.kernels.maximum(vocabulary, row);
+                for (int32_t q : asked) losses[r] -= static_cast<double>(row[batch.query_tokens[q]]) - high;
+                const float denominator = graph.kernels.exp_shifted(vocabulary, row, high);
+                losses[r] += static_cast<double>(asked.size()) * std::log(static_cast<double>(denominator));
+                // d loss / d logits = n softmax - one-hot of each asked token
+                graph.kernels.scale(vocabulary, static_cast<float>(asked.size()) / denominator, row);
+                for (int32_t q : asked) row[batch.query_tokens[q]] -= 1.0f;
+            }
+        });
+        for (double loss : losses) sum += loss;
+        if (std::isfinite(sum)) graph.head_backward(first, count, gradients);
+    });
+    return sum;
+}
+
+Comparison compare(Graph& first, Graph& second) {
+    if (first.model->vocabulary != second.model->vocabulary)
+        throw Failure(Code::usage, "models of different vocabularies cannot be compared: " + std::to_string(first.model->vocabulary) + " and " +
+                                       std::to_string(second.model->vocabulary) + " tokens");
+    Comparison result;
+    result.rows = first.head_rows();
+    const int64_t vocabulary = first.model->vocabulary;
+    chunks(first, [&](int64_t begin_row, int64_t count) {
+        float *p = first.logits(begin_row, count), *q = second.logits(begin_row, count);
+        std::vector<double> divergence(count);
+        std::vector<char> same(count);
+        first.threads.run(count, [&](int64_t begin, int64_t end, int) {
+            std::vector<float> work(vocabulary);
+            for (int64_t r = begin; r < end; r++) {
+                const float *a = p + r * vocabulary, *b = q + r * vocabulary;
+                same[r] = std::max_element(a, a + vocabulary) - a == std::max_element(b, b + vocabulary) - b;
+                auto log_sum = [&](const float* row) {
+                    const float high = first.kernels.maximum(vocabulary, row);
+                    std::copy(row, row + vocabulary, work.begin());
+                    return high + std::log(static_cast<double>(first.kernels.exp_shifted(vocabulary, work.data(), high)));
+                };
+                const double lq = log_sum(b), lp = log_sum(a);  // work now holds exp(a - max a)
+                const double high = first.kernels.maximum(vocabulary, a);
+                double sum = 0;
+                for (int64_t i = 0; i < vocabulary; i++) sum += work[i] * ((a[i] - lp) - (b[i] - lq));
+                divergence[r] = sum * std::exp(high - lp);
+            }
+        });
+        for (int64_t r = 0; r < count; r++) {
+            result.kl_sum += divergence[r];
+            result.agreements += same[r];
+        }
+    });
+    return result;
+}
+
+}  // namespace stillroom

@@ -1,0 +1,58 @@
+// A decoder opened from a GGUF for our engine: hyper-parameters and views of the frozen, memory-mapped weights.
+// Knows which architectures there are; not how they compute (graph).
+#pragma once
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/buffer.h"
+#include "core/gguf_file.h"
+
+namespace stillroom {
+
+// A frozen matrix (out, in): rows of `in` values, in any type that ggml can dequantise.
+struct Weight {
+    std::string name;  // GGUF's name without ".weight"
+    ggml_type type = GGML_TYPE_F32;
+    int64_t in = 0, out = 0;
+    const uint8_t* data = nullptr;
+    int64_t row_bytes = 0;
+    int64_t block = 1;  // values per quantised block
+    explicit operator bool() const { return data != nullptr; }
+    // Dequantises `count` values of row `row` from value `first`; both multiples of block.
+    void read(int64_t row, int64_t first, int64_t count, float* out) const;
+};
+
+struct Layer {
+    std::vector<float> attention_norm, feed_forward_norm;  // (width)
+    std::vector<float> q_norm, k_norm;                     // (head width), qwen3
+    std::vector<float> q_bias, k_bias, v_bias;             // qwen2
+    Weight q, k, v, o, gate, up, down;
+};
+
+// RoPE (Su et al. 2021) with linear or YaRN scaling (Peng et al. 2023) and per-pair frequency factors (Llama 3).
+struct Rope {
+    bool interleaved = true;  // pairs (2i, 2i+1), GGUF's llama; else (i, i + n/2), GGUF's qwen
+    int64_t width = 0;        // rotated values of a head, from the first
+    std::vector<double> frequencies;  // (width / 2) radians a position
+    float magnitude = 1;
+};
+
+struct Model {
+    std::shared_ptr<const GgufFile> file;
+    std::string architecture;
+    int64_t layer_count = 0, width = 0, feed_forward = 0, heads = 0, key_value_heads = 0, head_width = 0;
+    int64_t vocabulary = 0, context_length = 0;
+    float epsilon = 1e-5f;
+    Rope rope;
+    Weight embeddings;  // (vocabulary, width)
+    Weight head;        // the same view when tied
+    bool tied = false;
+    std::vector<float> output_norm;
+    std::vector<Layer> layers;
+
+    // Failure(input) naming the reason when the engine cannot run it.
+    static std::shared_ptr<const Model> open(const std::string& path);
+};
+
+}  // namespace stillroom

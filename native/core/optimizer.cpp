@@ -1,0 +1,71 @@
+// AdamW (Loshchilov & Hutter 2019, algorithm 2), with torch.nn.utils.clip_grad_norm_'s clipping.
+#include "core/optimizer.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "core/failure.h"
+
+namespace stillroom {
+
+Optimizer::Optimizer(const OptimizerOptions& options, int64_t size) : options(options), first(size), second(size) {
+    auto check = [](bool good, const char* what, const char* name, float value) {
+        if (!good) throw Failure(Code::usage, std::string("expected ") + what + " for " + name + ", received " + std::to_string(value));
+    };
+    check(options.beta1 >= 0 && options.beta1 < 1, "a number in [0, 1)", "beta1", options.beta1);
+    check(options.beta2 >= 0 && options.beta2 < 1, "a number in [0, 1)", "beta2", options.beta2);
+    check(options.epsilon > 0 && std::isfinite(options.epsilon), "a positive number", "epsilon", options.epsilon);
+    check(options.weight_decay >= 0 && std::isfinite(options.weight_decay), "a number of at least 0", "weightDecay", options.weight_decay);
+    check(options.clip_norm >= 0 && std::isfinite(options.clip_norm), "a number of at least 0", "clipNorm", options.clip_norm);
+}
+
+double Optimizer::update(float* weights, const float* gradients, double divisor, float rate, const Kernels& kernels, Threads& threads) {
+    if (!(divisor > 0)) throw Failure(Code::usage, "expected a positive number for divisor, received " + std::to_string(divisor));
+    const int64_t size = static_cast<int64_t>(first.size());
+    // Blocks of fixed size, so that the sum does not depend on the number of threads.
+    constexpr int64_t block = 1 << 16;
+    const int64_t blocks = (size + block - 1) / block;
+    std::vector<double> squares(blocks);
+    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+        for (int64_t b = begin; b < end; b++) {
+            double sum = 0;
+            for (int64_t i = b * block; i < std::min(size, (b + 1) * block); i++) sum += static_cast<double>(gradients[i]) * gradients[i];
+            squares[b] = sum;
+        }
+    });
+    double total = 0;
+    for (double square : squares) total += square;
+    const double norm = std::sqrt(total) / divisor;
+    double factor = 1.0 / divisor;
+    if (options.clip_norm > 0 && norm > options.clip_norm) factor *= options.clip_norm / (norm + 1e-6);
+    steps++;
+    const float correction1 = static_cast<float>(1.0 - std::pow(static_cast<double>(options.beta1), static_cast<double>(steps)));
+    const float correction2 = static_cast<float>(1.0 - std::pow(static_cast<double>(options.beta2), static_cast<double>(steps)));
+    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+        if (begin >= end) return;
+        const int64_t from = begin * block, count = std::min(size, end * block) - from;
+        kernels.adamw(count, weights + from, gradients + from, first.data() + from, second.data() + from, static_cast<float>(factor), rate, options.beta1,
+                      options.beta2, options.epsilon, options.weight_decay, correction1, correction2);
+    });
+    return norm;
+}
+
+std::vector<uint8_t> Optimizer::state() const {
+    const size_t bytes = first.size() * sizeof(float);
+    std::vector<uint8_t> out(sizeof(int64_t) + 2 * bytes);
+    std::memcpy(out.data(), &steps, sizeof steps);
+    std::memcpy(out.data() + sizeof steps, first.data(), bytes);
+    std::memcpy(out.data() + sizeof steps + bytes, second.data(), bytes);
+    return out;
+}
+
+void Optimizer::restore(const uint8_t* in, size_t size) {
+    const size_t bytes = first.size() * sizeof(float);
+    if (size != sizeof(int64_t) + 2 * bytes)
+        throw Failure(Code::input, "optimiser state: expected " + std::to_string(sizeof(int64_t) + 2 * bytes) + " bytes, received " + std::to_string(size));
+    std::memcpy(&steps, in, sizeof steps);
+    std::memcpy(first.data(), in + sizeof steps, bytes);
+    std::memcpy(second.data(), in + sizeof steps + bytes, bytes);
+}
+
+}  // namespace stillroom

@@ -1,0 +1,32 @@
+// AdamW with decoupled weight decay over one flat array of weights; knows no schedule and no model.
+#pragma once
+#include <cstdint>
+#include <vector>
+
+#include "core/gemm/kernels.h"
+#include "core/threads.h"
+
+namespace stillroom {
+
+struct OptimizerOptions {
+    float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0, clip_norm = 1;  // clip_norm 0: no clipping
+};
+
+class Optimizer {
+   public:
+    Optimizer(const OptimizerOptions& options, int64_t size);
+
+    // weights -= AdamW step for gradients / divisor, clipped to the global norm; returns that norm before clipping.
+    double update(float* weights, const float* gradients, double divisor, float rate, const Kernels& kernels, Threads& threads);
+
+    // Step count and both moments, for a checkpoint; restore throws Failure(input) when the size differs.
+    std::vector<uint8_t> state() const;
+    void restore(const uint8_t* bytes, size_t size);
+
+   private:
+    const OptimizerOptions options;
+    int64_t steps = 0;
+    std::vector<float> first, second;  // moments
+};
+
+}  // namespace stillroom

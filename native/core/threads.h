@@ -1,0 +1,29 @@
+// A pool of worker threads with static partition of work: item i always runs on the same thread, so results do not depend on timing.
+#pragma once
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace stillroom {
+
+class Threads {
+   public:
+    explicit Threads(int count);
+    ~Threads();  // joins the workers
+    Threads(const Threads&) = delete;
+    Threads& operator=(const Threads&) = delete;
+
+    int count() const;
+    // Calls work(begin, end, thread) on every thread with its contiguous share of [0, items); returns when all are done.
+    // An exception of one share is thrown again here. Not to be called from within work.
+    void run(int64_t items, const std::function<void(int64_t begin, int64_t end, int thread)>& work);
+
+   private:
+    struct Pool;
+    std::unique_ptr<Pool> pool;
+};
+
+// Physical cores of this machine, at least 1.
+int physical_cores();
+
+}  // namespace stillroom
