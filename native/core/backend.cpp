@@ -41,6 +41,15 @@ std::string library_folder() {
 
 }  // namespace
 
+void FreeModel::operator()(llama_model* model) const {
+    const Quiet quiet;
+    llama_model_free(model);
+}
+void FreeContext::operator()(llama_context* context) const {
+    const Quiet quiet;
+    llama_free(context);
+}
+
 void start_backend() {
     static std::once_flag once;
     std::call_once(once, [] {

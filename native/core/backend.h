@@ -9,10 +9,10 @@
 namespace stillroom {
 
 struct FreeModel {
-    void operator()(llama_model* model) const { llama_model_free(model); }
+    void operator()(llama_model* model) const;
 };
 struct FreeContext {
-    void operator()(llama_context* context) const { llama_free(context); }
+    void operator()(llama_context* context) const;
 };
 // Outlives its contexts and adapters (llama.cpp frees the adapters with it).
 using LlamaModel = std::unique_ptr<llama_model, FreeModel>;

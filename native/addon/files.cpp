@@ -1,0 +1,212 @@
+// The addon's part that works on files and through llama.cpp: inspect, tokenizer, runner, adapters, merge, quantise.
+// Translates; decides nothing.
+#include <vector>
+
+#include "addon/addon.h"
+#include "addon/convert.h"
+#include "addon/handle.h"
+#include "addon/task.h"
+#include "core/adapter.h"
+#include "core/gguf_file.h"
+#include "core/merge.h"
+#include "core/quantize.h"
+#include "core/runner.h"
+#include "core/tokens.h"
+
+namespace stillroom::addon {
+
+namespace {
+
+constexpr int64_t most_int32 = INT32_MAX;
+
+Napi::Value undefined(Napi::Env env, Nothing&) { return env.Undefined(); }
+
+Napi::Value inspect(const Napi::CallbackInfo& info) {
+    const std::string path = to_path(info[0], "path");
+    return Task<ModelInfo>::start(
+        info.Env(), nullptr, [path] { return describe(*GgufFile::open(path)); }, [](Napi::Env env, ModelInfo& facts) { return from_info(env, facts); });
+}
+
+Napi::Value from_tokens(Napi::Env env, std::shared_ptr<const Tokens> tokens) {
+    const auto handle = Handle<const Tokens>::make("the tokenizer", tokens);
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("vocabulary", tokens->vocabulary());
+    object.Set("bos", tokens->bos());
+    object.Set("eos", tokens->eos());
+    object.Set("endTokens", from_int32s(env, tokens->end_tokens()));
+    object.Set("addsBos", tokens->adds_bos());
+    add_method(object, "tokenize", [handle](const Napi::CallbackInfo& info) {
+        const auto& tokens = handle->use();
+        return from_int32s(info.Env(), tokens->tokenize(to_text(info[0], "text"), to_boolean(info[1], "addSpecial"), to_boolean(info[2], "parseSpecial")));
+    });
+    add_method(object, "detokenize", [handle](const Napi::CallbackInfo& info) {
+        const auto& tokens = handle->use();
+        return Napi::String::New(info.Env(), tokens->detokenize(to_int32s(info[0], "tokens"), to_boolean(info[1], "special")));
+    });
+    add_close(object, handle);
+    return object;
+}
+
+Napi::Value open_tokenizer(const Napi::CallbackInfo& info) {
+    const std::string path = to_path(info[0], "path");
+    return Task<std::shared_ptr<const Tokens>>::start(info.Env(), nullptr, [path] { return Tokens::open(path); }, from_tokens);
+}
+
+Napi::Value from_continuations(Napi::Env env, std::vector<Continuation>& continuations) {
+    const Napi::Array array = Napi::Array::New(env, continuations.size());
+    for (size_t i = 0; i < continuations.size(); ++i) {
+        const Continuation& item = continuations[i];
+        Napi::Object object = Napi::Object::New(env);
+        object.Set("tokens", from_int32s(env, item.tokens));
+        object.Set("text", item.text);
+        object.Set("stopped", item.stopped == Stopped::end ? "end" : item.stopped == Stopped::stop ? "stop" : "length");
+        array.Set(static_cast<uint32_t>(i), object);
+    }
+    return array;
+}
+
+Napi::Value generate(const Napi::CallbackInfo& info, const Handle<Runner>& handle) {
+    const auto runner = handle.use();
+    const Napi::Array array = to_array(info[0], "prompts");
+    std::vector<std::vector<int32_t>> prompts;
+    for (uint32_t i = 0; i < array.Length(); ++i) prompts.push_back(to_int32s(array.Get(i), "prompts[" + std::to_string(i) + "]"));
+    const Napi::Object options = to_object(info[1], "options");
+    const auto most = static_cast<int32_t>(to_integer(options.Get("maxTokens"), "maxTokens", 1, most_int32));
+    const Napi::Array texts = to_array(options.Get("stop"), "stop");
+    std::vector<std::string> stops;
+    for (uint32_t i = 0; i < texts.Length(); ++i) stops.push_back(to_text(texts.Get(i), "stop[" + std::to_string(i) + "]"));
+    return Task<std::vector<Continuation>>::start(
+        info.Env(), handle.lifetime, [runner, prompts, most, stops] { return runner->generate(prompts, most, stops); }, from_continuations);
+}
+
+Napi::Value from_runner(Napi::Env env, std::shared_ptr<Runner> runner) {
+    const auto handle = Handle<Runner>::make("the runner", std::move(runner));
+    Napi::Object object = Napi::Object::New(env);
+    add_async_method(object, "score", [handle](const Napi::CallbackInfo& info) {
+        const auto runner = handle->use();
+        const auto batch = std::make_shared<Batch>(to_batch(info[0], "batch"));
+        return Task<std::vector<double>>::start(
+            info.Env(), handle->lifetime, [runner, batch] { return runner->score(std::move(*batch)); },
+            [](Napi::Env env, std::vector<double>& scores) { return from_doubles(env, scores); });
+    });
+    add_async_method(object, "generate", [handle](const Napi::CallbackInfo& info) { return generate(info, *handle); });
+    add_close(object, handle);
+    return object;
+}
+
+Napi::Value open_runner(const Napi::CallbackInfo& info) {
+    const std::string path = to_path(info[0], "path");
+    const Napi::Object from = to_object(info[1], "options");
+    RunnerOptions options;
+    options.threads = static_cast<int>(to_integer(from.Get("threads"), "threads", 1, 1024));
+    options.context_tokens = static_cast<int32_t>(to_integer(from.Get("contextTokens"), "contextTokens", 1, 1 << 24));
+    options.sequences = static_cast<int32_t>(to_integer(from.Get("sequences"), "sequences", 1, 256));
+    if (to_text_or_null(from.Get("adapter"), "adapter")) options.adapter = to_path(from.Get("adapter"), "adapter");
+    return Task<std::shared_ptr<Runner>>::start(info.Env(), nullptr, [path, options] { return Runner::open(path, options); }, from_runner);
+}
+
+Napi::Value write_adapter_file(const Napi::CallbackInfo& info) {
+    const std::string path = to_path(info[0], "path");
+    const auto adapter = std::make_shared<Adapter>();
+    adapter->tensors = to_tensors(info[1], "tensors");
+    const Napi::Object metadata = to_object(info[2], "metadata");
+    adapter->architecture = to_text(metadata.Get("architecture"), "architecture");
+    adapter->alpha = static_cast<float>(to_number(metadata.Get("alpha"), "alpha"));
+    const std::string name = to_text(metadata.Get("name"), "name");
+    return Task<Nothing>::start(
+        info.Env(), nullptr,
+        [path, adapter, name] {
+            write_adapter(path, *adapter, name);
+            return Nothing{};
+        },
+        undefined);
+}
+
+Napi::Value read_adapter_file(const Napi::CallbackInfo& info) {
+    const std::string path = to_path(info[0], "path");
+    return Task<Adapter>::start(
+        info.Env(), nullptr, [path] { return read_adapter(*GgufFile::open(path)); },
+        [](Napi::Env env, Adapter& adapter) {
+            Napi::Object object = Napi::Object::New(env);
+            object.Set("architecture", adapter.architecture);
+            object.Set("alpha", adapter.alpha);
+            object.Set("tensors", from_tensors(env, adapter.tensors));
+            return object;
+        });
+}
+
+Napi::Value merge_files(const Napi::CallbackInfo& info) {
+    const std::string base = to_path(info[0], "base");
+    const auto tensors = std::make_shared<std::vector<NamedTensor>>(to_tensors(info[1], "tensors"));
+    const auto scale = static_cast<float>(to_number(info[2], "scale"));
+    const std::string out = to_path(info[3], "out");
+    return Task<Nothing>::start(
+        info.Env(), nullptr,
+        [base, tensors, scale, out] {
+            merge(base, *tensors, scale, out);
+            return Nothing{};
+        },
+        undefined);
+}
+
+Napi::Value quantize_file(const Napi::CallbackInfo& info) {
+    const std::string input = to_path(info[0], "input");
+    const std::string out = to_path(info[1], "out");
+    const Napi::Object options = to_object(info[2], "options");
+    const std::string type = to_text(options.Get("type"), "type");
+    const auto threads = static_cast<int>(to_integer(options.Get("threads"), "threads", 1, 1024));
+    std::shared_ptr<Importance> importance;
+    if (!options.Get("importance").IsNull()) importance = unwrap_importance(options.Get("importance"), "importance");
+    return Task<Nothing>::start(
+        info.Env(), nullptr,
+        [input, out, type, threads, importance] {
+            quantize(input, out, type, importance.get(), threads);
+            return Nothing{};
+        },
+        undefined);
+}
+
+}  // namespace
+
+Napi::Object from_info(Napi::Env env, const ModelInfo& info) {
+    Napi::Object object = Napi::Object::New(env);
+    const auto number = [&](const char* name, int64_t value) { object.Set(name, static_cast<double>(value)); };
+    object.Set("path", info.path);
+    number("fileBytes", static_cast<int64_t>(info.file_bytes));
+    object.Set("architecture", info.architecture);
+    object.Set("name", from_text_or_null(env, info.name));
+    number("parameters", info.parameters);
+    number("layers", info.layers);
+    number("width", info.width);
+    number("feedForward", info.feed_forward);
+    number("heads", info.heads);
+    number("keyValueHeads", info.key_value_heads);
+    number("headWidth", info.head_width);
+    number("contextLength", info.context_length);
+    number("vocabulary", info.vocabulary);
+    object.Set("tiedEmbeddings", info.tied_embeddings);
+    Napi::Object types = Napi::Object::New(env);
+    for (const auto& [name, count] : info.types) types.Set(name, static_cast<double>(count));
+    object.Set("types", types);
+    object.Set("chatTemplate", from_text_or_null(env, info.chat_template));
+    object.Set("tunable", info.tunable());
+    object.Set("reason", from_text_or_null(env, info.reason));
+    return object;
+}
+
+void init_files(Napi::Env env, Napi::Object exports) {
+    add_async_method(exports, "inspect", inspect);
+    add_async_method(exports, "openTokenizer", open_tokenizer);
+    add_async_method(exports, "openRunner", open_runner);
+    add_method(exports, "createImportance", [](const Napi::CallbackInfo& info) { return wrap_importance(info.Env(), std::make_shared<Importance>()); });
+    add_async_method(exports, "writeAdapter", write_adapter_file);
+    add_async_method(exports, "readAdapter", read_adapter_file);
+    add_async_method(exports, "merge", merge_files);
+    add_async_method(exports, "quantize", quantize_file);
+    const auto& types = quantization_types();
+    const Napi::Array names = Napi::Array::New(env, types.size());
+    for (size_t i = 0; i < types.size(); ++i) names.Set(static_cast<uint32_t>(i), types[i]);
+    exports.Set("quantizationTypes", names);
+}
+
+}  // namespace stillroom::addon
