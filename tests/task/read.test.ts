@@ -131,7 +131,7 @@ describe("refusals name the file, the field and the remedy", () => {
     [
       "a nested value of the wrong type",
       (text) => text.replace("columns: { text: sentence", "columns: { text: 3"),
-      /expected a text for data\.train\.columns\.text in .*, received 3/,
+      /expected a text that is not empty for data\.train\.columns\.text in .*, received 3/,
     ],
     [
       "a missing field",

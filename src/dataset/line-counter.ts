@@ -1,0 +1,46 @@
+// Line numbers of byte offsets, counted from the bytes themselves: quoted line ends count as every editor counts them.
+
+const newline = 0x0a;
+const carriageReturn = 0x0d;
+
+/** Moves forward through pieces of a file, and forgets what lies behind. */
+export class LineCounter {
+  #pieces: Buffer[] = [];
+  #at = 0;
+
+  /** @param line - number of the line that the byte at `offset` stands on */
+  constructor(
+    public offset: number,
+    public line: number,
+  ) {}
+
+  /** Adds the bytes that follow those already given. */
+  push(piece: Buffer): void {
+    this.#pieces.push(piece);
+  }
+
+  /** Steps to an offset, at most to the end of the bytes given. */
+  moveTo(offset: number): void {
+    while (this.offset < offset && this.#pieces.length > 0) this.#step();
+  }
+
+  /** Steps over blank lines, to the first byte of the record that follows; gives its line. */
+  lineOfRecord(): number {
+    for (let byte = this.#peek(); byte === newline || byte === carriageReturn; byte = this.#peek()) this.#step();
+    return this.line;
+  }
+
+  #peek(): number | undefined {
+    return this.#pieces[0]?.[this.#at];
+  }
+
+  #step(): void {
+    if (this.#peek() === newline) this.line += 1;
+    this.offset += 1;
+    this.#at += 1;
+    if (this.#at === this.#pieces[0]!.length) {
+      this.#pieces.shift();
+      this.#at = 0;
+    }
+  }
+}

@@ -1,0 +1,63 @@
+// What every reader of this room gives: records as they stand in the file, good or bad. Knows no task.
+import { StillroomError } from "../support/errors.js";
+
+/** A record of a file: its fields by the file's own names, or why it cannot be used. */
+export type RawRecord = { line: number; fields: Record<string, unknown> } | { line: number; reason: string };
+
+export interface ReadOptions {
+  /** Longest record in bytes; a longer one is a bad row and takes no more memory than this. */
+  maxBytes: number;
+  signal?: AbortSignal | undefined;
+}
+
+export const defaultMaxBytes = 16 * 1024 * 1024;
+
+/** Deepest nesting of a value that is taken from a file. */
+export const depthLimit = 32;
+
+/** An object that has no prototype, so that a field named __proto__ is only a field. */
+export function emptyFields(): Record<string, unknown> {
+  return Object.create(null) as Record<string, unknown>;
+}
+
+const loneSurrogate = /\p{Surrogate}/u;
+
+/** Why a text cannot stand in a prompt, or null. */
+export function textFault(text: string): string | null {
+  if (text.includes("\0")) return "holds a NUL character";
+  if (loneSurrogate.test(text)) return "holds a lone surrogate (half of a UTF-16 pair)";
+  return null;
+}
+
+/** The first fault of any text in a value, keys included; also nesting beyond {@link depthLimit}. */
+export function valueFault(value: unknown, depth = 0): string | null {
+  if (typeof value === "string") return textFault(value);
+  if (typeof value !== "object" || value === null) return null;
+  if (depth >= depthLimit) return `is nested deeper than ${depthLimit} levels`;
+  if (Array.isArray(value)) {
+    for (const item of value) {
+      const fault = valueFault(item, depth + 1);
+      if (fault !== null) return fault;
+    }
+    return null;
+  }
+  for (const [key, item] of Object.entries(value)) {
+    const fault = textFault(key) ?? valueFault(item, depth + 1);
+    if (fault !== null) return fault;
+  }
+  return null;
+}
+
+/** The error for a data file that cannot be opened or read. */
+export function unreadable(file: string, error: unknown): StillroomError {
+  if (error instanceof StillroomError) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT" || code === "ENOTDIR")
+    return new StillroomError("input", `${file}: no such file`, { cause: error });
+  return new StillroomError("io", `cannot read ${file}: ${message}`, { cause: error });
+}
+
+/** Throws "cancelled" once the signal is aborted. */
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal?.aborted) throw new StillroomError("cancelled", "reading rows was cancelled", { cause: signal.reason });
+}

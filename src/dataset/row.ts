@@ -1,0 +1,111 @@
+// From a record of a file to a row of the task: columns renamed, fields present, answer known. Reads no file.
+import { StillroomError } from "../support/errors.js";
+import { nearestName, parseTemplate, type Source, type Task, templateFields } from "../task/index.js";
+import { emptyFields } from "./records.js";
+import { conversationColumns, recognise } from "./shapes.js";
+
+/** A good row of a task's data. */
+export interface Row {
+  /** From 0, over the good rows of its file. */
+  index: number;
+  file: string;
+  line: number;
+  /** Values by the task's field names, beside the file's own columns. No prototype. */
+  fields: Record<string, unknown>;
+  /** The text of the answer: for classify the text of the label. */
+  answer: string;
+  /** The answer as it stands in the data; for classify the value of the label. */
+  value: string;
+}
+
+/** A record that cannot be used, and why. */
+export interface BadRow {
+  file: string;
+  line: number;
+  reason: string;
+}
+
+type MadeRow = Pick<Row, "fields" | "answer" | "value">;
+
+/** Makes rows of one source. Gives a text, the reason, for a bad one. */
+export type RowMaker = (record: Record<string, unknown>) => MadeRow | string;
+
+/** Fields that the task's template uses, sorted: those of any row, and those that every row must have. */
+export function usedFields(task: Task): { all: string[]; required: string[] } {
+  const { all, required } = templateFields(parseTemplate(task.prompt.template, "prompt.template"));
+  if (task.prompt.template !== "") return { all: all.sort(), required };
+  return { all: ["messages"], required: ["messages"] };
+}
+
+/** What turns the records of a source into rows of the task. */
+export function rowMaker(task: Task, source: Source, alsoRequired: readonly string[] = []): RowMaker {
+  const columns = Object.entries(source.columns);
+  const required = new Set([...usedFields(task).required, ...columns.map(([field]) => field), ...alsoRequired]);
+  required.delete(task.answer.field);
+  const usesTurns = usedFields(task).all.includes("messages");
+  return (record) => {
+    const fields = Object.assign(emptyFields(), record);
+    for (const [field, column] of columns) {
+      if (record[column] !== undefined) fields[field] = record[column];
+    }
+    const own = isConversationColumn(task.answer.field) ? undefined : fields[task.answer.field];
+    const conversation = recognise(fields);
+    if (typeof conversation === "string" && (usesTurns || own === undefined)) return conversation;
+    if (conversation !== null && typeof conversation !== "string") {
+      fields.messages = conversation.messages;
+      delete fields.conversations;
+    }
+    for (const field of required) {
+      if (fields[field] === undefined || fields[field] === null) return missing(field, source, record);
+    }
+    const value = own ?? (typeof conversation === "string" ? undefined : conversation?.answer);
+    if (value === undefined || value === null) return missing(task.answer.field, source, record);
+    if (typeof value === "object") return `${task.answer.field} is no text, number, true or false`;
+    return labelled(task, fields, String(value));
+  };
+}
+
+/** Refuses a file whose columns cannot serve the task, where every record has the same columns. */
+export function checkColumns(
+  task: Task,
+  source: Source,
+  columns: readonly string[],
+  alsoRequired: readonly string[] = [],
+): void {
+  const present = new Set(columns);
+  const mapped = new Set(Object.keys(source.columns));
+  for (const [field, column] of Object.entries(source.columns)) {
+    if (!present.has(column)) throw noColumn(source, column, columns, ` for the field ${field}`);
+  }
+  if (conversationColumns.some((name) => present.has(name)) || (present.has("instruction") && present.has("output")))
+    return;
+  for (const field of [...usedFields(task).required, ...alsoRequired, task.answer.field]) {
+    if (!present.has(field) && !mapped.has(field)) throw noColumn(source, field, columns, "");
+  }
+}
+
+function noColumn(source: Source, column: string, columns: readonly string[], why: string): StillroomError {
+  const nearest = nearestName(column, columns);
+  const hint = nearest === null ? "" : `; did you mean ${nearest}?`;
+  return new StillroomError("input", `${source.path}: no column ${column}${why}; it has ${columns.join(", ")}${hint}`);
+}
+
+function missing(field: string, source: Source, record: Record<string, unknown>): string {
+  const column = source.columns[field] ?? field;
+  return `has no ${column}${record[column] === null ? " (it is null)" : ""}`;
+}
+
+function labelled(task: Task, fields: Record<string, unknown>, value: string): MadeRow | string {
+  if (task.answer.labels === undefined) {
+    return value.trim() === "" ? `has an empty ${task.answer.field}` : { fields, value, answer: value };
+  }
+  const answer = task.answer.labels[value];
+  if (answer === undefined) {
+    return `${task.answer.field} ${JSON.stringify(value.slice(0, 80))} is none of ${Object.keys(task.answer.labels).join(", ")}`;
+  }
+  return { fields, value, answer };
+}
+
+function isConversationColumn(field: string): boolean {
+  return (conversationColumns as readonly string[]).includes(field);
+}
