@@ -99,7 +99,7 @@ export async function evaluate(task: Task, options: EvaluateOptions = {}): Promi
   try {
     return await evaluateWith(model, task, options);
   } catch (error) {
-    rethrow(error);
+    return rethrow(error);
   } finally {
     if (model !== given) await model.close();
   }

@@ -81,11 +81,8 @@ export function wilson(successes: number, rows: number): Interval {
   const scale = 2 * (rows + Z * Z);
   const centre = (2 * successes + Z * Z) / scale;
   const half = (Z * Math.sqrt(4 * successes * (1 - share) + Z * Z)) / scale;
-  return {
-    value: share,
-    low: successes === 0 ? 0 : centre - half,
-    high: successes === rows ? 1 : centre + half,
-  };
+  // Rounding must not take the whole share out of its own interval.
+  return { value: share, low: centre - half, high: successes === rows ? 1 : centre + half };
 }
 
 /** The share-quantile of ascending values: linear between the two nearest, as NumPy's default. */

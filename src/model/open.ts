@@ -100,7 +100,7 @@ export async function openModel(model?: string, options: OpenModelOptions = {}):
       throw error;
     }
   } catch (error) {
-    rethrow(error);
+    return rethrow(error);
   }
 }
 

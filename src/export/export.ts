@@ -1,0 +1,224 @@
+// From a base and an adapter to one checked GGUF: merge, quantise, gate, put in place. Owns its temporary files and the order of
+// the steps; the equations are native, the comparison is gate.ts.
+import { randomBytes } from "node:crypto";
+import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import path from "node:path";
+import { performance } from "node:perf_hooks";
+import { loadAdapter } from "../adapter/index.js";
+import { readRows } from "../dataset/index.js";
+import { Model, openModel } from "../model/index.js";
+import { throwIfCancelled } from "../support/cancelled.js";
+import { StillroomError } from "../support/errors.js";
+import { syncFolder } from "../support/files.js";
+import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
+import { type Gate, runGate } from "./gate.js";
+import { type ExportOptions, type ExportSettings, exportSettings } from "./options.js";
+import { answerBatches } from "./rows.js";
+import { mergedBytes, quantizedBytes, requireSpace } from "./space.js";
+
+/** The result of {@link exportModel}, in the fields of `stillroom export --json`. */
+export interface ExportResult {
+  /** Absolute path of the GGUF. */
+  out: string;
+  /** Path of the base. */
+  model: string;
+  adapter: string | null;
+  /** The quantisation type. */
+  type: string;
+  bytes: number;
+  /** Tokens that the importance matrix was made of; null without one. */
+  imatrix_tokens: number | null;
+  /** null without a task to check with. */
+  gate: Gate | null;
+  seconds: number;
+}
+
+/**
+ * Merges an adapter into its base in f32, quantises the result, and compares the three on held-out rows before the file is put
+ * in place. Metadata, tokenizer and chat template are kept.
+ *
+ * @throws StillroomError "gate" when a step loses more than its bound (cause: the {@link ExportResult}; the file is not put in
+ * place), "usage" for a wrong option, "missing" or "input" for model, adapter and data, "io" for the disk, "cancelled" on abort
+ *
+ * @example
+ * ```ts
+ * import { exportModel, readTask } from "stillroom";
+ * const check = await readTask("sst2/task.yaml");
+ * const { bytes, gate } = await exportModel({ adapter: "runs/sst2", quantize: "Q4_K_M", check, out: "sst2.gguf" });
+ * console.log(bytes, gate?.kl.merged_quantized, gate?.metric.quantized.value);
+ * ```
+ */
+export async function exportModel(options: ExportOptions): Promise<ExportResult> {
+  const settings = await exportSettings(options);
+  const given = options.model;
+  const base = given instanceof Model ? given : await openModel(given, options);
+  try {
+    return await new Export(base, settings).run();
+  } catch (error) {
+    return rethrow(error);
+  } finally {
+    if (base !== given) await base.close();
+  }
+}
+
+class Export {
+  readonly #started = performance.now();
+  readonly #out: string;
+  /** Removed at the end, whatever happens. */
+  readonly #temporary: string[] = [];
+  readonly #models: Model[] = [];
+
+  constructor(
+    readonly base: Model,
+    readonly settings: ExportSettings,
+  ) {
+    this.#out = path.resolve(settings.out);
+  }
+
+  async run(): Promise<ExportResult> {
+    const { adapter, check } = this.settings;
+    try {
+      await this.#requireOtherFile();
+      const lora = adapter === undefined ? null : await loadAdapter(this.base.native, adapter);
+      await this.#requireSpace(lora);
+      const source = lora ? await this.#merge(lora) : this.base.info.path;
+      const importance = await this.#collectImportance(source);
+      const quantized = await this.#quantize(source, importance);
+      const gate = check ? await this.#check(lora, source, quantized) : null;
+      const result = await this.#result(quantized, importance, gate);
+      if (gate && !gate.passed) {
+        throw new StillroomError("gate", `${this.#out} was not written: ${gate.failures.join("; ")}`, {
+          cause: result,
+        });
+      }
+      throwIfCancelled(this.settings.signal, "exporting");
+      await this.#closeModels();
+      if (lora && this.settings.keepMerged) await place(source, path.resolve(this.settings.keepMerged));
+      await place(quantized, this.#out);
+      return result;
+    } finally {
+      await this.#closeModels();
+      for (const file of this.#temporary) await rm(file, { force: true });
+    }
+  }
+
+  async #requireOtherFile(): Promise<void> {
+    const base = await realpath(this.base.info.path);
+    for (const file of [this.settings.out, this.settings.keepMerged]) {
+      if (file === undefined || (await realpath(file).catch(() => null)) !== base) continue;
+      throw new StillroomError("usage", `${file} is the model that is exported; choose another file`);
+    }
+    if (this.settings.keepMerged && path.resolve(this.settings.keepMerged) === this.#out) {
+      throw new StillroomError("usage", "out and keepMerged are the same file; choose another one");
+    }
+  }
+
+  async #requireSpace(lora: NativeLora | null): Promise<void> {
+    const { info } = this.base;
+    const { keepMerged, quantize } = this.settings;
+    const [folder, mergedFolder] = [this.#out, path.resolve(keepMerged ?? this.#out)].map((file) => path.dirname(file));
+    await mkdir(folder!, { recursive: true });
+    await mkdir(mergedFolder!, { recursive: true });
+    const merged = lora ? mergedBytes(info, lora.tensors()) : 0;
+    // The two folders are taken to lie on one disk.
+    for (const place of new Set([folder!, mergedFolder!]))
+      await requireSpace(place, merged + quantizedBytes(info, quantize));
+  }
+
+  async #merge(lora: NativeLora): Promise<string> {
+    this.#begin("merge");
+    const { alpha, rank, rsLora } = lora.options;
+    const file = this.#temporaryFile(this.settings.keepMerged ?? `${this.#out}.merged`);
+    await native().merge(this.base.info.path, lora.tensors(), alpha / (rsLora ? Math.sqrt(rank) : rank), file);
+    return file;
+  }
+
+  async #collectImportance(source: string): Promise<NativeImportance | null> {
+    const { imatrix: task, limit, strict, onBad, signal } = this.settings;
+    if (!task) return null;
+    this.#begin("importance");
+    const { rows } = await readRows(task, "train", {
+      ...{ limit, strict: strict ?? false },
+      ...(onBad && { onBad }),
+      ...(signal && { signal }),
+    });
+    const importance = native().createImportance();
+    const model = await this.#open(source);
+    const batches = answerBatches(model, task, rows, false);
+    for (const [index, batch] of batches.entries()) {
+      throwIfCancelled(signal, "collecting the importance matrix");
+      await model.native.collectImportance(batch, importance);
+      this.settings.onProgress?.({ phase: "importance", done: (index + 1) / batches.length });
+    }
+    return importance;
+  }
+
+  async #quantize(source: string, importance: NativeImportance | null): Promise<string> {
+    this.#begin("quantize");
+    const file = this.#temporaryFile(this.#out);
+    await native().quantize(source, file, { type: this.settings.quantize, importance, threads: this.base.threads });
+    return file;
+  }
+
+  async #check(lora: NativeLora | null, source: string, quantized: string): Promise<Gate> {
+    this.#begin("check");
+    const models = { base: this.base, lora, merged: await this.#open(source), quantized: await this.#open(quantized) };
+    return runGate(this.settings.check!, models, this.settings);
+  }
+
+  async #result(file: string, importance: NativeImportance | null, gate: Gate | null): Promise<ExportResult> {
+    return {
+      out: this.#out,
+      model: this.base.info.path,
+      adapter: this.settings.adapter ?? null,
+      type: this.settings.quantize,
+      bytes: (await stat(file)).size,
+      imatrix_tokens: importance?.tokens ?? null,
+      gate,
+      seconds: (performance.now() - this.#started) / 1000,
+    };
+  }
+
+  /** A file that we wrote ourselves, with the tokenizer of the base: its own is a copy of it. */
+  async #open(file: string): Promise<Model> {
+    if (file === this.base.info.path) return this.base;
+    const open = this.#models.find(({ info }) => info.path === file);
+    if (open) return open;
+    const engine = await native().openModel(file, { threads: this.base.threads, variant: null });
+    const model = new Model(engine.info, engine, this.base.tokenizer, this.base.threads);
+    this.#models.push(model);
+    return model;
+  }
+
+  /** The tokenizer is the base's and stays open. */
+  async #closeModels(): Promise<void> {
+    for (const model of this.#models.splice(0)) await model.native.close();
+  }
+
+  #temporaryFile(beside: string): string {
+    const file = `${path.resolve(beside)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+    this.#temporary.push(file);
+    return file;
+  }
+
+  #begin(phase: "merge" | "importance" | "quantize" | "check"): void {
+    throwIfCancelled(this.settings.signal, "exporting");
+    this.settings.onProgress?.({ phase, done: 0 });
+  }
+}
+
+/** Makes a whole file appear under its name, durably. */
+async function place(temporary: string, file: string): Promise<void> {
+  try {
+    const handle = await open(temporary, "r+");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+    await syncFolder(path.dirname(file));
+  } catch (cause) {
+    throw new StillroomError("io", `cannot write ${file}: ${(cause as Error).message}`, { cause });
+  }
+}

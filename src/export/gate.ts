@@ -1,0 +1,164 @@
+// The gate of an export: run-time adapter, merged and quantised model on the same held-out rows. Says which step lost what;
+// writes nothing.
+import { type BadRow, labelsOf, type Row, readRows } from "../dataset/index.js";
+import { evaluateRows, type Interval, type RowScores, summarise } from "../evaluate/index.js";
+import type { Model } from "../model/index.js";
+import { compilePrompt } from "../prompt/index.js";
+import { throwIfCancelled } from "../support/cancelled.js";
+import { StillroomError } from "../support/errors.js";
+import type { NativeBatch, NativeLora } from "../support/native.js";
+import type { Task } from "../task/index.js";
+import type { ExportSettings } from "./options.js";
+import { answerBatches } from "./rows.js";
+
+/** What the gate found, in the fields of `stillroom export --json`. */
+export interface Gate {
+  passed: boolean;
+  /** One sentence for each bound that a step went past. */
+  failures: string[];
+  split: "validation" | "test";
+  rows: number;
+  /** Bad rows, left out. */
+  errors: number;
+  /** Positions whose next-token distributions were compared: the answers' tokens. */
+  positions: number;
+  /** Mean over the positions, in nats; adapter_merged is null without an adapter. */
+  kl: { adapter_merged: number | null; merged_quantized: number };
+  /** Share of positions where the merged and the quantised model have the same most likely token. */
+  top1_agreement: number;
+  /** The same of the run-time adapter and the merged model; null without an adapter. */
+  top1_agreement_merged: number | null;
+  /** The task's metric of the three; adapter is null without one, and merged is then the model as it was given. */
+  metric: { name: string; adapter: Interval | null; merged: Interval; quantized: Interval };
+  bounds: { adapter_merged_kl: number; merged_quantized_kl: number; metric_drop: number };
+}
+
+/** The models that the gate compares; merged is the base where there is no adapter. */
+export interface GateModels {
+  base: Model;
+  lora: NativeLora | null;
+  merged: Model;
+  quantized: Model;
+}
+
+/** Compares the models on a task's rows. Throws "input" for a task without held-out rows, "cancelled" on abort. */
+export async function runGate(task: Task, models: GateModels, settings: ExportSettings): Promise<Gate> {
+  const { rows, bad, split, labels } = await heldOut(task, settings);
+  const parts = models.lora ? 5 : 3;
+  let part = 0;
+  const progress = (done: number) => settings.onProgress?.({ phase: "check", done: (part + done) / parts });
+  const batches = answerBatches(models.base, task, rows, true);
+  const distance = async (from: Model, lora: NativeLora | null, to: Model): Promise<Distance> => {
+    const found = await compareBatches(batches, from, lora, to, settings.signal, progress);
+    part++;
+    return found;
+  };
+  const metric = async (model: Model, lora: NativeLora | null): Promise<{ value: Interval; scores: RowScores }> => {
+    const scores = await evaluateRows({
+      ...{ model, lora, task, rows, labels, examples: [], prompt: compilePrompt(task, model.info) },
+      onProgress: ({ rows: done, totalRows }) => progress(done / totalRows),
+      signal: settings.signal,
+    });
+    part++;
+    return { value: summarise(task, scores.rows, labels, settings.seed).metrics[task.metric]!, scores };
+  };
+  const { base, lora, merged, quantized } = models;
+  const merging = lora ? await distance(base, lora, merged) : null;
+  const quantizing = await distance(merged, null, quantized);
+  const adapter = lora ? (await metric(base, lora)).value : null;
+  const before = (await metric(merged, null)).value;
+  const after = await metric(quantized, null);
+  const found = {
+    split,
+    rows: after.scores.rows.length,
+    errors: bad.length + after.scores.refused.length,
+    positions: quantizing.positions,
+    kl: { adapter_merged: merging?.kl ?? null, merged_quantized: quantizing.kl },
+    top1_agreement: quantizing.agreement,
+    top1_agreement_merged: merging?.agreement ?? null,
+    metric: { name: task.metric, adapter, merged: before, quantized: after.value },
+  };
+  const failures = judge(found, settings);
+  const { adapterMergedKl, mergedQuantizedKl, metricDrop } = settings.bounds;
+  const bounds = {
+    adapter_merged_kl: adapterMergedKl,
+    merged_quantized_kl: mergedQuantizedKl,
+    metric_drop: metricDrop,
+  };
+  return { passed: failures.length === 0, failures, ...found, bounds };
+}
+
+interface Distance {
+  kl: number;
+  agreement: number;
+  positions: number;
+}
+
+async function compareBatches(
+  batches: readonly NativeBatch[],
+  from: Model,
+  lora: NativeLora | null,
+  to: Model,
+  signal: AbortSignal | undefined,
+  progress: (done: number) => void,
+): Promise<Distance> {
+  const sum = { kl: 0, agreements: 0, positions: 0 };
+  for (const [index, batch] of batches.entries()) {
+    throwIfCancelled(signal, "comparing the exported model");
+    const { klSum, agreements, positions } = await from.native.compare(batch, lora, to.native, null);
+    sum.kl += klSum;
+    sum.agreements += agreements;
+    sum.positions += positions;
+    progress((index + 1) / batches.length);
+  }
+  return { kl: sum.kl / sum.positions, agreement: sum.agreements / sum.positions, positions: sum.positions };
+}
+
+/** One sentence for each bound that a step went past; NaN is past every bound. */
+export function judge(found: Pick<Gate, "kl" | "metric">, { bounds }: Pick<ExportSettings, "bounds">): string[] {
+  const failures: string[] = [];
+  const { adapter_merged: merging, merged_quantized: quantizing } = found.kl;
+  if (merging !== null && !(merging <= bounds.adapterMergedKl)) {
+    failures.push(
+      `merging moved the answers by a KL of ${digits(merging)} nats, the bound is ${bounds.adapterMergedKl}`,
+    );
+  }
+  if (!(quantizing <= bounds.mergedQuantizedKl)) {
+    failures.push(
+      `quantising moved the answers by a KL of ${digits(quantizing)} nats, the bound is ${bounds.mergedQuantizedKl}`,
+    );
+  }
+  const { name, adapter, merged, quantized } = found.metric;
+  const sign = name === "log_loss" ? -1 : 1;
+  const lost = (step: string, before: Interval, after: Interval) => {
+    const drop = sign * (before.value - after.value);
+    const outside = sign > 0 ? after.value < before.low : after.value > before.high;
+    if (drop <= bounds.metricDrop || !outside) return;
+    failures.push(
+      `${step} took ${name} from ${digits(before.value)} to ${digits(after.value)}, the bound is ${bounds.metricDrop}`,
+    );
+  };
+  if (adapter) lost("merging", adapter, merged);
+  lost("quantising", merged, quantized);
+  return failures;
+}
+
+function digits(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}
+
+async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSettings) {
+  const split = task.data.validation ? "validation" : "test";
+  if (!task.data[split]) {
+    throw new StillroomError(
+      "input",
+      `the task ${task.name} has neither validation nor test rows to check an export with`,
+    );
+  }
+  const options = { strict: strict ?? false, ...(onBad && { onBad }), ...(signal && { signal }) };
+  const { rows, bad }: { rows: Row[]; bad: BadRow[] } = await readRows(task, split, { ...options, limit });
+  if (rows.length === 0) throw new StillroomError("input", `the task ${task.name} has no good ${split} row`);
+  if (task.kind !== "classify") return { rows, bad, split, labels: [] } as const;
+  const train = task.answer.labels || !task.data.train ? rows : (await readRows(task, "train", options)).rows;
+  return { rows, bad, split, labels: labelsOf(task, train) } as const;
+}

@@ -1,0 +1,4 @@
+// The room's door: from a base and an adapter to one checked GGUF.
+export { type ExportResult, exportModel } from "./export.js";
+export { type Gate, type GateModels, judge } from "./gate.js";
+export type { ExportOptions, ExportProgress, GateBounds } from "./options.js";

@@ -1,0 +1,103 @@
+// The options of an export: their names, defaults and limits. Opens nothing.
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import type { BadRow } from "../dataset/index.js";
+import { requireKnown, requireWhole } from "../evaluate/index.js";
+import type { DownloadProgress, Model } from "../model/index.js";
+import { StillroomError, unexpected } from "../support/errors.js";
+import { native } from "../support/native.js";
+import { nearestName, type Task } from "../task/index.js";
+
+/** What each step of an export may lose on the held-out rows. */
+export interface GateBounds {
+  /** Mean KL(run-time adapter || merged) in nats a position (default 0.001: rounding alone). */
+  adapterMergedKl?: number | undefined;
+  /** Mean KL(merged || quantised) in nats a position (default 0.1). */
+  mergedQuantizedKl?: number | undefined;
+  /** Drop of the task's metric in one step (default 0.02), where it also leaves the 95 % interval of the value before it. */
+  metricDrop?: number | undefined;
+}
+
+/** What a progress of an export tells: how much of one phase is done. */
+export interface ExportProgress {
+  phase: "merge" | "importance" | "quantize" | "check";
+  /** From 0 to 1. */
+  done: number;
+}
+
+/** What is exported, and how. */
+export interface ExportOptions {
+  /** Path, hf: URI or an open model (which stays open); default: the model in the box. */
+  model?: string | Model | undefined;
+  /** A RUN folder, a PEFT folder or a GGUF LoRA; without one the model is only quantised. */
+  adapter?: string | undefined;
+  /** One of llama.cpp's types (default "Q4_K_M"). */
+  quantize?: string | undefined;
+  /** The GGUF to write. Appears whole, after the gate, or not at all. */
+  out: string;
+  /** A task whose training rows give the quantiser its importance matrix. */
+  imatrix?: Task | undefined;
+  /** A task whose held-out rows (validation if it has them, else test) are the gate. */
+  check?: Task | undefined;
+  /** Most rows of the gate (default 200) and of the importance matrix. */
+  limit?: number | undefined;
+  bounds?: GateBounds | undefined;
+  /** Where to keep the merged model in f32, before quantisation. */
+  keepMerged?: string | undefined;
+  /** Of the intervals (default 0). */
+  seed?: number | undefined;
+  /** Throw at the first bad row instead of leaving it out (default false). */
+  strict?: boolean | undefined;
+  /** Threads (default: physical cores). */
+  threads?: number | undefined;
+  onProgress?: ((progress: ExportProgress) => void) | undefined;
+  onDownload?: ((progress: DownloadProgress) => void) | undefined;
+  /** Called once for every bad row. */
+  onBad?: ((bad: BadRow) => void) | undefined;
+  signal?: AbortSignal | undefined;
+}
+
+/** {@link ExportOptions} with the defaults filled in. */
+export interface ExportSettings extends ExportOptions {
+  quantize: string;
+  limit: number;
+  seed: number;
+  bounds: { adapterMergedKl: number; mergedQuantizedKl: number; metricDrop: number };
+}
+
+const optionNames = [
+  ..."model adapter quantize out imatrix check limit bounds keepMerged seed strict threads".split(" "),
+  ..."onProgress onDownload onBad signal".split(" "),
+];
+
+/** Checks every option. Throws "usage". */
+export async function exportSettings(options: ExportOptions): Promise<ExportSettings> {
+  requireKnown(options, optionNames, "exportModel");
+  requireWhole("limit", options.limit, 1);
+  requireWhole("seed", options.seed, 0);
+  const { adapterMergedKl = 1e-3, mergedQuantizedKl = 0.1, metricDrop = 0.02, ...others } = options.bounds ?? {};
+  const bounds = { adapterMergedKl, mergedQuantizedKl, metricDrop };
+  requireKnown(others, Object.keys(bounds), "bounds");
+  for (const [name, value] of Object.entries(bounds)) {
+    if (typeof value !== "number" || !(value >= 0)) throw unexpected("a number of at least 0", `bounds.${name}`, value);
+  }
+  for (const name of ["out", "keepMerged"] as const) await requireFile(name, options[name]);
+  const quantize = requireType(options.quantize ?? "Q4_K_M");
+  return { ...options, quantize, bounds, limit: options.limit ?? 200, seed: options.seed ?? 0 };
+}
+
+async function requireFile(name: "out" | "keepMerged", file: string | undefined): Promise<void> {
+  if (file === undefined && name === "keepMerged") return;
+  if (typeof file !== "string" || file === "") throw unexpected("a path", name, file);
+  const found = await stat(file).catch(() => null);
+  if (found && !found.isFile()) throw unexpected("the path of a file", name, `${path.resolve(file)}/`);
+}
+
+function requireType(type: string): string {
+  const types = native().quantizationTypes;
+  const known = types.find((name) => name.toLowerCase() === String(type).toLowerCase());
+  if (known) return known;
+  const near = nearestName(String(type), types);
+  const hint = near ? `; did you mean ${near}?` : `; it takes ${types.join(", ")}`;
+  throw new StillroomError("usage", `${unexpected("a quantisation type", "quantize", type).message}${hint}`);
+}
