@@ -19,14 +19,29 @@ export class LineCounter {
     this.#pieces.push(piece);
   }
 
-  /** Steps to an offset, at most to the end of the bytes given. */
+  /** Moves to an offset, at most to the end of the bytes given. */
   moveTo(offset: number): void {
-    while (this.offset < offset && this.#pieces.length > 0) this.#step();
+    while (this.offset < offset && this.#pieces.length > 0) {
+      const piece = this.#pieces[0]!;
+      const end = Math.min(piece.length, this.#at + offset - this.offset);
+      for (
+        let next = piece.indexOf(newline, this.#at);
+        next !== -1 && next < end;
+        next = piece.indexOf(newline, next + 1)
+      ) {
+        this.line += 1;
+      }
+      this.offset += end - this.#at;
+      this.#at = end;
+      this.#drop();
+    }
   }
 
   /** Steps over blank lines, to the first byte of the record that follows; gives its line. */
   lineOfRecord(): number {
-    for (let byte = this.#peek(); byte === newline || byte === carriageReturn; byte = this.#peek()) this.#step();
+    for (let byte = this.#peek(); byte === newline || byte === carriageReturn; byte = this.#peek()) {
+      this.moveTo(this.offset + 1);
+    }
     return this.line;
   }
 
@@ -34,13 +49,9 @@ export class LineCounter {
     return this.#pieces[0]?.[this.#at];
   }
 
-  #step(): void {
-    if (this.#peek() === newline) this.line += 1;
-    this.offset += 1;
-    this.#at += 1;
-    if (this.#at === this.#pieces[0]!.length) {
-      this.#pieces.shift();
-      this.#at = 0;
-    }
+  #drop(): void {
+    if (this.#at < this.#pieces[0]!.length) return;
+    this.#pieces.shift();
+    this.#at = 0;
   }
 }
