@@ -1,23 +1,19 @@
 // The statistics against scikit-learn, SciPy and SQuAD's script (tests/golden/statistics.py), and at their edges by hand.
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { mcnemar } from "../../src/evaluate/compare.js";
+import { bootstrapInterval, meanOf, wilson } from "../../src/evaluate/intervals.js";
 import {
   accuracy,
-  bootstrapInterval,
   classScores,
   confusionMatrix,
-  exactMatch,
   logLoss,
   macroF1,
   macroF1Of,
   matches,
-  mcnemar,
   mean,
-  meanOf,
-  normaliseAnswer,
-  tokenF1,
-  wilson,
-} from "../../src/evaluate/index.js";
+} from "../../src/evaluate/metrics.js";
+import { exactMatch, normaliseAnswer, tokenF1 } from "../../src/evaluate/text.js";
 
 interface Classification {
   name: string;
@@ -114,6 +110,12 @@ describe("intervals, as SciPy", () => {
     close(interval.low, expected.low);
     close(interval.high, expected.high);
     expect(interval.value).toBe(expected.successes / expected.rows);
+  });
+
+  it("reaches to 0 and to 1 exactly where none or all succeed", () => {
+    for (let rows = 1; rows <= 200; rows++) {
+      expect([wilson(0, rows).low, wilson(rows, rows).high], `of ${rows}`).toEqual([0, 1]);
+    }
   });
 
   it("gives the same interval for the same seed, and another for another", () => {

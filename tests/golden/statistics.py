@@ -173,7 +173,7 @@ def text_cases():
         ("drupe", "Drupe."), ("a drupe", "the  drupe"), ("an aggregate of drupelets", "aggregate fruit"),
         ("", ""), ("the", "a"), ("the", "pome"), ("pome", ""), ("red red apple", "red apple apple red"),
         ("theatre", "the atre"), ("it's", "its"), ("semi-drupe", "semi drupe"), ("à la carte", "la carte"),
-        ("aé", "é"), ("a\u00a0pome\u2003nut", "pome nut"), ("x\u0085y", "x y"), ("x\ufeffy", "x y"), ("x\x1cy", "x y"),
+        ("aé", "é"), ("éa", "é"), ("a\u00a0pome\u2003nut", "pome nut"), ("x\u0085y", "x y"), ("x\ufeffy", "x y"), ("x\x1cy", "x y"),
         ("ÉTÉ", "été"), ("$5.00", "500"), ("under_score a_b", "underscore ab"), ("«noix»", "noix"), ("1 a 2", "1 2"),
         ("the_", "the"), ("ΟΔΟΣ", "οδος"), ("İ", "i"),
     ]

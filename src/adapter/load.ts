@@ -1,0 +1,60 @@
+// A stored adapter, wherever it lies, bound to an open model. Knows the places where an adapter may lie; no format.
+import { existsSync, statSync } from "node:fs";
+import path from "node:path";
+import { StillroomError } from "../support/errors.js";
+import { type NativeLora, type NativeModel, native, rethrow } from "../support/native.js";
+import { type Adapter, CONFIG_FILE, readAdapterFolder } from "./folder.js";
+import { targetsOf } from "./names.js";
+
+/**
+ * Loads an adapter for a model: from a run folder of tune (its adapter/), from a folder of PEFT, or from a GGUF LoRA. Throws
+ * "missing" where there is none, "input" for one that is malformed or of another model.
+ *
+ * @example
+ * ```ts
+ * const model = await native().openModel("SmolLM2-135M-Instruct.Q4_1.gguf", { threads: 2, variant: null });
+ * const lora = await loadAdapter(model, "runs/fruit");
+ * const scores = await model.score(batch, lora);
+ * ```
+ */
+export async function loadAdapter(model: NativeModel, place: string): Promise<NativeLora> {
+  const adapter = await readAdapter(model, place);
+  try {
+    const lora = model.createLora(adapter.options);
+    lora.load(adapter.tensors);
+    return lora;
+  } catch (error) {
+    throw new StillroomError(
+      "input",
+      `the adapter ${place} does not fit ${model.info.path}: ${(error as Error).message}`,
+      {
+        cause: error,
+      },
+    );
+  }
+}
+
+async function readAdapter(model: NativeModel, place: string): Promise<Adapter> {
+  if (!existsSync(place)) throw new StillroomError("missing", `there is no adapter at ${place}`);
+  if (!statSync(place).isDirectory()) return readGguf(model, place);
+  const folder = [place, path.join(place, "adapter")].find((candidate) =>
+    existsSync(path.join(candidate, CONFIG_FILE)),
+  );
+  if (folder) return readAdapterFolder(folder, model.info);
+  throw new StillroomError("missing", `expected ${CONFIG_FILE} in ${place} or in its folder adapter, found none`);
+}
+
+async function readGguf(model: NativeModel, file: string): Promise<Adapter> {
+  const { architecture, alpha, tensors } = await native().readAdapter(file).catch(rethrow);
+  if (architecture !== model.info.architecture) {
+    throw new StillroomError(
+      "input",
+      `${file} is for architecture ${architecture}, the model is ${model.info.architecture}`,
+    );
+  }
+  const rank = tensors.find(({ name }) => name.endsWith(".lora_a"))?.shape[0];
+  if (rank === undefined) throw new StillroomError("input", `${file} holds no adapter`);
+  const targets = targetsOf(tensors.map(({ name }) => name));
+  // llama.cpp takes alpha 0 as a scale of 1.
+  return { options: { rank, alpha: alpha === 0 ? rank : alpha, dropout: 0, rsLora: false, targets, seed: 0 }, tensors };
+}
