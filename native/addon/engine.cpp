@@ -1,0 +1,168 @@
+// NativeModel and the measurements: what runs on our own engine. Translates; decides nothing.
+#include "addon/engine.h"
+
+#include "addon/addon.h"
+#include "addon/wrap.h"
+#include "core/loss.h"
+#include "core/measure.h"
+
+namespace stillroom::addon {
+
+namespace {
+
+constexpr napi_type_tag model_tag = {0x7374696c6c726f6f, 0x6d2d6d6f64656c00};
+
+// Runs body on the engine's graph in a task, one at a time.
+template <typename Result, typename Body, typename Finish>
+Napi::Value run_graph(Napi::Env env, const std::shared_ptr<Handle<Engine>>& engine, Body body, Finish finish) {
+    const auto open = engine->use();
+    return Task<Result>::start(
+        env, engine->lifetime,
+        [open, body] {
+            const std::lock_guard<std::mutex> lock(open->mutex);
+            return body(open->graph);
+        },
+        finish);
+}
+
+Napi::Value score(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto lora = unwrap_lora(info[1], "lora", *engine->use());
+    return run_graph<std::vector<double>>(
+        info.Env(), engine,
+        [batch, lora](Graph& graph) {
+            graph.forward(*batch, lora.get(), Graph::Keep::nothing);
+            return log_probabilities(graph, *batch);
+        },
+        [](Napi::Env env, std::vector<double>& result) { return from_doubles(env, result); });
+}
+
+Napi::Value logits(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto lora = unwrap_lora(info[1], "lora", *engine->use());
+    return run_graph<std::vector<float>>(
+        info.Env(), engine,
+        [batch, lora](Graph& graph) {
+            graph.forward(*batch, lora.get(), Graph::Keep::nothing);
+            const int64_t vocabulary = graph.model->vocabulary, rows = graph.head_rows();
+            std::vector<float> all(batch->query_positions.size() * vocabulary);
+            for (int64_t first = 0; first < rows; first += Graph::head_chunk) {
+                const int64_t count = std::min(Graph::head_chunk, rows - first);
+                const float* chunk = graph.logits(first, count);
+                for (size_t q = 0; q < batch->query_positions.size(); q++) {
+                    const int64_t row = graph.head_row(q) - first;
+                    if (row >= 0 && row < count) std::copy(chunk + row * vocabulary, chunk + (row + 1) * vocabulary, all.begin() + q * vocabulary);
+                }
+            }
+            return all;
+        },
+        [](Napi::Env env, std::vector<float>& result) { return from_floats(env, result); });
+}
+
+Napi::Value compare_models(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto other = unwrap<Handle<Engine>>(info[2], model_tag, "a model (openModel)", "other");
+    const auto first = engine->use(), second = other->use();
+    const auto lora = unwrap_lora(info[1], "lora", *first), other_lora = unwrap_lora(info[3], "otherLora", *second);
+    if (first == second) throw Failure(Code::usage, "expected a second model for other, received the same one");
+    if (first->graph.model->vocabulary != second->graph.model->vocabulary)
+        throw Failure(Code::usage, "models of different vocabularies cannot be compared: " + std::to_string(first->graph.model->vocabulary) + " and " +
+                                       std::to_string(second->graph.model->vocabulary) + " tokens");
+    other->lifetime->enter();
+    return Task<Comparison>::start(
+        info.Env(), engine->lifetime,
+        [=] {
+            const std::scoped_lock lock(first->mutex, second->mutex);
+            first->graph.forward(*batch, lora.get(), Graph::Keep::nothing);
+            second->graph.forward(*batch, other_lora.get(), Graph::Keep::nothing);
+            return compare(first->graph, second->graph);
+        },
+        [other](Napi::Env env, Comparison& comparison) -> Napi::Value {
+            other->lifetime->leave(env);
+            Napi::Object result = Napi::Object::New(env);
+            result.Set("klSum", comparison.kl_sum);
+            result.Set("agreements", static_cast<double>(comparison.agreements));
+            result.Set("positions", static_cast<double>(comparison.rows));
+            return result;
+        });
+}
+
+Napi::Value collect_importance(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto importance = unwrap_importance(info[1], "importance");
+    return run_graph<Nothing>(
+        info.Env(), engine,
+        [batch, importance](Graph& graph) {
+            graph.importance = importance.get();
+            graph.forward(*batch, nullptr, Graph::Keep::nothing);
+            graph.importance = nullptr;
+            importance->tokens += static_cast<int64_t>(batch->tokens.size());
+            return Nothing{};
+        },
+        [](Napi::Env env, Nothing&) { return env.Undefined(); });
+}
+
+Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
+    const auto engine = Handle<Engine>::make("the model", std::move(opened));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("info", from_info(env, describe(*engine->object->graph.model->file)));
+    add_method(object, "createLora", [engine](const Napi::CallbackInfo& info) { return create_lora(info, engine); });
+    add_method(object, "createTrainer", [engine](const Napi::CallbackInfo& info) { return create_trainer(info, engine); });
+    add_async_method(object, "score", [engine](const Napi::CallbackInfo& info) { return score(info, engine); });
+    add_async_method(object, "logits", [engine](const Napi::CallbackInfo& info) { return logits(info, engine); });
+    add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });
+    add_async_method(object, "collectImportance", [engine](const Napi::CallbackInfo& info) { return collect_importance(info, engine); });
+    add_async_method(object, "close", [engine](const Napi::CallbackInfo& info) { return engine->lifetime->close(info.Env()); });
+    wrap(object, engine, model_tag);
+    return object;
+}
+
+Napi::Value open_model(const Napi::CallbackInfo& info) {
+    const std::string path = to_path(info[0], "path");
+    const Napi::Object options = to_object(info[1], "options");
+    const int threads = static_cast<int>(to_integer(options.Get("threads"), "threads", 1, 1024));
+    const Kernels& kernels = choose_kernels(to_text_or_null(options.Get("variant"), "variant").value_or(""));
+    return Task<std::shared_ptr<Engine>>::start(
+        info.Env(), nullptr, [path, threads, &kernels] { return std::make_shared<Engine>(Model::open(path), kernels, threads); }, from_engine);
+}
+
+Napi::Value measure_fma_peak(const Napi::CallbackInfo& info) {
+    const Kernels& kernels = choose_kernels(to_text_or_null(info[0], "variant").value_or(""));
+    return Task<double>::start(
+        info.Env(), nullptr, [&kernels] { return kernels.fma_peak(0.05); }, [](Napi::Env env, double& rate) { return Napi::Number::New(env, rate); });
+}
+
+Napi::Value measure_linear(const Napi::CallbackInfo& info) {
+    const Napi::Object from = to_object(info[0], "options");
+    LinearTrial trial;
+    trial.type = to_text(from.Get("type"), "type");
+    trial.rows = to_integer(from.Get("rows"), "rows", 1, 1 << 16);
+    trial.inputs = to_integer(from.Get("inputs"), "inputs", 1, 1 << 16);
+    trial.outputs = to_integer(from.Get("outputs"), "outputs", 1, 1 << 16);
+    trial.backward = to_boolean(from.Get("backward"), "backward");
+    trial.repeat = static_cast<int>(to_integer(from.Get("repeat"), "repeat", 1, 1000));
+    trial.variant = to_text_or_null(from.Get("variant"), "variant").value_or("");
+    return Task<double>::start(
+        info.Env(), nullptr, [trial] { return measure_linear(trial); }, [](Napi::Env env, double& rate) { return Napi::Number::New(env, rate); });
+}
+
+}  // namespace
+
+Batch checked_batch(const Napi::Value& value, const Model& model) {
+    Batch batch = to_batch(value, "batch");
+    batch.check(model.vocabulary, model.context_length);
+    return batch;
+}
+
+void init_engine(Napi::Env env, Napi::Object exports) {
+    const auto& kernels = available_kernels();
+    const Napi::Array variants = Napi::Array::New(env, kernels.size());
+    for (size_t i = 0; i < kernels.size(); i++) variants.Set(static_cast<uint32_t>(i), kernels[i]->name);
+    exports.Set("variants", variants);
+    exports.Set("cores", physical_cores());
+    add_async_method(exports, "openModel", open_model);
+    add_async_method(exports, "measureFmaPeak", measure_fma_peak);
+    add_async_method(exports, "measureLinear", measure_linear);
+}
+
+}  // namespace stillroom::addon

@@ -1,0 +1,25 @@
+// What the engine's two addon files share: a model with its graph, on which one piece of work runs at a time.
+#pragma once
+#include <memory>
+#include <mutex>
+
+#include "addon/handle.h"
+#include "core/graph.h"
+
+namespace stillroom::addon {
+
+struct Engine {
+    Engine(std::shared_ptr<const Model> model, const Kernels& kernels, int threads) : graph(std::move(model), kernels, threads) {}
+    Graph graph;
+    std::mutex mutex;  // held by whoever runs the graph
+};
+
+Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
+Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
+// null for null and undefined; Failure(usage) when the adapter was made for another model.
+std::shared_ptr<Lora> unwrap_lora(const Napi::Value& value, const std::string& name, const Engine& engine);
+
+// Copies and checks the batch on the JavaScript thread.
+Batch checked_batch(const Napi::Value& value, const Model& model);
+
+}  // namespace stillroom::addon

@@ -1,0 +1,56 @@
+// Times the packed product that the engine itself uses, packing of the activations included.
+#include "core/measure.h"
+
+#include <algorithm>
+#include <chrono>
+#include <vector>
+
+#include "core/failure.h"
+#include "core/linear.h"
+#include "core/random.h"
+
+namespace stillroom {
+
+double measure_linear(const LinearTrial& trial) {
+    ggml_type type = GGML_TYPE_COUNT;
+    for (int t = 0; t < GGML_TYPE_COUNT; t++)
+        if (const char* name = ggml_type_name(static_cast<ggml_type>(t)); name && trial.type == name) type = static_cast<ggml_type>(t);
+    const bool known = type != GGML_TYPE_COUNT && (type == GGML_TYPE_F32 || ggml_get_type_traits(type)->to_float);
+    if (!known) throw Failure(Code::usage, "expected a weight type such as f16, q8_0 or q4_K for type, received \"" + trial.type + "\"");
+    if (trial.inputs % ggml_blck_size(type))
+        throw Failure(Code::usage, "expected a multiple of " + std::to_string(ggml_blck_size(type)) + " for inputs, received " + std::to_string(trial.inputs));
+    auto random = [](int64_t n, uint64_t stream) {
+        std::vector<float> values(n + 16);
+        for (int64_t i = 0; i < n; i++) values[i] = uniform(1, stream, i) - 0.5f;
+        return values;
+    };
+    const auto dense = random(trial.inputs * trial.outputs, 1), ones = std::vector<float>(trial.inputs, 1.0f);
+    std::vector<uint8_t> bytes(ggml_row_size(type, trial.inputs) * trial.outputs);
+    ggml_quantize_chunk(type, dense.data(), bytes.data(), 0, trial.outputs, trial.inputs, ones.data());
+    Weight weight;
+    weight.type = type;
+    weight.in = trial.inputs;
+    weight.out = trial.outputs;
+    weight.data = bytes.data();
+    weight.row_bytes = static_cast<int64_t>(ggml_row_size(type, trial.inputs));
+    weight.block = ggml_blck_size(type);
+    const int64_t from = trial.backward ? trial.outputs : trial.inputs, to = trial.backward ? trial.inputs : trial.outputs;
+    const auto x = random(trial.rows * from, 2);
+    std::vector<float> y(trial.rows * to);
+    Threads threads(1);
+    Products products(choose_kernels(trial.variant), threads);
+    Packed packed;
+    std::vector<double> rates;
+    for (int i = 0; i < trial.repeat; i++) {
+        const auto start = std::chrono::steady_clock::now();
+        products.pack(x.data(), trial.rows, from, from, 1.0f, packed);
+        if (trial.backward) products.backward(packed, weight, y.data(), to, false);
+        else products.forward(packed, weight, y.data(), to, false);
+        const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+        rates.push_back(2.0 * static_cast<double>(trial.rows * trial.inputs * trial.outputs) / seconds / 1e9);
+    }
+    std::sort(rates.begin(), rates.end());
+    return rates[rates.size() / 2];
+}
+
+}  // namespace stillroom

@@ -1,0 +1,145 @@
+// Attention over forests against a plain double-precision twin, and its gradient against finite differences of that twin.
+#include "core/attention.h"
+
+#include <algorithm>
+
+#include "core/failure.h"
+#include "tests/check.h"
+#include "tests/gradient.h"
+
+using namespace stillroom;
+using namespace stillroom::testing;
+
+namespace {
+
+struct Case {
+    AttentionShape shape;
+    std::vector<Segment> segments;
+};
+
+Batch batch_of(const std::vector<Segment>& segments) {
+    Batch batch;
+    batch.segments = segments;
+    for (const Segment& segment : segments)
+        for (int i = 0; i < segment.length; i++) batch.tokens.push_back(0);
+    batch.check(1, 1 << 20);
+    return batch;
+}
+
+// Whether token t sees token s: same segment and not later, or an ancestor's.
+bool sees(const Batch& batch, int t, int s) {
+    auto owner = [&](int token) {
+        for (size_t i = 0; i < batch.segments.size(); i++)
+            if (token < batch.segments[i].start + batch.segments[i].length) return static_cast<int>(i);
+        return -1;
+    };
+    int segment = owner(t);
+    const int other = owner(s);
+    if (segment == other) return s <= t;
+    while (segment >= 0 && segment != other) segment = batch.segments[segment].parent;
+    return segment == other;
+}
+
+double loss(const Batch& batch, const AttentionShape& shape, const std::vector<double>& q, const std::vector<double>& k, const std::vector<double>& v,
+            const std::vector<float>& dout, std::vector<double>* out = nullptr) {
+    const int total = static_cast<int>(batch.tokens.size()), width = static_cast<int>(shape.head_width);
+    const int ldq = static_cast<int>(shape.heads) * width, ldk = static_cast<int>(shape.key_value_heads) * width;
+    double sum = 0;
+    for (int h = 0; h < shape.heads; h++) {
+        const int g = h / static_cast<int>(shape.heads / shape.key_value_heads);
+        for (int t = 0; t < total; t++) {
+            std::vector<double> weight(total, 0.0);
+            double norm = 0, high = -1e30;
+            for (int pass = 0; pass < 2; pass++)
+                for (int s = 0; s < total; s++) {
+                    if (!sees(batch, t, s)) continue;
+                    double score = 0;
+                    for (int d = 0; d < width; d++) score += q[t * ldq + h * width + d] * k[s * ldk + g * width + d];
+                    score /= std::sqrt(static_cast<double>(width));
+                    if (pass == 0) high = std::max(high, score);
+                    else norm += weight[s] = std::exp(score - high);
+                }
+            for (int d = 0; d < width; d++) {
+                double value = 0;
+                for (int s = 0; s < total; s++) value += weight[s] / norm * v[s * ldk + g * width + d];
+                if (out) (*out)[t * ldq + h * width + d] = value;
+                sum += dout[t * ldq + h * width + d] * value;
+            }
+        }
+    }
+    return sum;
+}
+
+const std::vector<Case> cases = {
+    {{1, 1, 4}, {{0, 1, -1}}},
+    {{1, 1, 2}, {{0, 7, -1}}},
+    {{2, 1, 4}, {{0, 5, -1}, {5, 3, -1}}},
+    {{2, 2, 6}, {{0, 3, -1}, {3, 2, 0}, {5, 4, 0}}},
+    {{4, 2, 8}, {{0, 4, -1}, {4, 1, 0}, {5, 2, 1}, {7, 3, 1}, {10, 2, 0}, {12, 3, -1}}},
+    {{3, 1, 10}, {{0, 2, -1}, {2, 9, 0}, {11, 1, 0}, {12, 1, 0}, {13, 1, 0}}},
+    {{6, 3, 5}, {{0, 6, -1}, {6, 6, -1}}},
+    {{2, 1, 16}, {{0, 13, -1}, {13, 1, 0}}},
+    {{1, 1, 17}, {{0, 11, -1}}},
+    {{5, 5, 3}, {{0, 1, -1}, {1, 1, 0}, {2, 1, 1}, {3, 1, 2}, {4, 1, 3}}},
+};
+
+}  // namespace
+
+TEST(attention_equals_its_plain_twin_and_finite_differences) {
+    for (const Kernels* kernels : available_kernels())
+        for (int count : {1, 3})
+            for (const Case& one : cases) {
+                Threads threads(count);
+                Attention attention(*kernels, threads);
+                const Batch batch = batch_of(one.segments);
+                const int64_t total = static_cast<int64_t>(batch.tokens.size()), nq = total * one.shape.heads * one.shape.head_width,
+                              nk = total * one.shape.key_value_heads * one.shape.head_width;
+                // Vectors may read one vector beyond the end.
+                auto roomy = [](std::vector<float> values) { values.reserve(values.size() + 64); return values; };
+                const auto q = roomy(random_values(nq, 1, 2)), k = roomy(random_values(nk, 2, 2)), v = roomy(random_values(nk, 3)), dout = roomy(random_values(nq, 4));
+                std::vector<float> out = roomy(std::vector<float>(nq)), lse(total * one.shape.heads), dq(nq), dk(nk), dv(nk);
+                attention.forward(batch, one.shape, q.data(), k.data(), v.data(), out.data(), lse.data());
+                const std::vector<double> qd(q.begin(), q.end()), kd(k.begin(), k.end()), vd(v.begin(), v.end());
+                std::vector<double> expected(nq);
+                loss(batch, one.shape, qd, kd, vd, dout, &expected);
+                for (int64_t i = 0; i < nq; i++) CHECK_NEAR(out[i], expected[i], 2e-6);
+                attention.backward(batch, one.shape, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(), dq.data(), dk.data(), dv.data());
+                CHECK(gradient_error([&](const std::vector<double>& at) { return loss(batch, one.shape, at, kd, vd, dout); }, q, dq) < 2e-5);
+                CHECK(gradient_error([&](const std::vector<double>& at) { return loss(batch, one.shape, qd, at, vd, dout); }, k, dk) < 2e-5);
+                CHECK(gradient_error([&](const std::vector<double>& at) { return loss(batch, one.shape, qd, kd, at, dout); }, v, dv) < 2e-5);
+            }
+}
+
+TEST(attention_in_blocks_equals_its_plain_twin) {
+    // Longer than a block of queries and of keys, with a shared prefix of several blocks.
+    for (const Kernels* kernels : available_kernels()) {
+        Threads threads(2);
+        Attention attention(*kernels, threads);
+        const Batch batch = batch_of({{0, 300, -1}, {300, 130, 0}, {430, 270, 0}});
+        const AttentionShape shape{2, 1, 12};
+        const int64_t nq = 700 * 24, nk = 700 * 12;
+        auto q = random_values(nq, 1, 2), k = random_values(nk, 2, 2), v = random_values(nk, 3), dout = random_values(nq, 4);
+        for (auto* values : {&q, &k, &v, &dout}) values->reserve(values->size() + 64);
+        std::vector<float> out(nq + 64), lse(1400);
+        attention.forward(batch, shape, q.data(), k.data(), v.data(), out.data(), lse.data());
+        std::vector<double> expected(nq);
+        loss(batch, shape, {q.begin(), q.end()}, {k.begin(), k.end()}, {v.begin(), v.end()}, dout, &expected);
+        for (int64_t i = 0; i < nq; i++) CHECK_NEAR(out[i], expected[i], 5e-6);
+    }
+}
+
+TEST(batches_out_of_order_are_refused) {
+    auto refused = [](const std::vector<Segment>& segments, int tokens) {
+        Batch batch;
+        batch.segments = segments;
+        batch.tokens.assign(tokens, 0);
+        CHECK_THROWS(batch.check(1, 100), Failure);
+    };
+    refused({}, 0);
+    refused({{0, 2, -1}}, 3);                        // a token belongs to no segment
+    refused({{0, 0, -1}, {0, 3, -1}}, 3);            // an empty segment
+    refused({{0, 1, 0}}, 1);                         // its own parent
+    refused({{0, 1, -1}, {1, 1, -1}, {2, 1, 0}}, 3); // the parent's subtree has ended
+    refused({{0, 2, -1}, {1, 2, -1}}, 3);            // overlap
+    refused({{0, 101, -1}}, 101);                    // longer than the context
+}
