@@ -1,7 +1,6 @@
-// One process at a time in a folder: a file named lock with the owner's pid; a lock whose owner is gone is taken over.
-
+// One process at a time in a folder: a file lock-N with the owner's pid; a lock whose owner is gone is taken over.
 import { readFileSync } from "node:fs";
-import { link, readFile, rename, rm, writeFile } from "node:fs/promises";
+import { link, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { StillroomError } from "./errors.js";
@@ -19,26 +18,53 @@ export interface FolderLock {
   release(): Promise<void>;
 }
 
-/** Takes the folder for this process. Throws "usage" at once, naming the pid, when a living process holds it. */
+const lockName = /^lock-(\d+)$/;
+
+/**
+ * Takes the folder for this process. Throws "usage" at once, naming the pid, when a living process holds it.
+ *
+ * A dead owner's lock-N is never moved or overwritten, for between looking and acting it may have become another's: the next
+ * owner makes lock-N+1, a name that link(2) gives to one process only, and removes the older ones after that.
+ */
 export async function lockFolder(folder: string): Promise<FolderLock> {
-  const file = path.join(folder, "lock");
   const own = JSON.stringify({ pid: process.pid, host: hostname(), started: startOf(process.pid) } satisfies Owner);
   const proposal = path.join(folder, `lock.${process.pid}.${process.hrtime.bigint()}.tmp`);
-  await writeFile(proposal, own);
+  await writeFile(proposal, own).catch((error: Error) => {
+    throw new StillroomError("io", `cannot lock ${folder}: ${error.message}`, { cause: error });
+  });
   try {
     for (;;) {
-      if (await place(proposal, file)) break;
-      const held = await readOrNull(file);
-      if (held !== null) await clearStale(file, held, `${proposal}.stale`, folder);
+      const found = await deadLocks(folder);
+      const file = path.join(folder, `lock-${Math.max(0, ...found) + 1}`);
+      if (!(await place(proposal, file))) continue;
+      await removeOlder(folder, file);
+      return { release: () => rm(file, { force: true }) };
     }
   } finally {
     await rm(proposal, { force: true });
   }
-  return {
-    async release() {
-      if ((await readOrNull(file)) === own) await rm(file, { force: true });
-    },
-  };
+}
+
+/** Numbers of the locks in a folder. Throws "usage" when one is a living process's. */
+async function deadLocks(folder: string, except?: string): Promise<number[]> {
+  const names = (await readdir(folder)).filter((name) => lockName.test(name) && name !== except);
+  for (const name of names) {
+    const held = await readOrNull(path.join(folder, name));
+    if (held !== null) refuseLiving(held, path.join(folder, name));
+  }
+  return names.map((name) => Number(lockName.exec(name)![1]));
+}
+
+/** Removes locks of dead owners. A living one that came in between with a lower number, while this one was slow, wins. */
+async function removeOlder(folder: string, file: string): Promise<void> {
+  try {
+    for (const old of await deadLocks(folder, path.basename(file))) {
+      await rm(path.join(folder, `lock-${old}`), { force: true });
+    }
+  } catch (error) {
+    await rm(file, { force: true });
+    throw error;
+  }
 }
 
 /** link(2) gives the name only when nothing has it: the file appears with its content, or not at all. */
@@ -52,25 +78,14 @@ async function place(proposal: string, file: string): Promise<boolean> {
   }
 }
 
-/**
- * Moves a lock of a dead process aside. Between reading and moving, another process may have done the same and placed its own:
- * what was moved is looked at again, and a living one is put back.
- */
-async function clearStale(file: string, held: string, aside: string, folder: string): Promise<void> {
-  refuseLiving(held, folder);
-  await rename(file, aside).catch(() => undefined);
-  const moved = await readOrNull(aside);
-  if (moved !== null && moved !== held) await link(aside, file).catch(() => undefined);
-  await rm(aside, { force: true });
-}
-
-function refuseLiving(held: string, folder: string): void {
+function refuseLiving(held: string, file: string): void {
+  const folder = path.dirname(file);
   const owner = parse(held);
   if (owner === null) return;
   if (owner.host !== hostname()) {
     throw new StillroomError(
       "usage",
-      `${folder} is in use by process ${owner.pid} on ${owner.host}; when that has ended, remove ${path.join(folder, "lock")}`,
+      `${folder} is in use by process ${owner.pid} on ${owner.host}; when that has ended, remove ${file}`,
     );
   }
   if (!alive(owner.pid)) return;

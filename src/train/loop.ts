@@ -181,7 +181,11 @@ class Training {
       return null;
     }
     const { gradientNorm } = await this.job.trainer.update({ learningRate, divisor: sums.labels });
-    return gradientNorm;
+    if (Number.isFinite(gradientNorm)) return gradientNorm;
+    throw new StillroomError(
+      "input",
+      `step ${this.#step + 1}: the sum of the gradients is not finite; lower learningRate, and resume from the last checkpoint`,
+    );
   }
 
   #count(sums: Sums, loss: number | null, seconds: number): void {

@@ -9,75 +9,75 @@ export type ScheduleName = "constant" | "linear" | "cosine";
 /** Options of a tuning run. Only `out` is required. */
 export interface TuneOptions {
   /** Path of a GGUF file, or an hf: URI (default: the model in the box). */
-  model?: string;
+  model?: string | undefined;
   /** The RUN folder: run.json, metrics.jsonl, adapter/, adapter.gguf, checkpoints/. Made when absent. */
   out: string;
   /** Only "lora". */
-  method?: "lora";
+  method?: "lora" | undefined;
   /** Passes over the training rows (default 1); a fraction is rounded up to whole steps. Not together with `steps`. */
-  epochs?: number;
+  epochs?: number | undefined;
   /** Optimiser steps, over as many epochs as they take. Not together with `epochs`. */
-  steps?: number;
+  steps?: number | undefined;
   /** Rows of one optimiser step (default 16). */
-  batchSize?: number;
+  batchSize?: number | undefined;
   /** Most tokens of one micro-batch (default 1024, less when `memory` asks for it). A longer row is one by itself. */
-  tokenBudget?: number;
+  tokenBudget?: number | undefined;
   /** Bytes that the process should stay under; chooses `tokenBudget`, `recompute` and the longest row by an estimate. */
-  memory?: number;
+  memory?: number | undefined;
   /** Keep only layer inputs in the forward pass and compute the rest again backwards (default: when `memory` asks for it). */
-  recompute?: boolean;
+  recompute?: boolean | undefined;
   /** Rank of the adapter (default 16). */
-  rank?: number;
+  rank?: number | undefined;
   /** The adapter's product is scaled by alpha / rank (default 2 * rank). */
-  alpha?: number;
+  alpha?: number | undefined;
   /** Probability in [0, 1) that an input channel of the adapter is dropped in training (default 0). */
-  dropout?: number;
+  dropout?: number | undefined;
   /** Scale by alpha / sqrt(rank) instead (default false). */
-  rsLora?: boolean;
+  rsLora?: boolean | undefined;
   /** Layers that get an adapter (default: the seven linear layers q, k, v, o, gate, up, down). */
-  targets?: LoraTarget[];
+  targets?: LoraTarget[] | undefined;
   /** Highest learning rate (default 2e-4). */
-  learningRate?: number;
+  learningRate?: number | undefined;
   /** Default "linear". */
-  schedule?: ScheduleName;
+  schedule?: ScheduleName | undefined;
   /** Warm-up: below 1 a fraction of the run's steps, from 1 on a number of steps (default 0.03). */
-  warmup?: number;
+  warmup?: number | undefined;
   /** Decoupled weight decay of AdamW (default 0). */
-  weightDecay?: number;
+  weightDecay?: number | undefined;
   /** Decay rates of AdamW's two moments (default [0.9, 0.999]). */
-  betas?: [number, number];
+  betas?: [number, number] | undefined;
   /** AdamW's epsilon (default 1e-8). */
-  epsilon?: number;
+  epsilon?: number | undefined;
   /** Gradients are scaled down to this global L2 norm (default 1); 0 leaves them. */
-  clipNorm?: number;
+  clipNorm?: number | undefined;
   /** Seed of the adapter's first weights, of the row order and of dropout (default 0). */
-  seed?: number;
+  seed?: number | undefined;
   /** Threads of the native engine (default: physical cores). */
-  threads?: number;
+  threads?: number | undefined;
   /** Kernel variant of the native engine (default: the best that this machine runs). */
-  variant?: string;
+  variant?: string | undefined;
   /** Longest row in tokens, answer included (default: 1024, or less where the model or `memory` allows less). */
-  maxLength?: number;
+  maxLength?: number | undefined;
   /** What happens to longer rows: the prompt's front is cut off, or the row is left out (default "truncate"). Both are counted. */
-  onLong?: "truncate" | "drop";
+  onLong?: "truncate" | "drop" | undefined;
   /** Read only so many training rows. */
-  limit?: number;
+  limit?: number | undefined;
   /** Stop at the first bad row instead of counting it (default false). */
-  strict?: boolean;
+  strict?: boolean | undefined;
   /** Validate every so many steps, and after the last (default: four times a run). */
-  evaluateEvery?: number;
-  /** Most validation rows used, a seeded sample (default 500). */
-  validationLimit?: number;
+  evaluateEvery?: number | undefined;
+  /** Most validation rows used, a seeded sample (default: a twentieth of the rows trained on, at least 50, at most 500). */
+  validationLimit?: number | undefined;
   /** Stop after so many validations without a better value of the task's metric (default: never). */
-  patience?: number;
+  patience?: number | undefined;
   /** Write a checkpoint every so many steps (default: as often as costs about 2 % of the time, at most once a minute). */
-  checkpointEvery?: number;
+  checkpointEvery?: number | undefined;
   /** Ends the run after the micro-batch in work, with a checkpoint; it throws "cancelled" then. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Continue the run that `out` holds (default false: a folder with a run in it is refused). */
-  resume?: boolean;
+  resume?: boolean | undefined;
   /** Compute a prefix that rows of a micro-batch share once (default true). */
-  sharePrefix?: boolean;
+  sharePrefix?: boolean | undefined;
 }
 
 /** {@link TuneOptions} with every default filled in; null where the model or the rows decide (plan.ts). */
@@ -111,7 +111,7 @@ export interface TuneSettings {
   limit: number | null;
   strict: boolean;
   evaluateEvery: number | null;
-  validationLimit: number;
+  validationLimit: number | null;
   patience: number | null;
   checkpointEvery: number | null;
   resume: boolean;
@@ -158,7 +158,7 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     limit: whole("limit", options.limit, 1),
     strict: flag("strict", options.strict) ?? false,
     evaluateEvery: whole("evaluateEvery", options.evaluateEvery, 1),
-    validationLimit: whole("validationLimit", options.validationLimit, 1) ?? 500,
+    validationLimit: whole("validationLimit", options.validationLimit, 1),
     patience: whole("patience", options.patience, 1),
     checkpointEvery: whole("checkpointEvery", options.checkpointEvery, 1),
     resume: flag("resume", options.resume) ?? false,

@@ -23,6 +23,8 @@ export interface RunPlan extends Limits {
   schedule: Schedule;
   /** Steps between validations. */
   evaluateEvery: number;
+  /** Most rows of a validation: by default few enough that validating costs a fraction of training. */
+  validationLimit: number;
 }
 
 /** Token budget, recomputation and longest row. A `memory` limit also bounds the longest row, which is never split. */
@@ -58,5 +60,7 @@ export function planRun(settings: TuneSettings, limits: Limits, rows: number): R
       steps,
     },
     evaluateEvery: settings.evaluateEvery ?? Math.ceil(steps / 4),
+    validationLimit:
+      settings.validationLimit ?? Math.min(500, Math.max(50, Math.ceil((steps * settings.batchSize) / 20))),
   };
 }

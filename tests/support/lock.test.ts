@@ -1,16 +1,31 @@
 import { spawnSync } from "node:child_process";
-import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import path from "node:path";
-import { beforeEach, expect, test } from "vitest";
+import { beforeEach, expect, test, vi } from "vitest";
 import { lockFolder } from "../../src/support/lock.js";
+
+const hooks = vi.hoisted(() => ({ beforeLink: null as (() => Promise<void>) | null }));
+vi.mock("node:fs/promises", async (original) => {
+  const real = await original<typeof import("node:fs/promises")>();
+  const link: typeof real.link = async (from, to) => {
+    const hook = hooks.beforeLink;
+    hooks.beforeLink = null;
+    await hook?.();
+    return real.link(from, to);
+  };
+  return { ...real, link };
+});
 
 let folder: string;
 let file: string;
 beforeEach(async () => {
   folder = await mkdtemp(path.join(tmpdir(), "stillroom-lock-"));
-  file = path.join(folder, "lock");
+  file = path.join(folder, "lock-4");
 });
+
+/** The pid of a process that has ended. */
+const dead = () => spawnSync(process.execPath, ["-e", ""]).pid;
 
 const owner = (change: object) => JSON.stringify({ pid: process.pid, host: hostname(), started: null, ...change });
 
@@ -27,22 +42,21 @@ test("the second one leaves at once, naming the pid; after release it may have i
 });
 
 test("a lock of a dead process is taken over", async () => {
-  const dead = spawnSync(process.execPath, ["-e", ""]).pid;
-  await writeFile(file, owner({ pid: dead }));
+  await writeFile(file, owner({ pid: dead() }));
   await lockFolder(folder);
-  expect(JSON.parse(await readFile(file, "utf8"))).toMatchObject({ pid: process.pid });
-  expect(await readdir(folder)).toEqual(["lock"]);
+  expect(await readdir(folder)).toEqual(["lock-5"]);
+  expect(JSON.parse(await readFile(path.join(folder, "lock-5"), "utf8"))).toMatchObject({ pid: process.pid });
 });
 
 test.runIf(process.platform === "linux")("a pid that another process got since is not the owner", async () => {
   await writeFile(file, owner({ started: "1" }));
   await lockFolder(folder);
-  expect(JSON.parse(await readFile(file, "utf8")).started).not.toBe("1");
+  expect(await readdir(folder)).toEqual(["lock-5"]);
 });
 
 test("a lock of another machine is left alone, with a word on how to remove it", async () => {
   await writeFile(file, owner({ pid: 2 ** 30, host: "elsewhere" }));
-  await expect(lockFolder(folder)).rejects.toThrow(/process \d+ on elsewhere; when that has ended, remove .*lock/);
+  await expect(lockFolder(folder)).rejects.toThrow(/process \d+ on elsewhere; when that has ended, remove .*lock-4/);
 });
 
 test("a lock file without sense is taken over", async () => {
@@ -51,8 +65,19 @@ test("a lock file without sense is taken over", async () => {
 });
 
 test("of many at once exactly one gets it, also over a stale lock", async () => {
-  await writeFile(file, owner({ pid: spawnSync(process.execPath, ["-e", ""]).pid }));
+  await writeFile(file, owner({ pid: dead() }));
   const tries = await Promise.allSettled(Array.from({ length: 20 }, () => lockFolder(folder)));
   expect(tries.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
-  expect(await readdir(folder)).toEqual(["lock"]);
+  expect(await readdir(folder)).toEqual(["lock-5"]);
+});
+
+test("one that was slow to take over a dead lock leaves to whoever holds the folder by then", async () => {
+  // The slow one saw the dead lock-4; before it acts, that is removed, and a living process makes lock-1.
+  await writeFile(file, owner({ pid: dead() }));
+  hooks.beforeLink = async () => {
+    await rm(file);
+    await writeFile(path.join(folder, "lock-1"), owner({}));
+  };
+  await expect(lockFolder(folder)).rejects.toMatchObject({ code: "usage" });
+  expect(await readdir(folder)).toEqual(["lock-1"]);
 });

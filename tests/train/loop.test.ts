@@ -49,6 +49,29 @@ test("1×8 and 8×1 rows: the step's loss is the mean over all its label tokens,
   }
 });
 
+test("gradients are divided once, by the finite label tokens of the whole step", async () => {
+  const rows = toyRows(10);
+  rows[4] = [4, poison];
+  const job = await toyJob(folder, { rows, steps: 2, batchSize: 8, microBatch: 1 });
+  const divisors: number[] = [];
+  const update = job.trainer.update.bind(job.trainer);
+  job.trainer.update = async (options) => {
+    divisors.push(options.divisor);
+    return update(options);
+  };
+  await drive(job);
+  expect(divisors.reduce((sum, divisor) => sum + divisor, 0)).toBe(9);
+  expect(divisors).toSatisfy((both: number[]) => both[0]! <= 8 && both[1]! <= 2);
+});
+
+test("gradients that overflow in their sum end the run instead of entering the weights' history", async () => {
+  const job = await toyJob(folder, {});
+  job.trainer.update = async () => ({ gradientNorm: Number.POSITIVE_INFINITY });
+  const { error, events } = await drive(job);
+  expect(error).toMatchObject({ code: "input", message: expect.stringContaining("step 1: the sum of the gradients") });
+  expect(events).toEqual([]);
+});
+
 test("a run that is stopped after any step and resumed ends with the bytes of one that was not", async () => {
   const options = { steps: 12, evaluateEvery: 3 };
   // A value that is a function of the weights, so that the best step is one in the middle and the same in every run.

@@ -107,7 +107,15 @@ test("the longest row is bounded by the model's context, and by memory", () => {
 
 test("steps from epochs, or as given; four validations a run", () => {
   const limits = planLimits(settings(), info);
-  expect(planRun(settings(), limits, 2000)).toMatchObject({ steps: 125, evaluateEvery: 32, schedule: { warmup: 4 } });
+  expect(planRun(settings(), limits, 2000)).toMatchObject({
+    steps: 125,
+    evaluateEvery: 32,
+    schedule: { warmup: 4 },
+    validationLimit: 100,
+  });
+  expect(planRun(settings(), limits, 10).validationLimit).toBe(50);
+  expect(planRun(settings(), limits, 20_000).validationLimit).toBe(500);
+  expect(planRun(settings({ validationLimit: 7 }), limits, 20_000).validationLimit).toBe(7);
   expect(planRun(settings({ epochs: 2 }), limits, 17).steps).toBe(4);
   expect(planRun(settings({ epochs: 0.5 }), limits, 160).steps).toBe(5);
   expect(planRun(settings({ steps: 7, evaluateEvery: 3 }), limits, 160)).toMatchObject({ steps: 7, evaluateEvery: 3 });

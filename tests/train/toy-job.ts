@@ -77,6 +77,7 @@ export async function toyJob(
       steps,
       schedule: { name: "linear", learningRate, warmup: 2, steps },
       evaluateEvery,
+      validationLimit: 50,
     },
     batchSize,
     seed: 3,

@@ -1,0 +1,109 @@
+// The rows of a tuning run: read, encoded, counted, with a warning for everything that does not go in as it is.
+import type { BadRow, Row, SplitName } from "../dataset/index.js";
+import { findDuplicates, labelsOf, readRows } from "../dataset/index.js";
+import type { Label } from "../evaluate/index.js";
+import type { Model } from "../model/index.js";
+import { type CompiledPrompt, compilePrompt } from "../prompt/index.js";
+import { StillroomError } from "../support/errors.js";
+import { Random } from "../support/random.js";
+import type { Task } from "../task/index.js";
+import type { Encoded } from "../tokens/index.js";
+import { encodeRows, type FittedRows, type Limits, type TrainEvent, type TuneSettings } from "../train/index.js";
+
+/** What a run is given of its task. */
+export interface TuneData {
+  prompt: CompiledPrompt;
+  /** Encoded training rows. */
+  train: Encoded[];
+  /** All validation rows that are good; null where the task has none. */
+  validation: Row[] | null;
+  /** Empty for generate. */
+  labels: Label[];
+  badRows: number;
+  truncatedRows: number;
+  droppedRows: number;
+}
+
+type Warning = Extract<TrainEvent, { type: "warning" }>;
+
+/** Warnings of one kind that are told one by one; the rest as a number. */
+const told = 20;
+
+/** Reads and encodes the rows of a task. Throws "input" when no row is left to train on. */
+export async function* readTuneData(
+  task: Task,
+  model: Model,
+  settings: TuneSettings,
+  limits: Limits,
+  signal: AbortSignal | null,
+): AsyncGenerator<Warning, TuneData> {
+  const reading = { strict: settings.strict, signal: signal ?? undefined };
+  const { rows, bad } = await readRows(task, "train", { ...reading, limit: settings.limit ?? undefined });
+  const validation = task.data.validation ? await readRows(task, "validation", reading) : null;
+  const allBad = [...bad, ...(validation?.bad ?? [])];
+  yield* badRowWarnings(allBad);
+  const prompt = compilePrompt(task, model.info);
+  const { maxLength } = limits;
+  const { onLong } = settings;
+  const fitted = await encodeRows(rows, { tokenizer: model.tokenizer, prompt, maxLength, onLong, signal });
+  yield* longRowWarnings(fitted, maxLength);
+  if (fitted.rows.length === 0) {
+    throw new StillroomError(
+      "input",
+      `${task.name} has no training row: ${allBad.length} are bad, ${fitted.dropped.length} too long`,
+    );
+  }
+  return {
+    prompt,
+    train: fitted.rows,
+    validation: validation?.rows ?? null,
+    labels: task.kind === "classify" ? labelsOf(task, rows) : [],
+    badRows: allBad.length,
+    truncatedRows: fitted.truncated.length,
+    droppedRows: fitted.dropped.length,
+  };
+}
+
+/** Tells rows of the task's files that stand in more than one split. */
+export async function* duplicateWarnings(task: Task, signal: AbortSignal | null): AsyncGenerator<Warning, void> {
+  const found = await findDuplicates(task, { signal: signal ?? undefined });
+  const place = ({ split, line }: { split: SplitName; line: number }) => `${split} row at line ${line}`;
+  yield* listed(
+    "duplicate",
+    found.map(({ row, of }) => `${place(row)} is the same as ${place(of)}`),
+  );
+}
+
+/** A seeded sample in the order of the file. */
+export function sampleRows(rows: readonly Row[], most: number, seed: number): Row[] {
+  if (rows.length <= most) return [...rows];
+  const order = new Random(seed).shuffle([...rows.keys()]);
+  return order
+    .slice(0, most)
+    .sort((a, b) => a - b)
+    .map((index) => rows[index]!);
+}
+
+function badRowWarnings(bad: readonly BadRow[]): Generator<Warning, void> {
+  return listed(
+    "bad-row",
+    bad.map(({ file, line, reason }) => `${file}:${line}: ${reason}`),
+  );
+}
+
+function* longRowWarnings({ truncated, dropped }: FittedRows, maxLength: number): Generator<Warning, void> {
+  const say = (rows: readonly Row[], what: string) =>
+    listed(
+      "long-row",
+      rows.map(({ file, line }) => `${file}:${line}: longer than ${maxLength} tokens, ${what}`),
+    );
+  yield* say(truncated, "the front of its prompt is cut off");
+  yield* say(dropped, "left out");
+}
+
+function* listed(kind: Warning["kind"], messages: readonly string[]): Generator<Warning, void> {
+  for (const message of messages.slice(0, told)) yield { type: "warning", kind, message };
+  if (messages.length > told) {
+    yield { type: "warning", kind, message: `and ${messages.length - told} more (${messages.length} in all)` };
+  }
+}

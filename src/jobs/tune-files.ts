@@ -1,0 +1,102 @@
+// What a tuning run leaves in its folder beside the loop's own files: run.json, and the adapter in both formats.
+import { createHash } from "node:crypto";
+import { createReadStream, readFileSync } from "node:fs";
+import { readFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { writeAdapterFolder } from "../adapter/index.js";
+import { type Model, packageRoot } from "../model/index.js";
+import { StillroomError } from "../support/errors.js";
+import { type NativeLoraOptions, type NativeTensor, native, rethrow } from "../support/native.js";
+import type { Task } from "../task/index.js";
+import type { Fingerprint, RunPlan, TuneOptions } from "../train/index.js";
+
+/** The machine and the versions that worked on a run. Threads and variant decide the bytes together with the fingerprint. */
+export interface Machine {
+  cpu: string;
+  cores: number;
+  memory_bytes: number;
+  platform: string;
+  threads: number;
+  variant: string;
+  node: string;
+  stillroom: string;
+}
+
+/** run.json: everything that is needed to repeat the run. */
+export interface RunFile {
+  format: "stillroom-run";
+  version: 1;
+  started: string;
+  /** Options that repeat the run; `out` and `resume` are left to the caller. */
+  options: Omit<TuneOptions, "out" | "resume" | "signal">;
+  task: Task & { sha256: string };
+  model: { path: string; bytes: number; sha256: string; architecture: string; name: string | null };
+  data: { rows: number; bad_rows: number; truncated_rows: number; dropped_rows: number; validation_rows: number };
+  plan: RunPlan;
+  fingerprint: Fingerprint;
+  machine: Machine;
+  /** Absent until the run has ended. */
+  result?: unknown;
+}
+
+/** This machine, with the threads and kernels that the model runs on. */
+export function machineOf(model: Model, variant: string | null): Machine {
+  const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
+  return {
+    cpu: os.cpus()[0]?.model ?? "unknown",
+    cores: native().cores,
+    memory_bytes: os.totalmem(),
+    platform: `${process.platform}-${process.arch}`,
+    threads: model.threads,
+    variant: variant ?? native().variants[0] ?? "portable",
+    node: process.version,
+    stillroom: version,
+  };
+}
+
+/** The run.json of a folder; null where there is none. Throws "input" for one that is not ours. */
+export async function readRunFile(file: string): Promise<RunFile | null> {
+  let text: string;
+  try {
+    text = await readFile(file, "utf8");
+  } catch (error) {
+    if ((error as { code?: string }).code === "ENOENT") return null;
+    throw new StillroomError("io", `cannot read ${file}: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    const run = JSON.parse(text) as RunFile;
+    if (run.format === "stillroom-run" && run.version === 1) return run;
+  } catch {
+    // Falls through to the one message for a file that is not ours.
+  }
+  throw new StillroomError("input", `${file} is not the run.json of a run of this version`);
+}
+
+/** SHA-256 of a file, streamed. */
+export async function hashFile(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest("hex");
+}
+
+/** Hash of what a task says, wherever its file lies. */
+export function hashTask({ file: _, ...task }: Task): string {
+  return createHash("sha256").update(JSON.stringify(task)).digest("hex");
+}
+
+/** Writes adapter/ (PEFT) and adapter.gguf, each whole or not at all. */
+export async function writeAdapters(
+  folder: string,
+  adapter: { tensors: NativeTensor[]; options: NativeLoraOptions; model: Model; name: string },
+): Promise<{ peft: string; gguf: string }> {
+  const { tensors, options, model, name } = adapter;
+  const peft = path.join(folder, "adapter");
+  const gguf = path.join(folder, "adapter.gguf");
+  const baseModel = model.info.name ?? path.basename(model.info.path);
+  await writeAdapterFolder({ folder: peft, tensors, options, info: model.info, baseModel });
+  // llama.cpp scales by alpha / rank: an rsLoRA adapter's alpha is written so that this is alpha / sqrt(rank).
+  const alpha = options.rsLora ? options.alpha * Math.sqrt(options.rank) : options.alpha;
+  await native().writeAdapter(gguf, tensors, { architecture: model.info.architecture, alpha, name }).catch(rethrow);
+  return { peft, gguf };
+}

@@ -1,0 +1,227 @@
+// The public tune(): one run from a task file to an adapter in both formats. Composes rooms; holds no loop and no equation.
+import { type Model, openModel } from "../model/index.js";
+import { EventRun } from "../support/event-run.js";
+import { type NativeLora, rethrow } from "../support/native.js";
+import type { Task } from "../task/index.js";
+import {
+  encodeRows,
+  type FoundCheckpoint,
+  fingerprintOf,
+  hashRows,
+  microBatcher,
+  planLimits,
+  planRun,
+  RunFolder,
+  type RunPlan,
+  requireSameRun,
+  type TuneOptions,
+  type TuneSettings,
+  train,
+  tuneSettings,
+  type Validation,
+} from "../train/index.js";
+import { duplicateWarnings, readTuneData, sampleRows, type TuneData } from "./tune-data.js";
+import { hashFile, hashTask, machineOf, type RunFile, readRunFile, writeAdapters } from "./tune-files.js";
+import { resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
+import { validate } from "./validate.js";
+
+/** A run in work: iterate over its events, await its result, or both. */
+export type TuneRun = EventRun<TuneEvent, TuneResult>;
+
+/**
+ * Tunes a LoRA adapter for a task on a GGUF model and leaves it, as PEFT and as GGUF, in the RUN folder. Works on whether or not
+ * anyone listens. What a `checkpoint` event names survives a kill -9 and a power cut; `resume` goes on from there, and ends with
+ * the bytes of a run that was never cut off (same threads and kernel variant).
+ *
+ * The result rejects, and the iterator throws, StillroomError: "usage" for a wrong option, a folder that another process works
+ * in or that holds a run (without `resume`); "input" for data, a model that cannot be tuned, or a loss that is never finite;
+ * "missing" without a model; "io" for the disk; "cancelled" on abort, after a checkpoint.
+ *
+ * @example
+ * ```ts
+ * import { readTask, tune } from "stillroom";
+ * const run = tune(await readTask("sst2/task.yaml"), { model: "model.gguf", out: "runs/sst2", limit: 2000 });
+ * for await (const event of run) if (event.type === "step") console.error(event.step, event.loss);
+ * const { validation, adapter } = await run.result;
+ * ```
+ */
+export function tune(task: Task, options: TuneOptions): TuneRun {
+  return new EventRun(inFolder(task, options));
+}
+
+/** What the parts of a run have in common. */
+interface Job {
+  task: Task;
+  settings: TuneSettings;
+  folder: RunFolder;
+  /** run.json as a run before this one left it. */
+  before: RunFile | null;
+  model: Model;
+  signal: AbortSignal | null;
+}
+
+async function* inFolder(task: Task, options: TuneOptions): AsyncGenerator<TuneEvent, TuneResult> {
+  const asked = tuneSettings(options);
+  const folder = await RunFolder.open(asked.out, asked.resume);
+  const { signal } = options;
+  try {
+    const before = await readRunFile(folder.runFile);
+    const settings = before ? tuneSettings(mergeOptions(before.options, options)) : asked;
+    const { threads, variant } = settings;
+    const model = await openModel(settings.model ?? undefined, {
+      threads: threads ?? undefined,
+      variant: variant ?? undefined,
+      ...(signal && { signal }),
+    });
+    try {
+      return yield* withModel({ task, settings, folder, before, model, signal: signal ?? null });
+    } finally {
+      await model.close();
+    }
+  } catch (error) {
+    rethrow(error);
+  } finally {
+    await folder.close();
+  }
+}
+
+/** Options of a resumed run: those given now, and for the rest those that it was begun with. */
+function mergeOptions(before: RunFile["options"], now: TuneOptions): TuneOptions {
+  const given = { ...now };
+  for (const name of Object.keys(given) as (keyof TuneOptions)[]) if (given[name] === undefined) delete given[name];
+  const { epochs, steps, ...rest } = before;
+  const length = given.epochs === undefined && given.steps === undefined ? { epochs, steps } : {};
+  return { ...rest, ...length, ...given };
+}
+
+async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
+  const { task, settings, folder, before, model, signal } = job;
+  const limits = planLimits(settings, model.native.info);
+  const data = yield* readTuneData(task, model, settings, limits, signal);
+  if (!before) yield* duplicateWarnings(task, signal);
+  const plan = planRun(settings, limits, data.train.length);
+  const validation = await prepareValidation(job, data, plan);
+  const modelHash = await hashFile(model.info.path);
+  const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
+  const fingerprint = fingerprintOf(settings, plan, hashes);
+  const found = await folder.checkpoints.latest();
+  if (found) requireSameRun(found.checkpoint.fingerprint, fingerprint, folder.folder);
+  const step = found?.checkpoint.step ?? 0;
+  const run = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
+  yield* resumeWarnings(found, before, run);
+  await folder.rewind(step);
+  await folder.writeRun(run);
+
+  const { rank, alpha, dropout, rsLora, targets, seed, betas, epsilon, weightDecay, clipNorm } = settings;
+  const lora = model.native.createLora({ rank, alpha, dropout, rsLora, targets, seed });
+  const { recompute } = plan;
+  const optimizer = { beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
+  const trainer = model.native.createTrainer(lora, { ...optimizer, recompute, seed });
+  const { threads } = model;
+  const { steps, memoryBytes } = plan;
+  const counts = { step, steps, rows: data.train.length, validationRows: validation?.rows ?? 0 };
+  yield { type: "start", run: folder.folder, ...counts, threads, memoryBytes };
+  const outcome = yield* train({
+    lora,
+    trainer,
+    plan,
+    batchSize: settings.batchSize,
+    seed,
+    microBatches: microBatcher(data.train, plan.tokenBudget, settings.sharePrefix),
+    folder,
+    fingerprint,
+    from: found?.checkpoint ?? null,
+    validate: validation && (() => validation.run(lora)),
+    metric: task.metric,
+    patience: settings.patience,
+    checkpointEvery: settings.checkpointEvery,
+    signal,
+  });
+  const adapter = await writeAdapters(folder.folder, {
+    tensors: outcome.adapter,
+    options: lora.options,
+    model,
+    name: task.name,
+  });
+  const result = resultOf(folder.folder, data, outcome, adapter);
+  await folder.writeRun({ ...run, result });
+  yield { type: "end", result };
+  return result;
+}
+
+/** The validation of a run, ready to be called with the adapter as it is; null where the task has no validation rows. */
+async function prepareValidation(
+  { task, settings, model, signal }: Job,
+  { validation, prompt, labels }: TuneData,
+  plan: RunPlan,
+): Promise<{ rows: number; hash: string; run: (lora: NativeLora) => Promise<Validation> } | null> {
+  if (validation === null || validation.length === 0) return null;
+  const rows = sampleRows(validation, plan.validationLimit, settings.seed);
+  const { maxLength, tokenBudget } = plan;
+  const encoding = { tokenizer: model.tokenizer, prompt, maxLength, onLong: "truncate" as const, signal };
+  const encoded = (await encodeRows(rows, encoding)).rows;
+  const batches = microBatcher(encoded, tokenBudget, settings.sharePrefix)(Int32Array.from(encoded.keys()));
+  const job = { model, task, rows, prompt, examples: [], labels, tokenBudget, batches, seed: settings.seed };
+  const run = (lora: NativeLora) => validate({ ...job, lora, signal: signal ?? undefined });
+  return { rows: rows.length, hash: hashRows(encoded), run };
+}
+
+/** run.json before the first step. */
+function describeRun(
+  { task, settings, before, model }: Job,
+  data: TuneData,
+  plan: RunPlan,
+  known: { fingerprint: RunFile["fingerprint"]; modelHash: string; validationRows: number },
+): RunFile {
+  const { info } = model;
+  return {
+    format: "stillroom-run",
+    version: 1,
+    started: before?.started ?? new Date().toISOString(),
+    options: optionsOf(settings, info.path),
+    task: { ...task, sha256: hashTask(task) },
+    model: {
+      path: info.path,
+      bytes: info.fileBytes,
+      sha256: known.modelHash,
+      architecture: info.architecture,
+      name: info.name,
+    },
+    data: {
+      rows: data.train.length,
+      bad_rows: data.badRows,
+      truncated_rows: data.truncatedRows,
+      dropped_rows: data.droppedRows,
+      validation_rows: known.validationRows,
+    },
+    plan,
+    fingerprint: known.fingerprint,
+    machine: machineOf(model, settings.variant),
+  };
+}
+
+/** The settings that were given or have a fixed default, as options that repeat the run. */
+function optionsOf(settings: TuneSettings, model: string): RunFile["options"] {
+  const { out: _out, resume: _resume, ...rest } = { ...settings, model };
+  return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
+}
+
+function* resumeWarnings(
+  found: FoundCheckpoint | null,
+  before: RunFile | null,
+  run: RunFile,
+): Generator<TuneEvent, void> {
+  for (const message of found?.damaged ?? []) {
+    yield { type: "warning", kind: "checkpoint", message: `${message}; going on from step ${found!.checkpoint.step}` };
+  }
+  if (!found || !before) return;
+  const names = ["cpu", "threads", "variant", "stillroom"] as const;
+  const differing = names.filter((name) => before.machine[name] !== run.machine[name]);
+  if (differing.length === 0) return;
+  const list = differing.map((name) => `${name} ${before.machine[name]}, now ${run.machine[name]}`).join("; ");
+  yield {
+    type: "warning",
+    kind: "machine",
+    message: `the run was begun with ${list}: its bytes may differ from an undisturbed run's`,
+  };
+}

@@ -1,0 +1,28 @@
+// Validation inside a tuning run: the loss of the validation rows, and the task's metrics, with the adapter as it is.
+import { evaluateRows, type ScoringJob, summarise } from "../evaluate/index.js";
+import { throwIfCancelled } from "../support/cancelled.js";
+import type { NativeLora } from "../support/native.js";
+import type { MicroBatch, Validation } from "../train/index.js";
+
+/** What is validated, and how. */
+export interface ValidationJob extends Omit<ScoringJob, "lora"> {
+  lora: NativeLora;
+  /** The same rows, encoded with their answers. */
+  batches: readonly MicroBatch[];
+  /** Of the metrics' intervals. */
+  seed: number;
+}
+
+/** Loss: mean of -log p over all label tokens, end tokens included, as in training. Metrics: as eval's. */
+export async function validate(job: ValidationJob): Promise<Validation> {
+  let sum = 0;
+  let labels = 0;
+  for (const { batch } of job.batches) {
+    throwIfCancelled(job.signal, "validating");
+    const scores = await job.model.native.score(batch, job.lora);
+    sum -= scores.reduce((total, score) => total + score, 0);
+    labels += scores.length;
+  }
+  const { rows } = await evaluateRows(job);
+  return { loss: sum / labels, metrics: { ...summarise(job.task, rows, job.labels, job.seed).metrics } };
+}

@@ -1,0 +1,43 @@
+// What decides the bytes of a run, and the sentence when a resumed run would differ in it.
+import { createHash } from "node:crypto";
+import { StillroomError } from "../support/errors.js";
+import type { Fingerprint } from "./checkpoint.js";
+import type { TuneSettings } from "./options.js";
+import type { RunPlan } from "./plan.js";
+
+/** The options and hashes that decide the bytes of a run. Threads and kernel variant are not in it: a run may move to another machine, with a warning. */
+export function fingerprintOf(
+  settings: TuneSettings,
+  plan: RunPlan,
+  hashes: { model: string; rows: string; validation: string | null },
+): Fingerprint {
+  const { batchSize, rank, alpha, dropout, rsLora, targets, weightDecay, betas, epsilon, clipNorm } = settings;
+  const { steps, schedule, tokenBudget, recompute, maxLength, evaluateEvery } = plan;
+  const { seed, sharePrefix, patience } = settings;
+  const adapter = { rank, alpha, dropout, rsLora, targets };
+  const optimizer = { weightDecay, betas, epsilon, clipNorm };
+  const course = { batchSize, steps, schedule, tokenBudget, recompute, maxLength, evaluateEvery };
+  return { ...hashes, ...adapter, ...optimizer, ...course, seed, sharePrefix, patience };
+}
+
+/** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's. */
+export function requireSameRun(found: Fingerprint, now: Fingerprint, folder: string): void {
+  const names = [...new Set([...Object.keys(found), ...Object.keys(now)])];
+  const differing = names.filter((name) => JSON.stringify(found[name]) !== JSON.stringify(now[name]));
+  if (differing.length === 0) return;
+  const list = differing.map(
+    (name) => `${name} (${JSON.stringify(found[name])} there, ${JSON.stringify(now[name])} here)`,
+  );
+  throw new StillroomError("usage", `${folder} cannot be resumed: it was begun with other ${list.join(", ")}`);
+}
+
+/** SHA-256 over rows of tokens, lengths included. */
+export function hashRows(rows: Iterable<{ prompt: Int32Array; answer: Int32Array }>): string {
+  const hash = createHash("sha256");
+  for (const { prompt, answer } of rows) {
+    hash.update(Int32Array.of(prompt.length, answer.length));
+    hash.update(prompt);
+    hash.update(answer);
+  }
+  return hash.digest("hex");
+}

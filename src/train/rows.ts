@@ -1,0 +1,76 @@
+// Rows as the loop takes them: encoded once, fitted to the longest length, cut into micro-batches on demand.
+import type { Row } from "../dataset/index.js";
+import type { CompiledPrompt } from "../prompt/index.js";
+import { throwIfCancelled } from "../support/cancelled.js";
+import type { NativeTokenizer } from "../support/native.js";
+import { type Encoded, encodeRow, fitRow, microBatches, packRows } from "../tokens/index.js";
+import type { MicroBatch } from "./loop.js";
+
+/** Rows that fit, and what became of the others. */
+export interface FittedRows {
+  rows: Encoded[];
+  /** Rows of which the front of the prompt was cut off. */
+  truncated: Row[];
+  /** Rows left out. */
+  dropped: Row[];
+}
+
+/** How rows are encoded. */
+export interface Encoding {
+  tokenizer: NativeTokenizer;
+  prompt: CompiledPrompt;
+  /** Tokens, answer included. */
+  maxLength: number;
+  onLong: "truncate" | "drop";
+  signal: AbortSignal | null;
+}
+
+/** Rows encoded between two looks at the signal. */
+const slice = 256;
+
+/**
+ * Encodes rows, each answer with the end token behind it: the tuned model stops by itself. A row whose answer alone is too long
+ * is left out in either case. Gives the event loop room between slices, so that an abort is seen.
+ */
+export async function encodeRows(rows: readonly Row[], encoding: Encoding): Promise<FittedRows> {
+  const fitted: FittedRows = { rows: [], truncated: [], dropped: [] };
+  for (const [index, row] of rows.entries()) {
+    if (index % slice === 0) {
+      await new Promise(setImmediate);
+      throwIfCancelled(encoding.signal ?? undefined, `encoding rows, after ${index} of ${rows.length}`);
+    }
+    encodeInto(fitted, row, encoding);
+  }
+  return fitted;
+}
+
+function encodeInto(fitted: FittedRows, row: Row, { tokenizer, prompt, maxLength, onLong }: Encoding): void {
+  const encoded = encodeRow(tokenizer, prompt.render(row, []), row, { withEnd: true });
+  if (lengthOf(encoded) <= maxLength) {
+    fitted.rows.push(encoded);
+    return;
+  }
+  const shorter = onLong === "truncate" ? fitRow(encoded, maxLength) : null;
+  if (shorter) fitted.rows.push(shorter);
+  (shorter ? fitted.truncated : fitted.dropped).push(row);
+}
+
+/** Cuts rows, by index, into micro-batches under a token budget. */
+export function microBatcher(
+  rows: readonly Encoded[],
+  tokenBudget: number,
+  sharePrefix: boolean,
+): (indices: Int32Array) => MicroBatch[] {
+  return (indices) => {
+    const chosen = Array.from(indices, (index) => rows[index]!);
+    return microBatches(chosen, { tokenBudget, sharePrefix }).map((part) => ({
+      batch: packRows(part, { sharePrefix }),
+      rows: part.length,
+      tokens: part.reduce((sum, row) => sum + lengthOf(row), 0),
+    }));
+  };
+}
+
+function lengthOf({ prompt, answer }: Encoded): number {
+  return prompt.length + answer.length;
+}
