@@ -1,3 +1,4 @@
+// Pairs factors, checks shapes, and turns the one factor that llama.cpp wants transposed.
 #include "core/adapter.h"
 
 #include <algorithm>

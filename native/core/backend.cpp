@@ -1,3 +1,4 @@
+// The log callback, the loading of CPU backends, and the list of metadata that makes llama.cpp abort.
 #include "core/backend.h"
 
 #include <dlfcn.h>

@@ -1,3 +1,4 @@
+// POSIX calls, each with its error checked: a write that was acknowledged is on the disk.
 #include "core/files.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+// GGUF v3 byte by byte: header in memory, tensor data streamed.
 #include "core/gguf_writer.h"
 
 #include "core/failure.h"

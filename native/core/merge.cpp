@@ -1,3 +1,4 @@
+// Row by row: dequantise, add the rank-r delta in f32, write.
 #include "core/merge.h"
 
 #include <cmath>

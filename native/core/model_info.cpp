@@ -1,3 +1,4 @@
+// Facts are read leniently, so that any architecture can be shown; the verdict is the engine's own (model).
 #include "core/model_info.h"
 
 #include <algorithm>

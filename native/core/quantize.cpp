@@ -1,3 +1,4 @@
+// The table of types, and the hand-over to llama_model_quantize.
 #include "core/quantize.h"
 
 #include <algorithm>

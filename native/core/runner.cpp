@@ -1,3 +1,4 @@
+// Packs a forest into llama.cpp's sequences so that shared tokens are decoded once; keeps its slots full when generating.
 #include "core/runner.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Calls llama.cpp twice where its first answer is the size it needs.
 #include "core/tokens.h"
 
 #include <climits>
