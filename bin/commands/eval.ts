@@ -1,0 +1,49 @@
+// stillroom eval: how well a model does a task.
+import { type Command, Option } from "commander";
+import { evaluate, readTask, type SplitName } from "../../src/index.js";
+import { type CommonOptions, command, whole } from "../options.js";
+import { evaluationText } from "../print.js";
+import { onBad, onDownload, onScoring } from "../print-events.js";
+import { run } from "../run.js";
+
+interface EvalOptions extends CommonOptions {
+  adapter?: string;
+  data?: string;
+  shots: number;
+  split: SplitName;
+  limit?: number;
+  strict?: boolean;
+  predictions?: string;
+  against?: string;
+}
+
+export function evalCommand(): Command {
+  const shared = ["model", "adapter", "data", "limit", "strict", "threads", "seed"] as const;
+  return command("eval", "How well a model does a task: metrics with 95 % intervals.", shared)
+    .argument("<task>", "task file")
+    .option("--shots <k>", "answered training rows before each prompt", whole(0), 0)
+    .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
+    .option("--predictions <file>", "write one JSONL line a row: index, answer, prediction, probabilities")
+    .option("--against <other>", "compare (McNemar) with a predictions file (.jsonl) or another model")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ stillroom eval task.yaml --model model.gguf --shots 4 --limit 200
+  $ stillroom eval task.yaml --model model.gguf --adapter runs/first --against model.gguf
+  $ stillroom eval task.yaml --model small.gguf --against before.jsonl --json`,
+    )
+    .action((file: string, { json, data, ...options }: EvalOptions) =>
+      run({ json: json ?? false }, async ({ signal, progress }) => {
+        const task = await readTask(file, data === undefined ? {} : { data });
+        const result = await evaluate(task, {
+          ...options,
+          signal,
+          onProgress: onScoring(progress),
+          onDownload: onDownload(progress),
+          onBad: onBad(progress),
+        });
+        return { result, text: evaluationText(result), badRows: result.errors };
+      }),
+    );
+}

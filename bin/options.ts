@@ -1,0 +1,55 @@
+// What was typed on the command line, as values: parsers of option values and the options that commands share.
+import { Command, InvalidArgumentError, Option } from "commander";
+
+/** Options of every command that works on a model. */
+export interface CommonOptions {
+  json?: boolean;
+  model?: string;
+  threads?: number;
+  seed?: number;
+}
+
+/** A command with the options that all share: --json, and those that are named. */
+export function command(name: string, description: string, shared: readonly (keyof typeof sharedOptions)[]): Command {
+  const made = new Command(name).description(description).allowExcessArguments(false).showSuggestionAfterError(true);
+  for (const option of shared) made.addOption(sharedOptions[option]());
+  return made.option("--json", "print one JSON object on stdout");
+}
+
+const sharedOptions = {
+  model: () => new Option("--model <model>", "path of a GGUF, or an hf: URI (default: the model in the box)"),
+  adapter: () => new Option("--adapter <run>", "a RUN folder of tune, a PEFT folder or a GGUF LoRA"),
+  data: () => new Option("--data <dir>", "folder of the task's data, instead of the task file's own"),
+  threads: () => new Option("--threads <n>", "threads (default: physical cores)").argParser(whole(1)),
+  seed: () => new Option("--seed <s>", "seed of everything that is drawn").argParser(whole(0)).default(0),
+  limit: () => new Option("--limit <n>", "use only so many rows").argParser(whole(1)),
+  strict: () => new Option("--strict", "stop at the first bad row"),
+};
+
+/** A parser of whole numbers from `least` on. */
+export function whole(least: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text);
+    if (/^\d+$/.test(text) && Number.isSafeInteger(value) && value >= least) return value;
+    throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`);
+  };
+}
+
+/** A parser of finite numbers. */
+export function real(text: string): number {
+  const value = Number(text);
+  if (text.trim() !== "" && Number.isFinite(value)) return value;
+  throw new InvalidArgumentError("Expected a number.");
+}
+
+/** A parser of sizes: 2G, 512M, 1.5GiB, 1000000; K, M and G are powers of 1024. */
+export function size(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim());
+  if (!match) throw new InvalidArgumentError("Expected a size such as 2G or 512M.");
+  return Math.floor(Number(match[1]) * 1024 ** " kmgt".indexOf(match[2] === "" ? " " : match[2]!.toLowerCase()));
+}
+
+/** A parser of names separated by commas. */
+export function names(text: string): string[] {
+  return text.split(",").map((name) => name.trim());
+}

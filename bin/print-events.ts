@@ -1,0 +1,61 @@
+// What library callbacks and events look like on stderr. Knows their fields; computes nothing.
+import type { BadRow, DownloadProgress, ExportProgress, ScoringProgress, TuneEvent } from "../src/index.js";
+import { clock, fileSize, number } from "./print.js";
+import type { Progress } from "./print-progress.js";
+
+const phases = {
+  merge: "merging",
+  importance: "importance matrix",
+  quantize: "quantising",
+  check: "checking",
+} as const satisfies Record<ExportProgress["phase"], string>;
+
+export function onDownload(progress: Progress): (event: DownloadProgress) => void {
+  return ({ downloadedBytes, totalBytes }) =>
+    progress.update(
+      "downloading",
+      downloadedBytes,
+      totalBytes,
+      `${fileSize(downloadedBytes)} of ${fileSize(totalBytes)}`,
+    );
+}
+
+export function onScoring(progress: Progress): (event: ScoringProgress) => void {
+  return ({ rows, totalRows, tokens, seconds }) => {
+    const speed = seconds > 0 ? ` · ${Math.round(tokens / seconds)} tokens/s` : "";
+    progress.update("scoring", rows, totalRows, `${rows} of ${totalRows} rows${speed}`);
+  };
+}
+
+export function onExport(progress: Progress): (event: ExportProgress) => void {
+  return ({ phase, done }) => progress.update(phases[phase], done, 1);
+}
+
+export function onBad(progress: Progress): (bad: BadRow) => void {
+  return ({ file, line, reason }) => progress.warn(`${file}:${line}: ${reason}`);
+}
+
+export function onTune(progress: Progress): (event: TuneEvent) => void {
+  return (event) => {
+    if (event.type === "step") {
+      const { step, steps, loss, tokensPerSecond, memoryBytes, secondsLeft } = event;
+      const words = [`step ${step} of ${steps}`, `loss ${number(loss)}`, `${Math.round(tokensPerSecond)} tokens/s`];
+      progress.update(
+        "tuning",
+        step,
+        steps,
+        [...words, fileSize(memoryBytes), `${clock(secondsLeft)} left`].join(" · "),
+      );
+    } else if (event.type === "validation") {
+      const { step, validation, best } = event;
+      const metrics = Object.entries(validation.metrics).map(([name, found]) => {
+        const value = typeof found === "number" ? found : (found as { value: number }).value;
+        return `${name} ${value.toFixed(3)}`;
+      });
+      const words = [`validation at step ${step}`, `loss ${number(validation.loss)}`, ...metrics];
+      progress.line(`${words.join(" · ")}${best ? " (best so far)" : ""}`);
+    } else if (event.type === "warning") {
+      progress.warn(event.message);
+    }
+  };
+}

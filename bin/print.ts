@@ -1,0 +1,159 @@
+// How results look to a person: colours, rounding, tables. Knows the fields of results; computes nothing.
+import Table from "cli-table3";
+import pc from "picocolors";
+import type { Evaluation, ExportResult, Inspection, TuneResult } from "../src/index.js";
+
+/** More labels than this make a table of classes unreadable. */
+const labelsShown = 20;
+const confusionShown = 10;
+
+/** Colours for a stream: on a terminal, unless NO_COLOR is set; anywhere with FORCE_COLOR. */
+export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.createColors> {
+  const { NO_COLOR, FORCE_COLOR, TERM } = process.env;
+  return pc.createColors(!NO_COLOR && (Boolean(FORCE_COLOR) || (stream.isTTY === true && TERM !== "dumb")));
+}
+
+export function inspectionText(facts: Inspection): string {
+  const { types, chat_template, tunable, reason, bytes, ...plain } = facts;
+  const c = colours(process.stdout);
+  const rows: [string, string][] = Object.entries(plain).map(([name, value]) => [
+    name.replaceAll("_", " "),
+    grouped(value),
+  ]);
+  rows.splice(1, 0, ["size", fileSize(bytes)]);
+  rows.push([
+    "types",
+    Object.entries(types)
+      .map(([type, count]) => `${count} × ${type}`)
+      .join(", "),
+  ]);
+  rows.push(["chat template", chat_template === null ? "none" : `${chat_template.length} characters`]);
+  rows.push(["tunable", tunable ? c.green("yes") : `${c.red("no")}: ${reason}`]);
+  return table(rows);
+}
+
+export function evaluationText(evaluation: Evaluation): string {
+  const { task, model, adapter, split, shots, rows, errors, metrics, classes, confusion, against } = evaluation;
+  const c = colours(process.stdout);
+  const parts = [c.bold(task), `${rows} ${split} rows`, `${shots} shots`, adapter ? `${model} + ${adapter}` : model];
+  const out = [`${parts.join(" · ")}\n`, table(metricRows(metrics))];
+  if (classes && classes.length <= labelsShown) {
+    const head = ["label", "precision", "recall", "F1", "rows"];
+    out.push(
+      table([head, ...classes.map((s) => [s.label, share(s.precision), share(s.recall), share(s.f1), `${s.support}`])]),
+    );
+  }
+  if (confusion && confusion.labels.length <= confusionShown) {
+    const counts = confusion.counts.map((row, index) => [confusion.labels[index]!, ...row.map(String)]);
+    out.push(table([["answer ↓ prediction →", ...confusion.labels], ...counts]));
+  }
+  if (against) {
+    out.push(`against ${against.against}\n${table(metricRows(against.metrics))}`);
+    out.push(`only this one right: ${against.only_first} rows, only the other: ${against.only_second}; `);
+    out.push(`McNemar p = ${significant(against.p_value)}\n`);
+  }
+  if (errors > 0) out.push(`${c.yellow(`${errors} bad rows`)} left out\n`);
+  out.push(`${speed(evaluation)}\n`);
+  return out.join("");
+}
+
+export function tuneText(result: TuneResult): string {
+  const { run, steps, rows, loss, validation, best_step, adapter } = result;
+  const c = colours(process.stdout);
+  const out = [`${c.bold(run)} · ${steps} steps · ${rows} rows\n`];
+  out.push(`loss ${number(loss.first)} → ${number(loss.last)}\n`);
+  if (validation) out.push(`best step ${best_step}\n${table(metricRows(validation))}`);
+  out.push(`adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)\n${speed(result)}\n`);
+  return out.join("");
+}
+
+export function exportText(result: ExportResult): string {
+  const { out, type, bytes, gate } = result;
+  const c = colours(process.stdout);
+  const first = `${c.bold(out)} · ${type} · ${fileSize(bytes)}\n`;
+  if (!gate) return `${first}not checked on a task (--check TASK)\n`;
+  const { adapter, merged, quantized, name } = gate.metric;
+  const rows: string[][] = [["", name, "95 %", "KL to the one before", "same first token"]];
+  if (adapter) rows.push(["run-time adapter", share(adapter.value), interval(adapter), "", ""]);
+  const kl = gate.kl.adapter_merged;
+  const agreement = gate.top1_agreement_merged;
+  rows.push([
+    "merged",
+    share(merged.value),
+    interval(merged),
+    kl === null ? "" : significant(kl),
+    agreement === null ? "" : share(agreement),
+  ]);
+  const last = [significant(gate.kl.merged_quantized), share(gate.top1_agreement)];
+  rows.push(["quantised", share(quantized.value), interval(quantized), ...last]);
+  return `${first}${table(rows)}${c.green("the gate is passed")} on ${gate.rows} ${gate.split} rows\n`;
+}
+
+/** 1234567 bytes as "1.2 MB". */
+export function fileSize(bytes: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  const step = Math.min(units.length - 1, Math.max(0, Math.floor(Math.log10(Math.max(bytes, 1)) / 3)));
+  return `${step === 0 ? bytes : (bytes / 1000 ** step).toFixed(1)} ${units[step]}`;
+}
+
+/** Seconds as "1:05" or "2:03:04". */
+export function clock(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const parts = [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), whole % 60];
+  const shown = parts[0] === 0 ? parts.slice(1) : parts;
+  return shown.map((part, index) => (index === 0 ? String(part) : String(part).padStart(2, "0"))).join(":");
+}
+
+/** Four decimals of a loss; a dash where there is none. */
+export function number(value: number | null): string {
+  return value === null ? "–" : value.toFixed(4);
+}
+
+function metricRows(metrics: Record<string, unknown>): string[][] {
+  return Object.entries(metrics).map(([name, found]) => {
+    if (typeof found === "number") return [name, share(found), ""];
+    const { value, low, high } = found as { value: number; low: number; high: number };
+    return [name, share(value), interval({ low, high })];
+  });
+}
+
+function speed(result: {
+  rows_per_second: number;
+  tokens_per_second: number;
+  peak_memory_bytes: number;
+  seconds: number;
+}): string {
+  const { rows_per_second, tokens_per_second, peak_memory_bytes, seconds } = result;
+  const parts = [`${rows_per_second.toFixed(1)} rows/s`, `${tokens_per_second.toFixed(0)} tokens/s`];
+  return [...parts, `${fileSize(peak_memory_bytes)} at most`, clock(seconds)].join(" · ");
+}
+
+function share(value: number): string {
+  return value.toFixed(3);
+}
+
+function interval({ low, high }: { low: number; high: number }): string {
+  return `${share(low)} – ${share(high)}`;
+}
+
+function significant(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}
+
+function grouped(value: unknown): string {
+  return typeof value === "number" ? value.toLocaleString("en-GB") : String(value ?? "–");
+}
+
+function table(rows: string[][]): string {
+  const none = Object.fromEntries(
+    "top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid mid-mid right right-mid"
+      .split(" ")
+      .map((part) => [part, ""]),
+  );
+  const made = new Table({
+    chars: { ...none, middle: "  " },
+    style: { "padding-left": 0, "padding-right": 0, head: [] },
+  });
+  made.push(...rows);
+  return `${made.toString()}\n`;
+}

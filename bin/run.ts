@@ -1,0 +1,70 @@
+// The life of a command: signals to an AbortSignal, results to stdout, errors to stderr and to an exit code. Knows no command.
+import { exitCodes, StillroomError } from "../src/index.js";
+import { colours } from "./print.js";
+import { Progress } from "./print-progress.js";
+
+/** Exit code of a command that is done, but had bad rows. */
+const doneWithBadRows = 2;
+
+/** What a command is given. */
+export interface Session {
+  /** Aborted by the first SIGINT or SIGTERM. */
+  signal: AbortSignal;
+  /** To stderr. */
+  progress: Progress;
+}
+
+/** What a command gives back. */
+export interface Outcome {
+  /** What --json prints. */
+  result: object;
+  /** What is printed otherwise. */
+  text: string;
+  badRows?: number;
+}
+
+/** Runs a command's work, prints its outcome and ends the process with its exit code. */
+export async function run(options: { json?: boolean }, work: (session: Session) => Promise<Outcome>): Promise<never> {
+  const controller = new AbortController();
+  const progress = new Progress(process.stderr);
+  for (const name of ["SIGINT", "SIGTERM"] as const) {
+    process.on(name, () => {
+      if (controller.signal.aborted) process.exit(exitCodes.cancelled);
+      controller.abort();
+      progress.line("stopping after the piece of work in hand; a second signal stops at once");
+    });
+  }
+  // A reader that has seen enough (head) is no fault.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : exitCodes.io));
+  try {
+    const { result, text, badRows = 0 } = await work({ signal: controller.signal, progress });
+    progress.end();
+    await write(options.json ? `${JSON.stringify(result)}\n` : text);
+    process.exit(badRows > 0 ? doneWithBadRows : 0);
+  } catch (error) {
+    progress.end();
+    process.exit(await fail(error, options.json ?? false));
+  }
+}
+
+/** Prints an error and gives its exit code. With --json, stdout gets { error: { code, message } } and what is known besides. */
+async function fail(error: unknown, json: boolean): Promise<number> {
+  const known =
+    error instanceof StillroomError ? error : new StillroomError("internal", describe(error), { cause: error });
+  const { code, message, cause } = known;
+  process.stderr.write(`${colours(process.stderr).red("error:")} ${message}\n`);
+  if (code === "internal" && cause instanceof Error && cause.stack) process.stderr.write(`${cause.stack}\n`);
+  const result = code === "gate" && cause !== null && typeof cause === "object" ? cause : {};
+  if (json) await write(`${JSON.stringify({ error: { code, message }, ...result })}\n`);
+  return exitCodes[code];
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+function write(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.write(text, (error) => (error ? reject(error) : resolve()));
+  });
+}

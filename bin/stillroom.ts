@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+// The program: its commands and what a wrong call of it costs. Does nothing itself.
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { Command, CommanderError } from "commander";
+import { exitCodes } from "../src/index.js";
+import { packageRoot } from "../src/model/index.js";
+import { evalCommand } from "./commands/eval.js";
+import { exportCommand } from "./commands/export.js";
+import { inspectCommand } from "./commands/inspect.js";
+import { tuneCommand } from "./commands/tune.js";
+
+const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
+
+const program = new Command("stillroom")
+  .description("Turns a foundation LLM into the small, fast, checked model that does one job.")
+  .version(version)
+  .showSuggestionAfterError(true)
+  .showHelpAfterError("(--help lists the commands and their options)")
+  .addHelpText(
+    "after",
+    `
+Examples:
+  $ stillroom inspect model.gguf
+  $ stillroom eval task.yaml --model model.gguf --shots 4
+  $ stillroom tune task.yaml --model model.gguf --out runs/first
+  $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
+
+Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 bad input file; 69 a model or file is
+missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
+  );
+
+for (const made of [inspectCommand(), evalCommand(), tuneCommand(), exportCommand()]) {
+  program.addCommand(made.exitOverride().showHelpAfterError("(--help lists the options)"));
+}
+
+try {
+  await program.exitOverride().parseAsync();
+} catch (error) {
+  if (!(error instanceof CommanderError)) throw error;
+  process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
+}

@@ -1,0 +1,35 @@
+// The table of contents of stillroom's API. Nothing lives here.
+export { type BadRow, type Dataset, type Row, type RowOptions, readRows, type SplitName } from "./dataset/index.js";
+export {
+  type Against,
+  type ClassScore,
+  type Confusion,
+  type EvaluateOptions,
+  type Evaluation,
+  evaluate,
+  type Interval,
+  type Metrics,
+  type RowScore,
+  type ScoringProgress,
+} from "./evaluate/index.js";
+export {
+  type ExportOptions,
+  type ExportProgress,
+  type ExportResult,
+  exportModel,
+  type Gate,
+  type GateBounds,
+} from "./export/index.js";
+export { type TuneEvent, type TuneResult, type TuneRun, tune } from "./jobs/index.js";
+export {
+  type DownloadOptions,
+  type DownloadProgress,
+  type Inspection,
+  inspect,
+  type Model,
+  type OpenModelOptions,
+  openModel,
+} from "./model/index.js";
+export { type ErrorCode, exitCodes, StillroomError } from "./support/errors.js";
+export { readTask, type Source, type Split, type Task, type TaskKind } from "./task/index.js";
+export type { TuneOptions } from "./train/index.js";
