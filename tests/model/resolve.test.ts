@@ -1,0 +1,46 @@
+// From what a user gives as a model to a file, or to a sentence that says what to give.
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { beforeEach, describe, expect, it, vi } from "vitest";
+import { resolveDefaultModel, resolveModel } from "../../src/model/resolve.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-resolve-"));
+
+beforeEach(() => {
+  vi.stubEnv("XDG_CACHE_HOME", folder);
+  vi.stubEnv("HF_ENDPOINT", "http://127.0.0.1:9/");
+});
+
+describe("resolveModel", () => {
+  it("makes a path absolute", async () => {
+    const file = path.join(folder, "model.gguf");
+    writeFileSync(file, "");
+    expect(await resolveModel(path.relative(process.cwd(), file))).toBe(file);
+  });
+
+  it.each([
+    ["/no/such/model.gguf", "missing", "there is no model /no/such/model.gguf (give a path or an hf: URI)"],
+    [folder, "input", `expected a GGUF file for model, received ${JSON.stringify(`${folder}/`)}`],
+    ["", "usage", 'expected a path or an hf: URI for model, received ""'],
+  ])("refuses %j", async (model, code, message) => {
+    await expect(resolveModel(model)).rejects.toMatchObject({ code, message });
+  });
+
+  it("takes the shared model where no model was given", async () => {
+    const shared = path.join(folder, "shared");
+    mkdirSync(path.join(shared, "models"), { recursive: true });
+    const file = path.join(shared, "models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    writeFileSync(file, "");
+    vi.stubEnv("STILLROOM_SHARED", shared);
+    expect(await resolveDefaultModel()).toBe(file);
+  });
+
+  it("says how to give a model where there is none", async () => {
+    vi.stubEnv("STILLROOM_SHARED", path.join(folder, "nothing"));
+    await expect(resolveDefaultModel()).rejects.toMatchObject({
+      code: "missing",
+      message: expect.stringMatching(/no model was given .* --model PATH or --model hf:USER\/REPOSITORY\/FILE\.gguf/),
+    });
+  });
+});
