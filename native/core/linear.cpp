@@ -49,7 +49,7 @@ void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t 
 }
 
 void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate) {
-    constexpr int64_t chunk = 128;  // rows of the weight unpacked at a time
+    constexpr int64_t chunk = 512;  // rows of the weight unpacked at a time
     const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
     const int64_t span = weight.block > 64 ? weight.block : std::max<int64_t>(weight.block, 64);
     const int64_t spans = (weight.in + span - 1) / span;
@@ -61,19 +61,22 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
         const int64_t rows = std::min(dy.rows, block_end * mr) - block_begin * mr;
         const float* a = dy.buffer.data() + block_begin * dy.block;
         for (int64_t s = span_begin; s < span_end;) {
-            // As many spans at once as keep the unpacked block within 128 x 256 values.
-            const int64_t taken = std::min(span_end - s, std::max<int64_t>(1, 256 / span));
+            // As many spans at once as keep the unpacked block within 512 x 128 values.
+            const int64_t taken = std::min(span_end - s, std::max<int64_t>(1, 128 / span));
             const int64_t first = s * span, columns = std::min(weight.in - first, taken * span);
-            const int64_t ld = (columns + nr - 1) / nr * nr;
-            float* block = scratch[thread].reserve(chunk * ld);
+            // Each panel of tile_columns lies contiguous (chunk, tile_columns): rows a power of two apart would share few cache sets.
+            const int64_t wide = (columns + nr - 1) / nr * nr;
+            float* row = panels[thread].reserve(wide);
+            float* block = scratch[thread].reserve(chunk * wide);
+            std::fill(row + columns, row + wide, 0.0f);
             for (int64_t n = 0; n < weight.out; n += chunk) {
                 const int64_t depth = std::min(chunk, weight.out - n);
                 for (int64_t j = 0; j < depth; j++) {
-                    weight.read(n + j, first, columns, block + j * ld);
-                    std::fill(block + j * ld + columns, block + (j + 1) * ld, 0.0f);
+                    weight.read(n + j, first, columns, row);
+                    for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, block + c * chunk + j * nr);
                 }
                 for (int64_t c = 0; c < columns; c += nr)
-                    kernels.multiply(rows, static_cast<int>(std::min(nr, columns - c)), depth, a + n * mr, dy.block, block + c, ld,
+                    kernels.multiply(rows, static_cast<int>(std::min(nr, columns - c)), depth, a + n * mr, dy.block, block + c * chunk, nr,
                                      dx + block_begin * mr * lddx + first + c, lddx, accumulate || n > 0);
             }
             s += taken;

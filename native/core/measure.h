@@ -13,7 +13,7 @@ struct LinearTrial {
     std::string variant;
 };
 
-// Median GFLOP/s over the repetitions (2 rows inputs outputs operations each). Failure(usage) for an unknown type or a size that it cannot hold.
+// Median GFLOP/s of CPU time over the repetitions (2 rows inputs outputs operations each). Failure(usage) for an unknown type or a size that it cannot hold.
 double measure_linear(const LinearTrial& trial);
 
 }  // namespace stillroom

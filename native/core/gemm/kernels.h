@@ -38,8 +38,9 @@ struct Kernels {
     // One AdamW step (Loshchilov & Hutter 2019): correction1 = 1 - beta1^t, correction2 = 1 - beta2^t.
     void (*adamw)(int64_t n, float* w, const float* g, float* m, float* v, float gradient_scale, float rate, float beta1, float beta2,
                   float epsilon, float decay, float correction1, float correction2);
-    // GFLOP/s of independent fused multiply-adds on one core.
+    // GFLOP/s of independent fused multiply-adds on one core, the best of `seconds` of the thread's CPU time.
     double (*fma_peak)(double seconds);
+    double (*thread_seconds)();  // CPU time of the calling thread
 };
 
 // Variants that this machine can run, best first.
