@@ -3,10 +3,12 @@
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativeBatch } from "../support/native.js";
 import { native } from "../support/native.js";
-import { encodeRow, packChoices } from "../tokens/index.js";
+import { encodeAnswer, packChoices } from "../tokens/index.js";
 import type { Answered, EncodedPrompt, ScoringJob, Step } from "./scoring.js";
 
 const defaultTokenBudget = 2048;
+/** Sequences that llama.cpp has room for at once. */
+const sequences = 8;
 
 type Score = (batch: NativeBatch) => Promise<Float64Array>;
 
@@ -19,7 +21,7 @@ export async function classifyRows(job: ScoringJob, rows: readonly EncodedPrompt
   const branch = choices.reduce((sum, { length }) => sum + length, 0);
   const answered = new Array<Answered>(rows.length);
   const plan = planBatches(rows, branch, job.tokenBudget ?? defaultTokenBudget);
-  const { score, close } = await scorer(job, rows, plan, branch);
+  const { score, close } = await scorer(job, rows, branch);
   try {
     for (const places of plan) {
       const prompts = places.map((place) => rows[place]!.tokens);
@@ -43,9 +45,8 @@ export async function classifyRows(job: ScoringJob, rows: readonly EncodedPrompt
 }
 
 /** A label as it follows any prompt, without an end token. */
-export function labelTokens({ prompt, model, rows }: ScoringJob, text: string): Int32Array {
-  const alone = { pieces: [], answer: prompt.renderAnswer(text) };
-  const tokens = encodeRow(model.tokenizer, alone, rows[0]!, { withEnd: false }).answer;
+export function labelTokens({ prompt, model }: ScoringJob, text: string): Int32Array {
+  const tokens = encodeAnswer(model.tokenizer, prompt.renderAnswer(text));
   if (tokens.length === 0) throw unexpected("a label of at least one token", "a label", text, "input");
   return tokens;
 }
@@ -91,16 +92,14 @@ function sharedPrefix(prompts: readonly Int32Array[]): number {
 async function scorer(
   { model, lora }: ScoringJob,
   rows: readonly EncodedPrompt[],
-  plan: number[][],
   branch: number,
 ): Promise<{ score: Score; close: () => Promise<void> }> {
   if (model.tunable) return { score: (batch) => model.native.score(batch, lora), close: async () => undefined };
-  const tokens = (places: number[]) => places.reduce((sum, place) => sum + rows[place]!.tokens.length + branch, 0);
   const runner = await native().openRunner(model.info.path, {
     threads: model.threads,
     adapter: null,
-    contextTokens: Math.max(...plan.map(tokens)),
-    sequences: Math.max(...plan.map((places) => places.length)),
+    contextTokens: rows.reduce((most, { tokens }) => Math.max(most, tokens.length), 1) + branch,
+    sequences,
   });
   return { score: (batch) => runner.score(batch), close: () => runner.close() };
 }

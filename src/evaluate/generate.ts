@@ -8,6 +8,8 @@ import type { Answered, EncodedPrompt, ScoringJob, Step } from "./scoring.js";
 
 /** Prompts that are answered side by side. */
 const sequences = 8;
+/** Prompts of one call: so many that few of the sequences wait at its end. */
+const promptsOfCall = 8 * sequences;
 
 /** The generated text of each row, white space at its ends removed, in the order of the rows. */
 export async function generateRows(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Promise<Answered[]> {
@@ -18,8 +20,8 @@ export async function generateRows(job: ScoringJob, rows: readonly EncodedPrompt
   // Without a chat template, a model that is done goes on with the next example.
   const stop = task.prompt.chat || task.prompt.separator === "" ? [] : [task.prompt.separator];
   await withRunner(job, longest, async (runner) => {
-    for (let from = 0; from < places.length; from += sequences) {
-      const part = places.slice(from, from + sequences);
+    for (let from = 0; from < places.length; from += promptsOfCall) {
+      const part = places.slice(from, from + promptsOfCall);
       const prompts = part.map((place) => rows[place]!.tokens);
       const answers = await runner.generate(prompts, { maxTokens: task.maxTokens, stop });
       let tokens = 0;
@@ -44,7 +46,7 @@ async function withRunner(
     const runner = await native().openRunner(job.model.info.path, {
       threads: job.model.threads,
       adapter: await writeLora(job, folder),
-      contextTokens: longest * sequences,
+      contextTokens: longest,
       sequences,
     });
     try {

@@ -4,7 +4,7 @@ import type { Model } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import type { NativeBatch } from "../support/native.js";
 import type { Task } from "../task/index.js";
-import { type Encoded, encodeRow, packRows } from "../tokens/index.js";
+import { type Encoded, encodeRow, microBatches, packRows } from "../tokens/index.js";
 
 /** Most tokens of a batch; a longer row is one by itself. */
 const tokenBudget = 1024;
@@ -15,19 +15,7 @@ export function answerBatches(model: Model, task: Task, rows: readonly Row[], sh
   const encoded = rows
     .map((row) => encodeRow(model.tokenizer, prompt.render(row, []), row, { withEnd: true }))
     .filter((row) => length(row) <= model.info.contextLength);
-  const groups: Encoded[][] = [];
-  let used = 0;
-  for (const row of encoded) {
-    const last = groups.at(-1);
-    if (last && used + length(row) <= tokenBudget) {
-      last.push(row);
-      used += length(row);
-    } else {
-      groups.push([row]);
-      used = length(row);
-    }
-  }
-  return groups.map((group) => packRows(group, { sharePrefix }));
+  return microBatches(encoded, { tokenBudget, sharePrefix }).map((group) => packRows(group, { sharePrefix }));
 }
 
 function length({ prompt, answer }: Encoded): number {
