@@ -73,7 +73,7 @@ function installedPackage() {
       [
         "--input-type=module",
         "--eval",
-        'import { inspectModel } from "stillroom"; if (!inspectModel) process.exit(1);',
+        'import { tune } from "stillroom"; if (typeof tune !== "function") process.exit(1);',
       ],
       work,
     )

@@ -61,6 +61,12 @@ describe("each rule catches what breaks it", () => {
     ["an earlier room", importRule, file("src/train/a.ts", 'import { readTask } from "../task/index.js";\n')],
     ["the index", importRule, file("src/index.ts", 'export { tune } from "./train/index.js";\n')],
     ["the word console in a comment", consoleRule, file("src/task/a.ts", "// never console.log\n")],
+    ["console in the text of a child's program", consoleRule, file("src/task/a.ts", "const a = `console.log(1)`;\n")],
+    [
+      "a string after an export",
+      importRule,
+      file("src/task/a.ts", 'export const b = 1\nconst a = "../train/index.js";\n'),
+    ],
     ["ggml_ in prose of the addon", nativeRule, file("native/addon/a.cpp", "// ggml_free is core's affair\n")],
     ["a shebang before the header", headerRule, file("bin/a.ts", "#!/usr/bin/env node\n// The program.\n")],
   ])("and lets pass: %s", (_name, rule, fine) => {

@@ -1,5 +1,5 @@
 // The layout rules as functions from source files to complaints, so that each can be shown a file that breaks it.
-import { importsOf, includesOf, type SourceFile } from "./sources.js";
+import { importsOf, includesOf, membersOf, type SourceFile } from "./sources.js";
 
 /** The rooms of src in the order of the work. A room imports from itself and from those before it. */
 export const rooms = [
@@ -11,8 +11,8 @@ export const rooms = [
   "tokens",
   "train",
   "adapter",
-  "export",
   "evaluate",
+  "export",
   "jobs",
   "report",
 ];
@@ -41,7 +41,8 @@ export function importRule(file: SourceFile): string[] {
 /** src never writes to the console: what it has to say are results, events and errors. */
 export function consoleRule(file: SourceFile): string[] {
   if (!file.path.startsWith("src/")) return [];
-  return /\bconsole\.|\bprocess\.(stdout|stderr)\b/.test(file.code) ? [`${file.path} writes to the console`] : [];
+  const written = membersOf(file).filter((member) => /^console\.|^process\.(stdout|stderr)$/.test(member));
+  return written.map((member) => `${file.path} uses ${member}`);
 }
 
 /** N-API only in native/addon, ggml and llama.cpp only in native/core (and in the native tests of both). */

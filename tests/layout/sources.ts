@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import ts from "typescript";
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 
@@ -9,7 +10,7 @@ export interface SourceFile {
   /** Relative to the root, with forward slashes. */
   path: string;
   text: string;
-  /** The text with comments and the contents of strings blanked; line breaks stay. */
+  /** C++ with comments and the contents of strings blanked; line breaks stay. */
   code: string;
 }
 
@@ -17,7 +18,7 @@ const blanked = (text: string) => text.replace(/[^\n]/g, " ");
 
 /** Blanks comments and string contents, so that a word in prose breaks no rule. */
 export function codeOf(text: string): string {
-  return text.replace(/\/\*[\s\S]*?\*\/|\/\/[^\n]*|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'/g, blanked);
+  return text.replace(/\/\*[\s\S]*?\*\/|\/\/[^\n]*|"(?:\\.|[^"\\\n])*"/g, blanked);
 }
 
 /** Every file under the folders whose name ends with one of the endings. */
@@ -36,13 +37,23 @@ export function sources(folders: string[], endings: string[]): SourceFile[] {
   return found.sort((a, b) => (a.path < b.path ? -1 : 1));
 }
 
-/** What a TypeScript file imports: modules as written, relative ones resolved against the root. */
+/** What a TypeScript file imports or exports from: modules as written, relative ones resolved against the root. */
 export function importsOf(file: SourceFile): string[] {
-  const pattern = /(?:^|\n)\s*(?:import|export)\b[^;"']*?["']([^"']+)["']|\bimport\(\s*["']([^"']+)["']\s*\)/g;
-  return [...file.text.matchAll(pattern)].map((match) => {
-    const name = match[1] ?? match[2] ?? "";
-    return name.startsWith(".") ? path.posix.join(path.posix.dirname(file.path), name) : name;
+  return ts.preProcessFile(file.text, true, true).importedFiles.map(({ fileName }) => {
+    return fileName.startsWith(".") ? path.posix.join(path.posix.dirname(file.path), fileName) : fileName;
   });
+}
+
+/** The first two words of every member access of a TypeScript file, such as "console.log" and "process.stderr". */
+export function membersOf(file: SourceFile): string[] {
+  const found: string[] = [];
+  const visit = (node: ts.Node): void => {
+    if (ts.isPropertyAccessExpression(node) && ts.isIdentifier(node.expression))
+      found.push(`${node.expression.text}.${node.name.text}`);
+    ts.forEachChild(node, visit);
+  };
+  visit(ts.createSourceFile(file.path, file.text, ts.ScriptTarget.Latest));
+  return found;
 }
 
 /** What a C++ file includes. */
