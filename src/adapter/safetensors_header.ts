@@ -97,8 +97,7 @@ export function malformed(file: string, reason: string, cause?: unknown): Stillr
 function parseObject(file: string, header: Uint8Array): JsonObject {
   let parsed: Json;
   try {
-    // ignoreBOM keeps a byte order mark in the text, where it is no JSON.
-    parsed = parseStrictJson(new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(header));
+    parsed = parseStrictJson(new TextDecoder("utf-8", { fatal: true }).decode(header));
   } catch (error) {
     throw malformed(file, `in its header, ${(error as Error).message}`, error);
   }

@@ -21,10 +21,10 @@ const info = {
   architecture: "llama",
   layers: 2,
   width: 16,
-  feedForward: 24,
+  feedForward: 28,
   heads: 4,
   keyValueHeads: 2,
-  headWidth: 4,
+  headWidth: 6,
   vocabulary: 20,
 } as NativeModelInfo;
 

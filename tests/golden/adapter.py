@@ -31,7 +31,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 warnings.simplefilter("ignore")
 HERE = os.path.dirname(os.path.abspath(__file__))
-SHAPE = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+# Heads of 6: with 4 rows, the reordering of q and k would be its own inverse.
+SHAPE = dict(hidden_size=16, intermediate_size=28, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2, head_dim=6,
              vocab_size=20, max_position_embeddings=32, tie_word_embeddings=False)
 
 
@@ -118,6 +119,8 @@ def by_hand():
         for count in (1, 4):
             size = max(1, bits * count // 8)
             yield f"{count} of {dtype}", pack(f'{{"a":{tensor(dtype, f"[{count}]", f"[0,{size}]")}}}', bytes(size))
+    for dtype in ["F4", "F6_E2M3"]:
+        yield f"1 of {dtype} in no byte", pack(f'{{"a":{tensor(dtype, "[1]", "[0,0]")}}}')
     for field in ["dtype", "shape", "data_offsets"]:
         whole = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
         del whole[field]
@@ -139,6 +142,7 @@ def by_hand():
     yield "bytes behind", pack(f'{{"a":{t}}}', bytes(5))
     yield "bytes missing", pack(f'{{"a":{t}}}', bytes(3))
     yield "empty tensor in front", pack(f'{{"z":{tensor(shape="[0]", offsets="[0,0]")},"a":{t}}}', four)
+    yield "empty tensor in front, named later", pack(f'{{"a":{t},"z":{tensor(shape="[0]", offsets="[0,0]")}}}', four)
     yield "empty tensor behind", pack(f'{{"0":{tensor(shape="[0]", offsets="[4,4]")},"a":{t}}}', four)
     yield "empty tensor inside", pack(f'{{"0":{tensor(shape="[0]", offsets="[2,2]")},"a":{t}}}', four)
 
@@ -246,7 +250,7 @@ def peft_adapter(folder):
 
 def check():
     golden, root = os.path.join(HERE, "peft"), os.path.join(HERE, "..", "..")
-    info = dict(path="tiny", architecture="llama", layers=2, width=16, feedForward=24, heads=4, keyValueHeads=2, headWidth=4,
+    info = dict(path="tiny", architecture="llama", layers=2, width=16, feedForward=28, heads=4, keyValueHeads=2, headWidth=6,
                 vocabulary=20)
     with tempfile.TemporaryDirectory() as copy:
         script = f"""
