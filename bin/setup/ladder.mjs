@@ -101,7 +101,7 @@ const rungs = [
   {
     name: "tune (on validation rows)",
     args: ["tune", task, "--out", run, ...passed("tune")],
-    metrics: (r) => r.validation?.metrics ?? r.validation,
+    metrics: (r) => r.validation,
     size: (r) => sizeOf(r.adapter?.gguf),
   },
   {
@@ -132,8 +132,10 @@ let worst = 0;
 for (const rung of rungs) {
   const started = Date.now();
   const { code, result } = await call(rung.args);
-  if (code !== 0) worst = code;
-  if (!result) break;
+  // 2 is done, with bad rows; a failed gate (1) still has something to show, but leaves no file for the next rung.
+  const done = code === 0 || code === 2;
+  if (!done) worst = code;
+  if (!result || (result.error && !result.gate)) break;
   table.push([
     rung.name,
     rung.note?.(result) ?? accuracy(rung.metrics ? rung.metrics(result) : result.metrics),
@@ -142,7 +144,7 @@ for (const rung of rungs) {
     megabytes(rung.size(result)),
     ((Date.now() - started) / 1000).toFixed(1),
   ]);
-  if (![0, 1, 2].includes(code)) break;
+  if (!done) break;
 }
 if (table.length > 0) process.stdout.write(`\n${table.toString()}\n`);
 process.exit(worst);
