@@ -1,6 +1,7 @@
 // A file as lines of bytes, in flat memory: a line beyond the limit is reported, not kept. Knows no format.
 import { type FileHandle, open } from "node:fs/promises";
-import { checkSignal, type ReadOptions, unreadable } from "./records.js";
+import { throwIfCancelled } from "../support/cancelled.js";
+import { type ReadOptions, unreadable } from "./records.js";
 
 const chunkBytes = 256 * 1024;
 const newline = 0x0a;
@@ -18,7 +19,7 @@ export interface Line {
 export async function* readChunks(handle: FileHandle, from = 0, signal?: AbortSignal): AsyncGenerator<Buffer> {
   const buffer = Buffer.allocUnsafe(chunkBytes);
   for (let position = from; ; ) {
-    checkSignal(signal);
+    throwIfCancelled(signal, "reading rows");
     const { bytesRead } = await handle.read(buffer, 0, chunkBytes, position);
     if (bytesRead === 0) return;
     position += bytesRead;

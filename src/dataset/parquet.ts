@@ -4,9 +4,10 @@ import { isUtf8 } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
 import { type AsyncBuffer, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
 import { compressors } from "hyparquet-compressors";
+import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { withFile } from "./lines.js";
-import { checkSignal, emptyFields, type RawRecord, type ReadOptions, valueFault } from "./records.js";
+import { emptyFields, type RawRecord, type ReadOptions, valueFault } from "./records.js";
 
 /** Stands where a text column holds bytes that are no UTF-8. */
 class InvalidText {}
@@ -30,7 +31,7 @@ async function* recordsOf(handle: FileHandle, file: string, options: ReadOptions
   const metadata = await inFile(file, () => parquetMetadataAsync(buffer));
   let row = 0;
   for (const [index, group] of metadata.row_groups.entries()) {
-    checkSignal(options.signal);
+    throwIfCancelled(options.signal, "reading rows");
     const range = { rowStart: row, rowEnd: row + Number(group.num_rows) };
     const rows = await inFile(`${file}, row group ${index + 1}`, () =>
       parquetReadObjects({ file: buffer, metadata, compressors, parsers, ...range }),

@@ -56,8 +56,3 @@ export function unreadable(file: string, error: unknown): StillroomError {
     return new StillroomError("input", `${file}: no such file`, { cause: error });
   return new StillroomError("io", `cannot read ${file}: ${message}`, { cause: error });
 }
-
-/** Throws "cancelled" once the signal is aborted. */
-export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal?.aborted) throw new StillroomError("cancelled", "reading rows was cancelled", { cause: signal.reason });
-}

@@ -1,0 +1,108 @@
+// A task's prompt for one model: instruction, examples and the row, plain or as a chat. Knows no tokens.
+import type { Row, Turn } from "../dataset/index.js";
+import { StillroomError } from "../support/errors.js";
+import type { Task } from "../task/index.js";
+import { ChatTemplate } from "./chat.js";
+import { Renderer } from "./render.js";
+import type { CompiledPrompt, PromptModel } from "./types.js";
+
+/**
+ * Checks a task's prompt against a model, once, for any number of rows.
+ *
+ * @throws StillroomError "input" for a chat without a chat template, or with one that cannot be rendered within its limits
+ * @example
+ * ```ts
+ * const prompt = compilePrompt(task, model.info);
+ * const { pieces, answer } = prompt.render(row, examples);
+ * ```
+ */
+export function compilePrompt(task: Task, model: PromptModel): CompiledPrompt {
+  return task.prompt.chat ? compileChat(task, new ChatTemplate(model)) : compilePlain(task);
+}
+
+function compilePlain(task: Task): CompiledPrompt {
+  const { instruction, template, separator } = task.prompt;
+  const renderer = new Renderer(template, `the template of the task ${task.name}`);
+  const lay = (row: Row) => {
+    const text = renderRow(renderer, row);
+    return renderer.endsInSpace ? text : text.trimEnd();
+  };
+  const renderAnswer = (text: string) => (renderer.endsInSpace ? "" : " ") + text.trim();
+  const shot = once((example) => lay(example) + renderAnswer(example.answer) + separator);
+  const front = instruction === undefined || instruction === "" ? "" : instruction + separator;
+  return {
+    renderAnswer,
+    render: (row, examples) => {
+      const shots = others(row, examples).map(shot);
+      return {
+        pieces: [{ text: front + shots.join("") + lay(row), control: false }],
+        answer: renderAnswer(row.answer),
+      };
+    },
+  };
+}
+
+function compileChat(task: Task, chat: ChatTemplate): CompiledPrompt {
+  const { instruction, template, separator } = task.prompt;
+  const renderer = template === "" ? null : new Renderer(template, `the template of the task ${task.name}`);
+  const lay = (row: Row): Turn[] => {
+    if (renderer !== null) return [{ role: "user", content: renderRow(renderer, row) }];
+    if (Array.isArray(row.fields.messages)) return row.fields.messages as Turn[];
+    throw at(row, "has no messages, and the task has no template");
+  };
+  const answered = once((row): Turn[] => [
+    ...lay(row).filter((turn) => turn.role !== "system"),
+    { role: "assistant", content: row.answer.trim() },
+  ]);
+  const renderAnswer = (text: string) => chat.beforeAnswer.answer + text.trim();
+  return {
+    renderAnswer,
+    render: (row, examples) => {
+      const own = lay(row);
+      const system = [instruction ?? "", ...own.filter((turn) => turn.role === "system").map((turn) => turn.content)];
+      const turns = [...others(row, examples).flatMap(answered), ...own.filter((turn) => turn.role !== "system")];
+      const all = withSystem(turns, system.filter((text) => text !== "").join(separator), separator, chat.takesSystem);
+      try {
+        return { pieces: chat.render(all), answer: renderAnswer(row.answer) };
+      } catch (error) {
+        throw at(row, (error as Error).message, error);
+      }
+    },
+  };
+}
+
+/** The instruction as the system turn, or at the head of the first turn where the template has none. */
+function withSystem(turns: Turn[], system: string, separator: string, takesSystem: boolean): Turn[] {
+  if (system === "") return turns;
+  if (takesSystem) return [{ role: "system", content: system }, ...turns];
+  const [first, ...rest] = turns;
+  return first === undefined ? turns : [{ ...first, content: system + separator + first.content }, ...rest];
+}
+
+function renderRow(renderer: Renderer, row: Row): string {
+  try {
+    return renderer.render(row.fields);
+  } catch (error) {
+    throw at(row, (error as Error).message, error);
+  }
+}
+
+function at(row: Row, message: string, cause?: unknown): StillroomError {
+  return new StillroomError("input", `${row.file}:${row.line}: ${message}`, { cause });
+}
+
+function others(row: Row, examples: readonly Row[]): Row[] {
+  return examples.filter((example) => example !== row && (example.line !== row.line || example.file !== row.file));
+}
+
+/** Examples stand before row after row: each is laid out once. */
+function once<T>(lay: (row: Row) => T): (row: Row) => T {
+  const known = new WeakMap<Row, T>();
+  return (row) => {
+    const kept = known.get(row);
+    if (kept !== undefined) return kept;
+    const made = lay(row);
+    known.set(row, made);
+    return made;
+  };
+}

@@ -1,0 +1,4 @@
+// Room prompt: what the model is shown for a row, and the answer as it follows.
+export { compilePrompt } from "./compile.js";
+export { chooseExamples } from "./examples.js";
+export type { CompiledPrompt, Piece, Prompt, PromptModel } from "./types.js";
