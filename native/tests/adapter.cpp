@@ -37,7 +37,7 @@ std::vector<float> values_of(const GgufFile& file, const char* name) {
     return {from, from + tensor.elements()};
 }
 
-const std::vector<NamedTensor> embedding_factors = {{"token_embd.lora_a", 1, 3, {1, 0, 2}}, {"token_embd.lora_b", 2, 1, {1, -1}}};
+const std::vector<NamedTensor> embedding_factors = {{"token_embd.lora_a", 2, 3, {1, 0, 2, 0, 1, 0}}, {"token_embd.lora_b", 2, 2, {1, 2, -1, 0}}};
 
 }  // namespace
 
@@ -57,7 +57,7 @@ TEST(merge_unties_what_only_one_side_changes) {
     const std::string base = write_base(folder), out = folder + "/out.gguf";
     merge(base, embedding_factors, 1, out);
     const auto embeddings = GgufFile::open(out);
-    CHECK(values_of(*embeddings, "token_embd.weight") == (std::vector<float>{2, 1, 3, 4, 7, 4}));
+    CHECK(values_of(*embeddings, "token_embd.weight") == (std::vector<float>{2, 1, 5, 4, 7, 4}));
     CHECK(values_of(*embeddings, "output.weight") == (std::vector<float>{1, 2, 3, 4, 5, 6}));
     merge(base, {{"output.lora_a", 1, 2, {1, 0}}, {"output.lora_b", 3, 1, {1, 2, 3}}}, 1, out);
     const auto head = GgufFile::open(out);
@@ -89,7 +89,7 @@ TEST(adapter_files_come_back_as_they_went) {
     write_adapter(path, adapter, "name");
     const auto file = GgufFile::open(path);
     // llama.cpp looks up rows of the embeddings' A by token.
-    CHECK_EQUAL(file->require("token_embd.weight.lora_a").shape[0], 1);
+    CHECK_EQUAL(file->require("token_embd.weight.lora_a").shape[0], 2);
     CHECK_EQUAL(file->require("token_embd.weight.lora_a").shape[1], 3);
     CHECK_EQUAL(file->require("blk.0.attn_q.weight.lora_a").shape[0], 3);
     const Adapter back = read_adapter(*file);
