@@ -1,9 +1,9 @@
-// Gradient parity: loss and every LoRA gradient of the toys against PyTorch + PEFT (tests/golden/gradients.py).
+// Gradient parity: loss and every LoRA gradient of the toys against PyTorch + PEFT (tests/golden/gradients/gradients.py).
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
-import { type NativeBatch, native } from "../../src/support/native.js";
+import { type NativeBatch, type NativeTensor, native } from "../../src/support/native.js";
 import {
   distances,
   forestBatch,
@@ -45,13 +45,17 @@ async function gradientsOf(golden: GradientGolden, batches: NativeBatch[], varia
   }
 }
 
+/** Names of the tensors that are not within the tolerance. */
+function farFrom(got: NativeTensor[], want: NativeTensor[]): string[] {
+  return [...distances(got, want)].filter(([, distance]) => !(distance < tolerance)).map(([name]) => name);
+}
+
 function check(golden: GradientGolden, ours: Awaited<ReturnType<typeof gradientsOf>>): void {
   expect(ours.count).toBe(golden.labelCount);
   expect(Math.abs(ours.lossSum / golden.lossSum - 1)).toBeLessThan(tolerance);
   const wanted = unpackTensors(golden.gradients);
   expect(ours.gradients.map((tensor) => tensor.name).sort()).toEqual(wanted.map((tensor) => tensor.name).sort());
-  const far = [...distances(ours.gradients, wanted)].filter(([, distance]) => !(distance < tolerance));
-  expect(far).toEqual([]);
+  expect(farFrom(ours.gradients, wanted)).toEqual([]);
 }
 
 for (const golden of gradientGoldens()) {
@@ -71,3 +75,15 @@ for (const golden of gradientGoldens()) {
     });
   });
 }
+
+it("a gradient that is wrong in one element is found out", async () => {
+  const golden = gradientGoldens().find((toy) => toy.name === "qwen3")!;
+  const { gradients } = await gradientsOf(golden, [plainBatch(golden.rows)], native().variants[0]!, false);
+  const planted = gradients.find((tensor) => tensor.name === "blk.1.attn_k.lora_a")!;
+  const largest = planted.data.reduce(
+    (best, value, i) => (Math.abs(value) > Math.abs(planted.data[best]!) ? i : best),
+    0,
+  );
+  planted.data[largest]! *= 1.002;
+  expect(farFrom(gradients, unpackTensors(golden.gradients))).toEqual(["blk.1.attn_k.lora_a"]);
+});

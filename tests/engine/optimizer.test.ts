@@ -1,4 +1,4 @@
-// AdamW parity: five clipped steps with decay against torch.optim.AdamW and clip_grad_norm_ (tests/golden/gradients.py).
+// AdamW parity: five clipped steps with decay against torch.optim.AdamW and clip_grad_norm_ (tests/golden/gradients/gradients.py).
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";

@@ -38,8 +38,8 @@ export interface OptimizerGolden {
 const readJson = (file: string): unknown => JSON.parse(readFileSync(path.join(folder, file), "utf8"));
 
 export function gradientGoldens(): GradientGolden[] {
-  const names = readdirSync(path.join(folder, "gradients")).sort();
-  return names.map((name) => readJson(`gradients/${name}`) as GradientGolden);
+  const names = readdirSync(path.join(folder, "gradients")).filter((name) => name.endsWith(".json"));
+  return names.sort().map((name) => readJson(`gradients/${name}`) as GradientGolden);
 }
 
 export const optimizerGolden = (): OptimizerGolden => readJson("optimizer.json") as OptimizerGolden;

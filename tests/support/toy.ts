@@ -1,9 +1,9 @@
-// Toy decoders as GGUF files: the same weights that tests/golden/toys.py draws in Python, in the order that GGUF stores them.
+// Toy decoders as GGUF files: the same weights that tests/golden/gradients/toys.py draws in Python, in the order that GGUF stores them.
 // Knows the names and shapes of a toy; knows nothing of the engine.
 import type { LoraTarget, NativeLoraOptions, NativeTensor } from "../../src/support/native.js";
 import { type GgufTensor, type Metadata, writeGguf } from "./gguf.js";
 
-/** The fields that tests/golden/toys.py writes into a golden file. */
+/** The fields that tests/golden/gradients/toys.py writes into a golden file. */
 export interface Toy {
   name: string;
   architecture: "llama" | "qwen2" | "qwen3";

@@ -1,5 +1,5 @@
-# Writes tests/golden/gradients/*.json and optimizer.json: loss, LoRA gradients and five AdamW steps of the toys, by PyTorch + PEFT in f32.
-# Run: PYTHON tests/golden/gradients.py   (PYTHON: the environment that bench/peers/setup.mjs makes)
+# Writes the *.json beside it and ../optimizer.json: loss, LoRA gradients and five AdamW steps of the toys, by PyTorch + PEFT in f32.
+# Run: PYTHON tests/golden/gradients/gradients.py   (PYTHON: the environment that bench/peers/setup.mjs makes)
 import base64
 import json
 from pathlib import Path
@@ -25,7 +25,6 @@ def packed(toy, values):
 
 
 def write(path, content):
-    path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -45,7 +44,7 @@ def gradient_files():
         print(f"{toy['name']}: loss {loss:.6f} (f64 {exact_loss:.6f}), f32 gradients within {worst:.1e} of f64")
         assert worst < 2e-5, "f32 itself is too coarse here to be a reference"
         batch = rows(toy)
-        write(HERE / "gradients" / f"{toy['name']}.json", dict(
+        write(HERE / f"{toy['name']}.json", dict(
             **toy, rows=batch, lossSum=loss, labelCount=sum(len(r["labels"]) for r in batch),
             gradients=packed(toy, grads), versions=VERSIONS,
         ))  # fmt: skip
@@ -74,7 +73,7 @@ def optimizer_file():
         print(f"AdamW step {step}: loss {loss.item():.6f}, gradient norm {norm:.4f}")
     assert any(s["gradientNorm"] > options["clipNorm"] for s in steps), "no step was clipped"
     assert any(s["gradientNorm"] < options["clipNorm"] for s in steps), "every step was clipped"
-    write(HERE / "optimizer.json", dict(toy=toy, options=options, steps=steps, weights=packed(toy, weights), versions=VERSIONS))
+    write(HERE.parent / "optimizer.json", dict(toy=toy, options=options, steps=steps, weights=packed(toy, weights), versions=VERSIONS))
 
 
 if __name__ == "__main__":

@@ -61,7 +61,11 @@ CASES = [
     case("qwen3", "qwen3", width=40, heads=4, keyValueHeads=2, headWidth=14, feedForward=52, epsilon=1e-6),
     case("qwen3-tied", "qwen3", layers=3, width=36, heads=3, keyValueHeads=1, headWidth=16, feedForward=37, vocabulary=131,
          tied=True, lora=lora(3, 9, [*LINEAR, "head", "embeddings"])),
+    case("qwen2-long", "qwen2", layers=1, width=40, heads=4, keyValueHeads=2, headWidth=10, feedForward=37, vocabulary=271,
+         contextLength=512, lora=lora(3, 6)),
 ]  # fmt: skip
+# Lengths of the rows: more tokens and labels than the engine's blocks of attention and chunks of the loss.
+LENGTHS = {"qwen2-long": dict(prefix=141, deeper=27, long=331, every=1)}
 
 
 def noise(name, count):
@@ -164,19 +168,21 @@ def gguf_order(toy, name, values):
 def rows(toy, seed="rows"):
     """Rows of different length, some with a common beginning; labels are the positions whose token is asked for."""
 
+    lengths = LENGTHS.get(toy["name"], dict(prefix=7, deeper=4, long=75, every=6))
+
     def tokens(name, count):
         return [int(v) for v in ((noise(f"{seed}.{name}", count) + 0.5) * toy["vocabulary"])]
 
-    prefix, deeper = tokens("prefix", 7), tokens("deeper", 4)
-    long = tokens("long", 75)
+    prefix, deeper = tokens("prefix", lengths["prefix"]), tokens("deeper", lengths["deeper"])
+    fork, deep = len(prefix), len(prefix) + len(deeper)  # where rows part
     return [
-        dict(tokens=prefix + deeper + tokens("a", 5), labels=[14, 15]),
-        dict(tokens=prefix + deeper + tokens("b", 2), labels=[3, 11, 12]),
-        dict(tokens=prefix + tokens("c", 9), labels=[3, 15]),
-        dict(tokens=prefix + tokens("d", 3), labels=[7, 9]),
+        dict(tokens=prefix + deeper + tokens("a", 5), labels=[deep + 3, deep + 4]),
+        dict(tokens=prefix + deeper + tokens("b", 2), labels=[3, deep, deep + 1]),
+        dict(tokens=prefix + tokens("c", 9), labels=[3, fork + 8]),
+        dict(tokens=prefix + tokens("d", 3), labels=[fork, fork + 2]),
         dict(tokens=prefix[:5] + tokens("e", 1), labels=[5]),
         dict(tokens=tokens("short", 2), labels=[1]),
-        dict(tokens=long, labels=list(range(2, 75, 6)) + [74]),
+        dict(tokens=tokens("long", lengths["long"]), labels=[*range(2, lengths["long"] - 1, lengths["every"]), lengths["long"] - 1]),
     ]
 
 
