@@ -12,7 +12,14 @@ export interface ClassScore {
   support: number;
 }
 
-/** The arithmetic mean; refuses an empty set. */
+/**
+ * The arithmetic mean; refuses an empty set.
+ *
+ * @example
+ * ```ts
+ * mean(answers.map((answer, row) => tokenF1(answer, predictions[row])));
+ * ```
+ */
 export function mean(values: ArrayLike<number>): number {
   if (values.length === 0) throw emptySet();
   let sum = 0;
@@ -20,7 +27,14 @@ export function mean(values: ArrayLike<number>): number {
   return sum / values.length;
 }
 
-/** (rows) 1 where the prediction is the answer, else 0. */
+/**
+ * (rows) 1 where the prediction is the answer, else 0.
+ *
+ * @example
+ * ```ts
+ * matches(["drupe", "pome"], ["drupe", "berry"]); // 1, 0
+ * ```
+ */
 export function matches(answers: readonly string[], predictions: readonly string[]): Float64Array {
   requireSameRows(answers, predictions);
   return Float64Array.from(answers, (answer, row) => (answer === predictions[row] ? 1 : 0));
@@ -139,6 +153,11 @@ export function macroF1Of(
  * eps = 2^-52, so that a 0 costs 36.04 instead of infinity; a row's probabilities must lie in [0, 1] and sum to 1.
  *
  * @param probabilities - (rows, labels), in the order of labels
+ *
+ * @example
+ * ```ts
+ * logLosses(["a", "b"], [[0.9, 0.1], [0.5, 0.5]], ["a", "b"]); // 0.105, 0.693
+ * ```
  */
 export function logLosses(
   answers: readonly string[],
