@@ -144,16 +144,16 @@ function grouped(value: unknown): string {
   return typeof value === "number" ? value.toLocaleString("en-GB") : String(value ?? "–");
 }
 
+/** Columns two spaces apart, without lines. */
 function table(rows: string[][]): string {
-  const none = Object.fromEntries(
-    "top top-mid top-left top-right bottom bottom-mid bottom-left bottom-right left left-mid mid mid-mid right right-mid"
-      .split(" ")
-      .map((part) => [part, ""]),
-  );
-  const made = new Table({
-    chars: { ...none, middle: "  " },
-    style: { "padding-left": 0, "padding-right": 0, head: [] },
-  });
+  const parts = ["top", "bottom", "left", "right", "mid"].flatMap((side) => [
+    side,
+    `${side}-mid`,
+    `${side}-left`,
+    `${side}-right`,
+  ]);
+  const chars = { ...Object.fromEntries(parts.map((part) => [part, ""])), middle: "  " };
+  const made = new Table({ chars, style: { "padding-left": 0, "padding-right": 0, head: [], border: [] } });
   made.push(...rows);
-  return `${made.toString()}\n`;
+  return `${made.toString().replace(/ +$/gm, "")}\n`;
 }
