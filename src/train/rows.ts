@@ -11,8 +11,10 @@ export interface FittedRows {
   rows: Encoded[];
   /** Rows of which the front of the prompt was cut off. */
   truncated: Row[];
-  /** Rows left out. */
+  /** Rows left out for their length. */
   dropped: Row[];
+  /** Rows left out because their prompt has no token to go on from. */
+  empty: Row[];
 }
 
 /** How rows are encoded. */
@@ -33,7 +35,7 @@ const slice = 256;
  * is left out in either case. Gives the event loop room between slices, so that an abort is seen.
  */
 export async function encodeRows(rows: readonly Row[], encoding: Encoding): Promise<FittedRows> {
-  const fitted: FittedRows = { rows: [], truncated: [], dropped: [] };
+  const fitted: FittedRows = { rows: [], truncated: [], dropped: [], empty: [] };
   for (const [index, row] of rows.entries()) {
     if (index % slice === 0) {
       await new Promise(setImmediate);
@@ -46,6 +48,10 @@ export async function encodeRows(rows: readonly Row[], encoding: Encoding): Prom
 
 function encodeInto(fitted: FittedRows, row: Row, { tokenizer, prompt, maxLength, onLong }: Encoding): void {
   const encoded = encodeRow(tokenizer, prompt.render(row, []), row, { withEnd: true });
+  if (encoded.prompt.length === 0) {
+    fitted.empty.push(row);
+    return;
+  }
   if (lengthOf(encoded) <= maxLength) {
     fitted.rows.push(encoded);
     return;

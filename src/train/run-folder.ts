@@ -1,5 +1,5 @@
 // The files of a RUN folder but the checkpoints' content: run.json, metrics.jsonl, validation.jsonl, and who may write them.
-import { access, type FileHandle, mkdir, open, readFile } from "node:fs/promises";
+import { access, type FileHandle, mkdir, open, readdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
@@ -50,6 +50,8 @@ export class RunFolder {
   /** Makes the folder's lines those of a run that stands after this step. */
   async rewind(step: number): Promise<void> {
     await this.checkpoints.tidy();
+    await removeHalfWritten(this.folder);
+    await removeHalfWritten(path.join(this.folder, "adapter"));
     await this.metrics.rewind(step);
     await this.validations.rewind(step);
   }
@@ -106,6 +108,13 @@ export class StepLines {
     } catch (error) {
       throw new StillroomError("io", `cannot ${what} ${this.file}: ${(error as Error).message}`, { cause: error });
     }
+  }
+}
+
+/** Removes temporary files of a killed process. A lock's are left: they may be those of a process that is just starting. */
+async function removeHalfWritten(folder: string): Promise<void> {
+  for (const name of await readdir(folder).catch(() => [])) {
+    if (/\.tmp(-|$)/.test(name) && !name.startsWith("lock.")) await rm(path.join(folder, name), { force: true });
   }
 }
 

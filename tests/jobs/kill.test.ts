@@ -1,0 +1,79 @@
+// kill -9 at ten seeded moments of a 60-step run, resumed each time: the bytes of a run that nothing happened to.
+import { spawn } from "node:child_process";
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { createInterface } from "node:readline";
+import { expect, test } from "vitest";
+import { Random } from "../../src/support/random.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { writeToyTask } from "./toy-task.js";
+
+/** Compiled by npm test (or npm run build:typescript) before vitest runs: a child process runs no TypeScript. */
+const child = path.resolve("dist/tests/jobs/tune_child.js");
+
+interface Life {
+  /** How it ended: its exit code, or the signal. */
+  end: number | string | null;
+  firstStep: number;
+  lastStep: number;
+  errors: string;
+}
+
+/** Runs the child; after it has told a step it is killed `delay` milliseconds later. */
+function live(args: string[], killAt: number | null, delay: number): Promise<Life> {
+  return new Promise((resolve) => {
+    const running = spawn(process.execPath, [child, ...args]);
+    const life: Life = { end: null, firstStep: -1, lastStep: -1, errors: "" };
+    running.stderr.on("data", (text) => {
+      life.errors += text;
+    });
+    createInterface(running.stdout).on("line", (line) => {
+      const [type, step] = line.split(" ");
+      if (type === "start") life.firstStep = Number(step);
+      if (type !== "step") return;
+      life.lastStep = Number(step);
+      if (life.lastStep === killAt) setTimeout(() => running.kill("SIGKILL"), delay);
+    });
+    running.on("close", (code, signal) => resolve({ ...life, end: signal ?? code }));
+  });
+}
+
+const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
+const bytesOf = (out: string) =>
+  ["adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter.gguf"].map((file) =>
+    sha(path.join(out, file)),
+  );
+const losses = (out: string) =>
+  readFileSync(path.join(out, "metrics.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => {
+      const { step, loss, gradient_norm } = JSON.parse(line) as Record<string, unknown>;
+      return { step, loss, gradient_norm };
+    });
+
+test("ten kills, one result", { timeout: 120_000 }, async () => {
+  expect(existsSync(child), `${child} is compiled by npm run build:typescript`).toBe(true);
+  const folder = mkdtempSync(path.join(tmpdir(), "stillroom-kill-"));
+  const args = [writeToyTask().file, writeTextToy()];
+  const [whole, out] = [path.join(folder, "whole"), path.join(folder, "out")];
+  expect(await live([...args, whole], null, 0)).toMatchObject({ end: 0, lastStep: 60, errors: "" });
+
+  const random = new Random(2);
+  // Nine steps anywhere, and the last one, behind which the adapter files are written.
+  const steps = random.shuffle(Array.from({ length: 59 }, (_, index) => index + 1)).slice(0, 9);
+  for (const step of [...steps.sort((a, b) => a - b), 60]) {
+    const life = await live([...args, out], step, random.below(12));
+    expect(life).toMatchObject({ end: "SIGKILL", errors: "" });
+  }
+  const last = await live([...args, out], null, 0);
+  expect(last).toMatchObject({ end: 0, errors: "" });
+  expect(bytesOf(out)).toEqual(bytesOf(whole));
+  expect(losses(out)).toEqual(losses(whole));
+  expect(readdirSync(path.join(out, "checkpoints"))).toEqual([
+    "step-000000056.checkpoint",
+    "step-000000060.checkpoint",
+  ]);
+});

@@ -1,0 +1,206 @@
+import { createHash } from "node:crypto";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { readAdapterFolder } from "../../src/adapter/index.js";
+import { type TuneEvent, tune } from "../../src/jobs/index.js";
+import { native } from "../../src/support/native.js";
+import { readTask } from "../../src/task/index.js";
+import type { TuneOptions } from "../../src/train/index.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { writeToyTask } from "./toy-task.js";
+
+let model: string;
+beforeAll(() => {
+  model = writeTextToy();
+});
+
+const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-run-")), "run");
+
+const small = (out: string, change: Partial<TuneOptions> = {}): TuneOptions => ({
+  model,
+  out,
+  steps: 12,
+  batchSize: 8,
+  rank: 4,
+  learningRate: 5e-3,
+  threads: 1,
+  ...change,
+});
+
+/** Runs to the end or to the error, with all events. */
+async function follow(run: ReturnType<typeof tune>, onEvent: (event: TuneEvent) => void = () => undefined) {
+  const events: TuneEvent[] = [];
+  try {
+    for await (const event of run) {
+      events.push(event);
+      onEvent(event);
+    }
+  } catch (error) {
+    return { events, error };
+  }
+  return { events, result: await run.result };
+}
+
+const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
+const adapterHashes = (out: string) => [
+  sha(path.join(out, "adapter/adapter_model.safetensors")),
+  sha(path.join(out, "adapter/adapter_config.json")),
+  sha(path.join(out, "adapter.gguf")),
+];
+
+test("a run leaves its folder, its events and a result that agree", async () => {
+  const out = runFolder();
+  const task = await readTask(writeToyTask().file);
+  const { events, result } = await follow(tune(task, small(out, { steps: 40 })));
+  expect(events[0]).toMatchObject({ type: "start", run: out, step: 0, steps: 40, rows: 48, validationRows: 12 });
+  expect(events.filter(({ type }) => type === "step")).toHaveLength(40);
+  expect(events.filter(({ type }) => type === "validation").map((event) => (event as { step: number }).step)).toEqual([
+    10, 20, 30, 40,
+  ]);
+  expect(events.at(-1)).toEqual({ type: "end", result });
+  expect(result).toMatchObject({ run: out, steps: 40, rows: 320, bad_rows: 0, skipped_steps: 0 });
+  expect(result!.loss.last).toBeLessThan(result!.loss.first);
+  expect(result!.validation).toMatchObject({
+    accuracy: { value: expect.any(Number), low: expect.any(Number) },
+    loss: expect.any(Number),
+  });
+  expect(readdirSync(out).sort()).toEqual([
+    "adapter",
+    "adapter.gguf",
+    "checkpoints",
+    "metrics.jsonl",
+    "run.json",
+    "validation.jsonl",
+  ]);
+  const run = JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"));
+  expect(run).toMatchObject({
+    format: "stillroom-run",
+    options: { model, steps: 40, rank: 4, seed: 0 },
+    model: { path: model, sha256: sha(model), architecture: "llama" },
+    data: { rows: 48, validation_rows: 12 },
+    result: { steps: 40 },
+  });
+});
+
+test("both adapter files hold the same weights", async () => {
+  const out = runFolder();
+  const task = await readTask(writeToyTask({ validation: false }).file);
+  const { result } = await follow(tune(task, small(out)));
+  expect(result).toMatchObject({
+    validation: null,
+    best_step: 12,
+    adapter: { peft: path.join(out, "adapter"), gguf: path.join(out, "adapter.gguf") },
+  });
+  const opened = await native().openModel(model, { threads: 1, variant: null });
+  const peft = await readAdapterFolder(result!.adapter.peft, opened.info);
+  const gguf = await native().readAdapter(result!.adapter.gguf);
+  expect(gguf.alpha).toBe(8);
+  for (const tensor of peft.tensors) {
+    expect(gguf.tensors.find(({ name }) => name === tensor.name)?.data).toEqual(tensor.data);
+  }
+  await opened.close();
+});
+
+test("the same seed gives the same bytes, another seed other bytes", async () => {
+  const task = await readTask(writeToyTask().file);
+  const [first, second, third] = [runFolder(), runFolder(), runFolder()];
+  await tune(task, small(first)).result;
+  await tune(task, small(second)).result;
+  await tune(task, small(third, { seed: 1 })).result;
+  expect(adapterHashes(second)).toEqual(adapterHashes(first));
+  expect(adapterHashes(third)[0]).not.toBe(adapterHashes(first)[0]);
+});
+
+test("aborted and resumed with nothing but the folder: the bytes of an undisturbed run", async () => {
+  const task = await readTask(writeToyTask().file);
+  const [whole, out] = [runFolder(), runFolder()];
+  await tune(task, small(whole, { dropout: 0.1 })).result;
+  const abort = new AbortController();
+  const cut = await follow(tune(task, small(out, { dropout: 0.1, signal: abort.signal })), (event) => {
+    if (event.type === "step" && event.step === 5) abort.abort();
+  });
+  expect(cut.error).toMatchObject({ code: "cancelled" });
+  expect(cut.events.at(-1)).toMatchObject({ type: "checkpoint", step: 5 });
+  expect(existsSync(path.join(out, "adapter.gguf"))).toBe(false);
+  for (const name of ["run.json.1-ab.tmp", "adapter.gguf.tmp-1-0"]) writeFileSync(path.join(out, name), "half");
+  const { events } = await follow(tune(task, { out, resume: true }));
+  expect(events[0]).toMatchObject({ type: "start", step: 5, steps: 12 });
+  expect(adapterHashes(out)).toEqual(adapterHashes(whole));
+  expect(readdirSync(out)).toHaveLength(6);
+  // And a finished run is left as it is.
+  const again = await follow(tune(task, { out, resume: true }));
+  expect(again.events.map(({ type }) => type)).toEqual(["start", "end"]);
+  expect(adapterHashes(out)).toEqual(adapterHashes(whole));
+});
+
+test("a folder with a run in it is not overwritten, and a resume with another option says which", async () => {
+  const task = await readTask(writeToyTask().file);
+  const out = runFolder();
+  await tune(task, small(out)).result;
+  await expect(tune(task, small(out)).result).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringContaining("already holds a run"),
+  });
+  await expect(tune(task, { out, resume: true, rank: 8 }).result).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringMatching(/begun with other rank \(4 there, 8 here\)/),
+  });
+  await expect(tune(task, { out, resume: true, steps: 20 }).result).rejects.toThrow(
+    /other steps \(12 there, 20 here\)/,
+  );
+});
+
+test("changed training rows are noticed by a resume", async () => {
+  const toy = writeToyTask();
+  const task = await readTask(toy.file);
+  const out = runFolder();
+  await tune(task, small(out)).result;
+  const train = path.join(toy.folder, "train.jsonl");
+  writeFileSync(train, readFileSync(train, "utf8").replaceAll(/"text":"./g, '"text":"q'));
+  await expect(tune(task, { out, resume: true }).result).rejects.toThrow(/begun with other rows \(/);
+});
+
+test("two at once in one folder: the second leaves, naming the pid", async () => {
+  const task = await readTask(writeToyTask().file);
+  const out = runFolder();
+  const first = tune(task, small(out));
+  for await (const event of first) if (event.type === "start") break;
+  await expect(tune(task, small(out)).result).rejects.toThrow(`in use by process ${process.pid}`);
+  await first.result;
+});
+
+test("bad and long rows are told with file and line, counted, and left out or cut", async () => {
+  const long = JSON.stringify({ text: "a".repeat(100), half: "early" });
+  const task = await readTask(writeToyTask({ validation: false, extra: ["{", '{"text":"x"}', long] }).file);
+  const warnings = (events: TuneEvent[]) => events.flatMap((event) => (event.type === "warning" ? [event] : []));
+  const cut = await follow(tune(task, small(runFolder(), { maxLength: 40 })));
+  expect(cut.result).toMatchObject({ bad_rows: 2, truncated_rows: 1, dropped_rows: 0 });
+  expect(warnings(cut.events).map(({ kind, message }) => [kind, /train\.jsonl:\d+/.exec(message)?.[0]])).toEqual([
+    ["bad-row", "train.jsonl:1"],
+    ["bad-row", "train.jsonl:2"],
+    ["long-row", "train.jsonl:3"],
+  ]);
+  const dropped = await follow(tune(task, small(runFolder(), { maxLength: 40, onLong: "drop" })));
+  expect(dropped.result).toMatchObject({ bad_rows: 2, truncated_rows: 0, dropped_rows: 1 });
+  expect((await follow(tune(task, small(runFolder(), { strict: true })))).error).toMatchObject({
+    code: "input",
+    message: expect.stringContaining("train.jsonl:1"),
+  });
+});
+
+test("a damaged newest checkpoint is told, and costs only the steps since the one before", async () => {
+  const task = await readTask(writeToyTask().file);
+  const [whole, out] = [runFolder(), runFolder()];
+  await tune(task, small(whole)).result;
+  await tune(task, small(out, { checkpointEvery: 5 })).result;
+  writeFileSync(path.join(out, "checkpoints/step-000000012.checkpoint"), "torn");
+  const { events } = await follow(tune(task, { out, resume: true }));
+  expect(events[0]).toMatchObject({
+    type: "warning",
+    kind: "checkpoint",
+    message: expect.stringMatching(/step-000000012.checkpoint is damaged.*from step 10/),
+  });
+  expect(adapterHashes(out)).toEqual(adapterHashes(whole));
+});
