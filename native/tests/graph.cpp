@@ -1,0 +1,234 @@
+// The whole decoder: its gradients along random directions against differences of its own loss, on toys of odd shapes, and the claims
+// about it (a forest equals its rows, computing again changes nothing, dropout repeats, a bad batch adds nothing).
+#include "core/graph.h"
+
+#include <algorithm>
+#include <deque>
+
+#include "core/train.h"
+#include "tests/check.h"
+#include "tests/gradient.h"
+
+using namespace stillroom;
+using namespace stillroom::testing;
+
+namespace {
+
+struct Shape {
+    int64_t layers, width, feed_forward, heads, key_value_heads, head_width, vocabulary;
+    bool interleaved, bias, qk_norm, tied;
+    std::vector<std::string> targets;
+};
+
+const std::vector<std::string> linear = {"q", "k", "v", "o", "gate", "up", "down"};
+const std::vector<std::string> all = {"q", "k", "v", "o", "gate", "up", "down", "head", "embeddings"};
+
+// 20 shapes: odd widths, groups of heads, both pairings, biases, norms, tied or not, and the targets alone.
+const std::vector<Shape> shapes = {
+    {1, 4, 3, 1, 1, 4, 5, true, false, false, true, linear},    {1, 6, 5, 3, 1, 2, 7, true, false, false, false, linear},
+    {2, 12, 17, 3, 1, 4, 11, false, true, false, true, linear}, {2, 16, 9, 4, 2, 4, 13, false, false, true, true, linear},
+    {1, 18, 33, 3, 3, 6, 19, true, false, false, true, all},    {2, 10, 7, 5, 1, 2, 23, false, true, false, false, all},
+    {1, 20, 37, 2, 1, 10, 29, true, false, false, true, linear}, {3, 8, 11, 2, 2, 4, 17, false, false, true, false, linear},
+    {1, 22, 13, 2, 1, 8, 31, false, false, true, true, all},    {2, 14, 15, 7, 7, 2, 37, true, false, false, false, linear},
+    {1, 34, 35, 2, 1, 16, 33, true, false, false, true, linear}, {1, 66, 5, 3, 1, 22, 35, false, true, false, true, linear},
+    {2, 12, 17, 6, 3, 2, 11, true, false, false, true, {"q"}},  {2, 12, 17, 6, 3, 2, 11, true, false, false, true, {"k"}},
+    {2, 12, 17, 6, 3, 2, 11, true, false, false, true, {"v"}},  {2, 12, 17, 6, 3, 2, 11, true, false, false, true, {"o"}},
+    {2, 12, 17, 6, 3, 2, 11, true, false, false, true, {"gate", "up"}}, {2, 12, 17, 6, 3, 2, 11, true, false, false, true, {"down"}},
+    {2, 12, 17, 6, 3, 2, 11, true, false, false, false, {"head"}}, {2, 12, 17, 6, 3, 2, 11, true, false, false, true, {"embeddings"}},
+};
+
+// A model in memory; its weights live in a deque, whose elements do not move.
+struct Toy {
+    std::deque<std::vector<float>> storage;
+    std::shared_ptr<Model> model = std::make_shared<Model>();
+    uint64_t seed = 100;
+
+    Weight matrix(const std::string& name, int64_t in, int64_t out) {
+        storage.push_back(random_values(in * out, seed++, 1.5f / std::sqrt(static_cast<float>(in))));
+        Weight weight;
+        weight.name = name;
+        weight.in = in;
+        weight.out = out;
+        weight.data = reinterpret_cast<const uint8_t*>(storage.back().data());
+        weight.row_bytes = in * static_cast<int64_t>(sizeof(float));
+        return weight;
+    }
+    std::vector<float> vector(int64_t n, float base) {
+        std::vector<float> values = random_values(n, seed++, 0.3f);
+        for (float& value : values) value += base;
+        return values;
+    }
+    explicit Toy(const Shape& s) {
+        Model& m = *model;
+        m.layer_count = s.layers;
+        m.width = s.width;
+        m.feed_forward = s.feed_forward;
+        m.heads = s.heads;
+        m.key_value_heads = s.key_value_heads;
+        m.head_width = s.head_width;
+        m.vocabulary = s.vocabulary;
+        m.context_length = 64;
+        m.rope.interleaved = s.interleaved;
+        m.rope.width = s.head_width;
+        for (int64_t i = 0; i < s.head_width / 2; i++) m.rope.frequencies.push_back(std::pow(100.0, -2.0 * i / s.head_width));
+        m.embeddings = matrix("token_embd", s.width, s.vocabulary);
+        m.tied = s.tied;
+        m.head = s.tied ? m.embeddings : matrix("output", s.width, s.vocabulary);
+        m.head.name = "output";
+        m.output_norm = vector(s.width, 1);
+        const int64_t q = s.heads * s.head_width, kv = s.key_value_heads * s.head_width;
+        for (int64_t l = 0; l < s.layers; l++) {
+            const std::string at = "blk." + std::to_string(l) + ".";
+            Layer layer;
+            layer.attention_norm = vector(s.width, 1);
+            layer.feed_forward_norm = vector(s.width, 1);
+            if (s.qk_norm) {
+                layer.q_norm = vector(s.head_width, 1);
+                layer.k_norm = vector(s.head_width, 1);
+            }
+            if (s.bias) {
+                layer.q_bias = vector(q, 0);
+                layer.k_bias = vector(kv, 0);
+                layer.v_bias = vector(kv, 0);
+            }
+            layer.q = matrix(at + "attn_q", s.width, q);
+            layer.k = matrix(at + "attn_k", s.width, kv);
+            layer.v = matrix(at + "attn_v", s.width, kv);
+            layer.o = matrix(at + "attn_output", q, s.width);
+            layer.gate = matrix(at + "ffn_gate", s.width, s.feed_forward);
+            layer.up = matrix(at + "ffn_up", s.width, s.feed_forward);
+            layer.down = matrix(at + "ffn_down", s.feed_forward, s.width);
+            m.layers.push_back(std::move(layer));
+        }
+    }
+};
+
+std::shared_ptr<Lora> lora_of(const std::shared_ptr<Model>& model, const std::vector<std::string>& targets, float dropout = 0) {
+    LoraOptions options;
+    options.rank = 3;
+    options.alpha = 4;
+    options.dropout = dropout;
+    options.targets = targets;
+    auto lora = std::make_shared<Lora>(model, options);
+    lora->values = random_values(static_cast<int64_t>(lora->values.size()), 7, 0.4f);  // B too
+    return lora;
+}
+
+Batch forest(int64_t vocabulary) {
+    Batch batch;
+    batch.segments = {{0, 3, -1}, {3, 2, 0}, {5, 4, 0}, {9, 2, -1}};
+    for (int i = 0; i < 11; i++) batch.tokens.push_back(static_cast<int32_t>((i * 5 + 1) % vocabulary));
+    batch.query_positions = {2, 2, 4, 6, 8, 10, 10};
+    for (int i = 0; i < 7; i++) batch.query_tokens.push_back(static_cast<int32_t>((i * 3 + 2) % vocabulary));
+    batch.check(vocabulary, 64);
+    return batch;
+}
+
+double loss_at(Graph& graph, Lora& lora, const Batch& batch, const std::vector<float>& values) {
+    lora.values = values;
+    graph.forward(batch, &lora, Graph::Keep::nothing);
+    double sum = 0;
+    for (double p : log_probabilities(graph, batch)) sum -= p;
+    return sum;
+}
+
+// |g·d - (loss(w + e d) - loss(w - e d)) / 2e| relative to |g||d|/sqrt(n), over directions d that each touch one tensor's stretch of the array.
+double direction_error(Graph& graph, Lora& lora, const Batch& batch, const std::vector<float>& gradient) {
+    const std::vector<float> at = lora.values;
+    const int64_t size = static_cast<int64_t>(at.size()), stretch = std::max<int64_t>(1, size / 12);
+    double worst = 0, norm = 0;
+    for (float g : gradient) norm += static_cast<double>(g) * g;
+    for (int64_t first = 0; first < size; first += stretch) {
+        const int64_t last = std::min(size, first + stretch);
+        const auto direction = random_values(last - first, 11 + first);
+        std::vector<float> high = at, low = at;
+        const float step = 4e-3f;
+        double slope = 0, length = 0;
+        for (int64_t i = first; i < last; i++) {
+            high[i] += step * direction[i - first];
+            low[i] -= step * direction[i - first];
+            slope += static_cast<double>(gradient[i]) * direction[i - first];
+            length += static_cast<double>(direction[i - first]) * direction[i - first];
+        }
+        const double difference = (loss_at(graph, lora, batch, high) - loss_at(graph, lora, batch, low)) / (2.0 * step);
+        worst = std::max(worst, std::fabs(difference - slope) / (std::sqrt(norm * length / size) + 1e-9));
+    }
+    lora.values = at;
+    return worst;
+}
+
+constexpr double tolerance = 0.02, planted = 0.05;
+
+}  // namespace
+
+TEST(decoder_gradients_equal_differences_and_a_planted_fault_is_seen) {
+    for (const Kernels* kernels : available_kernels())
+        for (const Shape& shape : shapes) {
+            const Toy toy(shape);
+            Graph graph(toy.model, *kernels, 2);
+            const auto lora = lora_of(toy.model, shape.targets);
+            const Batch batch = forest(shape.vocabulary);
+            Trainer trainer(lora, {}, false, 0);
+            CHECK(trainer.accumulate(graph, batch, 0, 0).finite);
+            std::vector<float> gradient = trainer.gradients();
+            CHECK(direction_error(graph, *lora, batch, gradient) < tolerance);
+            // The largest entry off by half of the gradient's norm.
+            double norm = 0;
+            for (float g : gradient) norm += static_cast<double>(g) * g;
+            *std::max_element(gradient.begin(), gradient.end()) += static_cast<float>(0.5 * std::sqrt(norm));
+            CHECK(direction_error(graph, *lora, batch, gradient) > planted);
+        }
+}
+
+TEST(recomputed_layers_give_the_same_bytes_and_dropout_repeats) {
+    for (float dropout : {0.0f, 0.3f}) {
+        const Toy toy(shapes[4]);
+        const auto lora = lora_of(toy.model, all, dropout);
+        const Batch batch = forest(toy.model->vocabulary);
+        std::vector<std::vector<float>> results;
+        for (int run = 0; run < 4; run++) {
+            Graph graph(toy.model, choose_kernels(""), run == 3 ? 3 : 1);
+            Trainer trainer(lora, {}, run == 1, 5);
+            CHECK(trainer.accumulate(graph, batch, 2, run == 2 ? 1 : 0).finite);
+            results.push_back(trainer.gradients());
+        }
+        CHECK(results[0] == results[1]);                    // recompute
+        CHECK((results[0] == results[2]) == (dropout == 0));  // another micro-batch draws other masks
+        CHECK(results[0] == results[3]);                    // threads
+    }
+}
+
+TEST(a_forest_equals_its_rows) {
+    const Toy toy(shapes[3]);
+    Graph graph(toy.model, choose_kernels(""), 2);
+    const Batch batch = forest(toy.model->vocabulary);
+    graph.forward(batch, nullptr, Graph::Keep::nothing);
+    const auto together = log_probabilities(graph, batch);
+    // Segment 2 behind segment 0, alone.
+    Batch alone;
+    alone.segments = {{0, 7, -1}};
+    for (int t : {0, 1, 2, 5, 6, 7, 8}) alone.tokens.push_back(batch.tokens[t]);
+    alone.query_positions = {2, 2, 4, 6};
+    alone.query_tokens = {batch.query_tokens[0], batch.query_tokens[1], batch.query_tokens[3], batch.query_tokens[4]};
+    alone.check(toy.model->vocabulary, 64);
+    graph.forward(alone, nullptr, Graph::Keep::nothing);
+    const auto single = log_probabilities(graph, alone);
+    for (int i = 0; i < 4; i++) CHECK_NEAR(single[i], together[i < 2 ? i : i + 1], 2e-6);
+}
+
+TEST(a_batch_that_is_not_finite_adds_nothing) {
+    const Toy toy(shapes[0]);
+    Graph graph(toy.model, choose_kernels(""), 1);
+    const auto lora = lora_of(toy.model, linear);
+    const Batch batch = forest(toy.model->vocabulary);
+    Trainer trainer(lora, {}, false, 0);
+    CHECK(trainer.accumulate(graph, batch, 0, 0).finite);
+    const std::vector<float> before = trainer.gradients();
+    const float kept = lora->values[0];
+    lora->values[0] = NAN;
+    CHECK(!trainer.accumulate(graph, batch, 0, 1).finite);
+    lora->values[0] = kept;
+    CHECK(trainer.gradients() == before);
+    CHECK(trainer.accumulate(graph, batch, 0, 2).finite);
+    CHECK(!(trainer.gradients() == before));
+}
