@@ -64,7 +64,9 @@ export async function* streamRows(task: Task, split: SplitName, options: RowOpti
  *
  * @example
  * ```ts
- * const { rows, bad } = await readRows(task, "train");
+ * import { readRows, readTask } from "stillroom";
+ * const { rows, bad } = await readRows(await readTask("task.yaml"), "train");
+ * console.log(rows.length, bad.map(({ file, line, reason }) => `${file}:${line}: ${reason}`));
  * ```
  */
 export async function readRows(task: Task, split: SplitName, options: RowOptions = {}): Promise<Dataset> {
