@@ -36,7 +36,7 @@ struct Threads::Pool {
     void loop(int thread) {
         uint64_t seen = 0;
         for (;;) {
-            for (int spin = 0; spin < 4000 && round.load(std::memory_order_acquire) == seen && !stop.load(std::memory_order_relaxed); spin++) {
+            for (int spin = 0; spin < 2000 && round.load(std::memory_order_acquire) == seen && !stop.load(std::memory_order_relaxed); spin++) {
 #if defined(__x86_64__)
                 __builtin_ia32_pause();
 #endif
@@ -84,7 +84,7 @@ void Threads::run(int64_t items, const std::function<void(int64_t, int64_t, int)
     }
     pool->share(0);
     for (int spin = 0; pool->running.load(std::memory_order_acquire) > 0; spin++) {
-        if (spin > 20000) std::this_thread::yield();
+        if (spin > 2000) std::this_thread::yield();
 #if defined(__x86_64__)
         else __builtin_ia32_pause();
 #endif
