@@ -1,0 +1,65 @@
+// The work that both sides of a tuning trial are given: token rows, steps, rates and first weights. Runs nothing.
+import { mkdir, writeFile } from "node:fs/promises";
+import path from "node:path";
+import { writeAdapterFolder } from "../src/adapter/index.js";
+import type { Model } from "../src/model/index.js";
+import type { LoraTarget, NativeOptimizerOptions } from "../src/support/native.js";
+import type { Encoded } from "../src/tokens/index.js";
+
+/** A row of token ids; every token from answerFrom on is a label. */
+export interface JobRow {
+  tokens: number[];
+  answerFrom: number;
+}
+
+export interface JobStep {
+  /** Indices of the rows of one optimiser step. */
+  rows: number[];
+  learningRate: number;
+}
+
+/** The job file that bench/ours-tune.ts and bench/peers/pytorch_tune.py read. */
+export interface TuneJob {
+  model: string;
+  threads: number;
+  rows: JobRow[];
+  steps: JobStep[];
+  optimizer: NativeOptimizerOptions;
+  /** PEFT folder of the first weights. */
+  adapter: string;
+  /** Folder for the trained adapter, or null. */
+  out: string | null;
+  ours: { tokenBudget: number; sharePrefix: boolean; recompute: boolean; seed: number };
+  peer: { microBatchRows: number; logits: "all" | "labels" };
+}
+
+export const linearLayers: LoraTarget[] = ["q", "k", "v", "o", "gate", "up", "down"];
+
+export function jobRow({ prompt, answer }: Encoded): JobRow {
+  return { tokens: [...prompt, ...answer], answerFrom: prompt.length };
+}
+
+/** A row of a job as the packing takes it. */
+export function encodedRow({ tokens, answerFrom }: JobRow, index: number): Encoded {
+  const all = Int32Array.from(tokens);
+  const row = { index, file: "job", line: index, fields: {}, answer: "", value: "" };
+  return { prompt: all.subarray(0, answerFrom), answer: all.subarray(answerFrom), row };
+}
+
+/** Writes the first weights that a seed draws on a model, as a PEFT folder that both sides start from. */
+export async function writeFirstAdapter(
+  folder: string,
+  model: Model,
+  adapter: { rank: number; alpha: number; seed: number; targets: LoraTarget[] },
+): Promise<string> {
+  const lora = model.native.createLora({ ...adapter, dropout: 0, rsLora: false });
+  const baseModel = model.info.name ?? path.basename(model.info.path);
+  await writeAdapterFolder({ folder, tensors: lora.tensors(), options: lora.options, info: model.info, baseModel });
+  return folder;
+}
+
+export async function writeJob(file: string, job: object): Promise<string> {
+  await mkdir(path.dirname(file), { recursive: true });
+  await writeFile(file, JSON.stringify(job));
+  return file;
+}

@@ -1,0 +1,46 @@
+// What the numbers were taken on, and where the peers' Python is.
+import { existsSync } from "node:fs";
+import { cpus } from "node:os";
+import path from "node:path";
+import { StillroomError } from "../src/index.js";
+import { packageRoot } from "../src/model/index.js";
+import { native } from "../src/support/native.js";
+
+export interface Machine {
+  cpu: string;
+  threads: number;
+  /** Of all threads together: the peak of one core times the threads. */
+  fma_peak_gflops: number;
+  variant: string;
+}
+
+export async function machine(threads: number, variant: string | null = null): Promise<Machine> {
+  const peak = await fmaPeak(variant);
+  return {
+    cpu: cpus()[0]?.model.trim() ?? "unknown",
+    threads,
+    fma_peak_gflops: peak * threads,
+    variant: variant ?? native().variants[0]!,
+  };
+}
+
+/** The best of several measurements on one core: anything else that runs only lowers them. */
+export async function fmaPeak(variant: string | null): Promise<number> {
+  let best = 0;
+  for (let i = 0; i < 5; i++) best = Math.max(best, await native().measureFmaPeak(variant));
+  return best;
+}
+
+/** Files of bench/peers lie in the checkout; nothing compiles them. */
+export const peerScript = (name: string): string => path.join(packageRoot(), "bench/peers", name);
+
+/** The Python of the peers' environment: STILLROOM_PEERS, else .peers in the checkout. */
+export function peerPython(): string {
+  const folder = path.resolve(process.env.STILLROOM_PEERS ?? path.join(packageRoot(), ".peers"));
+  const python = path.join(folder, process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
+  if (existsSync(python)) return python;
+  throw new StillroomError(
+    "missing",
+    `the peers' environment is missing (${python}); make it with: node bench/peers/setup.mjs`,
+  );
+}

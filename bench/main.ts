@@ -1,0 +1,82 @@
+#!/usr/bin/env node
+// npm run bench: what is timed, against whom. Translates options; the trials live beside it.
+import { Command, Option } from "commander";
+import { real, whole } from "../bin/options.js";
+import { run } from "../bin/run.js";
+import { StillroomError } from "../src/index.js";
+import { benchKernels, type KernelOptions } from "./kernels.js";
+import { type ReferenceOptions, writeReference } from "./reference.js";
+import { kernelTable, tuneTable } from "./tables.js";
+import { benchTune, type TuneBenchOptions } from "./tune.js";
+
+interface Output {
+  json?: boolean;
+}
+
+const modelOption = () =>
+  new Option("--model <model>", "path of a GGUF, or an hf: URI (default: the model in the box)");
+const threadsOption = () => new Option("--threads <n>", "threads (default: physical cores)").argParser(whole(1));
+const jsonOption = () => new Option("--json", "print one JSON object on stdout");
+const program = new Command("bench").description("Times stillroom and its peers on the same work in the same run.");
+
+program
+  .command("tune")
+  .description("LoRA tuning: dense batches of 4 x 256 tokens, and SST-2 rows with completion loss")
+  .addOption(new Option("--peer <peer>", "who takes turns").choices(["pytorch", "none"]).default("pytorch"))
+  .addOption(modelOption())
+  .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2", "both"]).default("both"))
+  .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 5)
+  .addOption(threadsOption())
+  .option("--rank <n>", "rank of the adapter on all linear layers", whole(1), 16)
+  .addOption(
+    new Option("--peer-logits <where>", "the peer's logits: everywhere, as transformers' Trainer, or at labels only")
+      .choices(["all", "labels"])
+      .default("all"),
+  )
+  .option("--peer-rows <n>", "rows of one forward pass of the peer (default: the whole step)", whole(1))
+  .option("--seed <s>", "seed of rows and first weights", whole(0), 0)
+  .addOption(jsonOption())
+  .action(({ json, ...options }: TuneBenchOptions & Output) =>
+    run({ json: json ?? false }, async ({ progress }) => {
+      const result = await benchTune(options, (line) => progress.line(line));
+      const text = `${tuneTable(result)}\n`;
+      if (result.equal) return { result, text };
+      throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });
+    }),
+  );
+
+program
+  .command("kernels")
+  .description("one linear layer of 512 rows on one core, every weight type, as a share of the FMA peak")
+  .option("--types <names>", "weight types (default: all)", (text) => text.split(","))
+  .option("--variant <name>", "kernel variant (default: the best that this machine runs)")
+  .option("--repeat <n>", "products of a measurement", whole(1), 20)
+  .addOption(jsonOption())
+  .action(({ json, ...options }: KernelOptions & Output) =>
+    run({ json: json ?? false }, async ({ progress }) => {
+      const result = await benchKernels(options, (line) => progress.line(line));
+      return { result, text: `${kernelTable(result)}\n` };
+    }),
+  );
+
+program
+  .command("reference")
+  .description("job files for bench/peers: the rows, order, rates and first weights of `stillroom tune` on a task")
+  .argument("<task>", "task file")
+  .requiredOption("--out <dir>", "folder for tune.json, eval.json and the first adapter")
+  .option("--data <dir>", "folder of the task's data, instead of the task file's own")
+  .addOption(modelOption())
+  .option("--limit <n>", "training rows", whole(1))
+  .option("--epochs <n>", "passes over the training rows", real)
+  .option("--rank <n>", "rank of the adapter", whole(1))
+  .option("--seed <s>", "seed, as of tune", whole(0), 0)
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .action((task: string, { json, ...options }: ReferenceOptions & Output) =>
+    run({ json: json ?? false }, async () => {
+      const result = await writeReference(task, options);
+      return { result, text: `${result.tune}\n${result.eval ?? "no test rows to score"}\n` };
+    }),
+  );
+
+await program.parseAsync();

@@ -1,0 +1,41 @@
+// Medians with their spread, and the floating-point operations of a training step. Pure.
+import type { NativeModelInfo } from "../src/support/native.js";
+import type { Work } from "./side.js";
+
+/** Median of repeated measurements with the lowest and the highest. */
+export interface Measured {
+  median: number;
+  low: number;
+  high: number;
+}
+
+export function measured(values: number[]): Measured {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  const median = Number.isInteger(middle) ? (sorted[middle - 1]! + sorted[middle]!) / 2 : sorted[Math.floor(middle)]!;
+  return { median, low: sorted[0]!, high: sorted.at(-1)! };
+}
+
+/**
+ * Operations that LoRA on all linear layers of frozen weights needs: forward 2 and the gradient to the input 2 for each frozen
+ * weight and token, 6 for each weight of the adapter; attention's four products of a pair forward and backward; the head at the
+ * logits that were computed. Recomputation is not counted: it is not needed.
+ */
+export function stepFlops(info: NativeModelInfo, rank: number, work: Work): number {
+  const { width, feedForward, layers, vocabulary } = info;
+  const query = info.heads * info.headWidth;
+  const keyValue = info.keyValueHeads * info.headWidth;
+  const shapes = [
+    [width, query],
+    [width, keyValue],
+    [width, keyValue],
+    [query, width],
+    [width, feedForward],
+    [width, feedForward],
+    [feedForward, width],
+  ] as const;
+  const frozen = shapes.reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
+  const adapter = shapes.reduce((sum, [inputs, outputs]) => sum + rank * (inputs + outputs), 0) * layers;
+  const attention = 12 * query * layers; // 4 forward, 8 backward
+  return work.tokens * (4 * frozen + 6 * adapter) + work.pairs * attention + work.logits * 4 * width * vocabulary;
+}

@@ -1,0 +1,72 @@
+// Our side of the tuning trial: the native engine on the rows, batches, rates and first weights of a job file.
+// node dist/bench/ours-tune.js JOB.json: each step waits for a line on stdin; one JSON line ready, one a step, one done.
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import { readAdapterFolder, writeAdapterFolder } from "../src/adapter/index.js";
+import { type NativeBatch, native } from "../src/support/native.js";
+import { microBatcher } from "../src/train/index.js";
+import { encodedRow, type TuneJob } from "./job.js";
+import type { Ready, SideDone, StepDone, Work } from "./side.js";
+
+const emit = (line: Ready | StepDone | SideDone): void => {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+};
+
+function workOf({ tokens, segments, queryPositions }: NativeBatch): Work {
+  const depths: number[] = []; // position of each segment's end
+  let pairs = 0;
+  for (let at = 0; at < segments.length; at += 3) {
+    const [length, parent] = [segments[at + 1]!, segments[at + 2]!];
+    const from = parent < 0 ? 0 : depths[parent]!;
+    depths.push(from + length);
+    pairs += from * length + (length * (length + 1)) / 2;
+  }
+  return { tokens: tokens.length, pairs, logits: queryPositions.length };
+}
+
+const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as TuneJob;
+const { tokenBudget, sharePrefix, recompute, seed } = job.ours;
+const model = await native().openModel(job.model, { threads: job.threads, variant: null });
+const adapter = await readAdapterFolder(job.adapter, model.info);
+const lora = model.createLora(adapter.options);
+lora.load(adapter.tensors);
+const trainer = model.createTrainer(lora, { ...job.optimizer, recompute, seed });
+const rows = job.rows.map(encodedRow);
+const batchesOf = microBatcher(rows, tokenBudget, sharePrefix);
+emit({
+  event: "ready",
+  versions: { stillroom: process.env.npm_package_version ?? "checkout", node: process.versions.node },
+});
+
+const turns = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+for (const [index, step] of job.steps.entries()) {
+  if ((await turns.next()).done) break;
+  const start = performance.now();
+  let [loss, labels] = [0, 0];
+  const work: Work = { tokens: 0, pairs: 0, logits: 0 };
+  for (const [number, { batch }] of batchesOf(Int32Array.from(step.rows)).entries()) {
+    const done = await trainer.accumulate(batch, index + 1, number);
+    loss += done.lossSum;
+    labels += done.count;
+    const { tokens, pairs, logits } = workOf(batch);
+    work.tokens += tokens;
+    work.pairs += pairs;
+    work.logits += logits;
+  }
+  await trainer.update({ learningRate: step.learningRate, divisor: labels });
+  const seconds = (performance.now() - start) / 1000;
+  const tokens = step.rows.reduce((sum, row) => sum + job.rows[row]!.tokens.length, 0);
+  emit({ event: "step", loss: loss / labels, labels, rows: step.rows.length, tokens, seconds, work });
+}
+if (job.out) {
+  const { info } = model;
+  await writeAdapterFolder({
+    folder: job.out,
+    tensors: lora.tensors(),
+    options: lora.options,
+    info,
+    baseModel: info.path,
+  });
+}
+emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+await model.close();

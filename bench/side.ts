@@ -1,0 +1,84 @@
+// One side of a trial as a child process that speaks JSON lines: ready, then one answer a step, then done. Owns the process.
+import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
+import { createInterface } from "node:readline";
+import { StillroomError } from "../src/index.js";
+
+/** What was computed, padding and repeats included. */
+export interface Work {
+  tokens: number;
+  /** Pairs of a token and one that it sees, itself included. */
+  pairs: number;
+  /** Rows of logits. */
+  logits: number;
+}
+
+export interface Ready {
+  event: "ready";
+  versions: Record<string, string>;
+}
+
+export interface StepDone {
+  event: "step";
+  loss: number;
+  labels: number;
+  rows: number;
+  /** Tokens of the rows, each row by itself and without padding. */
+  tokens: number;
+  seconds: number;
+  work: Work;
+}
+
+export interface SideDone {
+  event: "done";
+  peak_memory_bytes: number;
+}
+
+type Line = Ready | StepDone | SideDone;
+
+export class Side {
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+  readonly #name: string;
+  #complaints = "";
+
+  constructor(name: string, command: string, args: string[]) {
+    this.#name = name;
+    this.#child = spawn(command, args, { stdio: "pipe" });
+    this.#child.stdin.on("error", () => undefined); // told by the missing answer
+    this.#child.on("error", (error) => {
+      this.#complaints += error.message;
+    });
+    this.#child.stderr.on("data", (text: Buffer) => {
+      this.#complaints = (this.#complaints + text.toString()).slice(-2000);
+    });
+    this.#lines = createInterface({ input: this.#child.stdout })[Symbol.asyncIterator]();
+  }
+
+  ready(): Promise<Ready> {
+    return this.#next("ready");
+  }
+
+  step(): Promise<StepDone> {
+    this.#child.stdin.write("\n");
+    return this.#next("step");
+  }
+
+  done(): Promise<SideDone> {
+    this.#child.stdin.end();
+    return this.#next("done");
+  }
+
+  /** Ends the process if it still runs. */
+  close(): void {
+    this.#child.kill();
+  }
+
+  async #next<E extends Line["event"]>(event: E): Promise<Extract<Line, { event: E }>> {
+    const { value, done } = await this.#lines.next();
+    if (done)
+      throw new StillroomError("internal", `${this.#name} ended before "${event}":\n${this.#complaints.trim()}`);
+    const line = JSON.parse(value) as Line;
+    if (line.event === event) return line as Extract<Line, { event: E }>;
+    throw new StillroomError("internal", `${this.#name} said ${line.event} in place of ${event}`);
+  }
+}

@@ -1,0 +1,213 @@
+// The tuning trial: ours and PyTorch + PEFT on the same rows from the same first weights, taking turns step by step.
+// First the losses must agree, then the times count.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { openModel } from "../src/index.js";
+import type { NativeModelInfo } from "../src/support/native.js";
+import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
+import { type Machine, machine, peerPython, peerScript } from "./machine.js";
+import { type Measured, measured, stepFlops } from "./numbers.js";
+import { Side, type StepDone } from "./side.js";
+import { denseRows, sst2Rows } from "./work.js";
+
+export interface TuneBenchOptions {
+  peer: "pytorch" | "none";
+  model?: string;
+  work: "dense" | "sst2" | "both";
+  repeat: number;
+  threads?: number;
+  rank: number;
+  peerLogits: "all" | "labels";
+  peerRows?: number;
+  seed: number;
+}
+
+/** One side on one kind of work. */
+export interface SideResult {
+  tokens_per_second: Measured;
+  rows_per_second: Measured;
+  step_seconds: Measured;
+  peak_memory_bytes: number;
+  /** Operations that the computed tokens need, over the time and the FMA peak; a side's own padding and sharing included. */
+  fma_share: number;
+  /** Tokens that went through the layers, over the tokens of the rows. */
+  computed_tokens_share: number;
+  losses: number[];
+}
+
+type ByWork<T> = Record<string, T>;
+
+export interface TuneBench {
+  trial: "tune";
+  machine: Machine;
+  model: { name: string; rank: number };
+  ours: { settings: TuneJob["ours"]; versions: Record<string, string>; work: ByWork<SideResult> };
+  peer: { name: string; version: Record<string, string>; settings: object; work: ByWork<SideResult> } | null;
+  /** Ours over the peer's tokens per second (medians). */
+  ratio: ByWork<number> | null;
+  /** Ours over the peer's peak memory. */
+  memory_ratio: ByWork<number> | null;
+  /** Whether all losses agree within equal_bound. */
+  equal: boolean;
+  equal_bound: number;
+  largest_loss_difference: ByWork<number> | null;
+  /** Lowest and highest ratio of two steps on the same rows. */
+  spread: ByWork<{ low: number; high: number }> | null;
+}
+
+/** Steps on the same rows again and again before the timed ones: warm-up, and losses that only agree if both learn the same. */
+const equalSteps = 3;
+const equalBound = 0.01;
+const kinds = {
+  dense: { rowsOfStep: 4, rows: (model: OpenModel, count: number, seed: number) => denseRows(model, count, 256, seed) },
+  sst2: { rowsOfStep: 16, rows: sst2Rows },
+};
+type OpenModel = Awaited<ReturnType<typeof openModel>>;
+type Kind = keyof typeof kinds;
+
+export async function benchTune(options: TuneBenchOptions, say: (line: string) => void): Promise<TuneBench> {
+  const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
+  try {
+    const chosen: Kind[] = options.work === "both" ? ["dense", "sst2"] : [options.work];
+    const model = await openModel(options.model, { threads: options.threads });
+    const { info, threads } = model;
+    const jobs = new Map<Kind, TuneJob>();
+    for (const kind of chosen) jobs.set(kind, await jobOf(kind, model, options, folder));
+    await model.close();
+    const facts = await machine(threads);
+    const sides = new Map<Kind, Awaited<ReturnType<typeof takeTurns>>>();
+    for (const [kind, job] of jobs) sides.set(kind, await takeTurns(kind, job, options, folder, say));
+    return summary(options, info, facts, jobs, sides);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, folder: string): Promise<TuneJob> {
+  const { rowsOfStep, rows: rowsOf } = kinds[kind];
+  const { rank, seed, repeat } = options;
+  const rows: JobRow[] = await rowsOf(model, rowsOfStep * (repeat + 1), seed);
+  const batch = (index: number) => Array.from({ length: rowsOfStep }, (_, row) => index * rowsOfStep + row);
+  const order = [...Array<number>(equalSteps).fill(0), ...Array.from({ length: repeat }, (_, step) => step + 1)];
+  const adapter = { rank, alpha: 2 * rank, seed, targets: linearLayers };
+  return {
+    model: path.resolve(model.info.path),
+    threads: model.threads,
+    rows,
+    steps: order.map((index) => ({ rows: batch(index), learningRate: 2e-4 })),
+    optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+    adapter: await writeFirstAdapter(path.join(folder, `${kind}-adapter`), model, adapter),
+    out: null,
+    ours: { tokenBudget: 1024, sharePrefix: true, recompute: false, seed },
+    peer: { microBatchRows: options.peerRows ?? rowsOfStep, logits: options.peerLogits },
+  };
+}
+
+interface Turns {
+  steps: StepDone[];
+  versions: Record<string, string>;
+  peakMemoryBytes: number;
+}
+
+/** Every step by one side and then by the other, each in a process of its own that waits while the other works. */
+async function takeTurns(
+  kind: Kind,
+  job: TuneJob,
+  options: TuneBenchOptions,
+  folder: string,
+  say: (line: string) => void,
+): Promise<{ ours: Turns; peer: Turns | null }> {
+  const file = await writeJob(path.join(folder, `${kind}.json`), job);
+  const script = fileURLToPath(new URL("./ours-tune.js", import.meta.url));
+  const sides = [new Side("stillroom", process.execPath, [script, file])];
+  if (options.peer === "pytorch") {
+    sides.push(new Side("pytorch", peerPython(), [peerScript("pytorch_tune.py"), file, "--interactive"]));
+  }
+  try {
+    const turns: Turns[] = [];
+    for (const side of sides) {
+      turns.push({ steps: [], versions: (await side.ready()).versions, peakMemoryBytes: 0 });
+    }
+    for (const index of job.steps.keys()) {
+      for (const [number, side] of sides.entries()) turns[number]!.steps.push(await side.step());
+      const last = turns.map(({ steps }) => steps.at(-1)!);
+      const told = last.map(({ loss, seconds }) => `loss ${loss.toFixed(5)} in ${seconds.toFixed(2)} s`);
+      say(`${kind} ${index < equalSteps ? "equality" : "timed"} step ${index + 1}: ours ${told.join(", peer ")}`);
+    }
+    for (const [number, side] of sides.entries())
+      turns[number]!.peakMemoryBytes = (await side.done()).peak_memory_bytes;
+    return { ours: turns[0]!, peer: turns[1] ?? null };
+  } finally {
+    for (const side of sides) side.close();
+  }
+}
+
+function sideResult(turns: Turns, info: NativeModelInfo, rank: number, facts: Machine): SideResult {
+  const timed = turns.steps.slice(equalSteps);
+  const over = (value: (step: StepDone) => number) => measured(timed.map((step) => value(step) / step.seconds));
+  const sum = (value: (step: StepDone) => number) => timed.reduce((total, step) => total + value(step), 0);
+  return {
+    tokens_per_second: over((step) => step.tokens),
+    rows_per_second: over((step) => step.rows),
+    step_seconds: measured(timed.map((step) => step.seconds)),
+    peak_memory_bytes: turns.peakMemoryBytes,
+    fma_share: over((step) => stepFlops(info, rank, step.work)).median / 1e9 / facts.fma_peak_gflops,
+    computed_tokens_share: sum((step) => step.work.tokens) / sum((step) => step.tokens),
+    losses: turns.steps.map((step) => step.loss),
+  };
+}
+
+function summary(
+  options: TuneBenchOptions,
+  info: NativeModelInfo,
+  facts: Machine,
+  jobs: Map<Kind, TuneJob>,
+  sides: Map<Kind, { ours: Turns; peer: Turns | null }>,
+): TuneBench {
+  const each = <T>(value: (kind: Kind, side: { ours: Turns; peer: Turns }) => T): ByWork<T> =>
+    Object.fromEntries(
+      [...sides].map(([kind, side]) => [kind, value(kind, { ours: side.ours, peer: side.peer ?? side.ours })]),
+    );
+  const ours = each((_, side) => sideResult(side.ours, info, options.rank, facts));
+  const first = [...sides.values()][0]!;
+  const job = [...jobs.values()][0]!;
+  const base = {
+    trial: "tune" as const,
+    machine: facts,
+    model: { name: info.name ?? path.basename(info.path), rank: options.rank },
+    ours: { settings: job.ours, versions: first.ours.versions, work: ours },
+    equal_bound: equalBound,
+  };
+  if (!first.peer) {
+    const nothing = { peer: null, ratio: null, memory_ratio: null, largest_loss_difference: null, spread: null };
+    return { ...base, ...nothing, equal: true };
+  }
+  const peer = each((_, side) => sideResult(side.peer, info, options.rank, facts));
+  const apart = each((_, side) =>
+    Math.max(...side.ours.steps.map(({ loss }, step) => Math.abs(loss / side.peer.steps[step]!.loss - 1))),
+  );
+  const pairs = each((_, side) =>
+    measured(
+      side.ours.steps.slice(equalSteps).map((step, at) => side.peer.steps[at + equalSteps]!.seconds / step.seconds),
+    ),
+  );
+  const settings = {
+    dtype: "float32",
+    attention: "sdpa",
+    threads: facts.threads,
+    logits: options.peerLogits,
+    rows_of_forward: Object.fromEntries([...jobs].map(([kind, { peer }]) => [kind, peer.microBatchRows])),
+    padding: "longest of the forward pass",
+  };
+  return {
+    ...base,
+    peer: { name: "pytorch+peft", version: first.peer.versions, settings, work: peer },
+    ratio: each((kind) => ours[kind]!.tokens_per_second.median / peer[kind]!.tokens_per_second.median),
+    memory_ratio: each((kind) => ours[kind]!.peak_memory_bytes / peer[kind]!.peak_memory_bytes),
+    equal: Object.values(apart).every((difference) => difference <= equalBound),
+    largest_loss_difference: apart,
+    spread: each((kind) => ({ low: pairs[kind]!.low, high: pairs[kind]!.high })),
+  };
+}

@@ -1,0 +1,73 @@
+// The rows of the tuning trials: dense rows of running text, and SST-2 rows as `tune` encodes them. Knows no trainer.
+import { existsSync } from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { readRows } from "../src/dataset/index.js";
+import { type Model, packageRoot } from "../src/model/index.js";
+import { compilePrompt } from "../src/prompt/index.js";
+import { StillroomError } from "../src/support/errors.js";
+import { Random } from "../src/support/random.js";
+import { readTask, type Task } from "../src/task/index.js";
+import { encodeRows, epochOrder } from "../src/train/index.js";
+import { type JobRow, jobRow } from "./job.js";
+
+/** Rows of SST-2's training file that are drawn from. */
+const pool = 2000;
+
+const sst2 = {
+  name: "sst2",
+  kind: "classify",
+  data: { train: { path: "train.tsv", columns: { text: "sentence" } } },
+  prompt: {
+    instruction: "Decide whether the sentiment of a movie review is positive or negative.",
+    template: "Review: {{ text }}\nSentiment:",
+    separator: "\n\n",
+    chat: false,
+  },
+  answer: { field: "label", labels: { "0": "negative", "1": "positive" } },
+  metric: "accuracy",
+};
+
+/** Folder of SST-2: STILLROOM_SHARED, else ../shared beside the checkout. */
+function sst2Folder(): string {
+  const folder = path.resolve(process.env.STILLROOM_SHARED ?? path.join(packageRoot(), "../shared"), "data/sst2");
+  if (existsSync(path.join(folder, "train.tsv"))) return folder;
+  throw new StillroomError(
+    "missing",
+    `there is no SST-2 in ${folder}; set STILLROOM_SHARED to the folder that holds data/sst2`,
+  );
+}
+
+async function sst2Task(): Promise<Task> {
+  const folder = await mkdtemp(path.join(tmpdir(), "stillroom-sst2-"));
+  try {
+    const file = path.join(folder, "task.json");
+    await writeFile(file, JSON.stringify(sst2));
+    return await readTask(file, { data: sst2Folder() });
+  } finally {
+    await rm(folder, { recursive: true });
+  }
+}
+
+/** SST-2 rows with the task's instruction, label and end token as labels, in a seeded order. */
+export async function sst2Rows(model: Model, count: number, seed: number): Promise<JobRow[]> {
+  const task = await sst2Task();
+  const { rows } = await readRows(task, "train", { limit: pool });
+  const chosen = Array.from(epochOrder(rows.length, seed, 0).slice(0, count), (index) => rows[index]!);
+  const prompt = compilePrompt(task, model.info);
+  const options = { tokenizer: model.tokenizer, prompt, maxLength: 1024, onLong: "drop" as const, signal: null };
+  return (await encodeRows(chosen, options)).rows.map(jobRow);
+}
+
+/** Rows of `length` tokens cut from running text at seeded places; every token but the first is a label. */
+export async function denseRows(model: Model, count: number, length: number, seed: number): Promise<JobRow[]> {
+  const { rows } = await readRows(await sst2Task(), "train", { limit: pool });
+  const text = rows.map((row) => String(row.fields.sentence ?? row.fields.text)).join("\n");
+  const tokens = model.tokenizer.tokenize(text, false, false);
+  const random = new Random(seed);
+  return Array.from({ length: count }, () => {
+    const from = random.below(tokens.length - length);
+    return { tokens: [...tokens.subarray(from, from + length)], answerFrom: 1 };
+  });
+}
