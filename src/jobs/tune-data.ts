@@ -71,6 +71,7 @@ export async function* readTuneData(
 
 /** Tells rows of the task's files that stand in more than one split. */
 export async function* duplicateWarnings(task: Task, signal: AbortSignal | null): AsyncGenerator<Warning, void> {
+  if (Object.keys(task.data).length < 2) return;
   const found = await findDuplicates(task, { signal: signal ?? undefined });
   const place = ({ split, line }: { split: SplitName; line: number }) => `${split} row at line ${line}`;
   yield* listed(

@@ -113,6 +113,17 @@ test("the same seed gives the same bytes, another seed other bytes", async () =>
   expect(adapterHashes(third)[0]).not.toBe(adapterHashes(first)[0]);
 });
 
+test("the seed draws the adapter's first weights", async () => {
+  const task = await readTask(writeToyTask({ validation: false }).file);
+  // B starts at zero, so the first step moves B only; all rows in one step, so their order decides nothing.
+  const firstA = async (seed: number) => {
+    const { adapter } = await tune(task, small(runFolder(), { steps: 1, batchSize: 60, seed })).result;
+    const { tensors } = await native().readAdapter(adapter.gguf);
+    return tensors.find(({ name }) => name.endsWith("lora_a"))!.data;
+  };
+  expect(await firstA(0)).not.toEqual(await firstA(1));
+});
+
 test("aborted and resumed with nothing but the folder: the bytes of an undisturbed run", async () => {
   const task = await readTask(writeToyTask().file);
   const [whole, out] = [runFolder(), runFolder()];
@@ -187,6 +198,21 @@ test("bad and long rows are told with file and line, counted, and left out or cu
   expect((await follow(tune(task, small(runFolder(), { strict: true })))).error).toMatchObject({
     code: "input",
     message: expect.stringContaining("train.jsonl:1"),
+  });
+});
+
+test("a row that stands in two splits is told", async () => {
+  const toy = writeToyTask();
+  const [first] = readFileSync(path.join(toy.folder, "test.jsonl"), "utf8").split("\n");
+  writeFileSync(
+    path.join(toy.folder, "train.jsonl"),
+    `${first}\n${readFileSync(path.join(toy.folder, "train.jsonl"), "utf8")}`,
+  );
+  const { events } = await follow(tune(await readTask(toy.file), small(runFolder(), { steps: 1 })));
+  expect(events).toContainEqual({
+    type: "warning",
+    kind: "duplicate",
+    message: expect.stringMatching(/^test row at line 1 is the same as (train|validation) row at line 1$/),
   });
 });
 
