@@ -74,7 +74,11 @@ export interface NativeTrainer {
    * When the loss or a gradient is not finite, nothing is added and finite is false.
    * step and microBatch select the dropout mask, so that a resumed run draws the same.
    */
-  accumulate(batch: NativeBatch, step: number, microBatch: number): Promise<{ lossSum: number; count: number; finite: boolean }>;
+  accumulate(
+    batch: NativeBatch,
+    step: number,
+    microBatch: number,
+  ): Promise<{ lossSum: number; count: number; finite: boolean }>;
   /** Gradients divided by divisor, clipped, one AdamW step, gradients cleared. */
   update(options: { learningRate: number; divisor: number }): Promise<{ gradientNorm: number }>;
   /** Clears the gradients. */
@@ -125,7 +129,12 @@ export interface NativeModel {
    * Compares next-token distributions at the queries' positions with another model's, over the whole vocabulary:
    * KL(this || other) in nats summed over positions, and at how many both have the same most likely token.
    */
-  compare(batch: NativeBatch, lora: NativeLora | null, other: NativeModel, otherLora: NativeLora | null): Promise<{ klSum: number; agreements: number; positions: number }>;
+  compare(
+    batch: NativeBatch,
+    lora: NativeLora | null,
+    other: NativeModel,
+    otherLora: NativeLora | null,
+  ): Promise<{ klSum: number; agreements: number; positions: number }>;
   /** Adds the squared inputs of every linear layer (summed over tokens) to an importance matrix. */
   collectImportance(batch: NativeBatch, importance: NativeImportance): Promise<void>;
   /** Idempotent; waits for work in flight. */
@@ -159,7 +168,10 @@ export interface NativeRunner {
   /** (Q) natural log-probability of each query's token, as NativeModel.score. */
   score(batch: NativeBatch): Promise<Float64Array>;
   /** Greedy continuations: stops at an end token, at a stop text, or after maxTokens. */
-  generate(prompts: Int32Array[], options: { maxTokens: number; stop: string[] }): Promise<{ tokens: Int32Array; text: string; stopped: "end" | "stop" | "length" }[]>;
+  generate(
+    prompts: Int32Array[],
+    options: { maxTokens: number; stop: string[] },
+  ): Promise<{ tokens: Int32Array; text: string; stopped: "end" | "stop" | "length" }[]>;
   close(): Promise<void>;
 }
 
@@ -172,21 +184,40 @@ export interface NativeAddon {
   inspect(path: string): Promise<NativeModelInfo>;
   openModel(path: string, options: { threads: number; variant: string | null }): Promise<NativeModel>;
   openTokenizer(path: string): Promise<NativeTokenizer>;
-  openRunner(path: string, options: { threads: number; adapter: string | null; contextTokens: number; sequences: number }): Promise<NativeRunner>;
+  openRunner(
+    path: string,
+    options: { threads: number; adapter: string | null; contextTokens: number; sequences: number },
+  ): Promise<NativeRunner>;
   createImportance(): NativeImportance;
   /** Writes a GGUF LoRA that llama.cpp loads. alpha as llama.cpp applies it (scale alpha / rank). */
-  writeAdapter(path: string, tensors: NativeTensor[], metadata: { architecture: string; alpha: number; name: string }): Promise<void>;
+  writeAdapter(
+    path: string,
+    tensors: NativeTensor[],
+    metadata: { architecture: string; alpha: number; name: string },
+  ): Promise<void>;
   readAdapter(path: string): Promise<{ architecture: string; alpha: number; tensors: NativeTensor[] }>;
   /** Writes base + scale * B A as a GGUF, streamed tensor by tensor; merged tensors in f32, the rest as they are. */
   merge(base: string, tensors: NativeTensor[], scale: number, out: string): Promise<void>;
   /** llama.cpp's quantiser. type: "Q4_K_M", "Q8_0", "F16", … */
-  quantize(input: string, out: string, options: { type: string; importance: NativeImportance | null; threads: number }): Promise<void>;
+  quantize(
+    input: string,
+    out: string,
+    options: { type: string; importance: NativeImportance | null; threads: number },
+  ): Promise<void>;
   /** Names that quantize takes. */
   readonly quantizationTypes: string[];
   /** Peak GFLOP/s of fused multiply-add on one core with this variant, measured for about 50 ms. For benchmarks. */
   measureFmaPeak(variant: string | null): Promise<number>;
   /** GFLOP/s of one frozen linear layer, (rows, in) x (out, in)^T, on one core; backward: the gradient to its input. For benchmarks. */
-  measureLinear(options: { type: string; rows: number; inputs: number; outputs: number; backward: boolean; repeat: number; variant: string | null }): Promise<number>;
+  measureLinear(options: {
+    type: string;
+    rows: number;
+    inputs: number;
+    outputs: number;
+    backward: boolean;
+    repeat: number;
+    variant: string | null;
+  }): Promise<number>;
 }
 
 let loaded: NativeAddon | undefined;
@@ -196,7 +227,10 @@ export function native(): NativeAddon {
   if (loaded) return loaded;
   const file = addonPath();
   if (!existsSync(file)) {
-    throw new StillroomError("missing", `the native engine is not compiled (${file}); run: npm rebuild stillroom, or npm run build:native in a clone`);
+    throw new StillroomError(
+      "missing",
+      `the native engine is not compiled (${file}); run: npm rebuild stillroom, or npm run build:native in a clone`,
+    );
   }
   loaded = createRequire(import.meta.url)(file) as NativeAddon;
   return loaded;
@@ -205,7 +239,9 @@ export function native(): NativeAddon {
 /** Where the compiled addon lies: build/native/Release/stillroom.node under the package's root. */
 export function addonPath(): string {
   const here = path.dirname(fileURLToPath(import.meta.url));
-  const root = here.includes(`${path.sep}dist${path.sep}`) ? path.resolve(here, "../../..") : path.resolve(here, "../..");
+  const root = here.includes(`${path.sep}dist${path.sep}`)
+    ? path.resolve(here, "../../..")
+    : path.resolve(here, "../..");
   return path.join(root, "build/native/Release/stillroom.node");
 }
 
@@ -214,5 +250,9 @@ export function rethrow(error: unknown): never {
   if (error instanceof StillroomError) throw error;
   const code = (error as { code?: string }).code;
   const known: ErrorCode[] = ["usage", "input", "missing", "gate", "internal", "io", "cancelled"];
-  throw new StillroomError(known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal", (error as Error).message, { cause: error });
+  throw new StillroomError(
+    known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal",
+    (error as Error).message,
+    { cause: error },
+  );
 }
