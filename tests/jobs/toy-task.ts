@@ -11,7 +11,9 @@ export interface ToyTask {
 }
 
 /** Writes task.yaml, train.jsonl and test.jsonl. extra: lines that stand in front of the training rows as they are. */
-export function writeToyTask(options: { rows?: number; validation?: boolean; extra?: string[] } = {}): ToyTask {
+export function writeToyTask(
+  options: { rows?: number; validation?: boolean | "train.jsonl"; extra?: string[] } = {},
+): ToyTask {
   const { rows = 60, validation = true, extra = [] } = options;
   const folder = mkdtempSync(path.join(tmpdir(), "stillroom-toy-task-"));
   const random = new Random(5);
@@ -34,7 +36,8 @@ export function writeToyTask(options: { rows?: number; validation?: boolean; ext
       "data:",
       "  train: { path: train.jsonl }",
       "  test: { path: test.jsonl }",
-      ...(validation ? ["  validation: { from: train, fraction: 0.2, stratify: half, seed: 1 }"] : []),
+      ...(validation === "train.jsonl" ? ["  validation: { path: train.jsonl }"] : []),
+      ...(validation === true ? ["  validation: { from: train, fraction: 0.2, stratify: half, seed: 1 }"] : []),
       "prompt:",
       '  template: "{{ text }}:"',
       "answer:",

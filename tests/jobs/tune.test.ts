@@ -1,3 +1,4 @@
+// tune() from a task file to an adapter, on a toy that takes text: folder, events, bytes, refusals.
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -101,6 +102,14 @@ test("both adapter files hold the same weights", async () => {
     expect(gguf.tensors.find(({ name }) => name === tensor.name)?.data).toEqual(tensor.data);
   }
   await opened.close();
+});
+
+test("the validation loss is the training loss where the rows and the weights are the same", async () => {
+  const task = await readTask(writeToyTask({ validation: "train.jsonl" }).file);
+  const { result } = await follow(
+    tune(task, small(runFolder(), { steps: 1, batchSize: 60, validationLimit: 60, learningRate: 1e-12 })),
+  );
+  expect(result!.validation!.loss).toBeCloseTo(result!.loss.first, 5);
 });
 
 test("the same seed gives the same bytes, another seed other bytes", async () => {

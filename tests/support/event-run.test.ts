@@ -1,3 +1,4 @@
+// A job's events and result reach whoever listens, whenever they begin to.
 import { expect, test } from "vitest";
 import { EventRun } from "../../src/support/event-run.js";
 

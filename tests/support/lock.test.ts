@@ -1,3 +1,4 @@
+// One process at a time in a folder, whatever became of the one before.
 import { spawnSync } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";

@@ -1,3 +1,4 @@
+// Checkpoints against damage and failing disks: detected by name, and an older one is always left.
 import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";

@@ -1,3 +1,4 @@
+// The loop on the fake engine: sums, skipping, validation, stopping, and bytes after a resume.
 import { readFile, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { beforeEach, expect, test } from "vitest";

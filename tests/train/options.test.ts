@@ -1,3 +1,4 @@
+// Options, memory and plan, with numbers that can be written by hand.
 import { expect, test } from "vitest";
 import type { NativeModelInfo } from "../../src/support/native.js";
 import { activationBytes, adapterParameters, planMemory } from "../../src/train/memory.js";

@@ -1,3 +1,4 @@
+// The order of rows is a function of seed and step alone.
 import { expect, test } from "vitest";
 import { epochOrder, RowOrder, stepsPerEpoch } from "../../src/train/order.js";
 

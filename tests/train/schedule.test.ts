@@ -1,3 +1,4 @@
+// Learning rates by hand.
 import { expect, test } from "vitest";
 import { learningRateAt, type Schedule, warmupSteps } from "../../src/train/schedule.js";
 
