@@ -111,7 +111,12 @@ async function compareBatches(
     sum.positions += positions;
     progress((index + 1) / batches.length);
   }
-  return { kl: sum.kl / sum.positions, agreement: sum.agreements / sum.positions, positions: sum.positions };
+  // A KL is never negative; the sum of rounded terms may be, by 1e-9.
+  return {
+    kl: Math.max(0, sum.kl / sum.positions),
+    agreement: sum.agreements / sum.positions,
+    positions: sum.positions,
+  };
 }
 
 /** One sentence for each bound that a step went past; NaN is past every bound. */

@@ -1,0 +1,203 @@
+// The program as a user meets it: what it prints where, and how it ends.
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { packageRoot } from "../../src/model/index.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { type Ended, stillroom } from "./program.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-command-test-"));
+const run = path.join(folder, "run");
+let model = "";
+let task = "";
+let tuned: Ended;
+
+beforeAll(async () => {
+  model = writeTextToy();
+  task = writeToyTask().file;
+  tuned = await stillroom([
+    "tune",
+    task,
+    "--model",
+    model,
+    "--out",
+    run,
+    "--steps",
+    "3",
+    "--rank",
+    "2",
+    "--json",
+    "--threads",
+    "1",
+  ]);
+});
+
+/** The one object on stdout. */
+function json({ stdout }: Ended): Record<string, unknown> {
+  expect(stdout.trim().split("\n")).toHaveLength(1);
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+describe("the four commands, one after the other", () => {
+  it("inspect", async () => {
+    const ended = await stillroom(["inspect", model, "--json"]);
+    expect(ended).toMatchObject({ code: 0, stderr: "" });
+    const fields = [
+      "architecture",
+      "parameters",
+      "layers",
+      "types",
+      "context_length",
+      "vocabulary",
+      "chat_template",
+      "tunable",
+      "reason",
+    ];
+    expect(Object.keys(json(ended))).toEqual(expect.arrayContaining(fields));
+    expect(json(ended)).toMatchObject({ architecture: "llama", layers: 2, tunable: true, reason: null });
+  });
+
+  it("tune", () => {
+    expect(tuned.code).toBe(0);
+    expect(json(tuned)).toMatchObject({ run, steps: 3, adapter: { gguf: path.join(run, "adapter.gguf") } });
+    expect(tuned.stderr).toMatch(/^tuning \d+% step \d of 3 · loss/m);
+  });
+
+  it("export, then eval of what it wrote against the base", async () => {
+    const out = path.join(folder, "out.gguf");
+    const exported = await stillroom([
+      ...["export", "--model", model, "--adapter", run, "--quantize", "Q8_0", "--check", task],
+      ...["--out", out, "--json", "--threads", "1"],
+    ]);
+    expect(exported.code).toBe(0);
+    expect(json(exported)).toMatchObject({ out, type: "Q8_0", gate: { passed: true, metric: { name: "accuracy" } } });
+    const evaluated = await stillroom(["eval", task, "--model", out, "--against", model, "--threads", "1"]);
+    expect(evaluated.code).toBe(0);
+    expect(evaluated.stdout).toMatch(/^halves · 20 test rows · 0 shots · .*out\.gguf$/m);
+    expect(evaluated.stdout).toMatch(/^accuracy +0\.\d{3} +\d\.\d{3} – \d\.\d{3}$/m);
+    expect(evaluated.stdout).toMatch(/McNemar p = /);
+    expect(evaluated.stdout).not.toContain("\u001b");
+  });
+
+  it("eval of the adapter, with predictions", async () => {
+    const predictions = path.join(folder, "predictions.jsonl");
+    const ended = await stillroom([
+      "eval",
+      task,
+      "--model",
+      model,
+      "--adapter",
+      run,
+      "--predictions",
+      predictions,
+      "--json",
+    ]);
+    expect(ended.code).toBe(0);
+    expect(json(ended)).toMatchObject({ adapter: run, split: "test", shots: 0, rows: 20, errors: 0 });
+    expect(readFileSync(predictions, "utf8").trim().split("\n")).toHaveLength(20);
+    expect(ended.stderr).toMatch(/^scoring 100% 20 of 20 rows/m);
+  });
+});
+
+describe("exit codes", () => {
+  const text = path.join(folder, "text.gguf");
+  const cut = path.join(folder, "cut.gguf");
+  const none = path.join(folder, "none.gguf");
+  beforeAll(() => {
+    writeFileSync(text, "this is no model\n");
+    writeFileSync(cut, readFileSync(model).subarray(0, 3000));
+  });
+
+  it.each<[string, () => string[], number, RegExp]>([
+    ["a text file", () => ["inspect", text], 65, /text\.gguf/],
+    ["a truncated model", () => ["inspect", cut], 65, /cut\.gguf/],
+    ["a truncated model for eval", () => ["eval", task, "--model", cut], 65, /cut\.gguf/],
+    ["a directory", () => ["inspect", folder], 65, /expected a GGUF file for model/],
+    ["no such model", () => ["eval", task, "--model", none], 69, /there is no model .*none\.gguf/],
+    ["no such task", () => ["eval", path.join(folder, "none.yaml"), "--model", model], 65, /none\.yaml/],
+    ["no such adapter", () => ["eval", task, "--model", model, "--adapter", none], 69, /there is no adapter/],
+    ["an unreachable hub", () => ["inspect", "hf:user/repository/file.gguf"], 69, /cannot be reached/],
+    ["an unknown command", () => ["evl", task], 64, /Did you mean eval\?/],
+    ["an unknown option", () => ["eval", task, "--shot", "1"], 64, /Did you mean --shots\?/],
+    ["a value that is no number", () => ["eval", task, "--limit", "ten"], 64, /Expected a whole number of at least 1/],
+    ["a split that is none", () => ["eval", task, "--split", "dev"], 64, /Allowed choices are train, validation, test/],
+    ["no --out", () => ["tune", task], 64, /required option '--out <run>'/],
+    ["too many arguments", () => ["inspect", model, model], 64, /too many arguments/],
+    ["a wrong size", () => ["tune", task, "--out", folder, "--memory", "big"], 64, /Expected a size such as 2G/],
+    [
+      "a type that is none",
+      () => ["export", "--model", model, "--quantize", "Q8", "--out", none],
+      64,
+      /did you mean Q8_0\?/,
+    ],
+    ["no command", () => [], 64, /Usage: stillroom/],
+  ])("%s", async (_name, args, code, message) => {
+    const ended = await stillroom(args());
+    expect(ended).toMatchObject({ code, stdout: "" });
+    expect(ended.stderr).toMatch(message);
+    expect(ended.stderr).not.toMatch(/^ +at /m);
+  });
+
+  it("prints the error as the one object of --json", async () => {
+    const ended = await stillroom(["eval", task, "--model", text, "--json"]);
+    expect(ended.code).toBe(65);
+    expect(json(ended)).toEqual({ error: { code: "input", message: expect.stringContaining("text.gguf") } });
+  });
+
+  it("is 1 for a failed gate, with what was found, and leaves no file", async () => {
+    const out = path.join(folder, "failed.gguf");
+    const args = ["--model", model, "--adapter", run, "--quantize", "Q4_0", "--check", task, "--max-kl", "1e-12"];
+    const ended = await stillroom(["export", ...args, "--out", out, "--json"]);
+    expect(ended.code).toBe(1);
+    expect(json(ended)).toMatchObject({ error: { code: "gate" }, gate: { passed: false }, type: "Q4_0" });
+    expect(existsSync(out)).toBe(false);
+  });
+
+  it("is 2 with bad rows, named on stderr, and 65 with --strict", async () => {
+    const broken = writeToyTask();
+    appendFileSync(path.join(broken.folder, "test.jsonl"), "{broken\n");
+    const ended = await stillroom(["eval", broken.file, "--model", model, "--json"]);
+    expect(ended.code).toBe(2);
+    expect(json(ended)).toMatchObject({ rows: 20, errors: 1 });
+    expect(ended.stderr).toMatch(/^warning: .*test\.jsonl:21: /m);
+    expect((await stillroom(["eval", broken.file, "--model", model, "--strict"])).code).toBe(65);
+  });
+
+  it.each(["SIGINT", "SIGTERM"] as const)("is 130 after %s, and what was done is kept", async (name) => {
+    const out = path.join(folder, `stopped-${name}`);
+    const args = ["tune", task, "--model", model, "--out", out, "--steps", "100000", "--threads", "1", "--json"];
+    const ended = await stillroom(args, { signal: { name, when: /^tuning /m } });
+    expect(ended.code).toBe(130);
+    expect(json(ended)).toMatchObject({ error: { code: "cancelled" } });
+    expect(ended.stderr).toMatch(/a second signal stops at once/);
+    expect(existsSync(path.join(out, "run.json"))).toBe(true);
+  });
+
+  it("is 0 for --help, with the exit codes and examples", async () => {
+    const help = await stillroom(["--help"]);
+    expect(help).toMatchObject({ code: 0, stderr: "" });
+    expect(help.stdout).toMatch(/Exit codes: 0 done; 1 a gate failed/);
+    for (const name of ["inspect", "eval", "tune", "export"]) {
+      const ended = await stillroom([name, "--help"]);
+      expect(ended.code).toBe(0);
+      expect(ended.stdout).toMatch(new RegExp(`Examples?:\n +\\$ stillroom ${name}`));
+    }
+  });
+
+  it("ends quietly when nobody reads on", async () => {
+    const child = spawn(process.execPath, [path.join(packageRoot(), "dist/bin/stillroom.js"), "inspect", model], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    let stderr = "";
+    child.stderr.on("data", (text) => {
+      stderr += text;
+    });
+    child.stdout.destroy();
+    const [code] = await once(child, "close");
+    expect([code, stderr]).toEqual([0, ""]);
+  });
+});

@@ -1,0 +1,115 @@
+// evaluate() on a toy that is made on the spot: both kinds, both engines, bad rows, few-shot, comparison.
+import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { readRows } from "../../src/dataset/index.js";
+import { evaluate, evaluateRows, readJobRows, readPredictions } from "../../src/evaluate/index.js";
+import { Model, openModel } from "../../src/model/index.js";
+import { compilePrompt } from "../../src/prompt/index.js";
+import { readTask, type Task } from "../../src/task/index.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { writeTextToy } from "../support/text_toy.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-evaluate-"));
+process.env.XDG_CACHE_HOME = path.join(folder, "cache");
+let model: Model;
+let task: Task;
+
+beforeAll(async () => {
+  model = await openModel(writeTextToy(), { threads: 1 });
+  task = await readTask(writeToyTask().file);
+});
+afterAll(() => model.close());
+
+async function generateTask(): Promise<Task> {
+  const { folder: data, file } = writeToyTask();
+  const text = readFileSync(file, "utf8").replace("classify", "generate").replace("accuracy", "exact_match");
+  writeFileSync(file, `${text.replace(/ {2}labels:.*\n/, "")}maxTokens: 4\n`);
+  return readTask(path.join(data, "task.yaml"));
+}
+
+describe("evaluate", () => {
+  it("gives every field of the contract, and the same numbers every time", async () => {
+    const predictions = path.join(folder, "predictions.jsonl");
+    const found = await evaluate(task, { model, predictions, seed: 3 });
+    expect(found).toMatchObject({ task: "halves", model: model.info.path, adapter: null, split: "test", shots: 0 });
+    expect(found).toMatchObject({ rows: 20, errors: 0, bad_rows: [], against: null });
+    expect(Object.keys(found.metrics)).toEqual(["accuracy", "macro_f1", "log_loss"]);
+    const { value, low, high } = found.metrics.accuracy!;
+    expect(low <= value && value <= high).toBe(true);
+    expect(found.confusion?.counts.flat().reduce((sum, count) => sum + count)).toBe(20);
+    for (const name of ["rows_per_second", "tokens_per_second", "peak_memory_bytes", "seconds"] as const) {
+      expect(found[name]).toBeGreaterThan(0);
+    }
+    const rows = await readPredictions(predictions);
+    expect(rows.map(({ index }) => index)).toEqual([...Array(20).keys()]);
+    expect(rows.filter((row) => row.answer === row.prediction).length / 20).toBe(value);
+    for (const { probabilities } of rows) expect(probabilities!.early! + probabilities!.late!).toBeCloseTo(1, 9);
+    expect((await evaluate(task, { model, seed: 3, tokenBudget: 1 })).metrics.accuracy).toEqual(found.metrics.accuracy);
+  });
+
+  it("compares with itself without a difference", async () => {
+    const { against } = await evaluate(task, { model, limit: 10, against: model.info.path });
+    expect(against).toMatchObject({ against: model.info.path, rows: 10, only_first: 0, only_second: 0, p_value: 1 });
+  });
+
+  it("scores through llama.cpp what our engine refuses, with the same probabilities", async () => {
+    const { rows } = await readRows(task, "test");
+    const { labels } = await readJobRows(task, { split: "test", shots: 0, seed: 0 });
+    const job = { lora: null, task, rows, labels, examples: [], prompt: compilePrompt(task, model.info) };
+    const ours = await evaluateRows({ ...job, model });
+    const refused = new Model({ ...model.info, tunable: false }, null, model.tokenizer, 1);
+    const theirs = await evaluateRows({ ...job, model: refused });
+    for (const [index, { probabilities }] of theirs.rows.entries()) {
+      expect(probabilities!.early).toBeCloseTo(ours.rows[index]!.probabilities!.early!, 3);
+    }
+  });
+
+  it("puts training rows before the prompt, and never scores them", async () => {
+    const all = await evaluate(task, { model, split: "train" });
+    const shown = await evaluate(task, { model, split: "train", shots: 4 });
+    expect(shown.rows).toBe(all.rows - 4);
+    expect(shown.shots).toBe(4);
+    expect(shown.metrics.log_loss!.value).not.toBe(all.metrics.log_loss!.value);
+    expect((await evaluate(task, { model, split: "train", shots: 4, limit: 7 })).rows).toBe(7);
+  });
+
+  it("counts a bad row, and with strict stops at it", async () => {
+    const { folder: data, file } = writeToyTask();
+    appendFileSync(path.join(data, "test.jsonl"), `{"text": "abc"}\n{"text": "${"a".repeat(300)}", "half": "late"}\n`);
+    const bad: string[] = [];
+    const broken = await readTask(file);
+    const found = await evaluate(broken, { model, onBad: ({ line, reason }) => bad.push(`${line}: ${reason}`) });
+    expect(found).toMatchObject({ rows: 20, errors: 2 });
+    expect(found.bad_rows.map(({ line }) => line)).toEqual([21, 22]);
+    expect(bad[1]).toMatch(/^22: the prompt has \d+ tokens and the answer up to \d+, the model's context 256$/);
+    await expect(evaluate(broken, { model, strict: true })).rejects.toMatchObject({ code: "input" });
+  });
+
+  it("answers a generate task greedily", async () => {
+    const found = await evaluate(await generateTask(), { model, predictions: path.join(folder, "words.jsonl") });
+    expect(Object.keys(found.metrics)).toEqual(["exact_match", "f1"]);
+    expect(found).toMatchObject({ rows: 20, confusion: null, classes: null });
+    const rows = await readPredictions(path.join(folder, "words.jsonl"));
+    expect(rows.every(({ probabilities }) => probabilities === null)).toBe(true);
+    expect(Math.max(...rows.map(({ prediction }) => prediction.length))).toBeGreaterThan(0);
+    expect(Math.max(...rows.map(({ prediction }) => prediction.length))).toBeLessThanOrEqual(4);
+  });
+
+  it.each([
+    [{ shot: 1 }, "evaluate has no option shot; did you mean shots?"],
+    [{ shots: -1 }, "expected a whole number of at least 0 for shots, received -1"],
+    [{ limit: 0 }, "expected a whole number of at least 1 for limit, received 0"],
+    [{ split: "dev" }, 'expected train, validation or test for split, received "dev"'],
+  ])("refuses %j", async (options, message) => {
+    await expect(evaluate(task, { model, ...(options as object) })).rejects.toMatchObject({ code: "usage", message });
+  });
+
+  it("asks for no more examples than there are", async () => {
+    await expect(evaluate(task, { model, shots: 100 })).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/^halves has \d+ training rows for examples, 100 were asked for$/),
+    });
+  });
+});

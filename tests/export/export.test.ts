@@ -1,0 +1,135 @@
+// exportModel() on a toy: what is written, what the gate says, and that a failure leaves nothing behind.
+import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { exportModel } from "../../src/export/index.js";
+import { inspect, type Model, openModel } from "../../src/model/index.js";
+import { native } from "../../src/support/native.js";
+import { Random } from "../../src/support/random.js";
+import { readTask, type Task } from "../../src/task/index.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { writeTextToy } from "../support/text_toy.js";
+
+const base = mkdtempSync(path.join(os.tmpdir(), "stillroom-export-"));
+process.env.XDG_CACHE_HOME = path.join(base, "cache");
+const adapter = path.join(base, "adapter.gguf");
+let model: Model;
+let check: Task;
+let folder = "";
+let out = "";
+
+beforeAll(async () => {
+  model = await openModel(writeTextToy(), { threads: 1 });
+  check = await readTask(writeToyTask().file);
+  const options = { rank: 2, alpha: 4, dropout: 0, rsLora: false, seed: 1 };
+  const lora = model.native.createLora({ ...options, targets: ["q", "k", "v", "o", "gate", "up", "down"] });
+  const random = new Random(1);
+  const tensors = lora
+    .tensors()
+    .map((tensor) => ({ ...tensor, data: tensor.data.map(() => 0.2 * (random.float() - 0.5)) }));
+  await native().writeAdapter(adapter, tensors, { architecture: "llama", alpha: 4, name: "toy" });
+});
+afterAll(() => model.close());
+beforeEach(() => {
+  folder = mkdtempSync(path.join(base, "out-"));
+  out = path.join(folder, "out.gguf");
+});
+
+describe("exportModel", () => {
+  it("writes one checked file: merged exactly, quantised within the bound", async () => {
+    const phases: string[] = [];
+    const keepMerged = path.join(folder, "merged.gguf");
+    const found = await exportModel({
+      ...{ model, adapter, quantize: "q8_0", check, out, keepMerged, limit: 10 },
+      onProgress: ({ phase, done }) => done === 0 && phases.push(phase),
+    });
+    expect(found).toMatchObject({ out, type: "Q8_0", adapter, model: model.info.path, imatrix_tokens: null });
+    expect(found.bytes).toBe(readFileSync(out).length);
+    const gate = found.gate!;
+    expect(gate).toMatchObject({ passed: true, failures: [], split: "validation", rows: 10, errors: 0 });
+    expect(gate.kl.adapter_merged).toBeLessThan(1e-6);
+    expect(gate.kl.merged_quantized).toBeGreaterThan(0);
+    expect(gate.metric.adapter!.value).toBe(gate.metric.merged.value);
+    expect([...new Set(phases)]).toEqual(["merge", "quantize", "check"]);
+    expect(readdirSync(folder).sort()).toEqual(["merged.gguf", "out.gguf"]);
+    expect((await inspect(out)).types.q8_0).toBeGreaterThan(0);
+    expect((await inspect(keepMerged)).types.q8_0).toBeUndefined();
+  });
+
+  it("checks a generate task through llama.cpp, where adapter and merged model answer the same", async () => {
+    const { file } = writeToyTask();
+    const text = readFileSync(file, "utf8").replace("classify", "generate").replace("accuracy", "f1");
+    writeFileSync(file, `${text.replace(/ {2}labels:.*\n/, "")}maxTokens: 4\n`);
+    const task = await readTask(file);
+    const { gate } = await exportModel({ model, adapter, quantize: "F32", check: task, out, limit: 10 });
+    expect(gate).toMatchObject({ passed: true, rows: 10, metric: { name: "f1" } });
+    expect(gate!.metric.adapter).toEqual(gate!.metric.merged);
+  });
+
+  it("compares with the run-time adapter, not with the base", async () => {
+    const withAdapter = await exportModel({ model, adapter, quantize: "F32", check, out, limit: 10 });
+    const without = await exportModel({
+      model,
+      quantize: "F32",
+      check,
+      out: path.join(folder, "base.gguf"),
+      limit: 10,
+    });
+    expect(without.gate!.kl).toEqual({ adapter_merged: null, merged_quantized: 0 });
+    expect(without.gate!.metric.adapter).toBeNull();
+    expect(readFileSync(out).equals(readFileSync(path.join(folder, "base.gguf")))).toBe(false);
+    expect(withAdapter.gate!.top1_agreement).toBe(1);
+  });
+
+  it("fails the gate by name of the step, keeps the file that was there, and leaves nothing else", async () => {
+    writeFileSync(out, "an earlier model");
+    const work = exportModel({ model, adapter, quantize: "Q4_0", check, out, bounds: { mergedQuantizedKl: 1e-9 } });
+    const error = await work.catch((thrown) => thrown);
+    expect(error).toMatchObject({
+      code: "gate",
+      message: expect.stringMatching(
+        /out\.gguf was not written: quantising moved the answers by a KL of [\d.e-]+ nats, the bound is 1e-9$/,
+      ),
+    });
+    expect(error.cause.gate.passed).toBe(false);
+    expect(readdirSync(folder)).toEqual(["out.gguf"]);
+    expect(readFileSync(out, "utf8")).toBe("an earlier model");
+  });
+
+  it("makes the importance matrix of the task's own rows", async () => {
+    const found = await exportModel({ model, adapter, quantize: "Q4_0", imatrix: check, out, limit: 5 });
+    expect(found.imatrix_tokens).toBeGreaterThan(5 * 5);
+    expect(found.gate).toBeNull();
+  });
+
+  it("leaves nothing behind when it is called off, at whichever phase", async () => {
+    for (const at of ["merge", "quantize", "check"]) {
+      const controller = new AbortController();
+      const work = exportModel({
+        ...{ model, adapter, quantize: "Q8_0", check, out, signal: controller.signal },
+        onProgress: ({ phase }) => phase === at && controller.abort(),
+      });
+      await expect(work).rejects.toMatchObject({ code: "cancelled" });
+      expect(readdirSync(folder)).toEqual([]);
+    }
+  });
+
+  it.each([
+    [{ quantize: "Q8_1_M" }, /expected a quantisation type for quantize, received "Q8_1_M"; did you mean Q\w+\?/],
+    [{ out: "" }, /expected a path for out, received ""/],
+    [{ out: base }, /expected the path of a file for out, received/],
+    [{ bounds: { metricDrop: -1 } }, /expected a number of at least 0 for bounds\.metricDrop, received -1/],
+    [{ bounds: { metricdrop: 1 } }, /bounds has no option metricdrop; did you mean metricDrop\?/],
+    [{ check: undefined, quantise: "Q8_0" }, /exportModel has no option quantise; did you mean quantize\?/],
+  ])("refuses %j", async (options, message) => {
+    const work = exportModel({ model, out, ...(options as object) });
+    await expect(work).rejects.toMatchObject({ code: "usage", message: expect.stringMatching(message) });
+  });
+
+  it("never writes over its own base", async () => {
+    const bytes = readFileSync(model.info.path).length;
+    await expect(exportModel({ model, out: model.info.path })).rejects.toMatchObject({ code: "usage" });
+    expect(readFileSync(model.info.path).length).toBe(bytes);
+  });
+});
