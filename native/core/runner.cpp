@@ -16,6 +16,7 @@ namespace {
 constexpr int32_t most_sequences = 256;  // llama.cpp's LLAMA_MAX_SEQ
 constexpr int32_t batch_tokens = 512;
 constexpr int64_t logits_bytes = int64_t{64} << 20;  // of one decode
+constexpr int64_t attention_bytes = int64_t{256} << 20;  // of the attention weights of one micro-batch
 
 // The arrays of a llama_batch, filled token by token.
 class Decode {
@@ -154,7 +155,13 @@ LlamaContext Runner::make_context(bool unified) const {
     parameters.n_threads = options.threads;
     parameters.n_threads_batch = options.threads;
     parameters.no_perf = true;
-    if (unified) parameters.type_k = parameters.type_v = GGML_TYPE_F32;  // scores are a reference: no rounding in the cache
+    if (unified) {
+        // Scores are a reference: no rounding in the cache, and no flash attention, which costs 1e-3 on the CPU.
+        parameters.type_k = parameters.type_v = GGML_TYPE_F32;
+        parameters.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
+        const int64_t row_bytes = int64_t{4} * parameters.n_ctx * std::max(1, llama_model_n_head(model.get()));
+        parameters.n_ubatch = static_cast<uint32_t>(std::clamp<int64_t>(attention_bytes / row_bytes, 32, batch_tokens));
+    }
     LlamaContext context(llama_init_from_model(model.get(), parameters));
     if (!context) throw Failure(Code::input, "llama.cpp cannot make a context of " + std::to_string(parameters.n_ctx) + " tokens: " + Quiet::error());
     float scale = 1;
