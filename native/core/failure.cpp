@@ -1,3 +1,4 @@
+// The words for the codes, shared with src/support/errors.ts.
 #include "core/failure.h"
 
 namespace stillroom {

@@ -30,6 +30,11 @@ void Products::pack_transposed(const float* x, int64_t rows, int64_t depth, int6
     });
 }
 
+void Products::unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const {
+    if (const auto routine = kernels.unpack(weight.type)) routine(weight.at(row, first), count, out);
+    else weight.read(row, first, count, out);
+}
+
 void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
     const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr, depth = weight.in;
     threads.run(count, [&](int64_t begin, int64_t end, int thread) {
@@ -41,7 +46,7 @@ void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t 
             const float* source = rows;
             if (weight.type == GGML_TYPE_F32) source = reinterpret_cast<const float*>(weight.data + first * weight.row_bytes);
             else
-                for (int j = 0; j < columns; j++) weight.read(first + j, 0, depth, rows + j * depth);
+                for (int j = 0; j < columns; j++) unpack(weight, first + j, 0, depth, rows + j * depth);
             kernels.pack_transposed(columns, depth, source, depth, panel);
             kernels.multiply(x.rows, columns, depth, x.buffer.data(), x.block, panel, nr, y + first, ldy, accumulate);
         }
@@ -72,7 +77,7 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
             for (int64_t n = 0; n < weight.out; n += chunk) {
                 const int64_t depth = std::min(chunk, weight.out - n);
                 for (int64_t j = 0; j < depth; j++) {
-                    weight.read(n + j, first, columns, row);
+                    unpack(weight, n + j, first, columns, row);
                     for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, block + c * chunk + j * nr);
                 }
                 for (int64_t c = 0; c < columns; c += nr)

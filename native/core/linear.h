@@ -38,6 +38,7 @@ class Products {
     void multiply_transposed(const Packed& a, const float* b, int64_t columns, float* c, int64_t ldc, bool accumulate);
 
    private:
+    void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const;
     std::vector<Buffer> scratch;  // per thread: unpacked rows
     std::vector<Buffer> panels;   // per thread: a packed panel
 };

@@ -11,13 +11,8 @@
 namespace stillroom {
 
 void Weight::read(int64_t row, int64_t first, int64_t count, float* to) const {
-    const uint8_t* from = data + row * row_bytes;
-    if (type == GGML_TYPE_F32) {
-        std::memcpy(to, from + first * sizeof(float), count * sizeof(float));
-        return;
-    }
-    const ggml_type_traits* traits = ggml_get_type_traits(type);
-    traits->to_float(from + first / block * traits->type_size, to, count);
+    if (type == GGML_TYPE_F32) std::memcpy(to, at(row, first), count * sizeof(float));
+    else ggml_get_type_traits(type)->to_float(at(row, first), to, count);
 }
 
 namespace {

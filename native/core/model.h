@@ -19,7 +19,9 @@ struct Weight {
     int64_t row_bytes = 0;
     int64_t block = 1;  // values per quantised block
     explicit operator bool() const { return data != nullptr; }
-    // Dequantises `count` values of row `row` from value `first`; both multiples of block.
+    // Where value `first` (a multiple of block) of row `row` begins.
+    const uint8_t* at(int64_t row, int64_t first) const { return data + row * row_bytes + first / block * ggml_type_size(type); }
+    // Dequantises `count` values of a row from there by ggml's routine; count a multiple of block.
     void read(int64_t row, int64_t first, int64_t count, float* out) const;
 };
 

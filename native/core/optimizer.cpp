@@ -36,6 +36,7 @@ double Optimizer::update(float* weights, const float* gradients, double divisor,
     double total = 0;
     for (double square : squares) total += square;
     const double norm = std::sqrt(total) / divisor;
+    if (!std::isfinite(norm)) throw Failure(Code::input, "the gradients' norm is not finite; the weights were not changed");
     double factor = 1.0 / divisor;
     if (options.clip_norm > 0 && norm > options.clip_norm) factor *= options.clip_norm / (norm + 1e-6);
     steps++;

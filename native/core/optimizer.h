@@ -17,6 +17,7 @@ class Optimizer {
     Optimizer(const OptimizerOptions& options, int64_t size);
 
     // weights -= AdamW step for gradients / divisor, clipped to the global norm; returns that norm before clipping.
+    // Failure(input), with nothing changed, when the norm is not finite.
     double update(float* weights, const float* gradients, double divisor, float rate, const Kernels& kernels, Threads& threads);
 
     // Step count and both moments, for a checkpoint; restore throws Failure(input) when the size differs.

@@ -84,6 +84,20 @@ TEST(linear_layers_equal_plain_loops_for_every_weight_type) {
     CHECK(types >= 20);
 }
 
+TEST(unpacked_weights_equal_ggml_bit_for_bit) {
+    for (const Kernels* kernels : available_kernels())
+        for (int t = 0; t < GGML_TYPE_COUNT; t++) {
+            const auto routine = kernels->unpack(t);
+            if (!routine) continue;
+            const Quantised layer = layer_of(static_cast<ggml_type>(t), 512, 9);
+            std::vector<float> row(512);
+            for (int64_t o = 0; o < 9; o++) {
+                routine(layer.weight.at(o, 256), 256, row.data());
+                CHECK(std::equal(row.begin(), row.begin() + 256, layer.dense.begin() + o * 512 + 256));
+            }
+        }
+}
+
 TEST(linear_layers_of_odd_sizes) {
     for (const Kernels* kernels : available_kernels())
         for (int64_t in : {1, 3, 16, 33, 130})

@@ -6,6 +6,8 @@
 #include <cstring>
 #include <ctime>
 
+#include "core/gemm/unpack.h"
+
 #define STRINGIFY2(x) #x
 #define STRINGIFY(x) STRINGIFY2(x)
 
@@ -356,7 +358,8 @@ double fma_peak(double seconds) {
 }  // namespace
 
 extern const Kernels kernels = {STRINGIFY(KERNEL_VARIANT), MR, NR, multiply, pack, pack_transposed, rms_norm, rms_norm_backward, swiglu,
-                         swiglu_backward, exp_shifted, maximum, dot, scale, add, adamw, fma_peak, thread_seconds};
+                         swiglu_backward, exp_shifted, maximum, dot, scale, add, adamw, fma_peak, thread_seconds,
+                                unpack_of};
 
 }  // namespace KERNEL_VARIANT
 }  // namespace stillroom

@@ -41,6 +41,8 @@ struct Kernels {
     // GFLOP/s of independent fused multiply-adds on one core, the best of `seconds` of the thread's CPU time.
     double (*fma_peak)(double seconds);
     double (*thread_seconds)();  // CPU time of the calling thread
+    // Unpacks whole blocks of a weight type (ggml_type) to f32; nullptr for types that ggml unpacks as fast.
+    void (*(*unpack)(int type))(const uint8_t* from, int64_t count, float* out);
 };
 
 // Variants that this machine can run, best first.
