@@ -2,7 +2,7 @@
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { writeGguf } from "./gguf.js";
+import { type Metadata, writeGguf } from "./gguf.js";
 import { type Toy, toyMetadata, toyTensors } from "./toy.js";
 
 /** GPT-2's printable character of each byte. */
@@ -34,8 +34,8 @@ export const textToy: Toy = {
   lora: { rank: 4, alpha: 8, rsLora: false, targets: ["q"] },
 };
 
-/** Writes the toy into a folder of its own; gives the path of the GGUF. */
-export function writeTextToy(): string {
+/** Writes the toy into a folder of its own, with further metadata; gives the path of the GGUF. */
+export function writeTextToy(further: Metadata = {}): string {
   const file = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-text-toy-")), "toy.gguf");
   const metadata = {
     ...toyMetadata(textToy),
@@ -45,6 +45,7 @@ export function writeTextToy(): string {
     "tokenizer.ggml.merges": ["Ġ t"],
     "tokenizer.ggml.bos_token_id": 256,
     "tokenizer.ggml.eos_token_id": 257,
+    ...further,
   };
   writeGguf(file, metadata, toyTensors(textToy));
   return file;
