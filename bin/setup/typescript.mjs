@@ -1,4 +1,4 @@
-// Compiles src/, bin/ and bench/ into dist/; does nothing when nothing changed. dist/ is replaced as a whole, so that the
+// Compiles src/, bin/, bench/ and the programs that tests run as child processes into dist/; does nothing when nothing changed. dist/ is replaced as a whole, so that the
 // output of a deleted file does not stay behind.
 import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -11,7 +11,16 @@ const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..")
 const dist = path.join(root, "dist");
 const fresh = path.join(root, "build", `dist-${process.pid}`);
 const stampFile = path.join(dist, ".stamp");
-const inputs = fingerprint(root, ["src", "bin", "bench", "tsconfig.json", "tsconfig.build.json", "package-lock.json"]);
+const inputs = fingerprint(root, [
+  "src",
+  "bin",
+  "bench",
+  "tests/jobs",
+  "tests/support",
+  "tsconfig.json",
+  "tsconfig.build.json",
+  "package-lock.json",
+]);
 
 function compiler() {
   try {
