@@ -87,6 +87,15 @@ describe("evaluate", () => {
     await expect(evaluate(broken, { model, strict: true })).rejects.toMatchObject({ code: "input" });
   });
 
+  it("stops with strict at a row that does not fit", async () => {
+    const { folder: data, file } = writeToyTask();
+    appendFileSync(path.join(data, "test.jsonl"), `{"text": "${"a".repeat(300)}", "half": "late"}\n`);
+    await expect(evaluate(await readTask(file), { model, strict: true })).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/test\.jsonl:21: the prompt has \d+ tokens/),
+    });
+  });
+
   it("answers a generate task greedily", async () => {
     const found = await evaluate(await generateTask(), { model, predictions: path.join(folder, "words.jsonl") });
     expect(Object.keys(found.metrics)).toEqual(["exact_match", "f1"]);

@@ -130,6 +130,11 @@ describe("planBatches", () => {
     expect(planBatches(rows(10, 20, 10, 30), 2, 26)).toEqual([[0, 2, 1], [3]]);
   });
 
+  it("counts the shared beginning again in every batch", () => {
+    // 10 shared; own costs 2, 22, 22, 22: 10 + 2 + 22, then 10 + 22 twice, as 10 + 44 is past 50.
+    expect(planBatches(rows(10, 30, 30, 30), 2, 50)).toEqual([[0, 1], [2], [3]]);
+  });
+
   it("lets a row that is longer than the budget stand alone", () => {
     expect(planBatches(rows(50, 40), 1, 10)).toEqual([[1], [0]]);
     expect(planBatches([], 1, 10)).toEqual([]);

@@ -3,6 +3,7 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { type EvaluateOptions, evaluate, readPredictions } from "../../src/evaluate/index.js";
 import { exportModel } from "../../src/export/index.js";
 import { inspect, type Model, openModel } from "../../src/model/index.js";
 import { native } from "../../src/support/native.js";
@@ -64,7 +65,14 @@ describe("exportModel", () => {
     const task = await readTask(file);
     const { gate } = await exportModel({ model, adapter, quantize: "F32", check: task, out, limit: 10 });
     expect(gate).toMatchObject({ passed: true, rows: 10, metric: { name: "f1" } });
-    expect(gate!.metric.adapter).toEqual(gate!.metric.merged);
+    const answers = async (options: EvaluateOptions) => {
+      const predictions = path.join(folder, "predictions.jsonl");
+      await evaluate(task, { ...options, predictions });
+      return (await readPredictions(predictions)).map(({ prediction }) => prediction);
+    };
+    const merged = await answers({ model: out });
+    expect(await answers({ model, adapter })).toEqual(merged);
+    expect(await answers({ model })).not.toEqual(merged);
   });
 
   it("compares with the run-time adapter, not with the base", async () => {
