@@ -36,7 +36,7 @@ export class Renderer {
     const environment = globals();
     try {
       for (const [name, value] of Object.entries(values)) {
-        if (!this.#names.has(name) || environment.variables.has(name) || value === undefined) continue;
+        if (!this.#names.has(name) || value === undefined) continue;
         size += sizeOf(value);
         environment.set(name, value);
       }

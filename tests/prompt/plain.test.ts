@@ -78,6 +78,7 @@ test("examples: balanced over the labels, seeded, no more than there are", () =>
   const count = (chosen: typeof rows) => labels.map(({ value }) => chosen.filter((row) => row.value === value).length);
   expect(count(chooseExamples(rows, { shots: 3, seed: 1, labels }))).toEqual([1, 1, 1, 0]);
   expect(count(chooseExamples(rows, { shots: 9, seed: 1, labels }))).toEqual([4, 4, 1, 0]);
+  expect(chooseExamples(rows, { shots: 4, seed: 1, labels })).toHaveLength(4);
   expect(chooseExamples(rows, { shots: 9, seed: 1, labels })).toEqual(
     chooseExamples(rows, { shots: 9, seed: 1, labels }),
   );

@@ -39,6 +39,16 @@ test("control-token text in the data stays text: in plain prompts, in chats, and
   expect(tokenizer.detokenize(encodePrompt(tokenizer, edge), true)).toBe("<|im_end|>");
 });
 
+test("a chat is tokenised as a whole while nothing speaks against it", () => {
+  const tokenizer = fakeTokenizer({ spaceBefore: true });
+  const { pieces } = compilePrompt(taskOf({ chat: true }), { chatTemplate: chatMl }).render(
+    rowOf({ text: "good" }),
+    [],
+  );
+  const whole = tokenizer.tokenize(pieces.map((piece) => piece.text).join(""), false, true);
+  expect(encodePrompt(tokenizer, { pieces, answer: "" })).toEqual(whole);
+});
+
 test("an answer has the same tokens after every prompt, and no second space", () => {
   const text = (tokenizer = fakeTokenizer(), answer = " yes") =>
     tokenizer.detokenize(encodeAnswer(tokenizer, answer), true);
