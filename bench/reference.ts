@@ -51,7 +51,7 @@ async function tuneJob(task: Task, model: Model, settings: TuneSettings, out: st
   const { rows } = await readRows(task, "train", { limit: settings.limit ?? undefined });
   const { maxLength, tokenBudget, recompute } = limits;
   const encoding = { tokenizer: model.tokenizer, maxLength, onLong: settings.onLong, signal: null };
-  const fitted = await encodeRows(rows, { ...encoding, prompt: compilePrompt(task, model.info) });
+  const fitted = await encodeRows(rows, { ...encoding, prompt: compilePrompt(task, model.template) });
   const plan = planRun(settings, limits, fitted.rows.length);
   const order = new RowOrder(fitted.rows.length, settings.batchSize, settings.seed);
   const { rank, alpha, seed, targets, betas, epsilon, weightDecay, clipNorm, batchSize, sharePrefix } = settings;
@@ -73,7 +73,7 @@ async function tuneJob(task: Task, model: Model, settings: TuneSettings, out: st
 
 /** Test rows with the tokens of every label, and the adapter that pytorch_tune.py leaves. */
 async function evalJob(task: Task, model: Model, settings: TuneSettings, out: string): Promise<object> {
-  const prompt: CompiledPrompt = compilePrompt(task, model.info);
+  const prompt: CompiledPrompt = compilePrompt(task, model.template);
   const train = await readRows(task, "train", { limit: settings.limit ?? undefined });
   const labels = labelsOf(task, train.rows);
   const choices = labels.map(({ text }) => [...encodeAnswer(model.tokenizer, prompt.renderAnswer(text))]);

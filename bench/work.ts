@@ -55,7 +55,7 @@ export async function sst2Rows(model: Model, count: number, seed: number): Promi
   const task = await sst2Task();
   const { rows } = await readRows(task, "train", { limit: pool });
   const chosen = Array.from(epochOrder(rows.length, seed, 0).slice(0, count), (index) => rows[index]!);
-  const prompt = compilePrompt(task, model.info);
+  const prompt = compilePrompt(task, model.template);
   const options = { tokenizer: model.tokenizer, prompt, maxLength: 1024, onLong: "drop" as const, signal: null };
   return (await encodeRows(chosen, options)).rows.map(jobRow);
 }

@@ -147,7 +147,8 @@ void Runner::load_adapter(const std::string& path) {
 
 LlamaContext Runner::make_context(bool unified) const {
     llama_context_params parameters = llama_context_default_params();
-    parameters.n_ctx = static_cast<uint32_t>(options.context_tokens) * static_cast<uint32_t>(options.sequences);
+    // llama.cpp aborts where a context has fewer cells than it may have sequences.
+    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(int64_t{options.context_tokens} * options.sequences, unified ? most_sequences : 0));
     parameters.n_batch = batch_tokens;
     parameters.n_ubatch = batch_tokens;
     parameters.n_seq_max = static_cast<uint32_t>(unified ? most_sequences : options.sequences);

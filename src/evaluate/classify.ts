@@ -9,8 +9,6 @@ import type { Answered, EncodedPrompt, ScoringJob, Step } from "./scoring.js";
 const defaultTokenBudget = 2048;
 /** Sequences that llama.cpp has room for at once. */
 const sequences = 8;
-/** llama.cpp aborts where a context has fewer cells than it may have sequences (256). */
-const leastContext = 256;
 
 type Score = (batch: NativeBatch) => Promise<Float64Array>;
 
@@ -100,7 +98,7 @@ async function scorer(
   const runner = await native().openRunner(model.info.path, {
     threads: model.threads,
     adapter: null,
-    contextTokens: rows.reduce((most, { tokens }) => Math.max(most, tokens.length + branch), leastContext),
+    contextTokens: rows.reduce((most, { tokens }) => Math.max(most, tokens.length + branch), 1),
     sequences,
   });
   return { score: (batch) => runner.score(batch), close: () => runner.close() };

@@ -128,7 +128,7 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
       ...job,
       model: other,
       lora: otherLora,
-      prompt: compilePrompt(task, other.info),
+      prompt: compilePrompt(task, other.template),
       onProgress: options.onProgress,
     });
   const scores = await score(model, lora);

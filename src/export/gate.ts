@@ -55,7 +55,7 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   };
   const metric = async (model: Model, lora: NativeLora | null): Promise<{ value: Interval; scores: RowScores }> => {
     const scores = await evaluateRows({
-      ...{ model, lora, task, rows, labels, examples: [], prompt: compilePrompt(task, model.info) },
+      ...{ model, lora, task, rows, labels, examples: [], prompt: compilePrompt(task, model.template) },
       onProgress: ({ rows: done, totalRows }) => progress(done / totalRows),
       signal: settings.signal,
     });

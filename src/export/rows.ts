@@ -11,7 +11,7 @@ const tokenBudget = 1024;
 
 /** Batches whose queries are the answers' tokens, the end token with them. Rows longer than the context are left out. */
 export function answerBatches(model: Model, task: Task, rows: readonly Row[], sharePrefix: boolean): NativeBatch[] {
-  const prompt = compilePrompt(task, model.info);
+  const prompt = compilePrompt(task, model.template);
   const encoded = rows
     .map((row) => encodeRow(model.tokenizer, prompt.render(row, []), row, { withEnd: true }))
     .filter((row) => length(row) <= model.info.contextLength);

@@ -42,7 +42,7 @@ export async function* readTuneData(
   const validation = task.data.validation ? await readRows(task, "validation", reading) : null;
   const allBad = [...bad, ...(validation?.bad ?? [])];
   yield* badRowWarnings(allBad);
-  const prompt = compilePrompt(task, model.info);
+  const prompt = compilePrompt(task, model.template);
   const { maxLength } = limits;
   const { onLong } = settings;
   const fitted = await encodeRows(rows, { tokenizer: model.tokenizer, prompt, maxLength, onLong, signal });

@@ -51,6 +51,13 @@ export class Model {
     return this.#tokenizer;
   }
 
+  /** What the layout of prompts takes from the model: its chat template and the texts of its BOS and EOS tokens ("" without one). */
+  get template(): { chatTemplate: string | null; bosToken: string; eosToken: string } {
+    const { bos, eos } = this.tokenizer;
+    const text = (token: number) => (token < 0 ? "" : this.tokenizer.detokenize(Int32Array.of(token), true));
+    return { chatTemplate: this.info.chatTemplate, bosToken: text(bos), eosToken: text(eos) };
+  }
+
   /** Waits for work in flight, then frees everything. Any further call gives the same promise. */
   close(): Promise<void> {
     this.#closing ??= Promise.all([this.#engine?.close(), this.#tokenizer.close()]).then(() => undefined);

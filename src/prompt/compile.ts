@@ -12,7 +12,7 @@ import type { CompiledPrompt, PromptModel } from "./types.js";
  * @throws StillroomError "input" for a chat without a chat template, or with one that cannot be rendered within its limits
  * @example
  * ```ts
- * const prompt = compilePrompt(task, model.info);
+ * const prompt = compilePrompt(task, model.template);
  * const { pieces, answer } = prompt.render(row, examples);
  * ```
  */

@@ -20,6 +20,7 @@ describe("openModel", () => {
     expect([model.tunable, model.threads]).toEqual([true, 1]);
     expect(model.native.info).toEqual(model.info);
     expect([...model.tokenizer.tokenize("ab", false, false)]).toEqual([97, 98]);
+    expect(model.template).toEqual({ chatTemplate: null, bosToken: "<s>", eosToken: "</s>" });
     await model.close();
   });
 
