@@ -1,6 +1,6 @@
 // What the numbers were taken on, and where the peers' Python is.
 import { existsSync } from "node:fs";
-import { cpus } from "node:os";
+import { cpus, loadavg } from "node:os";
 import path from "node:path";
 import { StillroomError } from "../src/index.js";
 import { packageRoot } from "../src/model/index.js";
@@ -12,7 +12,14 @@ export interface Machine {
   /** Of all threads together: the peak of one core times the threads. */
   fma_peak_gflops: number;
   variant: string;
+  /** Of the last minute, before anything of ours ran. Much above 0, and the times say little: PyTorch suffers most. */
+  load_average: number;
 }
+
+/** From here on a machine counts as busy with something else. */
+export const busyLoad = 0.5;
+
+const loadAtStart = loadavg()[0]!;
 
 export async function machine(threads: number, variant: string | null = null): Promise<Machine> {
   const peak = await fmaPeak(variant);
@@ -21,6 +28,7 @@ export async function machine(threads: number, variant: string | null = null): P
     threads,
     fma_peak_gflops: peak * threads,
     variant: variant ?? native().variants[0]!,
+    load_average: loadAtStart,
   };
 }
 

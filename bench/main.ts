@@ -37,8 +37,8 @@ program
   .option("--seed <s>", "seed of rows and first weights", whole(0), 0)
   .addOption(jsonOption())
   .action(({ json, ...options }: TuneBenchOptions & Output) =>
-    run({ json: json ?? false }, async ({ progress }) => {
-      const result = await benchTune(options, (line) => progress.line(line));
+    run({ json: json ?? false }, async ({ signal, progress }) => {
+      const result = await benchTune(options, { signal, say: (line) => progress.line(line) });
       const text = `${tuneTable(result)}\n`;
       if (result.equal) return { result, text };
       throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });

@@ -1,6 +1,7 @@
 // The results of bench as tables for the eye.
 import Table from "cli-table3";
 import type { KernelBench } from "./kernels.js";
+import { busyLoad, type Machine } from "./machine.js";
 import type { Measured } from "./numbers.js";
 import type { SideResult, TuneBench } from "./tune.js";
 
@@ -43,9 +44,19 @@ export function tuneTable(result: TuneBench): string {
       `losses within ${(apart * 100).toFixed(3)} %`,
     ]);
   }
-  const { cpu, threads, fma_peak_gflops, variant } = result.machine;
-  const where = `${cpu}, ${threads} threads, ${variant}, FMA peak ${fma_peak_gflops.toFixed(0)} GFLOP/s; ${result.model.name}, rank ${result.model.rank}`;
-  return `${table.toString()}\n${where}\nmedians (lowest–highest step)${result.equal ? "" : "\nthe two sides do NOT compute the same"}`;
+  const { name, rank } = result.model;
+  const notes = [`${describe(result.machine)}; ${name}, rank ${rank}`, "medians (lowest–highest step)"];
+  if (!result.equal) notes.push("the two sides do NOT compute the same");
+  return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
+}
+
+function describe({ cpu, threads, variant, fma_peak_gflops }: Machine): string {
+  return `${cpu}, ${threads} ${threads === 1 ? "thread" : "threads"}, ${variant}, FMA peak ${fma_peak_gflops.toFixed(1)} GFLOP/s`;
+}
+
+function warnings({ load_average }: Machine): string[] {
+  if (load_average <= busyLoad) return [];
+  return [`the machine was busy (load average ${load_average.toFixed(1)}): these times are not worth keeping`];
 }
 
 export function kernelTable(result: KernelBench): string {
@@ -58,6 +69,6 @@ export function kernelTable(result: KernelBench): string {
     });
     table.push([type, ...cells]);
   }
-  const { cpu, fma_peak_gflops, variant } = result.machine;
-  return `${table.toString()}\n${cpu}, 1 thread, ${variant}, FMA peak ${fma_peak_gflops.toFixed(1)} GFLOP/s; ${result.rows} rows, shares of the peak`;
+  const notes = [`${describe(result.machine)}; ${result.rows} rows, shares of the peak`, ...warnings(result.machine)];
+  return [table.toString(), ...notes].join("\n");
 }

@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
+import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { NativeModelInfo } from "../src/support/native.js";
 import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
 import { type Machine, machine, peerPython, peerScript } from "./machine.js";
@@ -67,18 +68,24 @@ const kinds = {
 type OpenModel = Awaited<ReturnType<typeof openModel>>;
 type Kind = keyof typeof kinds;
 
-export async function benchTune(options: TuneBenchOptions, say: (line: string) => void): Promise<TuneBench> {
+/** What a trial is given besides its options. */
+export interface TrialSession {
+  say: (line: string) => void;
+  signal: AbortSignal;
+}
+
+export async function benchTune(options: TuneBenchOptions, session: TrialSession): Promise<TuneBench> {
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
     const chosen: Kind[] = options.work === "both" ? ["dense", "sst2"] : [options.work];
-    const model = await openModel(options.model, { threads: options.threads });
+    const model = await openModel(options.model, { threads: options.threads, signal: session.signal });
     const { info, threads } = model;
     const jobs = new Map<Kind, TuneJob>();
     for (const kind of chosen) jobs.set(kind, await jobOf(kind, model, options, folder));
     await model.close();
     const facts = await machine(threads);
     const sides = new Map<Kind, Awaited<ReturnType<typeof takeTurns>>>();
-    for (const [kind, job] of jobs) sides.set(kind, await takeTurns(kind, job, options, folder, say));
+    for (const [kind, job] of jobs) sides.set(kind, await takeTurns(kind, job, options, folder, session));
     return summary(options, info, facts, jobs, sides);
   } finally {
     await rm(folder, { recursive: true, force: true });
@@ -117,7 +124,7 @@ async function takeTurns(
   job: TuneJob,
   options: TuneBenchOptions,
   folder: string,
-  say: (line: string) => void,
+  { say, signal }: TrialSession,
 ): Promise<{ ours: Turns; peer: Turns | null }> {
   const file = await writeJob(path.join(folder, `${kind}.json`), job);
   const script = fileURLToPath(new URL("./ours-tune.js", import.meta.url));
@@ -125,6 +132,10 @@ async function takeTurns(
   if (options.peer === "pytorch") {
     sides.push(new Side("pytorch", peerPython(), [peerScript("pytorch_tune.py"), file, "--interactive"]));
   }
+  const stop = (): void => {
+    for (const side of sides) side.close();
+  };
+  signal.addEventListener("abort", stop);
   try {
     const turns: Turns[] = [];
     for (const side of sides) {
@@ -139,8 +150,12 @@ async function takeTurns(
     for (const [number, side] of sides.entries())
       turns[number]!.peakMemoryBytes = (await side.done()).peak_memory_bytes;
     return { ours: turns[0]!, peer: turns[1] ?? null };
+  } catch (error) {
+    throwIfCancelled(signal, "taking turns");
+    throw error;
   } finally {
-    for (const side of sides) side.close();
+    signal.removeEventListener("abort", stop);
+    stop();
   }
 }
 
