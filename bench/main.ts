@@ -4,6 +4,7 @@ import { Command, Option } from "commander";
 import { real, whole } from "../bin/options.js";
 import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
+import { type AgreeOptions, benchAgree } from "./agree.js";
 import { benchKernels, type KernelOptions } from "./kernels.js";
 import { type ReferenceOptions, writeReference } from "./reference.js";
 import { kernelTable, tuneTable } from "./tables.js";
@@ -76,6 +77,22 @@ program
     run({ json: json ?? false }, async () => {
       const result = await writeReference(task, options);
       return { result, text: `${result.tune}\n${result.eval ?? "no test rows to score"}\n` };
+    }),
+  );
+
+program
+  .command("agree")
+  .description("whether node-llama-cpp gives the same answers on a classify task as our engine, from the same file")
+  .argument("<task>", "task file")
+  .addOption(modelOption())
+  .option("--data <dir>", "folder of the task's data, instead of the task file's own")
+  .option("--limit <n>", "test rows", whole(1))
+  .addOption(threadsOption())
+  .addOption(jsonOption())
+  .action((task: string, { json, ...options }: AgreeOptions & Output) =>
+    run({ json: json ?? false }, async ({ progress }) => {
+      const result = await benchAgree(task, options, (line) => progress.line(line));
+      return { result, text: `${JSON.stringify(result, null, 2)}\n` };
     }),
   );
 

@@ -39,14 +39,20 @@ export class Side {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #lines: AsyncIterator<string>;
   readonly #name: string;
+  /** Everything that the process had to say has been read. */
+  readonly #closed: Promise<unknown>;
   #complaints = "";
 
   constructor(name: string, command: string, args: string[]) {
     this.#name = name;
     this.#child = spawn(command, args, { stdio: "pipe" });
     this.#child.stdin.on("error", () => undefined); // told by the missing answer
-    this.#child.on("error", (error) => {
-      this.#complaints += error.message;
+    this.#closed = new Promise((resolve) => {
+      this.#child.on("close", resolve);
+      this.#child.on("error", (error) => {
+        this.#complaints += error.message;
+        resolve(error);
+      });
     });
     this.#child.stderr.on("data", (text: Buffer) => {
       this.#complaints = (this.#complaints + text.toString()).slice(-2000);
@@ -75,8 +81,10 @@ export class Side {
 
   async #next<E extends Line["event"]>(event: E): Promise<Extract<Line, { event: E }>> {
     const { value, done } = await this.#lines.next();
-    if (done)
+    if (done) {
+      await this.#closed;
       throw new StillroomError("internal", `${this.#name} ended before "${event}":\n${this.#complaints.trim()}`);
+    }
     const line = JSON.parse(value) as Line;
     if (line.event === event) return line as Extract<Line, { event: E }>;
     throw new StillroomError("internal", `${this.#name} said ${line.event} in place of ${event}`);

@@ -1,0 +1,19 @@
+// The numbers that bench prints: medians, and the operations of a training step counted by hand.
+import { expect, test } from "vitest";
+import { measured, stepFlops } from "../../bench/numbers.js";
+import type { NativeModelInfo } from "../../src/support/native.js";
+
+test("medians of odd and even counts, with the spread", () => {
+  expect(measured([3, 1, 10])).toEqual({ median: 3, low: 1, high: 10 });
+  expect(measured([4, 1, 10, 2])).toEqual({ median: 3, low: 1, high: 10 });
+});
+
+test("operations of a step on a model small enough to count by hand", () => {
+  const shape = { width: 2, feedForward: 3, layers: 1, vocabulary: 5, heads: 2, keyValueHeads: 1, headWidth: 1 };
+  const info = shape as NativeModelInfo;
+  // Weights of a layer: q 4, k 2, v 2, o 4, gate 6, up 6, down 6; in + out of them: 4, 3, 3, 4, 5, 5, 5.
+  expect(stepFlops(info, 0, { tokens: 1, pairs: 0, logits: 0 })).toBe(4 * 30);
+  expect(stepFlops(info, 7, { tokens: 1, pairs: 0, logits: 0 })).toBe(4 * 30 + 6 * 7 * 29);
+  expect(stepFlops(info, 7, { tokens: 0, pairs: 1, logits: 0 })).toBe(12 * 2);
+  expect(stepFlops(info, 7, { tokens: 0, pairs: 0, logits: 1 })).toBe(4 * 2 * 5);
+});
