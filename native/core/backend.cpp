@@ -73,6 +73,9 @@ Quiet::~Quiet() { --quiet_depth; }
 std::string Quiet::error() {
     std::string text = last_error;
     while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+    // "llama_model_load: error: …": the function's name helps no one.
+    const size_t colon = text.find(": ");
+    if (colon != std::string::npos && text.find(' ') > colon) text.erase(0, colon + 2);
     return text.empty() ? "llama.cpp gave no reason" : text;
 }
 

@@ -113,8 +113,11 @@ void quantize(const std::string& input, const std::string& out, const std::strin
     parameters.imatrix = importance ? matrix.data() : nullptr;
     parameters.max_buf_size = size_t{256} << 20;
     if (llama_model_quantize(input.c_str(), temporary.name().c_str(), &parameters) != 0) {
-        const bool wrote = std::string(Quiet::error()).find("iostream") != std::string::npos;
-        throw Failure(wrote ? Code::io : Code::input, (wrote ? out : input) + ": cannot be quantised to " + type + ": " + Quiet::error());
+        const std::string reason = Quiet::error();
+        if (reason.find("imatrix") != std::string::npos || reason.find("importance matrix") != std::string::npos)
+            throw Failure(Code::usage, input + ": cannot be quantised to " + type + " without an importance matrix of its weights");
+        const bool disk = reason.find("iostream") != std::string::npos;
+        throw Failure(disk ? Code::io : Code::input, (disk ? out : input) + ": cannot be quantised to " + type + ": " + reason);
     }
     temporary.commit();
 }

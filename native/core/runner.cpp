@@ -124,6 +124,9 @@ std::shared_ptr<Runner> Runner::open(const std::string& path, const RunnerOption
         throw Failure(Code::usage, "expected 1 to 16777216 for contextTokens, received " + std::to_string(options.context_tokens));
     if (options.sequences < 1 || options.sequences > most_sequences)
         throw Failure(Code::usage, "expected 1 to 256 for sequences, received " + std::to_string(options.sequences));
+    if (int64_t{options.context_tokens} * options.sequences > (int64_t{1} << 30))
+        throw Failure(Code::usage, "expected at most 2^30 for contextTokens times sequences, received " + std::to_string(options.context_tokens) + " and " +
+                                       std::to_string(options.sequences));
     const auto file = GgufFile::open(path);
     check_hyperparameters(*file);
     const std::string tokenizer = file->text("tokenizer.ggml.model").value_or("");
@@ -147,8 +150,9 @@ void Runner::load_adapter(const std::string& path) {
 
 LlamaContext Runner::make_context(bool unified) const {
     llama_context_params parameters = llama_context_default_params();
-    // llama.cpp aborts where a context has fewer cells than it may have sequences.
-    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(int64_t{options.context_tokens} * options.sequences, unified ? most_sequences : 0));
+    // llama.cpp makes a batch no longer than the cache before it is padded, and aborts when more tokens than that come at
+    // once, or when it is shorter than the number of sequences. So it never is.
+    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(int64_t{options.context_tokens} * options.sequences, batch_tokens));
     parameters.n_batch = batch_tokens;
     parameters.n_ubatch = batch_tokens;
     parameters.n_seq_max = static_cast<uint32_t>(unified ? most_sequences : options.sequences);

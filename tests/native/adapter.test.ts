@@ -186,7 +186,7 @@ describe("SmolLM2-135M", () => {
 
   testShared("a type that needs an importance matrix says so, and leaves no file", async () => {
     const options = { type: "IQ2_XXS", importance: null, threads: 2 };
-    await expect(native().quantize(model, at("tiny.gguf"), options)).rejects.toThrow(/imatrix|importance/);
+    await expect(native().quantize(model, at("tiny.gguf"), options)).rejects.toThrow("without an importance matrix");
     expect(readdirSync(folder).filter((name) => name.startsWith("tiny"))).toEqual([]);
   });
 

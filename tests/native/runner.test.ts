@@ -85,6 +85,16 @@ describe("score", () => {
     expect(scores.reduce((sum, value) => sum + Math.exp(value), 0)).toBeCloseTo(1, 9);
   });
 
+  it("needs no more context than the longest row", async () => {
+    const rows = [1, 2, 3].map((seed) => ({ tokens: tokensOf(8, seed), labels: [3, 7] }));
+    const batch = plainBatch(rows);
+    const small = await using(await open(8, 1), (runner) => runner.score(batch));
+    close(await using(await open(256, 256), (runner) => runner.score(batch)), small);
+    const many = plainBatch(Array.from({ length: 20 }, (_, seed) => ({ tokens: tokensOf(60, seed), labels: [59] })));
+    const odd = await using(await open(130, 2), (runner) => runner.score(many));
+    close(await using(await open(256, 8), (runner) => runner.score(many)), odd);
+  });
+
   it("refuses a batch that is not one", async () => {
     const good = plainBatch([{ tokens: [1, 2, 3], labels: [1, 2] }]);
     const bad: [Partial<NativeBatch> | { tokens: unknown }, RegExp][] = [
