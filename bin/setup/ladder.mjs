@@ -28,6 +28,11 @@ const takes = {
   export: everyRung,
 };
 
+// Some 270 rows want more passes and larger steps than the defaults, which are meant for thousands: with those the adapter stays
+// so small that quantising rounds much of it away. A share of 47 validation rows moves by 2 % with a single row.
+const tuning = { epochs: "4", lr: "1e-3" };
+const maxDrop = "0.05";
+
 function readArguments() {
   const names = [...new Set(Object.values(takes).flat())];
   const options = Object.fromEntries(names.map((name) => [name, { type: "string" }]));
@@ -40,6 +45,8 @@ function readArguments() {
 }
 
 const given = readArguments();
+if (given.epochs === undefined && given.steps === undefined) given.epochs = tuning.epochs;
+given.lr ??= tuning.lr;
 if (given.help) {
   process.stdout.write(help);
   process.exit(0);
@@ -111,7 +118,20 @@ const rungs = [
   },
   {
     name: "export to Q4_K_M",
-    args: ["export", "--adapter", run, "--quantize", "Q4_K_M", "--check", task, "--out", exported, ...passed("export")],
+    args: [
+      "export",
+      "--adapter",
+      run,
+      "--quantize",
+      "Q4_K_M",
+      "--check",
+      task,
+      "--max-drop",
+      maxDrop,
+      "--out",
+      exported,
+      ...passed("export"),
+    ],
     note: (r) => (r.gate?.passed ? "gate passed" : "gate failed"),
     size: (r) => r.bytes,
   },
