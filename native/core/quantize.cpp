@@ -116,8 +116,9 @@ void quantize(const std::string& input, const std::string& out, const std::strin
         const std::string reason = Quiet::error();
         if (reason.find("imatrix") != std::string::npos || reason.find("importance matrix") != std::string::npos)
             throw Failure(Code::usage, input + ": cannot be quantised to " + type + " without an importance matrix of its weights");
-        const bool disk = reason.find("iostream") != std::string::npos;
-        throw Failure(disk ? Code::io : Code::input, (disk ? out : input) + ": cannot be quantised to " + type + ": " + reason);
+        // All that a C++ stream says of a write that failed.
+        if (reason.find("iostream") != std::string::npos) throw Failure(Code::io, out + ": cannot be written; is the disk full, or the folder missing?");
+        throw Failure(Code::input, input + ": cannot be quantised to " + type + ": " + reason);
     }
     temporary.commit();
 }
