@@ -6,6 +6,11 @@
 
 namespace stillroom {
 
+namespace {
+// A group of unpacked panels: chunk (depth) x group_columns floats, a quarter of a megabyte. chunk is a multiple of every block.
+constexpr int64_t chunk = 512, group_columns = 128;
+}  // namespace
+
 Products::Products(const Kernels& kernels, Threads& threads) : kernels(kernels), threads(threads), scratch(threads.count()), panels(threads.count()) {}
 
 void Products::pack(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out) {
@@ -35,56 +40,63 @@ void Products::unpack(const Weight& weight, int64_t row, int64_t first, int64_t 
     else weight.read(row, first, count, out);
 }
 
+// c (rows, columns) = or += a b for panels of b that lie `stride` floats apart: every block of rows meets all panels while it is in the
+// L1 cache, and the panels stay in the L2 cache.
+void Products::sweep(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_block, const float* panels, int64_t stride, float* c,
+                     int64_t ldc, bool accumulate) const {
+    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
+    for (int64_t i = 0; i < rows; i += mr)
+        for (int64_t j = 0; j < columns; j += nr)
+            kernels.multiply(std::min(mr, rows - i), static_cast<int>(std::min(nr, columns - j)), depth, a + i / mr * a_block, a_block,
+                             panels + j / nr * stride, nr, c + i * ldc + j, ldc, accumulate);
+}
+
 void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
-    const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr, depth = weight.in;
+    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows, count = (weight.out + nr - 1) / nr;
+    const int64_t wide = std::max<int64_t>(1, group_columns / nr) * nr, depth = std::min(chunk, weight.in);
     threads.run(count, [&](int64_t begin, int64_t end, int thread) {
         float* rows = scratch[thread].reserve(nr * depth);
-        float* panel = panels[thread].reserve(nr * depth);
-        for (int64_t p = begin; p < end; p++) {
-            const int64_t first = p * nr;
-            const int columns = static_cast<int>(std::min(nr, weight.out - first));
-            const float* source = rows;
-            if (weight.type == GGML_TYPE_F32) source = reinterpret_cast<const float*>(weight.data + first * weight.row_bytes);
-            else
-                for (int j = 0; j < columns; j++) unpack(weight, first + j, 0, depth, rows + j * depth);
-            kernels.pack_transposed(columns, depth, source, depth, panel);
-            kernels.multiply(x.rows, columns, depth, x.buffer.data(), x.block, panel, nr, y + first, ldy, accumulate);
+        float* group = panels[thread].reserve(wide * depth);
+        for (int64_t first = begin * nr; first < std::min(end * nr, weight.out); first += wide) {
+            const int64_t columns = std::min({wide, weight.out - first, end * nr - first});
+            for (int64_t k = 0; k < weight.in; k += depth) {
+                const int64_t taken = std::min(depth, weight.in - k);
+                for (int64_t j = 0; j < columns; j += nr) {
+                    const int panel = static_cast<int>(std::min(nr, columns - j));
+                    for (int n = 0; n < panel; n++) unpack(weight, first + j + n, k, taken, rows + n * taken);
+                    kernels.pack_transposed(panel, taken, rows, taken, group + j * depth);
+                }
+                sweep(x.rows, columns, taken, x.buffer.data() + k * mr, x.block, group, nr * depth, y + first, ldy, accumulate || k > 0);
+            }
         }
     });
 }
 
 void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate) {
-    constexpr int64_t chunk = 512;  // rows of the weight unpacked at a time
     const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
-    const int64_t span = weight.block > 64 ? weight.block : std::max<int64_t>(weight.block, 64);
-    const int64_t spans = (weight.in + span - 1) / span;
+    const int64_t span = std::max<int64_t>(weight.block, 32), spans = (weight.in + span - 1) / span;
     // Threads share the columns; where those do not divide evenly, each span's rows are shared instead.
     const bool by_rows = spans % threads.count() != 0 && spans < 8 * threads.count();
-    const int64_t row_blocks = (dy.rows + mr - 1) / mr;
+    const int64_t row_blocks = (dy.rows + mr - 1) / mr, at_once = std::max<int64_t>(1, group_columns / span);
     auto work = [&](int64_t span_begin, int64_t span_end, int64_t block_begin, int64_t block_end, int thread) {
         if (block_begin >= block_end) return;
         const int64_t rows = std::min(dy.rows, block_end * mr) - block_begin * mr;
         const float* a = dy.buffer.data() + block_begin * dy.block;
-        for (int64_t s = span_begin; s < span_end;) {
-            // As many spans at once as keep the unpacked block within 512 x 128 values.
-            const int64_t taken = std::min(span_end - s, std::max<int64_t>(1, 128 / span));
-            const int64_t first = s * span, columns = std::min(weight.in - first, taken * span);
+        for (int64_t s = span_begin; s < span_end; s += at_once) {
+            const int64_t first = s * span, columns = std::min(weight.in - first, std::min(at_once, span_end - s) * span);
             // Each panel of tile_columns lies contiguous (chunk, tile_columns): rows a power of two apart would share few cache sets.
             const int64_t wide = (columns + nr - 1) / nr * nr;
-            float* row = panels[thread].reserve(wide);
-            float* block = scratch[thread].reserve(chunk * wide);
+            float* row = scratch[thread].reserve(wide);
+            float* group = panels[thread].reserve(chunk * wide);
             std::fill(row + columns, row + wide, 0.0f);
             for (int64_t n = 0; n < weight.out; n += chunk) {
                 const int64_t depth = std::min(chunk, weight.out - n);
                 for (int64_t j = 0; j < depth; j++) {
                     unpack(weight, n + j, first, columns, row);
-                    for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, block + c * chunk + j * nr);
+                    for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, group + c * chunk + j * nr);
                 }
-                for (int64_t c = 0; c < columns; c += nr)
-                    kernels.multiply(rows, static_cast<int>(std::min(nr, columns - c)), depth, a + n * mr, dy.block, block + c * chunk, nr,
-                                     dx + block_begin * mr * lddx + first + c, lddx, accumulate || n > 0);
+                sweep(rows, columns, depth, a + n * mr, dy.block, group, nr * chunk, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
             }
-            s += taken;
         }
     };
     if (by_rows) threads.run(row_blocks, [&](int64_t begin, int64_t end, int thread) { work(0, spans, begin, end, thread); });

@@ -38,9 +38,11 @@ class Products {
     void multiply_transposed(const Packed& a, const float* b, int64_t columns, float* c, int64_t ldc, bool accumulate);
 
    private:
+    void sweep(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_block, const float* panels, int64_t stride, float* c, int64_t ldc,
+               bool accumulate) const;
     void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const;
     std::vector<Buffer> scratch;  // per thread: unpacked rows
-    std::vector<Buffer> panels;   // per thread: a packed panel
+    std::vector<Buffer> panels;   // per thread: packed panels
 };
 
 }  // namespace stillroom
