@@ -95,7 +95,12 @@ async function meanLogProbability(sequence: Sequence, prompt: Int32Array, answer
         ? token
         : [
             token,
-            { generateNext: { logits: { filter: { tokens: [answer[index - first]! as Token], includeMax: true } }, totalLogitWeight: true } },
+            {
+              generateNext: {
+                logits: { filter: { tokens: [answer[index - first]! as Token], includeMax: true } },
+                totalLogitWeight: true,
+              },
+            },
           ],
     ),
   );
