@@ -107,7 +107,7 @@ async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, fo
     optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
     adapter: await writeFirstAdapter(path.join(folder, `${kind}-adapter`), model, adapter),
     out: null,
-    ours: { tokenBudget: 1024, sharePrefix: true, recompute: false, seed },
+    ours: { tokenBudget: 512, sharePrefix: true, recompute: false, seed },
     peer: { microBatchRows: options.peerRows ?? rowsOfStep, logits: options.peerLogits },
   };
 }

@@ -46,7 +46,7 @@ function lengthOptions(made: Command): void {
     .option("--epochs <n>", "passes over the training rows (default: 1)", real)
     .option("--steps <n>", "optimiser steps, instead of --epochs", whole(1))
     .option("--batch-size <rows>", "rows of one optimiser step (default: 16)", whole(1))
-    .option("--token-budget <n>", "most tokens of one micro-batch (default: 1024)", whole(1))
+    .option("--token-budget <n>", "most tokens of one micro-batch (default: 512)", whole(1))
     .option("--memory <size>", "memory that the process should stay under, such as 2G", size)
     .option("--recompute", "less memory: compute activations again in the backward pass")
     .option("--max-length <tokens>", "longest row (default: 1024, or what the model allows)", whole(2))

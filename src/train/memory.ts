@@ -4,7 +4,7 @@ import type { LoraTarget, NativeModelInfo } from "../support/native.js";
 import type { TuneSettings } from "./options.js";
 
 /** Tokens of a micro-batch where nothing else asks for less or more. */
-export const defaultTokenBudget = 1024;
+export const defaultTokenBudget = 512;
 /** With fewer tokens than this in a micro-batch a run would crawl: refused. */
 const leastTokenBudget = 32;
 /** Node, the addon, the tokenizer and the rows. */
@@ -56,7 +56,7 @@ export function fixedBytes(info: NativeModelInfo, settings: TuneSettings): numbe
 }
 
 /**
- * Chooses tokens and recomputation. Without a limit: the options, else 1024 tokens and no recomputation.
+ * Chooses tokens and recomputation. Without a limit: the options, else 512 tokens and no recomputation.
  * With one: as many tokens as fit, up to what the options say; recomputation as soon as they do not all fit without.
  */
 export function planMemory(info: NativeModelInfo, settings: TuneSettings): MemoryPlan {

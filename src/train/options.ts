@@ -20,7 +20,7 @@ export interface TuneOptions {
   steps?: number | undefined;
   /** Rows of one optimiser step (default 16). */
   batchSize?: number | undefined;
-  /** Most tokens of one micro-batch (default 1024, less when `memory` asks for it). A longer row is one by itself. */
+  /** Most tokens of one micro-batch (default 512, less when `memory` asks for it). A longer row is one by itself. */
   tokenBudget?: number | undefined;
   /** Bytes that the process should stay under; chooses `tokenBudget`, `recompute` and the longest row by an estimate. */
   memory?: number | undefined;

@@ -81,19 +81,19 @@ test("activations and adapter by hand", () => {
 });
 
 test("memory chooses the micro-batch, then recomputation, and refuses what cannot work", () => {
-  const fixed = planMemory(info, settings()).bytes - 1024 * 720;
-  expect(planMemory(info, settings())).toMatchObject({ tokenBudget: 1024, recompute: false });
+  const fixed = planMemory(info, settings()).bytes - 512 * 720;
+  expect(planMemory(info, settings())).toMatchObject({ tokenBudget: 512, recompute: false });
   expect(planMemory(info, settings({ tokenBudget: 50 }))).toMatchObject({ tokenBudget: 50, recompute: false });
-  expect(planMemory(info, settings({ memory: fixed + 1024 * 720 }))).toMatchObject({
-    tokenBudget: 1024,
+  expect(planMemory(info, settings({ memory: fixed + 512 * 720 }))).toMatchObject({
+    tokenBudget: 512,
     recompute: false,
   });
-  expect(planMemory(info, settings({ memory: fixed + 600 * 720 }))).toMatchObject({
-    tokenBudget: 981,
+  expect(planMemory(info, settings({ memory: fixed + 300 * 720 }))).toMatchObject({
+    tokenBudget: 490,
     recompute: true,
   });
-  const kept = settings({ memory: fixed + 600 * 720, recompute: false });
-  expect(planMemory(info, kept)).toEqual({ tokenBudget: 600, recompute: false, bytes: fixed + 600 * 720 });
+  const kept = settings({ memory: fixed + 300 * 720, recompute: false });
+  expect(planMemory(info, kept)).toEqual({ tokenBudget: 300, recompute: false, bytes: fixed + 300 * 720 });
   expect(() => planMemory(info, settings({ memory: fixed }))).toThrow("bytes for memory with this model");
 });
 
