@@ -4,7 +4,7 @@ import type { LoraTarget, NativeModelInfo } from "../support/native.js";
 import type { TuneSettings } from "./options.js";
 
 /** Tokens of a micro-batch where nothing else asks for less or more. */
-export const defaultTokenBudget = 512;
+const defaultTokenBudget = 512;
 /** With fewer tokens than this in a micro-batch a run would crawl: refused. */
 const leastTokenBudget = 32;
 /** Node, the addon, the tokenizer and the rows. */

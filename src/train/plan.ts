@@ -1,10 +1,12 @@
 // What a run will do once the model and the number of rows are known: steps, micro-batch, cadence. No state, no files.
 import { unexpected } from "../support/errors.js";
 import type { NativeModelInfo } from "../support/native.js";
-import { defaultTokenBudget, planMemory } from "./memory.js";
+import { planMemory } from "./memory.js";
 import type { TuneSettings } from "./options.js";
 import { stepsPerEpoch } from "./order.js";
 import { type Schedule, warmupSteps } from "./schedule.js";
+
+const defaultMaxLength = 1024;
 
 /** Limits that follow from the model and the memory, before any row is read. */
 export interface Limits {
@@ -42,7 +44,7 @@ export function planLimits(settings: TuneSettings, info: NativeModelInfo): Limit
     tokenBudget: memory.tokenBudget,
     recompute: memory.recompute,
     memoryBytes: memory.bytes,
-    maxLength: settings.maxLength ?? Math.min(most, defaultTokenBudget),
+    maxLength: settings.maxLength ?? Math.min(most, defaultMaxLength),
   };
 }
 

@@ -32,7 +32,7 @@ test("a side that dies is named with its complaint", async () => {
 
 test("a side that cannot be started is named", async () => {
   const side = new Side("python", "/nonexistent/python", []);
-  await expect(side.ready()).rejects.toThrow(/python ended before "ready":[^]*ENOENT/);
+  await expect(side.ready()).rejects.toThrow(/python ended before "ready":[\s\S]*ENOENT/);
 });
 
 test("an answer out of turn is an error", async () => {

@@ -102,7 +102,7 @@ test("the longest row is bounded by the model's context, and by memory", () => {
   expect(planLimits(settings(), { ...info, contextLength: 512 }).maxLength).toBe(512);
   expect(planLimits(settings({ maxLength: 4096 }), info).maxLength).toBe(4096);
   expect(() => planLimits(settings({ maxLength: 4097 }), info)).toThrow("expected at most 4096 tokens");
-  const fixed = planMemory(info, settings()).bytes - 1024 * 720;
+  const fixed = planMemory(info, settings()).bytes - 512 * 720;
   expect(planLimits(settings({ memory: fixed + 100 * 440 }), info).maxLength).toBe(100);
 });
 
