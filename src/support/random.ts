@@ -2,7 +2,7 @@
 //
 // Algorithm: xoshiro128** 1.1 (Blackman and Vigna 2018): four 32-bit words of state, period 2^128 - 1. The state is the
 // first two outputs of splitmix64 started at mix(seed) XOR stream, low half first, where mix is one splitmix64 output.
-// So (seed, stream) names one sequence for good, the same on every machine; tests/golden/evaluate.py has its twin.
+// So (seed, stream) names one sequence for good, the same on every machine; tests/golden/golden_statistics.py has its twin.
 import { unexpected } from "./errors.js";
 
 const MASK_64 = (1n << 64n) - 1n;

@@ -1,4 +1,4 @@
-// The statistics against scikit-learn, SciPy and SQuAD's script (tests/golden/evaluate.py), and at their edges by hand.
+// The statistics against scikit-learn, SciPy and SQuAD's script (tests/golden/golden_statistics.py), and at their edges by hand.
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { mcnemar } from "../../src/evaluate/compare.js";

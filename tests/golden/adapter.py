@@ -22,7 +22,6 @@ import sys
 import tempfile
 import warnings
 
-sys.path.pop(0)  # the folder of this file holds a module named statistics
 import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model

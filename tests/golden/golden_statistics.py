@@ -2,7 +2,7 @@
 
     python3 -m venv /tmp/golden
     /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1
-    /tmp/golden/bin/python tests/golden/evaluate.py
+    /tmp/golden/bin/python tests/golden/golden_statistics.py
 """
 
 import collections
