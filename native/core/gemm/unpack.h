@@ -78,6 +78,16 @@ void unpack_q6_k(const uint8_t* from, int64_t count, float* __restrict out) {
     }
 }
 
+}  // namespace
+}  // namespace KERNEL_VARIANT
+}  // namespace stillroom
+
+#include "core/gemm/unpack_grids.h"
+
+namespace stillroom {
+namespace KERNEL_VARIANT {
+namespace {
+
 using Unpack = void (*)(const uint8_t*, int64_t, float*);
 
 // The routine for a type, or nullptr: then ggml's is used.
@@ -89,6 +99,14 @@ Unpack unpack_of(int type) {
         case GGML_TYPE_Q5_0: return unpack_nibbles<true, false>;
         case GGML_TYPE_Q5_1: return unpack_nibbles<true, true>;
         case GGML_TYPE_Q6_K: return unpack_q6_k;
+        case GGML_TYPE_Q1_0: return unpack_q1_0;
+        case GGML_TYPE_IQ2_XXS: return unpack_iq2_xxs;
+        case GGML_TYPE_IQ2_XS: return unpack_iq2_xs;
+        case GGML_TYPE_IQ2_S: return unpack_iq2_s;
+        case GGML_TYPE_IQ3_XXS: return unpack_iq3_xxs;
+        case GGML_TYPE_IQ3_S: return unpack_iq3_s;
+        case GGML_TYPE_IQ4_NL: return unpack_iq4_nl;
+        case GGML_TYPE_IQ4_XS: return unpack_iq4_xs;
         default: return nullptr;
     }
 }
