@@ -124,6 +124,8 @@ const rungs = [
       run,
       "--quantize",
       "Q4_K_M",
+      "--imatrix",
+      task,
       "--check",
       task,
       "--max-drop",

@@ -120,7 +120,11 @@ const product = path.join(out, "Release", sanitize ? "native_tests" : fuzz ? "" 
 
 if (process.argv.includes("--force") || !existsSync(product) || !isStamped(stampFile, inputs)) {
   const started = Date.now();
-  unpackLlama(bundle, options.STILLROOM_LLAMA_SOURCE, fromSource ? ["."] : ["LICENSE", "include", "ggml/include", "ggml/src/ggml-common.h"]);
+  unpackLlama(
+    bundle,
+    options.STILLROOM_LLAMA_SOURCE,
+    fromSource ? ["."] : ["LICENSE", "include", "ggml/include", "ggml/src/ggml-common.h"],
+  );
   cmakeJs("configure", out, options);
   cmakeJs("build", out, options);
   stamp(stampFile, inputs);
