@@ -1,10 +1,9 @@
 // An adapter as a folder that Hugging Face PEFT loads and writes: adapter_config.json and adapter_model.safetensors.
 // Knows nothing of a model beyond the facts of its header.
 import { existsSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError, unexpected } from "../support/errors.js";
-import { writeFileAtomic } from "../support/files.js";
+import { makeFolder, writeFileAtomic } from "../support/files.js";
 import type { NativeLoraOptions, NativeModelInfo, NativeTensor } from "../support/native.js";
 import { type AdapterSettings, formatConfig, readConfig } from "./config.js";
 import { type Factor, factorsOf, fromPeftOrder, frozenCopies, TARGETS, toPeftOrder } from "./names.js";
@@ -58,11 +57,7 @@ export async function writeAdapterFolder(adapter: {
     requireShape(factor, factor.gguf, tensor?.shape, "internal");
     return { name: factor.peft, shape: factor.shape, data: toPeftOrder(factor, tensor!) };
   });
-  try {
-    await mkdir(folder, { recursive: true });
-  } catch (error) {
-    throw new StillroomError("io", `cannot make the folder ${folder}: ${(error as Error).message}`, { cause: error });
-  }
+  await makeFolder(folder);
   // transformers looks for format "pt".
   const metadata = { format: "pt", [SETTINGS_KEY]: describe(options) };
   await writeSafetensors(path.join(folder, TENSORS_FILE), tensors, metadata);

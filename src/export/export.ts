@@ -1,7 +1,7 @@
 // From a base and an adapter to one checked GGUF: merge, quantise, gate, put in place. Owns its temporary files and the order of
 // the steps; the equations are native, the comparison is gate.ts.
 import { randomBytes } from "node:crypto";
-import { mkdir, open, realpath, rename, rm, stat } from "node:fs/promises";
+import { open, realpath, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { loadAdapter } from "../adapter/index.js";
@@ -9,7 +9,7 @@ import { readRows } from "../dataset/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { syncFolder } from "../support/files.js";
+import { makeFolder, syncFolder } from "../support/files.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { type Gate, runGate } from "./gate.js";
 import { type ExportOptions, type ExportSettings, exportSettings } from "./options.js";
@@ -117,8 +117,8 @@ class Export {
     const { info } = this.base;
     const { keepMerged, quantize } = this.settings;
     const [folder, mergedFolder] = [this.#out, path.resolve(keepMerged ?? this.#out)].map((file) => path.dirname(file));
-    await mkdir(folder!, { recursive: true });
-    await mkdir(mergedFolder!, { recursive: true });
+    await makeFolder(folder!);
+    await makeFolder(mergedFolder!);
     const merged = lora ? mergedBytes(info, lora.tensors()) : 0;
     // The two folders are taken to lie on one disk.
     for (const place of new Set([folder!, mergedFolder!]))

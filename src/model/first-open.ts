@@ -3,10 +3,11 @@
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import type { Stats } from "node:fs";
-import { appendFile, mkdir, readFile, rm, stat } from "node:fs/promises";
+import { appendFile, readFile, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
+import { makeFolder } from "../support/files.js";
 import { addonPath } from "../support/native.js";
 import { cacheFolder } from "./folders.js";
 import { childProgram } from "./open-child.js";
@@ -68,7 +69,7 @@ async function isListed(key: string): Promise<boolean> {
 /** A list that cannot be written is no error: the file is checked again the next time. */
 async function list(key: string): Promise<void> {
   try {
-    await mkdir(cacheFolder(), { recursive: true });
+    await makeFolder(cacheFolder());
     const known = await stat(listFile()).catch(() => null);
     if (known && known.size > listLimit) await rm(listFile());
     await appendFile(listFile(), `${key}\n`);

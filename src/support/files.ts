@@ -1,6 +1,6 @@
 // Files that are either whole or absent: temporary name, fsync, rename, fsync of the folder. Knows no format.
 import { randomBytes } from "node:crypto";
-import { type FileHandle, open, rename, rm } from "node:fs/promises";
+import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "./errors.js";
 
@@ -40,6 +40,28 @@ export async function writeFileAtomic(
     await files.remove(temporary).catch(() => undefined);
     throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
   }
+}
+
+/**
+ * Makes a folder and those above it; one that is there is left as it is. Throws "io" naming the folder.
+ * Node's own recursive mkdir never ends where a folder that exists takes no entries, as under /proc.
+ */
+export async function makeFolder(folder: string): Promise<void> {
+  try {
+    await makeUpTo(path.resolve(folder));
+  } catch (error) {
+    throw new StillroomError("io", `cannot make the folder ${folder}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+async function makeUpTo(folder: string): Promise<void> {
+  const above = path.dirname(folder);
+  const known = await stat(folder).catch(() => null);
+  if (known?.isDirectory()) return;
+  if (above !== folder) await makeUpTo(above);
+  await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
+    if (error.code !== "EEXIST" || known) throw error;
+  });
 }
 
 /** Makes renames and removals in a folder durable. Windows has no such call: there it does nothing. */

@@ -1,8 +1,8 @@
 // The checkpoints of a run folder: the newest two are kept, and a damaged newest one gives way to the one before it.
-import { mkdir, readdir, readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
-import { type FileSystem, fileSystem, writeFileAtomic } from "../support/files.js";
+import { type FileSystem, fileSystem, makeFolder, writeFileAtomic } from "../support/files.js";
 import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from "./checkpoint.js";
 
 /** A checkpoint that was found, and the newer ones that could not be used. */
@@ -25,7 +25,7 @@ export class CheckpointStore {
 
   /** Writes a checkpoint durably, then removes all but the newest two. Throws "io"; older checkpoints are untouched then. */
   async write(checkpoint: Checkpoint): Promise<{ file: string; bytes: number }> {
-    await mkdir(this.folder, { recursive: true });
+    await makeFolder(this.folder);
     const file = path.join(this.folder, `step-${String(checkpoint.step).padStart(9, "0")}.checkpoint`);
     const pieces = encodeCheckpoint(checkpoint);
     await writeFileAtomic(file, pieces, this.files);

@@ -1,8 +1,8 @@
 // The files of a RUN folder but the checkpoints' content: run.json, metrics.jsonl, validation.jsonl, and who may write them.
-import { access, type FileHandle, mkdir, open, readdir, readFile, rm } from "node:fs/promises";
+import { access, type FileHandle, open, readdir, readFile, rm } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
-import { writeFileAtomic } from "../support/files.js";
+import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import { CheckpointStore } from "./checkpoint-store.js";
 
@@ -24,9 +24,7 @@ export class RunFolder {
   /** Makes and locks the folder. Throws "usage" when another process works in it, or when it holds a run and resume is false. */
   static async open(folder: string, resume: boolean): Promise<RunFolder> {
     const absolute = path.resolve(folder);
-    await mkdir(absolute, { recursive: true }).catch((error: Error) => {
-      throw new StillroomError("io", `cannot make the folder ${absolute}: ${error.message}`, { cause: error });
-    });
+    await makeFolder(absolute);
     const run = new RunFolder(absolute, await lockFolder(absolute));
     if (!resume && (await exists(run.runFile))) {
       await run.close();

@@ -1,0 +1,25 @@
+// Folders that are made, found and refused.
+import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { expect, test } from "vitest";
+import { makeFolder } from "../../src/support/files.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-files-"));
+
+test("a folder is made with those above it, twice as well as once", async () => {
+  const deep = path.join(folder, "a/b c/ü");
+  await Promise.all([makeFolder(deep), makeFolder(deep)]);
+  await makeFolder(deep);
+  expect(existsSync(deep)).toBe(true);
+});
+
+test("what cannot be made is named, and the call ends", async () => {
+  const file = path.join(folder, "file");
+  writeFileSync(file, "");
+  await expect(makeFolder(file)).rejects.toMatchObject({ code: "io", message: expect.stringContaining(file) });
+  await expect(makeFolder(path.join(file, "below"))).rejects.toMatchObject({ code: "io" });
+  if (process.platform === "linux") {
+    await expect(makeFolder("/proc/stillroom/run")).rejects.toMatchObject({ code: "io" });
+  }
+});
