@@ -34,6 +34,11 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
     ...(limit !== undefined && { limit: split === "train" ? limit + shots : limit }),
     ...(options.onBad && { onBad: options.onBad }),
   });
+  if (rows.length === 0) {
+    const skipped =
+      bad.length > 0 ? `, ${bad.length} bad (the first: ${bad[0]!.file}:${bad[0]!.line}: ${bad[0]!.reason})` : "";
+    throw new StillroomError("input", `expected rows in the ${split} data of ${task.name}, received none${skipped}`);
+  }
   const needed = shots > 0 || (task.kind === "classify" && !task.answer.labels);
   const train = needed && task.data.train ? (await readRows(task, "train", reading)).rows : [];
   const labels = task.kind === "classify" ? labelsOf(task, train.length > 0 ? train : rows) : [];

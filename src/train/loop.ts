@@ -235,7 +235,10 @@ class Training {
     if (step % plan.evaluateEvery !== 0 && step < plan.steps) return;
     const validation = await validate();
     const value = validationValue(validation, metric);
-    const best = progress.best === null || value > progress.best.value;
+    // A metric that counts rows ties easily: then the lower loss decides.
+    const before = progress.best;
+    const tied = before !== null && value === before.value && validation.loss < before.validation.loss;
+    const best = before === null || value > before.value || tied;
     progress.validated = step;
     progress.sinceBest = best ? 0 : progress.sinceBest + 1;
     if (best) {

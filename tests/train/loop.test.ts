@@ -188,6 +188,15 @@ test("the best validated adapter is the result, and patience ends the run", asyn
   ]);
 });
 
+test("between equal values of the metric the lower loss decides", async () => {
+  const losses = [3, 1, 2];
+  const validate = async (): Promise<Validation> => ({ loss: losses.shift()!, metrics: { accuracy: 0.5 } });
+  const { outcome } = await drive(
+    await toyJob(await toyFolder(), { steps: 6, evaluateEvery: 2, change: { validate } }),
+  );
+  expect(outcome?.bestStep).toBe(4);
+});
+
 test("log_loss is better when lower, and without the metric the loss decides", async () => {
   const values = [0.9, 0.4, 0.6];
   const outcomes = await Promise.all(
