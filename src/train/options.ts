@@ -125,7 +125,7 @@ const allTargets: LoraTarget[] = [...linearLayers, "head", "embeddings"];
 export function tuneSettings(options: TuneOptions): TuneSettings {
   refuseMethods(options.method);
   if (options.epochs !== undefined && options.steps !== undefined) {
-    throw unexpected("only one of epochs and steps", "epochs and steps", [options.epochs, options.steps]);
+    throw new StillroomError("usage", "expected epochs or steps, received both");
   }
   const rank = whole("rank", options.rank, 1) ?? 16;
   const settings: TuneSettings = {
