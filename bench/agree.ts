@@ -90,24 +90,11 @@ async function meanLogProbability(sequence: Sequence, prompt: Int32Array, answer
   const first = prompt.length - 1;
   const input = [...prompt, ...answer.subarray(0, -1)] as Token[];
   const results = await sequence.controlledEvaluate(
-    input.map((token, index) =>
-      index < first
-        ? token
-        : [
-            token,
-            {
-              generateNext: {
-                logits: { filter: { tokens: [answer[index - first]! as Token], includeMax: true } },
-                totalLogitWeight: true,
-              },
-            },
-          ],
-    ),
+    input.map((token, index) => (index < first ? token : [token, { generateNext: { probabilities: true } }])),
   );
   let sum = 0;
   for (const [index, asked] of answer.entries()) {
-    const { logits, totalLogitWeight } = results[first + index]!.next;
-    sum += logits!.get(asked as Token)! - Math.max(...logits!.values()) - Math.log(totalLogitWeight!);
+    sum += Math.log(results[first + index]!.next.probabilities!.get(asked as Token)!);
   }
   return sum / answer.length;
 }
