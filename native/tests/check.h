@@ -41,8 +41,8 @@ std::string show(const T& value) {
 
 #define CHECK_EQUAL(actual, expected)                                                         \
     do {                                                                                      \
-        const auto& actual_ = (actual);                                                       \
-        const auto& expected_ = (expected);                                                   \
+        const auto actual_ = (actual);                                                        \
+        const auto expected_ = (expected);                                                    \
         if (!(actual_ == expected_))                                                          \
             ::stillroom::testing::fail(__FILE__, __LINE__,                                    \
                                        std::string(#actual " == " #expected ": received ") +  \
