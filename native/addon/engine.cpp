@@ -68,7 +68,6 @@ Napi::Value compare_models(const Napi::CallbackInfo& info, const std::shared_ptr
     if (first->graph.model->vocabulary != second->graph.model->vocabulary)
         throw Failure(Code::usage, "models of different vocabularies cannot be compared: " + std::to_string(first->graph.model->vocabulary) + " and " +
                                        std::to_string(second->graph.model->vocabulary) + " tokens");
-    other->lifetime->enter();
     return Task<Comparison>::start(
         info.Env(), engine->lifetime,
         [=] {
@@ -77,14 +76,14 @@ Napi::Value compare_models(const Napi::CallbackInfo& info, const std::shared_ptr
             second->graph.forward(*batch, other_lora.get(), Graph::Keep::nothing);
             return compare(first->graph, second->graph);
         },
-        [other](Napi::Env env, Comparison& comparison) -> Napi::Value {
-            other->lifetime->leave(env);
+        [](Napi::Env env, Comparison& comparison) -> Napi::Value {
             Napi::Object result = Napi::Object::New(env);
             result.Set("klSum", comparison.kl_sum);
             result.Set("agreements", static_cast<double>(comparison.agreements));
             result.Set("positions", static_cast<double>(comparison.rows));
             return result;
-        });
+        },
+        other->lifetime);
 }
 
 Napi::Value collect_importance(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {

@@ -95,10 +95,13 @@ class Task : public Napi::AsyncWorker {
     using Run = std::function<Result()>;
     using Finish = std::function<Napi::Value(Napi::Env, Result&)>;
 
-    // lifetime may be null. execute must hold what it needs alive by itself.
-    static Napi::Value start(Napi::Env env, std::shared_ptr<Lifetime> lifetime, Run execute, Finish finish) {
+    // lifetime may be null; also: that of a second object the work needs. Both are left however it ends. execute must hold what it needs alive by itself.
+    static Napi::Value start(Napi::Env env, std::shared_ptr<Lifetime> lifetime, Run execute, Finish finish, std::shared_ptr<Lifetime> also = nullptr) {
+        if (also) also->check();
         if (lifetime) lifetime->enter();
+        if (also) also->enter();
         auto* task = new Task(env, std::move(lifetime), std::move(execute), std::move(finish));
+        task->also = std::move(also);
         const Napi::Value promise = task->deferred.Promise();
         task->Queue();
         return promise;
@@ -121,6 +124,7 @@ class Task : public Napi::AsyncWorker {
         Napi::Value value;
         if (!failure) failure = caught([&] { value = finish(env, *result); });
         if (lifetime) lifetime->leave(env);
+        if (also) also->leave(env);
         if (failure) {
             deferred.Reject(make_error(env, failure->code, failure->message).Value());
         } else {
@@ -128,7 +132,7 @@ class Task : public Napi::AsyncWorker {
         }
     }
 
-    std::shared_ptr<Lifetime> lifetime;
+    std::shared_ptr<Lifetime> lifetime, also;
     Run execute;
     Finish finish;
     Napi::Promise::Deferred deferred;

@@ -9,24 +9,13 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { readAdapterFolder, readSafetensors, writeAdapterFolder, writeSafetensors } from "../../src/adapter/index.js";
 import type { NativeModelInfo, NativeTensor } from "../../src/support/native.js";
 import { Random } from "../../src/support/random.js";
+import { info } from "./tiny.js";
 
 const peft = fileURLToPath(new URL("../golden/peft", import.meta.url));
 const expected = JSON.parse(readFileSync(path.join(peft, "expected.json"), "utf8")).tensors as Record<
   string,
   { shape: [number, number]; data: number[] }
 >;
-/** The tiny llama of tests/golden/adapter.py. */
-const info = {
-  path: "tiny.gguf",
-  architecture: "llama",
-  layers: 2,
-  width: 16,
-  feedForward: 28,
-  heads: 4,
-  keyValueHeads: 2,
-  headWidth: 6,
-  vocabulary: 20,
-} as NativeModelInfo;
 
 let folder: string;
 let configFile: string;

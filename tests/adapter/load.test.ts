@@ -5,7 +5,8 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { loadAdapter, readAdapterFolder } from "../../src/adapter/index.js";
-import type { NativeLoraOptions, NativeModel, NativeModelInfo, NativeTensor } from "../../src/support/native.js";
+import type { NativeLoraOptions, NativeModel, NativeTensor } from "../../src/support/native.js";
+import { info } from "./tiny.js";
 
 const readAdapter = vi.hoisted(() => vi.fn());
 vi.mock(import("../../src/support/native.js"), async (original) => ({
@@ -14,17 +15,6 @@ vi.mock(import("../../src/support/native.js"), async (original) => ({
 }));
 
 const peft = fileURLToPath(new URL("../golden/peft", import.meta.url));
-const info = {
-  path: "tiny.gguf",
-  architecture: "llama",
-  layers: 2,
-  width: 16,
-  feedForward: 28,
-  heads: 4,
-  keyValueHeads: 2,
-  headWidth: 6,
-  vocabulary: 20,
-} as NativeModelInfo;
 
 let folder: string;
 let loaded: NativeTensor[];
