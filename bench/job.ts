@@ -24,6 +24,8 @@ export interface TuneJob {
   threads: number;
   rows: JobRow[];
   steps: JobStep[];
+  /** Steps before the timed ones. */
+  untimed: number;
   optimizer: NativeOptimizerOptions;
   /** PEFT folder of the first weights. */
   adapter: string;

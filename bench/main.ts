@@ -7,7 +7,7 @@ import { StillroomError } from "../src/index.js";
 import { type AgreeOptions, benchAgree } from "./agree.js";
 import { benchKernels, type KernelOptions } from "./kernels.js";
 import { type ReferenceOptions, writeReference } from "./reference.js";
-import { kernelTable, tuneTable } from "./tables.js";
+import { kernelTable, profileTable, tuneTable } from "./tables.js";
 import { benchTune, type TuneBenchOptions } from "./tune.js";
 
 interface Output {
@@ -36,11 +36,12 @@ program
   )
   .option("--peer-rows <n>", "rows of one forward pass of the peer (default: the whole step)", whole(1))
   .option("--seed <s>", "seed of rows and first weights", whole(0), 0)
+  .option("--profile", "print where our time went, by part and kernel")
   .addOption(jsonOption())
-  .action(({ json, ...options }: TuneBenchOptions & Output) =>
+  .action(({ json, profile, ...options }: TuneBenchOptions & Output & { profile?: true }) =>
     run({ json: json ?? false }, async ({ signal, progress }) => {
       const result = await benchTune(options, { signal, say: (line) => progress.line(line) });
-      const text = `${tuneTable(result)}\n`;
+      const text = [tuneTable(result), ...(profile ? [profileTable(result)] : []), ""].join("\n");
       if (result.equal) return { result, text };
       throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });
     }),

@@ -41,6 +41,7 @@ emit({
 const turns = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 for (const [index, step] of job.steps.entries()) {
   if ((await turns.next()).done) break;
+  if (index === job.untimed) model.profile(); // what came before is forgotten
   const start = performance.now();
   let [loss, labels] = [0, 0];
   const work: Work = { tokens: 0, pairs: 0, logits: 0 };
@@ -68,5 +69,5 @@ if (job.out) {
     baseModel: info.path,
   });
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, profile: model.profile() });
 await model.close();

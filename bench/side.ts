@@ -2,6 +2,7 @@
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import { StillroomError } from "../src/index.js";
+import type { NativeProfileRow } from "../src/support/native.js";
 
 /** What was computed, padding and repeats included. */
 export interface Work {
@@ -31,6 +32,8 @@ export interface StepDone {
 export interface SideDone {
   event: "done";
   peak_memory_bytes: number;
+  /** Of the timed steps, by part and kernel; our side only. */
+  profile?: NativeProfileRow[];
 }
 
 type Line = Ready | StepDone | SideDone;

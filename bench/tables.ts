@@ -50,6 +50,17 @@ export function tuneTable(result: TuneBench): string {
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }
 
+/** Where the time of each kind of work went, longest first. */
+export function profileTable(result: TuneBench): string {
+  const table = new Table({ ...plain, head: ["work", "part", "kernel", "share", "seconds", "calls"] });
+  for (const [work, { profile = [] }] of Object.entries(result.ours.work)) {
+    const all = profile.reduce((sum, { seconds }) => sum + seconds, 0);
+    for (const { part, kernel, seconds, calls } of [...profile].sort((a, b) => b.seconds - a.seconds))
+      table.push([work, part, kernel, `${((seconds / all) * 100).toFixed(1)} %`, seconds.toFixed(3), calls]);
+  }
+  return table.toString();
+}
+
 function describe({ cpu, threads, variant, fma_peak_gflops }: Machine): string {
   return `${cpu}, ${threads} ${threads === 1 ? "thread" : "threads"}, ${variant}, FMA peak ${fma_peak_gflops.toFixed(1)} GFLOP/s`;
 }

@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
-import type { NativeModelInfo } from "../src/support/native.js";
+import type { NativeModelInfo, NativeProfileRow } from "../src/support/native.js";
 import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
 import { type Machine, machine, peerPython, peerScript } from "./machine.js";
 import { type Measured, measured, stepFlops } from "./numbers.js";
@@ -36,6 +36,8 @@ export interface SideResult {
   /** Tokens that went through the layers, over the tokens of the rows. */
   computed_tokens_share: number;
   losses: number[];
+  /** Where the time of the timed steps went; our side only. */
+  profile?: NativeProfileRow[];
 }
 
 type ByWork<T> = Record<string, T>;
@@ -104,6 +106,7 @@ async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, fo
     threads: model.threads,
     rows,
     steps: order.map((index) => ({ rows: batch(index), learningRate: 2e-4 })),
+    untimed: equalSteps,
     optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
     adapter: await writeFirstAdapter(path.join(folder, `${kind}-adapter`), model, adapter),
     out: null,
@@ -116,6 +119,7 @@ interface Turns {
   steps: StepDone[];
   versions: Record<string, string>;
   peakMemoryBytes: number;
+  profile?: NativeProfileRow[] | undefined;
 }
 
 /** Every step by one side and then by the other, each in a process of its own that waits while the other works. */
@@ -147,8 +151,11 @@ async function takeTurns(
       const told = last.map(({ loss, seconds }) => `loss ${loss.toFixed(5)} in ${seconds.toFixed(2)} s`);
       say(`${kind} ${index < equalSteps ? "equality" : "timed"} step ${index + 1}: ours ${told.join(", peer ")}`);
     }
-    for (const [number, side] of sides.entries())
-      turns[number]!.peakMemoryBytes = (await side.done()).peak_memory_bytes;
+    for (const [number, side] of sides.entries()) {
+      const done = await side.done();
+      turns[number]!.peakMemoryBytes = done.peak_memory_bytes;
+      turns[number]!.profile = done.profile;
+    }
     return { ours: turns[0]!, peer: turns[1] ?? null };
   } catch (error) {
     throwIfCancelled(signal, "taking turns");
@@ -171,6 +178,7 @@ function sideResult(turns: Turns, info: NativeModelInfo, rank: number, facts: Ma
     fma_share: over((step) => stepFlops(info, rank, step.work)).median / 1e9 / facts.fma_peak_gflops,
     computed_tokens_share: sum((step) => step.work.tokens) / sum((step) => step.tokens),
     losses: turns.steps.map((step) => step.loss),
+    ...(turns.profile && { profile: turns.profile }),
   };
 }
 

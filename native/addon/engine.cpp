@@ -1,6 +1,8 @@
 // NativeModel and the measurements: what runs on our own engine. Translates; decides nothing.
 #include "addon/engine.h"
 
+#include <utility>
+
 #include "addon/addon.h"
 #include "addon/wrap.h"
 #include "core/loss.h"
@@ -101,6 +103,30 @@ Napi::Value collect_importance(const Napi::CallbackInfo& info, const std::shared
         [](Napi::Env env, Nothing&) { return env.Undefined(); });
 }
 
+// Where time went since the last call.
+Napi::Value take_profile(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto open = engine->use();
+    const std::lock_guard<std::mutex> lock(open->mutex);
+    const Profile profile = std::exchange(open->graph.threads.profile, Profile());
+    const Napi::Array rows = Napi::Array::New(info.Env());
+    for (size_t p = 0; p < part_names.size(); p++) {
+        double parallel = 0;
+        auto add = [&](const char* kernel, double seconds, int64_t calls) {
+            if (calls == 0) return;
+            Napi::Object row = Napi::Object::New(info.Env());
+            row.Set("part", part_names[p]);
+            row.Set("kernel", kernel);
+            row.Set("seconds", seconds);
+            row.Set("calls", static_cast<double>(calls));
+            rows.Set(rows.Length(), row);
+            parallel += seconds;
+        };
+        for (size_t k = 0; k < kernel_names.size(); k++) add(kernel_names[k], profile.rows[p][k].seconds, profile.rows[p][k].calls);
+        if (profile.totals[p] > 0) add("one_thread", profile.totals[p] - parallel, 1);
+    }
+    return rows;
+}
+
 Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     const auto engine = Handle<Engine>::make("the model", std::move(opened));
     Napi::Object object = Napi::Object::New(env);
@@ -110,6 +136,7 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     add_async_method(object, "score", [engine](const Napi::CallbackInfo& info) { return score(info, engine); });
     add_async_method(object, "logits", [engine](const Napi::CallbackInfo& info) { return logits(info, engine); });
     add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });
+    add_method(object, "profile", [engine](const Napi::CallbackInfo& info) { return take_profile(info, engine); });
     add_async_method(object, "collectImportance", [engine](const Napi::CallbackInfo& info) { return collect_importance(info, engine); });
     add_async_method(object, "close", [engine](const Napi::CallbackInfo& info) { return engine->lifetime->close(info.Env()); });
     wrap(object, engine, model_tag);

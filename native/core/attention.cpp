@@ -68,7 +68,7 @@ void Attention::forward(const Batch& batch, const AttentionShape& shape, const f
     const float factor = 1.0f / std::sqrt(static_cast<float>(width));
     const Panels tiles{kernels.tile_rows, kernels.tile_columns};
     const int64_t ld = tiles.rounded(key_block), trees = static_cast<int64_t>(batch.roots.size());
-    threads.run(shape.heads * trees, [&](int64_t begin, int64_t end, int thread) {
+    threads.run(Kernel::attention, shape.heads * trees, [&](int64_t begin, int64_t end, int thread) {
         Scratch& s = scratch[thread];
         float* keys_t = s.keys.reserve(ld * width);
         float* queries = s.queries.reserve(tiles.blocked(query_block) * width);
@@ -121,7 +121,7 @@ void Attention::backward(const Batch& batch, const AttentionShape& shape, const 
     const float factor = 1.0f / std::sqrt(static_cast<float>(width));
     const Panels tiles{kernels.tile_rows, kernels.tile_columns};
     const int64_t ld = tiles.rounded(key_block), trees = static_cast<int64_t>(batch.roots.size());
-    threads.run(shape.key_value_heads * trees, [&](int64_t begin, int64_t end, int thread) {
+    threads.run(Kernel::attention, shape.key_value_heads * trees, [&](int64_t begin, int64_t end, int thread) {
         Scratch& s = scratch[thread];
         float* keys_t = s.keys.reserve(ld * width);
         float* values_t = s.values.reserve(ld * width);

@@ -33,7 +33,7 @@ void Graph::embed() {
     const int64_t width = model->width, rank = lora ? lora->options.rank : 0;
     const LoraPair* pair = lora ? lora->find(0, target_embeddings) : nullptr;
     float* x = inputs[0].data();
-    threads.run(total, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::embed, total, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; t++) {
             const int32_t token = batch->tokens[t];
             float* to = x + t * width;
@@ -53,7 +53,7 @@ void Graph::embed_backward(const float* gradient, float* gradients) {
     const int64_t width = model->width, rank = lora->options.rank;
     const float scale = lora->options.scale();
     std::fill(gradients + pair->a, gradients + pair->a + rank * (pair->in + pair->out), 0.0f);
-    threads.run(rank, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::embed, rank, [&](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; r++)
             for (int64_t t = 0; t < total; t++) {
                 const int64_t a = pair->a + r * pair->in + batch->tokens[t];
@@ -66,6 +66,7 @@ void Graph::embed_backward(const float* gradient, float* gradients) {
 }
 
 void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dropout& masks) {
+    const Profile::Scope scope(threads.profile, Part::forward);
     batch = &given;
     lora = adapter;
     keep = what;
@@ -96,6 +97,7 @@ void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dr
 }
 
 float* Graph::logits(int64_t first, int64_t count) {
+    const Profile::Scope scope(threads.profile, Part::head);
     const int64_t width = model->width;
     float* out = logit_rows.reserve(std::min(head_chunk, std::max(head_rows(), count)) * model->vocabulary);
     const float* h = hidden.data() + first * width;
@@ -108,6 +110,7 @@ float* Graph::logits(int64_t first, int64_t count) {
 }
 
 void Graph::head_backward(int64_t first, int64_t count, float* gradients) {
+    const Profile::Scope scope(threads.profile, Part::head);
     const int64_t width = model->width, tokens = total;
     float* dh = dhidden.reserve(std::max<int64_t>(head_rows(), 1) * width);
     total = count;
@@ -117,6 +120,7 @@ void Graph::head_backward(int64_t first, int64_t count, float* gradients) {
 }
 
 void Graph::backward(float* gradients) {
+    const Profile::Scope scope(threads.profile, Part::backward);
     const int64_t width = model->width, layers = model->layer_count, count = head_rows();
     float* d = dx.reserve(total * width);
     std::fill(d, d + total * width, 0.0f);

@@ -9,14 +9,14 @@ namespace stillroom {
 
 void Graph::norm(const float* x, const std::vector<float>& weight, int64_t n, float* y) {
     const int64_t width = static_cast<int64_t>(weight.size());
-    threads.run(n, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::norm, n, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; t++) kernels.rms_norm(width, x + t * width, weight.data(), model->epsilon, y + t * width);
     });
 }
 
 void Graph::norm_backward(const float* x, const std::vector<float>& weight, int64_t n, const float* dy, float* d) {
     const int64_t width = static_cast<int64_t>(weight.size());
-    threads.run(n, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::norm, n, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; t++) {
             const float* row = x + t * width;
             const float inverse = 1.0f / std::sqrt(kernels.dot(width, row, row) / static_cast<float>(width) + model->epsilon);
@@ -41,7 +41,7 @@ void Graph::rotate(float* x, int64_t heads, bool back) {
     const int64_t width = model->head_width, half = model->rope.width / 2;
     const int64_t step = model->rope.interleaved ? 2 : 1, other = model->rope.interleaved ? 1 : half;
     const float sign = back ? -1.0f : 1.0f;
-    threads.run(total, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::rope, total, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; t++) {
             const float* sine = sines.data() + batch->positions[t] * half;
             const float* cosine = cosines.data() + batch->positions[t] * half;
@@ -67,7 +67,7 @@ const float* Graph::dropped(int64_t layer, Target target, const float* x, int64_
     if (dropout.rate == 0.0f) return x;
     float* out = drop.reserve(n * width);
     const uint64_t stream = static_cast<uint64_t>(layer) * target_count + target;
-    threads.run(n, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::dropout, n, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin * width; i < end * width; i++) out[i] = x[i] * mask(stream, i);
     });
     return out;
@@ -126,7 +126,7 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
     float* back = product.reserve(total * weight.in);
     products.multiply(packed_u, a, weight.in, weight.in, back, weight.in, false);
     const uint64_t stream = static_cast<uint64_t>(layer) * target_count + target;
-    threads.run(total, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::dropout, total, [&](int64_t begin, int64_t end, int) {
         for (int64_t i = begin * weight.in; i < end * weight.in; i++) d[i] += back[i] * mask(stream, i);
     });
 }
@@ -166,7 +166,7 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     linear_forward(l, target_gate, layer.gate, nullptr, h, packed_x, gate, s.u[target_gate], false);
     linear_forward(l, target_up, layer.up, nullptr, h, packed_x, up, s.u[target_up], false);
     float* act = activated.reserve(total * m.feed_forward);
-    threads.run(total, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::swiglu, total, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * m.feed_forward, gate + begin * m.feed_forward, up + begin * m.feed_forward, act + begin * m.feed_forward);
     });
     if (out != middle) std::memcpy(out, middle, total * m.width * sizeof(float));
@@ -184,11 +184,11 @@ void Graph::layer_backward(int64_t l, const float* x, State& s, float* d, float*
 
     float *act = activated.reserve(total * ff), *dact = dactivated.reserve(total * ff);
     float *gate = s.gate.data(), *up = s.up.data(), *dg = dgate.reserve(total * ff), *dp = dup.reserve(total * ff);
-    threads.run(total, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::swiglu, total, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * ff, gate + begin * ff, up + begin * ff, act + begin * ff);
     });
     linear_backward(l, target_down, layer.down, act, d, s.u[target_down].data(), dact, false, gradients, false);
-    threads.run(total, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::swiglu, total, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu_backward((end - begin) * ff, gate + begin * ff, up + begin * ff, dact + begin * ff, dg + begin * ff, dp + begin * ff);
     });
     const float* middle = s.middle.data();

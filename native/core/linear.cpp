@@ -19,7 +19,7 @@ void Products::pack(const float* x, int64_t rows, int64_t depth, int64_t ld, flo
     out.depth = depth;
     out.block = mr * depth;
     float* to = out.buffer.reserve(blocks * out.block);
-    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::pack, blocks, [&](int64_t begin, int64_t end, int) {
         if (begin < end) kernels.pack(std::min(rows, end * mr) - begin * mr, depth, x + begin * mr * ld, ld, 1, scale, to + begin * out.block);
     });
 }
@@ -30,7 +30,7 @@ void Products::pack_transposed(const float* x, int64_t rows, int64_t depth, int6
     out.depth = rows;
     out.block = mr * rows;
     float* to = out.buffer.reserve(blocks * out.block);
-    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::pack, blocks, [&](int64_t begin, int64_t end, int) {
         if (begin < end) kernels.pack(std::min(depth, end * mr) - begin * mr, rows, x + begin * mr, 1, ld, scale, to + begin * out.block);
     });
 }
@@ -54,7 +54,7 @@ void Products::sweep(int64_t rows, int64_t columns, int64_t depth, const float* 
 void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
     const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows, count = (weight.out + nr - 1) / nr;
     const int64_t wide = std::max<int64_t>(1, group_columns / nr) * nr, depth = std::min(chunk, weight.in);
-    threads.run(count, [&](int64_t begin, int64_t end, int thread) {
+    threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int thread) {
         float* rows = scratch[thread].reserve(nr * depth);
         float* group = panels[thread].reserve(wide * depth);
         for (int64_t first = begin * nr; first < std::min(end * nr, weight.out); first += wide) {
@@ -99,13 +99,13 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
             }
         }
     };
-    if (by_rows) threads.run(row_blocks, [&](int64_t begin, int64_t end, int thread) { work(0, spans, begin, end, thread); });
-    else threads.run(spans, [&](int64_t begin, int64_t end, int thread) { work(begin, end, 0, row_blocks, thread); });
+    if (by_rows) threads.run(Kernel::linear, row_blocks, [&](int64_t begin, int64_t end, int thread) { work(0, spans, begin, end, thread); });
+    else threads.run(Kernel::linear, spans, [&](int64_t begin, int64_t end, int thread) { work(begin, end, 0, row_blocks, thread); });
 }
 
 void Products::multiply(const Packed& a, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate) {
     const int64_t nr = kernels.tile_columns, count = (columns + nr - 1) / nr;
-    threads.run(count, [&](int64_t begin, int64_t end, int thread) {
+    threads.run(Kernel::low_rank, count, [&](int64_t begin, int64_t end, int thread) {
         for (int64_t p = begin; p < end; p++) {
             const int64_t first = p * nr;
             const int wide = static_cast<int>(std::min(nr, columns - first));
@@ -128,7 +128,7 @@ void Products::multiply(const Packed& a, const float* b, int64_t ldb, int64_t co
 void Products::multiply_transposed(const Packed& a, const float* b, int64_t columns, float* c, int64_t ldc, bool accumulate) {
     const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows, blocks = (a.rows + mr - 1) / mr;
     // Few columns and many rows: every thread packs all panels and takes a share of the rows.
-    threads.run(blocks, [&](int64_t begin, int64_t end, int thread) {
+    threads.run(Kernel::low_rank, blocks, [&](int64_t begin, int64_t end, int thread) {
         if (begin >= end) return;
         float* panel = panels[thread].reserve(nr * a.depth);
         for (int64_t first = 0; first < columns; first += nr) {

@@ -31,7 +31,7 @@ std::vector<double> log_probabilities(Graph& graph, const Batch& batch) {
     const int64_t vocabulary = graph.model->vocabulary;
     chunks(graph, [&](int64_t first, int64_t count) {
         float* logits = graph.logits(first, count);
-        graph.threads.run(count, [&](int64_t begin, int64_t end, int) {
+        graph.threads.run(Kernel::loss, count, [&](int64_t begin, int64_t end, int) {
             for (int64_t r = begin; r < end; r++) {
                 float* row = logits + r * vocabulary;
                 const float high = graph.kernels.maximum(vocabulary, row);
@@ -48,11 +48,12 @@ double cross_entropy(Graph& graph, const Batch& batch, float* gradients) {
     const auto queries = queries_of_rows(graph, batch);
     const int64_t vocabulary = graph.model->vocabulary;
     double sum = 0;
+    const Profile::Scope scope(graph.threads.profile, Part::head);
     chunks(graph, [&](int64_t first, int64_t count) {
         if (!std::isfinite(sum)) return;
         float* logits = graph.logits(first, count);
         std::vector<double> losses(count, 0.0);
-        graph.threads.run(count, [&](int64_t begin, int64_t end, int) {
+        graph.threads.run(Kernel::loss, count, [&](int64_t begin, int64_t end, int) {
             for (int64_t r = begin; r < end; r++) {
                 float* row = logits + r * vocabulary;
                 const std::vector<int32_t>& asked = queries[first + r];
@@ -82,7 +83,7 @@ Comparison compare(Graph& first, Graph& second) {
         float *p = first.logits(begin_row, count), *q = second.logits(begin_row, count);
         std::vector<double> divergence(count);
         std::vector<char> same(count);
-        first.threads.run(count, [&](int64_t begin, int64_t end, int) {
+        first.threads.run(Kernel::loss, count, [&](int64_t begin, int64_t end, int) {
             std::vector<float> work(vocabulary);
             for (int64_t r = begin; r < end; r++) {
                 const float *a = p + r * vocabulary, *b = q + r * vocabulary;

@@ -26,7 +26,7 @@ double Optimizer::update(float* weights, const float* gradients, double divisor,
     constexpr int64_t block = 1 << 16;
     const int64_t blocks = (size + block - 1) / block;
     std::vector<double> squares(blocks);
-    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::optimizer, blocks, [&](int64_t begin, int64_t end, int) {
         for (int64_t b = begin; b < end; b++) {
             double sum = 0;
             for (int64_t i = b * block; i < std::min(size, (b + 1) * block); i++) sum += static_cast<double>(gradients[i]) * gradients[i];
@@ -42,7 +42,7 @@ double Optimizer::update(float* weights, const float* gradients, double divisor,
     steps++;
     const float correction1 = static_cast<float>(1.0 - std::pow(static_cast<double>(options.beta1), static_cast<double>(steps)));
     const float correction2 = static_cast<float>(1.0 - std::pow(static_cast<double>(options.beta2), static_cast<double>(steps)));
-    threads.run(blocks, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::optimizer, blocks, [&](int64_t begin, int64_t end, int) {
         if (begin >= end) return;
         const int64_t from = begin * block, count = std::min(size, end * block) - from;
         kernels.adamw(count, weights + from, gradients + from, first.data() + from, second.data() + from, static_cast<float>(factor), rate, options.beta1,

@@ -70,8 +70,9 @@ Threads::~Threads() {
 
 int Threads::count() const { return pool->count; }
 
-void Threads::run(int64_t items, const std::function<void(int64_t, int64_t, int)>& work) {
+void Threads::run(Kernel kernel, int64_t items, const std::function<void(int64_t, int64_t, int)>& work) {
     if (items <= 0) return;
+    const auto start = Profile::Clock::now();
     pool->items = items;
     pool->work = &work;
     if (pool->count > 1) {
@@ -89,6 +90,7 @@ void Threads::run(int64_t items, const std::function<void(int64_t, int64_t, int)
         else __builtin_ia32_pause();
 #endif
     }
+    profile.add(kernel, Profile::Clock::now() - start);
     for (std::exception_ptr& error : pool->errors) {
         if (!error) continue;
         std::exception_ptr first = error;

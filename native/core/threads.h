@@ -4,6 +4,8 @@
 #include <functional>
 #include <memory>
 
+#include "core/profile.h"
+
 namespace stillroom {
 
 class Threads {
@@ -16,7 +18,11 @@ class Threads {
     int count() const;
     // Calls work(begin, end, thread) on every thread with its contiguous share of [0, items); returns when all are done.
     // An exception of one share is thrown again here. Not to be called from within work.
-    void run(int64_t items, const std::function<void(int64_t begin, int64_t end, int thread)>& work);
+    void run(int64_t items, const std::function<void(int64_t begin, int64_t end, int thread)>& work) { run(Kernel::other, items, work); }
+    // The same, its time counted as that kernel's.
+    void run(Kernel kernel, int64_t items, const std::function<void(int64_t begin, int64_t end, int thread)>& work);
+
+    Profile profile;  // of the thread that calls run
 
    private:
     struct Pool;

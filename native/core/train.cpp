@@ -27,13 +27,15 @@ Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t ste
     for (float g : current) check += g * 0.0f;
     result.finite = check == 0.0f;
     if (!result.finite) return result;
-    graph.threads.run(static_cast<int64_t>(sums.size()), [&](int64_t begin, int64_t end, int) {
+    const Profile::Scope scope(graph.threads.profile, Part::update);
+    graph.threads.run(Kernel::optimizer, static_cast<int64_t>(sums.size()), [&](int64_t begin, int64_t end, int) {
         graph.kernels.add(end - begin, current.data() + begin, sums.data() + begin);
     });
     return result;
 }
 
 double Trainer::update(Graph& graph, float rate, double divisor) {
+    const Profile::Scope scope(graph.threads.profile, Part::update);
     const double norm = optimizer.update(lora->values.data(), sums.data(), divisor, rate, graph.kernels, graph.threads);
     discard();
     return norm;

@@ -116,6 +116,16 @@ export interface NativeModelInfo {
   reason: string | null;
 }
 
+/** Time of one kernel in one part of the steps. */
+export interface NativeProfileRow {
+  part: "forward" | "head" | "backward" | "update";
+  /** "linear" (frozen products), "low_rank" (the adapter's), "attention", …; "one_thread": what no parallel section covers. */
+  kernel: string;
+  /** Wall time of the thread that drives the others. */
+  seconds: number;
+  calls: number;
+}
+
 /** A decoder of the native engine: memory-mapped, frozen weights. */
 export interface NativeModel {
   readonly info: NativeModelInfo;
@@ -135,6 +145,8 @@ export interface NativeModel {
     other: NativeModel,
     otherLora: NativeLora | null,
   ): Promise<{ klSum: number; agreements: number; positions: number }>;
+  /** Where the time went since the last call, by part and kernel. */
+  profile(): NativeProfileRow[];
   /** Adds the squared inputs of every linear layer (summed over tokens) to an importance matrix. */
   collectImportance(batch: NativeBatch, importance: NativeImportance): Promise<void>;
   /** Idempotent; waits for work in flight. */
