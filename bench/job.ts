@@ -3,7 +3,7 @@ import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { writeAdapterFolder } from "../src/adapter/index.js";
 import type { Model } from "../src/model/index.js";
-import type { LoraTarget, NativeOptimizerOptions } from "../src/support/native.js";
+import type { LoraTarget, NativeOptimizerOptions, NativePrecision } from "../src/support/native.js";
 import type { Encoded } from "../src/tokens/index.js";
 
 /** A row of token ids; every token from answerFrom on is a label. */
@@ -22,6 +22,8 @@ export interface JobStep {
 export interface TuneJob {
   model: string;
   threads: number;
+  /** Of our frozen products; the peer computes in f32. */
+  precision: NativePrecision;
   rows: JobRow[];
   steps: JobStep[];
   /** Steps before the timed ones. */

@@ -1,10 +1,11 @@
 // The kernel trial: one frozen linear layer on one core, per weight type, forward and backward, as a share of the FMA peak.
-import { native } from "../src/support/native.js";
+import { type NativePrecision, native } from "../src/support/native.js";
 import { fmaPeak, type Machine, machine } from "./machine.js";
 
 export interface KernelOptions {
   types?: string[];
   variant?: string;
+  precision?: NativePrecision;
   repeat: number;
 }
 
@@ -55,6 +56,7 @@ export async function benchKernels(options: KernelOptions, say: (line: string) =
           backward: direction === "backward",
           repeat: options.repeat,
           variant,
+          ...(options.precision && { precision: options.precision }),
         };
         const gflops = await native().measureLinear(trial);
         ours.push({ type, shape, direction, gflops, fma_share: gflops / peak });

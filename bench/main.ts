@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // npm run bench: what is timed, against whom. Translates options; the trials live beside it.
 import { Command, Option } from "commander";
-import { real, whole } from "../bin/options.js";
+import { precisionOption, real, whole } from "../bin/options.js";
 import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import { type AgreeOptions, benchAgree } from "./agree.js";
@@ -36,6 +36,7 @@ program
   )
   .option("--peer-rows <n>", "rows of one forward pass of the peer (default: the whole step)", whole(1))
   .option("--seed <s>", "seed of rows and first weights", whole(0), 0)
+  .addOption(precisionOption())
   .option("--profile", "print where our time went, by part and kernel")
   .addOption(jsonOption())
   .action(({ json, profile, ...options }: TuneBenchOptions & Output & { profile?: true }) =>
@@ -52,6 +53,7 @@ program
   .description("one linear layer of 512 rows on one core, every weight type, as a share of the FMA peak")
   .option("--types <names>", "weight types (default: all)", (text) => text.split(","))
   .option("--variant <name>", "kernel variant (default: the best that this machine runs)")
+  .addOption(precisionOption())
   .option("--repeat <n>", "products of a measurement", whole(1), 20)
   .addOption(jsonOption())
   .action(({ json, ...options }: KernelOptions & Output) =>

@@ -26,7 +26,7 @@ function workOf({ tokens, segments, queryPositions }: NativeBatch): Work {
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as TuneJob;
 const { tokenBudget, sharePrefix, recompute, seed } = job.ours;
-const model = await native().openModel(job.model, { threads: job.threads, variant: null });
+const model = await native().openModel(job.model, { threads: job.threads, variant: null, precision: job.precision });
 const adapter = await readAdapterFolder(job.adapter, model.info);
 const lora = model.createLora(adapter.options);
 lora.load(adapter.tensors);

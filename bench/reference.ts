@@ -59,6 +59,7 @@ async function tuneJob(task: Task, model: Model, settings: TuneSettings, out: st
     model: path.resolve(model.info.path),
     threads: model.threads,
     rows: fitted.rows.map(jobRow),
+    precision: "f32",
     untimed: 0,
     steps: Array.from({ length: plan.steps }, (_, index) => ({
       rows: [...order.step(index + 1)],

@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
-import type { NativeModelInfo, NativeProfileRow } from "../src/support/native.js";
+import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
 import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
 import { type Machine, machine, peerPython, peerScript } from "./machine.js";
 import { type Measured, measured, stepFlops } from "./numbers.js";
@@ -19,6 +19,7 @@ export interface TuneBenchOptions {
   work: "dense" | "sst2" | "both";
   repeat: number;
   threads?: number;
+  precision?: NativePrecision;
   rank: number;
   peerLogits: "all" | "labels";
   peerRows?: number;
@@ -104,6 +105,7 @@ async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, fo
   return {
     model: path.resolve(model.info.path),
     threads: model.threads,
+    precision: options.precision ?? "f32",
     rows,
     steps: order.map((index) => ({ rows: batch(index), learningRate: 2e-4 })),
     untimed: equalSteps,

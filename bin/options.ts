@@ -16,10 +16,18 @@ export function command(name: string, description: string, shared: readonly (key
   return made.option("--json", "print one JSON object on stdout");
 }
 
+/** What the frozen products multiply. */
+export const precisionOption = (): Option =>
+  new Option(
+    "--precision <p>",
+    "frozen products: exact f32, or rounded to bf16 or int8 where the processor can (default: f32)",
+  ).choices(["f32", "bf16", "int8"]);
+
 const sharedOptions = {
   model: () => new Option("--model <model>", "path of a GGUF, or an hf: URI (default: the model in the box)"),
   adapter: () => new Option("--adapter <run>", "a RUN folder of tune, a PEFT folder or a GGUF LoRA"),
   data: () => new Option("--data <dir>", "folder of the task's data, instead of the task file's own"),
+  precision: precisionOption,
   threads: () => new Option("--threads <n>", "threads (default: physical cores)").argParser(whole(1)),
   seed: () => new Option("--seed <s>", "seed of everything that is drawn").argParser(whole(0)).default(0),
   limit: () => new Option("--limit <n>", "use only so many rows").argParser(whole(1)),

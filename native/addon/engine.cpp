@@ -148,8 +148,9 @@ Napi::Value open_model(const Napi::CallbackInfo& info) {
     const Napi::Object options = to_object(info[1], "options");
     const int threads = static_cast<int>(to_integer(options.Get("threads"), "threads", 1, 1024));
     const Kernels& kernels = choose_kernels(to_text_or_null(options.Get("variant"), "variant").value_or(""));
+    const Precision precision = choose_precision(kernels, to_text_or_null(options.Get("precision"), "precision").value_or("f32"));
     return Task<std::shared_ptr<Engine>>::start(
-        info.Env(), nullptr, [path, threads, &kernels] { return std::make_shared<Engine>(Model::open(path), kernels, threads); }, from_engine);
+        info.Env(), nullptr, [=, &kernels] { return std::make_shared<Engine>(Model::open(path), kernels, threads, precision); }, from_engine);
 }
 
 Napi::Value measure_fma_peak(const Napi::CallbackInfo& info) {
@@ -167,6 +168,7 @@ Napi::Value measure_linear(const Napi::CallbackInfo& info) {
     trial.outputs = to_integer(from.Get("outputs"), "outputs", 1, 1 << 16);
     trial.backward = to_boolean(from.Get("backward"), "backward");
     trial.repeat = static_cast<int>(to_integer(from.Get("repeat"), "repeat", 1, 1000));
+    trial.precision = to_text_or_null(from.Get("precision"), "precision").value_or("f32");
     trial.variant = to_text_or_null(from.Get("variant"), "variant").value_or("");
     return Task<double>::start(
         info.Env(), nullptr, [trial] { return measure_linear(trial); }, [](Napi::Env env, double& rate) { return Napi::Number::New(env, rate); });

@@ -9,7 +9,8 @@
 namespace stillroom::addon {
 
 struct Engine {
-    Engine(std::shared_ptr<const Model> model, const Kernels& kernels, int threads) : graph(std::move(model), kernels, threads) {}
+    Engine(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precision precision)
+        : graph(std::move(model), kernels, threads, precision) {}
     Graph graph;
     std::mutex mutex;  // held by whoever runs the graph
 };

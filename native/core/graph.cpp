@@ -9,8 +9,10 @@
 
 namespace stillroom {
 
-Graph::Graph(std::shared_ptr<const Model> given, const Kernels& chosen, int count)
-    : model(std::move(given)), kernels(chosen), threads(count), products(kernels, threads), attention(kernels, threads) {}
+Graph::Graph(std::shared_ptr<const Model> given, const Kernels& chosen, int count, Precision precision)
+    : model(std::move(given)), kernels(chosen), threads(count), products(kernels, threads), attention(kernels, threads) {
+    products.precision = precision;
+}
 
 void Graph::rope_table() {
     const int64_t half = model->rope.width / 2;
@@ -103,7 +105,7 @@ float* Graph::logits(int64_t first, int64_t count) {
     const float* h = hidden.data() + first * width;
     const int64_t tokens = total;
     total = count;  // the head's rows take the place of tokens in linear_forward
-    products.pack(h, count, width, width, 1.0f, packed_x);
+    products.pack_operand(h, count, width, width, packed_x);
     linear_forward(first, target_head, model->head, nullptr, h, packed_x, out, head_u, false);
     total = tokens;
     return out;

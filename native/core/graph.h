@@ -20,7 +20,7 @@ struct Dropout {
 
 class Graph {
    public:
-    Graph(std::shared_ptr<const Model> model, const Kernels& kernels, int threads);
+    Graph(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precision precision = Precision::f32);
 
     const std::shared_ptr<const Model> model;
     Importance* importance = nullptr;  // when set, forward passes add to it

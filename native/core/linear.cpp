@@ -9,9 +9,20 @@ namespace stillroom {
 namespace {
 // A group of unpacked panels: chunk (depth) x group_columns floats, a quarter of a megabyte. chunk is a multiple of every block.
 constexpr int64_t chunk = 512, group_columns = 128;
+
+// How many values of the depth share a word, and how many words and groups a depth takes.
+struct Narrow {
+    int64_t values, words, groups;
+    Narrow(Precision precision, int64_t depth)
+        : values(precision == Precision::int8 ? 4 : 2),
+          words((depth + values - 1) / values),
+          groups(precision == Precision::int8 ? (depth + int8_group - 1) / int8_group : 0) {}
+};
+uint32_t* words_of(Buffer& buffer, int64_t count) { return reinterpret_cast<uint32_t*>(buffer.reserve(count)); }
 }  // namespace
 
-Products::Products(const Kernels& kernels, Threads& threads) : kernels(kernels), threads(threads), scratch(threads.count()), panels(threads.count()) {}
+Products::Products(const Kernels& kernels, Threads& threads) : kernels(kernels), threads(threads), scratch(threads.count()), panels(threads.count()),
+      narrow_rows(threads.count()), narrow_panels(threads.count()), narrow_scales(threads.count()) {}
 
 void Products::pack(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out) {
     const int64_t mr = kernels.tile_rows, blocks = (rows + mr - 1) / mr;
@@ -51,51 +62,133 @@ void Products::sweep(int64_t rows, int64_t columns, int64_t depth, const float* 
                              panels + j / nr * stride, nr, c + i * ldc + j, ldc, accumulate);
 }
 
+void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Packed& out) {
+    pack(x, rows, depth, ld, 1.0f, out);
+    if (precision == Precision::f32) return;
+    const int64_t mr = kernels.tile_rows, blocks = (rows + mr - 1) / mr;
+    const Narrow shape(precision, depth);
+    out.word_block = mr * shape.words;
+    out.group_block = mr * shape.groups;
+    float *words = out.words.reserve(blocks * out.word_block), *scales = out.scales.reserve(blocks * out.group_block);
+    float* sums = out.sums.reserve(blocks * out.group_block);
+    threads.run(Kernel::pack, blocks, [&](int64_t begin, int64_t end, int thread) {
+        uint32_t* row_words = words_of(narrow_rows[thread], mr * shape.words);
+        float* row_scales = narrow_scales[thread].reserve(2 * mr * shape.groups);
+        float* row_sums = row_scales + mr * shape.groups;
+        for (int64_t b = begin; b < end; b++) {
+            const int64_t count = std::min(mr, rows - b * mr);
+            for (int64_t r = 0; r < count; r++) {
+                const float* row = x + (b * mr + r) * ld;
+                if (precision == Precision::bf16) kernels.to_bf16(depth, row, row_words + r * shape.words);
+                else
+                    kernels.to_int8(depth, row, row_words + r * shape.words, row_scales + r * shape.groups,
+                                    reinterpret_cast<int32_t*>(row_sums + r * shape.groups));
+            }
+            // Words and sums travel as floats: packing with factor 1 moves bits only.
+            kernels.pack(count, shape.words, reinterpret_cast<float*>(row_words), shape.words, 1, 1.0f, words + b * out.word_block);
+            kernels.pack(count, shape.groups, row_scales, shape.groups, 1, 1.0f, scales + b * out.group_block);
+            kernels.pack(count, shape.groups, row_sums, shape.groups, 1, 1.0f, sums + b * out.group_block);
+        }
+    });
+}
+
+// Panels of rows [first, first + columns) of a weight, inputs [k, k + depth): the right operand of forward.
+Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, int thread) {
+    const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
+    const Narrow shape(precision, depth);
+    const bool exact = precision == Precision::f32;
+    float* rows = scratch[thread].reserve(nr * depth);
+    float* group = panels[thread].reserve(wide * (exact ? depth : shape.words));
+    float* scales = exact ? nullptr : narrow_scales[thread].reserve((wide + nr) * shape.groups);
+    uint32_t* words = exact ? nullptr : words_of(narrow_rows[thread], nr * shape.words);
+    for (int64_t j = 0; j < columns; j += nr) {
+        const int panel = static_cast<int>(std::min(nr, columns - j));
+        for (int n = 0; n < panel; n++) unpack(weight, first + j + n, k, depth, rows + n * depth);
+        if (exact) {
+            kernels.pack_transposed(panel, depth, rows, depth, group + j * depth);
+            continue;
+        }
+        float* row_scales = scales + wide * shape.groups;
+        for (int n = 0; n < panel; n++) {
+            if (precision == Precision::bf16) kernels.to_bf16(depth, rows + n * depth, words + n * shape.words);
+            else kernels.to_int8(depth, rows + n * depth, words + n * shape.words, row_scales + n * shape.groups, nullptr);
+        }
+        kernels.pack_transposed(panel, shape.words, reinterpret_cast<float*>(words), shape.words, group + j * shape.words);
+        kernels.pack_transposed(panel, shape.groups, row_scales, shape.groups, scales + j * shape.groups);
+    }
+    return {group, reinterpret_cast<uint32_t*>(group), scales};
+}
+
+// Panels of columns [first, first + columns) of a weight, outputs [n, n + depth): the right operand of backward.
+Products::Panels Products::right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, int thread) {
+    const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
+    // Each panel of tile_columns lies contiguous (depth, tile_columns): rows a power of two apart would share few cache sets.
+    float* row = scratch[thread].reserve(wide);
+    float* group = panels[thread].reserve(depth * wide);
+    std::fill(row + columns, row + wide, 0.0f);
+    for (int64_t j = 0; j < depth; j++) {
+        unpack(weight, n + j, first, columns, row);
+        for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, group + c * depth + j * nr);
+    }
+    if (precision == Precision::f32) return {group, nullptr, nullptr};
+    const Narrow shape(precision, depth);
+    uint32_t* words = words_of(narrow_panels[thread], wide * shape.words);
+    float* scales = narrow_scales[thread].reserve(wide * shape.groups);
+    for (int64_t c = 0; c < wide; c += nr) {
+        if (precision == Precision::bf16) kernels.columns_to_bf16(depth, group + c * depth, nr, words + c * shape.words);
+        else kernels.columns_to_int8(depth, group + c * depth, nr, words + c * shape.words, scales + c * shape.groups);
+    }
+    return {nullptr, words, scales};
+}
+
+// c = or += rows [block, block + rows / tile_rows) of a, depth [k, k + depth), times the panels.
+void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64_t k, int64_t depth, const Packed& a, const Panels& group, float* c,
+                             int64_t ldc, bool accumulate) const {
+    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
+    if (precision == Precision::f32) {
+        sweep(rows, columns, depth, a.buffer.data() + block * a.block + k * mr, a.block, group.values, nr * depth, c, ldc, accumulate);
+        return;
+    }
+    const Narrow shape(precision, depth), before(precision, k);
+    for (int64_t i = 0; i < rows; i += mr) {
+        const int64_t at = block + i / mr, groups = at * a.group_block + before.groups * mr;
+        const NarrowRows left{reinterpret_cast<const uint32_t*>(a.words.data()) + at * a.word_block + before.words * mr, a.scales.data() + groups,
+                              reinterpret_cast<const int32_t*>(a.sums.data()) + groups};
+        for (int64_t j = 0; j < columns; j += nr)
+            kernels.multiply_narrow(precision, static_cast<int>(std::min(mr, rows - i)), static_cast<int>(std::min(nr, columns - j)), depth, left,
+                                    group.words + j * shape.words, group.scales + j * shape.groups, c + i * ldc + j, ldc, accumulate);
+    }
+}
+
 void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
-    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows, count = (weight.out + nr - 1) / nr;
-    const int64_t wide = std::max<int64_t>(1, group_columns / nr) * nr, depth = std::min(chunk, weight.in);
+    const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
+    const int64_t wide = std::max<int64_t>(1, group_columns / nr) * nr;
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int thread) {
-        float* rows = scratch[thread].reserve(nr * depth);
-        float* group = panels[thread].reserve(wide * depth);
         for (int64_t first = begin * nr; first < std::min(end * nr, weight.out); first += wide) {
             const int64_t columns = std::min({wide, weight.out - first, end * nr - first});
-            for (int64_t k = 0; k < weight.in; k += depth) {
-                const int64_t taken = std::min(depth, weight.in - k);
-                for (int64_t j = 0; j < columns; j += nr) {
-                    const int panel = static_cast<int>(std::min(nr, columns - j));
-                    for (int n = 0; n < panel; n++) unpack(weight, first + j + n, k, taken, rows + n * taken);
-                    kernels.pack_transposed(panel, taken, rows, taken, group + j * depth);
-                }
-                sweep(x.rows, columns, taken, x.buffer.data() + k * mr, x.block, group, nr * depth, y + first, ldy, accumulate || k > 0);
+            for (int64_t k = 0; k < weight.in; k += chunk) {
+                const int64_t depth = std::min(chunk, weight.in - k);
+                const Panels group = right_rows(weight, first, columns, k, depth, thread);
+                sweep_weights(0, x.rows, columns, k, depth, x, group, y + first, ldy, accumulate || k > 0);
             }
         }
     });
 }
 
 void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate) {
-    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
-    const int64_t span = std::max<int64_t>(weight.block, 32), spans = (weight.in + span - 1) / span;
+    const int64_t mr = kernels.tile_rows, span = std::max<int64_t>(weight.block, 32), spans = (weight.in + span - 1) / span;
     // Threads share the columns; where those do not divide evenly, each span's rows are shared instead.
     const bool by_rows = spans % threads.count() != 0 && spans < 8 * threads.count();
     const int64_t row_blocks = (dy.rows + mr - 1) / mr, at_once = std::max<int64_t>(1, group_columns / span);
     auto work = [&](int64_t span_begin, int64_t span_end, int64_t block_begin, int64_t block_end, int thread) {
         if (block_begin >= block_end) return;
         const int64_t rows = std::min(dy.rows, block_end * mr) - block_begin * mr;
-        const float* a = dy.buffer.data() + block_begin * dy.block;
         for (int64_t s = span_begin; s < span_end; s += at_once) {
             const int64_t first = s * span, columns = std::min(weight.in - first, std::min(at_once, span_end - s) * span);
-            // Each panel of tile_columns lies contiguous (chunk, tile_columns): rows a power of two apart would share few cache sets.
-            const int64_t wide = (columns + nr - 1) / nr * nr;
-            float* row = scratch[thread].reserve(wide);
-            float* group = panels[thread].reserve(chunk * wide);
-            std::fill(row + columns, row + wide, 0.0f);
             for (int64_t n = 0; n < weight.out; n += chunk) {
                 const int64_t depth = std::min(chunk, weight.out - n);
-                for (int64_t j = 0; j < depth; j++) {
-                    unpack(weight, n + j, first, columns, row);
-                    for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, group + c * chunk + j * nr);
-                }
-                sweep(rows, columns, depth, a + n * mr, dy.block, group, nr * chunk, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
+                const Panels group = right_columns(weight, first, columns, n, depth, thread);
+                sweep_weights(block_begin, rows, columns, n, depth, dy, group, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
             }
         }
     };

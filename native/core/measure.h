@@ -10,7 +10,7 @@ struct LinearTrial {
     int64_t rows, inputs, outputs;
     bool backward;
     int repeat;
-    std::string variant;
+    std::string variant, precision;  // precision: "f32", "bf16" or "int8"
 };
 
 // Median GFLOP/s of CPU time over the repetitions (2 rows inputs outputs operations each). Failure(usage) for an unknown type or a size that it cannot hold.

@@ -1,7 +1,14 @@
 // A model that is open: its facts, its tokenizer and our engine on one GGUF. Owns both handles; knows no task.
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError, unexpected } from "../support/errors.js";
-import { type NativeModel, type NativeModelInfo, type NativeTokenizer, native, rethrow } from "../support/native.js";
+import {
+  type NativeModel,
+  type NativeModelInfo,
+  type NativePrecision,
+  type NativeTokenizer,
+  native,
+  rethrow,
+} from "../support/native.js";
 import type { DownloadOptions } from "./download.js";
 import { firstOpen } from "./first-open.js";
 import { resolveModel } from "./resolve.js";
@@ -12,6 +19,8 @@ export interface OpenModelOptions extends DownloadOptions {
   threads?: number | undefined;
   /** Kernel variant of the native engine (default: the best that this machine runs). */
   variant?: string | undefined;
+  /** What products with frozen weights multiply: "f32" exactly (default), or rounded to "bf16" or "int8", where the processor can. */
+  precision?: NativePrecision | undefined;
 }
 
 /** An open GGUF. Close it when it is not needed any more; what was not closed goes with the process. */
@@ -99,7 +108,11 @@ export async function openModel(model?: string, options: OpenModelOptions = {}):
     const tokenizer = await native().openTokenizer(file);
     try {
       const engine = info.tunable
-        ? await native().openModel(file, { threads, variant: options.variant ?? null })
+        ? await native().openModel(file, {
+            threads,
+            variant: options.variant ?? null,
+            precision: options.precision ?? "f32",
+          })
         : null;
       return new Model(info, engine, tokenizer, threads);
     } catch (error) {

@@ -116,6 +116,12 @@ export interface NativeModelInfo {
   reason: string | null;
 }
 
+/**
+ * What products with frozen weights multiply: f32 exactly; or both operands rounded, to bf16, or to int8 with a scale for every 128
+ * values of the depth. Sums are f32 (int32 within 128). bf16 needs AVX512_BF16, int8 AVX512_VNNI.
+ */
+export type NativePrecision = "f32" | "bf16" | "int8";
+
 /** Time of one kernel in one part of the steps. */
 export interface NativeProfileRow {
   part: "forward" | "head" | "backward" | "update";
@@ -194,7 +200,10 @@ export interface NativeAddon {
   readonly cores: number;
   /** Reads and validates a GGUF header; never crosses into llama.cpp. */
   inspect(path: string): Promise<NativeModelInfo>;
-  openModel(path: string, options: { threads: number; variant: string | null }): Promise<NativeModel>;
+  openModel(
+    path: string,
+    options: { threads: number; variant: string | null; precision?: NativePrecision },
+  ): Promise<NativeModel>;
   openTokenizer(path: string): Promise<NativeTokenizer>;
   openRunner(
     path: string,
@@ -229,6 +238,7 @@ export interface NativeAddon {
     backward: boolean;
     repeat: number;
     variant: string | null;
+    precision?: NativePrecision;
   }): Promise<number>;
 }
 

@@ -35,4 +35,13 @@ const Kernels& choose_kernels(const std::string& name) {
     throw Failure(Code::usage, "expected one of " + names + " for variant, received \"" + name + "\"");
 }
 
+Precision choose_precision(const Kernels& kernels, const std::string& name) {
+    if (name == "f32") return Precision::f32;
+    if (name != "bf16" && name != "int8") throw Failure(Code::usage, "expected one of f32, bf16, int8 for precision, received \"" + name + "\"");
+    const Precision precision = name == "bf16" ? Precision::bf16 : Precision::int8;
+    if (kernels.narrow_is_fast(precision)) return precision;
+    throw Failure(Code::usage, name + " products need " + (name == "bf16" ? "AVX512_BF16" : "AVX512_VNNI") + ", which this processor or the variant " +
+                                   kernels.name + " lacks; use f32");
+}
+
 }  // namespace stillroom

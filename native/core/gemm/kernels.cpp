@@ -356,10 +356,17 @@ double fma_peak(double seconds) {
 }
 
 }  // namespace
+}  // namespace KERNEL_VARIANT
+}  // namespace stillroom
+
+#include "core/gemm/narrow.h"
+
+namespace stillroom {
+namespace KERNEL_VARIANT {
 
 extern const Kernels kernels = {STRINGIFY(KERNEL_VARIANT), MR, NR, multiply, pack, pack_transposed, rms_norm, rms_norm_backward, swiglu,
-                         swiglu_backward, exp_shifted, maximum, dot, scale, add, adamw, fma_peak, thread_seconds,
-                                unpack_of};
+                         swiglu_backward, exp_shifted, maximum, dot, scale, add, adamw, fma_peak, thread_seconds, to_int8, columns_to_int8,
+                         to_bf16, columns_to_bf16, multiply_narrow, narrow_is_fast, unpack_of};
 
 }  // namespace KERNEL_VARIANT
 }  // namespace stillroom

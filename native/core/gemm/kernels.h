@@ -7,6 +7,18 @@
 
 namespace stillroom {
 
+// What the frozen products multiply: f32 exactly, or operands rounded to pairs of bf16 or to int8 with a scale for each int8_group of the depth.
+enum class Precision { f32, bf16, int8 };
+constexpr int64_t int8_group = 128;
+
+// A block of at most tile_rows rows of a narrow left operand, interleaved by rows: words (depth / values a word, tile_rows);
+// int8 only: scales and sums (groups, tile_rows).
+struct NarrowRows {
+    const uint32_t* words;
+    const float* scales;
+    const int32_t* sums;
+};
+
 struct Kernels {
     const char* name;
     int tile_rows;
@@ -41,6 +53,14 @@ struct Kernels {
     // GFLOP/s of independent fused multiply-adds on one core, the best of `seconds` of the thread's CPU time.
     double (*fma_peak)(double seconds);
     double (*thread_seconds)();  // CPU time of the calling thread
+    // Narrow operands (gemm/narrow.h): a row, or a panel of tile_columns columns, to words; sums null: the right operand.
+    void (*to_int8)(int64_t k, const float* x, uint32_t* words, float* scales, int32_t* sums);
+    void (*columns_to_int8)(int64_t k, const float* source, int64_t ld, uint32_t* words, float* scales);
+    void (*to_bf16)(int64_t k, const float* x, uint32_t* words);
+    void (*columns_to_bf16)(int64_t k, const float* source, int64_t ld, uint32_t* words);
+    void (*multiply_narrow)(Precision precision, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c,
+                            int64_t ldc, bool accumulate);
+    bool (*narrow_is_fast)(Precision precision);
     // Unpacks whole blocks of a weight type (ggml_type) to f32; nullptr for types that ggml unpacks as fast.
     void (*(*unpack)(int type))(const uint8_t* from, int64_t count, float* out);
 };
@@ -49,5 +69,7 @@ struct Kernels {
 const std::vector<const Kernels*>& available_kernels();
 // The named variant, or the best for an empty name; Failure(usage) names the ones there are.
 const Kernels& choose_kernels(const std::string& name);
+// "f32", "bf16" or "int8"; Failure(usage) for another name, or where the variant or this processor lacks the instructions.
+Precision choose_precision(const Kernels& kernels, const std::string& name);
 
 }  // namespace stillroom
