@@ -21,7 +21,7 @@ export const precisionOption = (): Option =>
   new Option(
     "--precision <p>",
     "frozen products: exact f32, or rounded to bf16 or int8 where the processor can (default: f32)",
-  ).choices(["f32", "bf16", "int8"]);
+  ).choices(["f32", "bf16", "mixed", "int8"]);
 
 const sharedOptions = {
   model: () => new Option("--model <model>", "path of a GGUF, or an hf: URI (default: the model in the box)"),

@@ -11,7 +11,7 @@ type TuneCommandOptions = CommonOptions &
 
 export function tuneCommand(): Command {
   const made = command("tune", "Train a LoRA adapter on a task, for a frozen quantised GGUF.", [
-    ...(["model", "data", "limit", "strict", "threads"] as const),
+    ...(["model", "data", "limit", "strict", "threads", "precision"] as const),
   ])
     .argument("<task>", "task file")
     .requiredOption("--out <run>", "the RUN folder: adapter (PEFT and GGUF), metrics, checkpoints")

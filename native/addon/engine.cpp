@@ -148,9 +148,9 @@ Napi::Value open_model(const Napi::CallbackInfo& info) {
     const Napi::Object options = to_object(info[1], "options");
     const int threads = static_cast<int>(to_integer(options.Get("threads"), "threads", 1, 1024));
     const Kernels& kernels = choose_kernels(to_text_or_null(options.Get("variant"), "variant").value_or(""));
-    const Precision precision = choose_precision(kernels, to_text_or_null(options.Get("precision"), "precision").value_or("f32"));
+    const Precisions precisions = choose_precisions(kernels, to_text_or_null(options.Get("precision"), "precision").value_or("f32"));
     return Task<std::shared_ptr<Engine>>::start(
-        info.Env(), nullptr, [=, &kernels] { return std::make_shared<Engine>(Model::open(path), kernels, threads, precision); }, from_engine);
+        info.Env(), nullptr, [=, &kernels] { return std::make_shared<Engine>(Model::open(path), kernels, threads, precisions); }, from_engine);
 }
 
 Napi::Value measure_fma_peak(const Napi::CallbackInfo& info) {

@@ -9,8 +9,8 @@
 namespace stillroom::addon {
 
 struct Engine {
-    Engine(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precision precision)
-        : graph(std::move(model), kernels, threads, precision) {}
+    Engine(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precisions precisions)
+        : graph(std::move(model), kernels, threads, precisions) {}
     Graph graph;
     std::mutex mutex;  // held by whoever runs the graph
 };

@@ -9,10 +9,8 @@
 
 namespace stillroom {
 
-Graph::Graph(std::shared_ptr<const Model> given, const Kernels& chosen, int count, Precision precision)
-    : model(std::move(given)), kernels(chosen), threads(count), products(kernels, threads), attention(kernels, threads) {
-    products.precision = precision;
-}
+Graph::Graph(std::shared_ptr<const Model> given, const Kernels& chosen, int count, Precisions narrow)
+    : model(std::move(given)), kernels(chosen), threads(count), precisions(narrow), products(kernels, threads), attention(kernels, threads) {}
 
 void Graph::rope_table() {
     const int64_t half = model->rope.width / 2;
@@ -105,7 +103,7 @@ float* Graph::logits(int64_t first, int64_t count) {
     const float* h = hidden.data() + first * width;
     const int64_t tokens = total;
     total = count;  // the head's rows take the place of tokens in linear_forward
-    products.pack_operand(h, count, width, width, packed_x);
+    products.pack_operand(h, count, width, width, precisions.forward, packed_x);
     linear_forward(first, target_head, model->head, nullptr, h, packed_x, out, head_u, false);
     total = tokens;
     return out;

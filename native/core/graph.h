@@ -20,7 +20,7 @@ struct Dropout {
 
 class Graph {
    public:
-    Graph(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precision precision = Precision::f32);
+    Graph(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precisions precisions = {});
 
     const std::shared_ptr<const Model> model;
     Importance* importance = nullptr;  // when set, forward passes add to it
@@ -42,6 +42,7 @@ class Graph {
 
     const Kernels& kernels;
     Threads threads;
+    const Precisions precisions;
 
    private:
     struct State {  // what one layer's backward needs, beside its input

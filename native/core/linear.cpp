@@ -62,8 +62,9 @@ void Products::sweep(int64_t rows, int64_t columns, int64_t depth, const float* 
                              panels + j / nr * stride, nr, c + i * ldc + j, ldc, accumulate);
 }
 
-void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Packed& out) {
+void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, Packed& out) {
     pack(x, rows, depth, ld, 1.0f, out);
+    out.precision = precision;
     if (precision == Precision::f32) return;
     const int64_t mr = kernels.tile_rows, blocks = (rows + mr - 1) / mr;
     const Narrow shape(precision, depth);
@@ -93,7 +94,7 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
 }
 
 // Panels of rows [first, first + columns) of a weight, inputs [k, k + depth): the right operand of forward.
-Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, int thread) {
+Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, Precision precision, int thread) {
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
     const Narrow shape(precision, depth);
     const bool exact = precision == Precision::f32;
@@ -120,7 +121,7 @@ Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64
 }
 
 // Panels of columns [first, first + columns) of a weight, outputs [n, n + depth): the right operand of backward.
-Products::Panels Products::right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, int thread) {
+Products::Panels Products::right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, Precision precision, int thread) {
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
     // Each panel of tile_columns lies contiguous (depth, tile_columns): rows a power of two apart would share few cache sets.
     float* row = scratch[thread].reserve(wide);
@@ -145,6 +146,7 @@ Products::Panels Products::right_columns(const Weight& weight, int64_t first, in
 void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64_t k, int64_t depth, const Packed& a, const Panels& group, float* c,
                              int64_t ldc, bool accumulate) const {
     const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
+    const Precision precision = a.precision;
     if (precision == Precision::f32) {
         sweep(rows, columns, depth, a.buffer.data() + block * a.block + k * mr, a.block, group.values, nr * depth, c, ldc, accumulate);
         return;
@@ -168,7 +170,7 @@ void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t 
             const int64_t columns = std::min({wide, weight.out - first, end * nr - first});
             for (int64_t k = 0; k < weight.in; k += chunk) {
                 const int64_t depth = std::min(chunk, weight.in - k);
-                const Panels group = right_rows(weight, first, columns, k, depth, thread);
+                const Panels group = right_rows(weight, first, columns, k, depth, x.precision, thread);
                 sweep_weights(0, x.rows, columns, k, depth, x, group, y + first, ldy, accumulate || k > 0);
             }
         }
@@ -187,7 +189,7 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
             const int64_t first = s * span, columns = std::min(weight.in - first, std::min(at_once, span_end - s) * span);
             for (int64_t n = 0; n < weight.out; n += chunk) {
                 const int64_t depth = std::min(chunk, weight.out - n);
-                const Panels group = right_columns(weight, first, columns, n, depth, thread);
+                const Panels group = right_columns(weight, first, columns, n, depth, dy.precision, thread);
                 sweep_weights(block_begin, rows, columns, n, depth, dy, group, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
             }
         }

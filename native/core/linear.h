@@ -14,7 +14,8 @@ namespace stillroom {
 struct Packed {
     Buffer buffer;
     int64_t rows = 0, depth = 0, block = 0;  // block: floats between two blocks of rows
-    // The same rows narrow, when the products are: words (blocks, depth / values a word, tile_rows), scales and sums (blocks, groups, tile_rows).
+    Precision precision = Precision::f32;    // of products with frozen weights
+    // The same rows narrow, unless that is f32: words (blocks, depth / values a word, tile_rows), scales and sums (blocks, groups, tile_rows).
     Buffer words, scales, sums;
     int64_t word_block = 0, group_block = 0;
 };
@@ -25,11 +26,10 @@ class Products {
 
     const Kernels& kernels;
     Threads& threads;
-    // Of the products with frozen weights that follow; set before their operands are packed.
-    Precision precision = Precision::f32;
 
-    // The left operand of forward or backward, x (T, K) with row stride ld: in f32, and narrow too where precision asks for it.
-    void pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Packed& out);
+    // The left operand of forward or backward, x (T, K) with row stride ld: in f32, and narrow too where precision asks for it; the product
+    // rounds the weights alike.
+    void pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, Packed& out);
     // x (T, K) with row stride ld.
     void pack(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
     // x^T: out packs the (K, T) transpose of x (T, K), for gradients of weights.
@@ -45,14 +45,14 @@ class Products {
     void multiply_transposed(const Packed& a, const float* b, int64_t columns, float* c, int64_t ldc, bool accumulate);
 
    private:
-    // A group of panels of the right operand, in the form that precision asks for.
+    // A group of panels of the right operand, in the left one's precision.
     struct Panels {
         const float* values;    // (panels, depth, tile_columns) f32
         const uint32_t* words;  // (panels, depth / values a word, tile_columns)
         const float* scales;    // (panels, groups, tile_columns)
     };
-    Panels right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, int thread);
-    Panels right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, int thread);
+    Panels right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, Precision precision, int thread);
+    Panels right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, Precision precision, int thread);
     void sweep_weights(int64_t block, int64_t rows, int64_t columns, int64_t k, int64_t depth, const Packed& a, const Panels& panels, float* c, int64_t ldc,
                        bool accumulate) const;
     void sweep(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_block, const float* panels, int64_t stride, float* c, int64_t ldc,

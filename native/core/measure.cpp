@@ -38,12 +38,12 @@ double measure_linear(const LinearTrial& trial) {
     std::vector<float> y(trial.rows * to);
     Threads threads(1);
     Products products(choose_kernels(trial.variant), threads);
-    products.precision = choose_precision(products.kernels, trial.precision);
+    const Precisions precisions = choose_precisions(products.kernels, trial.precision);
     Packed packed;
     std::vector<double> rates;
     for (int i = 0; i < trial.repeat; i++) {
         const double start = products.kernels.thread_seconds();
-        products.pack_operand(x.data(), trial.rows, from, from, packed);
+        products.pack_operand(x.data(), trial.rows, from, from, trial.backward ? precisions.backward : precisions.forward, packed);
         if (trial.backward) products.backward(packed, weight, y.data(), to, false);
         else products.forward(packed, weight, y.data(), to, false);
         const double seconds = products.kernels.thread_seconds() - start;

@@ -67,10 +67,11 @@ async function* inFolder(task: Task, options: TuneOptions): AsyncGenerator<TuneE
   try {
     const before = await readRunFile(folder.runFile);
     const settings = before ? tuneSettings(mergeOptions(before.options, options)) : asked;
-    const { threads, variant } = settings;
+    const { threads, variant, precision } = settings;
     const model = await openModel(settings.model ?? undefined, {
       threads: threads ?? undefined,
       variant: variant ?? undefined,
+      precision,
       ...(signal && { signal }),
     });
     try {

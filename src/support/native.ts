@@ -120,7 +120,7 @@ export interface NativeModelInfo {
  * What products with frozen weights multiply: f32 exactly; or both operands rounded, to bf16, or to int8 with a scale for every 128
  * values of the depth. Sums are f32 (int32 within 128). bf16 needs AVX512_BF16, int8 AVX512_VNNI.
  */
-export type NativePrecision = "f32" | "bf16" | "int8";
+export type NativePrecision = "f32" | "bf16" | "mixed" | "int8";
 
 /** Time of one kernel in one part of the steps. */
 export interface NativeProfileRow {

@@ -1,6 +1,6 @@
 // The options of a tuning run: their names, defaults and limits. Knows no model and no rows (plan.ts adds those).
 import { StillroomError, unexpected } from "../support/errors.js";
-import type { LoraTarget } from "../support/native.js";
+import type { LoraTarget, NativePrecision } from "../support/native.js";
 import { nearestName } from "../task/nearest.js";
 
 /** How the learning rate moves after warm-up; the equations are in schedule.ts. */
@@ -56,6 +56,8 @@ export interface TuneOptions {
   threads?: number | undefined;
   /** Kernel variant of the native engine (default: the best that this machine runs). */
   variant?: string | undefined;
+  /** Products with frozen weights: "f32" exactly (default), or faster and rounded to "bf16", "mixed" (bf16 forward, int8 backward) or "int8". */
+  precision?: NativePrecision | undefined;
   /** Longest row in tokens, answer included (default: 1024, or less where the model or `memory` allows less). */
   maxLength?: number | undefined;
   /** What happens to longer rows: the prompt's front is cut off, or the row is left out (default "truncate"). Both are counted. */
@@ -106,6 +108,7 @@ export interface TuneSettings {
   seed: number;
   threads: number | null;
   variant: string | null;
+  precision: NativePrecision;
   maxLength: number | null;
   onLong: "truncate" | "drop";
   limit: number | null;
@@ -153,6 +156,7 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     seed: whole("seed", options.seed, 0) ?? 0,
     threads: whole("threads", options.threads, 1),
     variant: text("variant", options.variant),
+    precision: oneOf("precision", options.precision, ["f32", "bf16", "mixed", "int8"]) ?? "f32",
     maxLength: whole("maxLength", options.maxLength, 2),
     onLong: oneOf("onLong", options.onLong, ["truncate", "drop"]) ?? "truncate",
     limit: whole("limit", options.limit, 1),

@@ -1,4 +1,6 @@
 // Chooses the kernels at run time by what the processor can do.
+#include <map>
+
 #include "core/failure.h"
 #include "core/gemm/kernels.h"
 
@@ -35,13 +37,18 @@ const Kernels& choose_kernels(const std::string& name) {
     throw Failure(Code::usage, "expected one of " + names + " for variant, received \"" + name + "\"");
 }
 
-Precision choose_precision(const Kernels& kernels, const std::string& name) {
-    if (name == "f32") return Precision::f32;
-    if (name != "bf16" && name != "int8") throw Failure(Code::usage, "expected one of f32, bf16, int8 for precision, received \"" + name + "\"");
-    const Precision precision = name == "bf16" ? Precision::bf16 : Precision::int8;
-    if (kernels.narrow_is_fast(precision)) return precision;
-    throw Failure(Code::usage, name + " products need " + (name == "bf16" ? "AVX512_BF16" : "AVX512_VNNI") + ", which this processor or the variant " +
-                                   kernels.name + " lacks; use f32");
+Precisions choose_precisions(const Kernels& kernels, const std::string& name) {
+    static const std::map<std::string, Precisions> known = {{"f32", {}},
+                                                            {"bf16", {Precision::bf16, Precision::bf16}},
+                                                            {"mixed", {Precision::bf16, Precision::int8}},
+                                                            {"int8", {Precision::int8, Precision::int8}}};
+    const auto found = known.find(name);
+    if (found == known.end()) throw Failure(Code::usage, "expected one of f32, bf16, mixed, int8 for precision, received \"" + name + "\"");
+    for (const Precision precision : {found->second.forward, found->second.backward})
+        if (precision != Precision::f32 && !kernels.narrow_is_fast(precision))
+            throw Failure(Code::usage, name + " products need " + (precision == Precision::bf16 ? "AVX512_BF16" : "AVX512_VNNI") +
+                                           ", which this processor or the variant " + kernels.name + " lacks; use f32");
+    return found->second;
 }
 
 }  // namespace stillroom

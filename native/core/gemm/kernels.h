@@ -9,7 +9,10 @@ namespace stillroom {
 
 // What the frozen products multiply: f32 exactly, or operands rounded to pairs of bf16 or to int8 with a scale for each int8_group of the depth.
 enum class Precision { f32, bf16, int8 };
-constexpr int64_t int8_group = 128;
+struct Precisions {
+    Precision forward = Precision::f32, backward = Precision::f32;
+};
+constexpr int64_t int8_group = 64;
 
 // A block of at most tile_rows rows of a narrow left operand, interleaved by rows: words (depth / values a word, tile_rows);
 // int8 only: scales and sums (groups, tile_rows).
@@ -69,7 +72,7 @@ struct Kernels {
 const std::vector<const Kernels*>& available_kernels();
 // The named variant, or the best for an empty name; Failure(usage) names the ones there are.
 const Kernels& choose_kernels(const std::string& name);
-// "f32", "bf16" or "int8"; Failure(usage) for another name, or where the variant or this processor lacks the instructions.
-Precision choose_precision(const Kernels& kernels, const std::string& name);
+// "f32", "bf16", "int8", or "mixed" (bf16 forward, int8 backward); Failure(usage) for another name, or where the variant or this processor lacks the instructions.
+Precisions choose_precisions(const Kernels& kernels, const std::string& name);
 
 }  // namespace stillroom

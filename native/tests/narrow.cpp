@@ -1,0 +1,115 @@
+// Products of narrow operands against plain loops over operands rounded one by one.
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "core/linear.h"
+#include "tests/check.h"
+#include "tests/gradient.h"
+
+using namespace stillroom;
+using namespace stillroom::testing;
+
+namespace {
+
+float as_bf16(float x) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    bits = (bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000u;
+    std::memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+// Rounds count values, stride apart, group by group, as docs/numerics.md says.
+void round_operand(Precision precision, float* x, int64_t count, int64_t stride) {
+    if (precision == Precision::bf16) {
+        for (int64_t i = 0; i < count; i++) x[i * stride] = as_bf16(x[i * stride]);
+        return;
+    }
+    for (int64_t first = 0; first < count; first += int8_group) {
+        const int64_t last = std::min(count, first + int8_group);
+        float largest = 0;
+        for (int64_t i = first; i < last; i++) largest = std::max(largest, std::fabs(x[i * stride]));
+        const float scale = largest / 127.0f;
+        for (int64_t i = first; i < last; i++) x[i * stride] = scale > 0 ? std::nearbyint(x[i * stride] * (1.0f / scale)) * scale : 0.0f;
+    }
+}
+
+Weight weight_of(const std::vector<float>& values, int64_t in, int64_t out) {
+    Weight weight;
+    weight.in = in;
+    weight.out = out;
+    weight.data = reinterpret_cast<const uint8_t*>(values.data());
+    weight.row_bytes = in * static_cast<int64_t>(sizeof(float));
+    return weight;
+}
+
+// Each variant that has the instructions, and those whose loops need none.
+std::vector<const Kernels*> runnable(Precision precision) {
+    std::vector<const Kernels*> list;
+    for (const Kernels* kernels : available_kernels())
+        if (std::strcmp(kernels->name, "avx512") != 0 || kernels->narrow_is_fast(precision)) list.push_back(kernels);
+    return list;
+}
+
+void check_product(const Kernels& kernels, Precision precision, int64_t in, int64_t out, int64_t rows, bool backward) {
+    Threads threads(2);
+    Products products(kernels, threads);
+    auto weights = random_values(in * out, 1), x = random_values(rows * (backward ? out : in), 2);
+    const int64_t depth = backward ? out : in, width = backward ? in : out;
+    std::vector<float> y = random_values(rows * width, 3);
+    const std::vector<float> before = y;
+    const Weight weight = weight_of(weights, in, out);
+    Packed packed;
+    products.pack_operand(x.data(), rows, depth, depth, precision, packed);
+    if (backward) products.backward(packed, weight, y.data(), width, true);
+    else products.forward(packed, weight, y.data(), width, true);
+    for (int64_t t = 0; t < rows; t++) round_operand(precision, x.data() + t * depth, depth, 1);
+    // Backward walks the outputs in chunks of 512, a multiple of the group: groups start at multiples of int8_group.
+    for (int64_t i = 0; i < width; i++) round_operand(precision, weights.data() + (backward ? i : i * in), depth, backward ? in : 1);
+    double worst = 0;
+    for (int64_t t = 0; t < rows; t++)
+        for (int64_t i = 0; i < width; i++) {
+            double sum = before[t * width + i];
+            for (int64_t p = 0; p < depth; p++) sum += static_cast<double>(x[t * depth + p]) * weights[backward ? p * in + i : i * in + p];
+            worst = std::max(worst, std::fabs(sum - y[t * width + i]));
+        }
+    CHECK_NEAR(worst, 0, 1e-4);
+}
+
+}  // namespace
+
+TEST(narrow_products_equal_plain_loops_over_rounded_operands) {
+    for (const Precision precision : {Precision::bf16, Precision::int8})
+        for (const Kernels* kernels : runnable(precision))
+            for (const bool backward : {false, true}) {
+                check_product(*kernels, precision, 96, 70, 29, backward);
+                check_product(*kernels, precision, 600, 45, 13, backward);
+                check_product(*kernels, precision, 45, 600, 13, backward);
+                for (int64_t in : {1, 3, 17, 130})
+                    for (int64_t out : {1, 31, 67}) check_product(*kernels, precision, in, out, 5, backward);
+            }
+}
+
+TEST(values_that_are_not_finite_survive_narrow_products) {
+    for (const Precision precision : {Precision::bf16, Precision::int8})
+        for (const Kernels* kernels : runnable(precision))
+            for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+                Threads threads(1);
+                Products products(*kernels, threads);
+                const auto weights = random_values(40 * 8, 1);
+                const Weight weight = weight_of(weights, 40, 8);
+                for (const int64_t at : {3, 39}) {
+                    auto x = random_values(2 * 40, 2);
+                    x[at] = bad;
+                    std::vector<float> y(2 * 8);
+                    Packed packed;
+                    products.pack_operand(x.data(), 2, 40, 40, precision, packed);
+                    products.forward(packed, weight, y.data(), 8, false);
+                    for (int i = 0; i < 8; i++) {
+                        CHECK(!std::isfinite(y[i]));
+                        CHECK(std::isfinite(y[8 + i]));
+                    }
+                }
+            }
+}
