@@ -29,7 +29,7 @@ export interface ScoringJob {
   examples: Row[];
   /** For classify: the closed set of answers, at least two. */
   labels: readonly Label[];
-  /** Most tokens that go through the model at once (default 2048); a longer row goes alone. */
+  /** Most tokens that go through the model at once (default: 2048, up to 6144 behind a long shared beginning); a longer row goes alone. */
   tokenBudget?: number | undefined;
   onProgress?: ((progress: ScoringProgress) => void) | undefined;
   signal?: AbortSignal | undefined;

@@ -156,7 +156,8 @@ export function sharedPrefix(a: Int32Array, b: Int32Array): number {
   return length;
 }
 
-function compareTokens(a: Int32Array, b: Int32Array): number {
+/** Order of two sequences by their first token that differs; a beginning stands before what continues it. */
+export function compareTokens(a: Int32Array, b: Int32Array): number {
   const same = sharedPrefix(a, b);
   return (a[same] ?? -1) - (b[same] ?? -1);
 }

@@ -1,7 +1,7 @@
 // Label probabilities by hand: a model of ours whose next-token probabilities are a table, and a tokenizer of one token a letter.
 import { describe, expect, it } from "vitest";
 import type { Row } from "../../src/dataset/index.js";
-import { planBatches } from "../../src/evaluate/classify.js";
+import { planBatches } from "../../src/evaluate/choices.js";
 import { evaluateRows, type ScoringJob } from "../../src/evaluate/scoring.js";
 import type { Model } from "../../src/model/index.js";
 import type { NativeBatch, NativeTokenizer } from "../../src/support/native.js";
@@ -72,7 +72,7 @@ describe("evaluateRows, classify", () => {
       const scores = await evaluateRows(job(rows, { tokenBudget, model: modelOf(64, batches) }));
       expect(scores.rows.map(({ prediction }) => prediction)).toEqual(["no", "y", "no", "y", "no"]);
       expect(scores.tokens).toBe(texts.join("").length + 5 * 3);
-      expect(batches).toHaveLength({ 1: 5, 40: 3, 4096: 1 }[tokenBudget]!);
+      expect(batches).toHaveLength({ 1: 5, 40: 2, 4096: 1 }[tokenBudget]!);
     }
   });
 
@@ -122,21 +122,28 @@ describe("evaluateRows, classify", () => {
 });
 
 describe("planBatches", () => {
-  const rows = (...lengths: number[]) =>
-    lengths.map((length) => ({ tokens: Int32Array.from({ length }, (_, i) => i) }));
+  const rows = (...tails: number[][]) =>
+    tails.map((tail) => ({
+      prompt: Int32Array.of(...Array.from({ length: 10 }, (_, i) => i), ...tail),
+      continuations: [Int32Array.of(1), Int32Array.of(2)],
+    }));
 
-  it("puts rows of similar length together and counts a shared beginning once", () => {
-    // All share the first 10 tokens; with 2 tokens of labels the rows cost 2, 12, 2 and 22.
-    expect(planBatches(rows(10, 20, 10, 30), 2, 26)).toEqual([[0, 2, 1], [3]]);
+  it("puts rows with a beginning in common together and counts it once", () => {
+    // 10 tokens are shared and labels are 2: in the order of their tokens the rows cost 12, then 2 + 2, then 3 + 2.
+    expect(planBatches(rows([5], [7, 7, 7], [5, 6, 6]), 21)).toEqual([[0, 2], [1]]);
+    expect(planBatches(rows([5], [7, 7, 7], [5, 6, 6]), 22)).toEqual([[0, 2, 1]]);
   });
 
-  it("counts the shared beginning again in every batch", () => {
-    // 10 shared; own costs 2, 22, 22, 22: 10 + 2 + 22, then 10 + 22 twice, as 10 + 44 is past 50.
-    expect(planBatches(rows(10, 30, 30, 30), 2, 50)).toEqual([[0, 1], [2], [3]]);
+  it("counts the beginning again in every batch", () => {
+    // 13 a row alone; another one adds 3.
+    expect(planBatches(rows([1], [2], [3], [4]), 16)).toEqual([
+      [0, 1],
+      [2, 3],
+    ]);
   });
 
   it("lets a row that is longer than the budget stand alone", () => {
-    expect(planBatches(rows(50, 40), 1, 10)).toEqual([[1], [0]]);
-    expect(planBatches([], 1, 10)).toEqual([]);
+    expect(planBatches(rows([1], [2]), 5)).toEqual([[0], [1]]);
+    expect(planBatches([], 5)).toEqual([]);
   });
 });

@@ -1,0 +1,100 @@
+// Log-probabilities of given continuations, for thousands of prompts: what prompts share is computed once a batch, continuations are
+// branches behind them. Knows tokens and batches; no task and no metric.
+import type { Model } from "../model/index.js";
+import { type NativeBatch, type NativeLora, native } from "../support/native.js";
+import { compareTokens, packChoices, sharedPrefix } from "../tokens/index.js";
+import type { Step } from "./scoring.js";
+
+/** Sequences that llama.cpp has room for at once. */
+const sequences = 8;
+/** Tokens of a batch, unless the beginning that prompts share is long. */
+const leastBudget = 2048;
+const mostBudget = 6144;
+
+/** A prompt and what may follow it, in tokens; neither is empty. */
+export interface Choices {
+  prompt: Int32Array;
+  continuations: readonly Int32Array[];
+}
+
+type Score = (batch: NativeBatch) => Promise<Float64Array>;
+
+/**
+ * Sums of natural log-probabilities, for each prompt one a continuation, in the order given.
+ *
+ * @param tokenBudget - most tokens of one batch (default: 2048, or up to 6144 where prompts share a long beginning); a longer row goes alone
+ */
+export async function scoreChoices(
+  { model, lora, tokenBudget }: { model: Model; lora: NativeLora | null; tokenBudget?: number | undefined },
+  rows: readonly Choices[],
+  step: Step,
+): Promise<Float64Array[]> {
+  const sums = new Array<Float64Array>(rows.length);
+  const { score, close } = await scorer(model, lora, rows);
+  try {
+    for (const places of planBatches(rows, tokenBudget)) {
+      const prompts = places.map((place) => rows[place]!.prompt);
+      const { batch, ranges } = packChoices(
+        prompts,
+        places.map((place) => rows[place]!.continuations),
+      );
+      const logProbabilities = await score(batch);
+      let at = 0;
+      for (const place of places) {
+        sums[place] = Float64Array.from(rows[place]!.continuations, () => {
+          const [from, to] = [ranges[at++]!, ranges[at++]!];
+          return logProbabilities.subarray(from, to).reduce((sum, value) => sum + value, 0);
+        });
+      }
+      step(
+        places.length,
+        places.reduce((sum, place) => sum + rows[place]!.prompt.length + continued(rows[place]!), 0),
+      );
+    }
+  } finally {
+    await close();
+  }
+  return sums;
+}
+
+const continued = ({ continuations }: Choices): number => continuations.reduce((sum, { length }) => sum + length, 0);
+
+/** Row places in batches: ordered by their tokens, so that rows with a long beginning in common meet, and it is counted once a batch. */
+export function planBatches(rows: readonly Choices[], tokenBudget?: number): number[][] {
+  const places = [...rows.keys()].sort((a, b) => compareTokens(rows[a]!.prompt, rows[b]!.prompt) || a - b);
+  const first = rows[places[0]!];
+  const shared = first ? sharedPrefix(first.prompt, rows[places.at(-1)!]!.prompt) : 0;
+  const budget = tokenBudget ?? Math.min(mostBudget, Math.max(leastBudget, 8 * shared));
+  const batches: number[][] = [];
+  let used = 0;
+  for (const [index, place] of places.entries()) {
+    const row = rows[place]!;
+    const whole = row.prompt.length + continued(row);
+    const own = index === 0 ? whole : whole - sharedPrefix(rows[places[index - 1]!]!.prompt, row.prompt);
+    const last = batches.at(-1);
+    if (last && used + own <= budget) {
+      last.push(place);
+      used += own;
+    } else {
+      batches.push([place]);
+      used = whole;
+    }
+  }
+  return batches;
+}
+
+/** Our engine where it takes the model; else llama.cpp, on the same batches. */
+async function scorer(
+  model: Model,
+  lora: NativeLora | null,
+  rows: readonly Choices[],
+): Promise<{ score: Score; close: () => Promise<void> }> {
+  if (model.tunable) return { score: (batch) => model.native.score(batch, lora), close: async () => undefined };
+  const runner = await native().openRunner(model.info.path, {
+    threads: model.threads,
+    adapter: null,
+    contextTokens: rows.reduce((most, row) => Math.max(most, row.prompt.length + continued(row)), 1),
+    sequences,
+  });
+  return { score: (batch) => runner.score(batch), close: () => runner.close() };
+}
