@@ -7,7 +7,8 @@ import { StillroomError } from "../src/index.js";
 import { type AgreeOptions, benchAgree } from "./agree.js";
 import { benchKernels, type KernelOptions } from "./kernels.js";
 import { type ReferenceOptions, writeReference } from "./reference.js";
-import { kernelTable, profileTable, tuneTable } from "./tables.js";
+import { benchScore, type ScoreBenchOptions } from "./score.js";
+import { kernelTable, profileTable, scoreTable, tuneTable } from "./tables.js";
 import { benchTune, type TuneBenchOptions } from "./tune.js";
 
 interface Output {
@@ -43,6 +44,33 @@ program
     run({ json: json ?? false }, async ({ signal, progress }) => {
       const result = await benchTune(options, { signal, say: (line) => progress.line(line) });
       const text = [tuneTable(result), ...(profile ? [profileTable(result)] : []), ""].join("\n");
+      if (result.equal) return { result, text };
+      throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });
+    }),
+  );
+
+program
+  .command("score")
+  .description("labels of a classify task: rows/s, answers and log-probabilities beside the peer's")
+  .argument("<task>", "task file")
+  .addOption(
+    new Option("--peer <peer>", "who takes turns").choices(["pytorch", "node-llama-cpp", "none"]).default("pytorch"),
+  )
+  .addOption(modelOption())
+  .option("--data <dir>", "folder of the task's data, instead of the task file's own")
+  .option("--shots <k>", "answered training rows before each prompt", whole(0), 0)
+  .option("--rows <n>", "rows of a turn", whole(1), 64)
+  .option("--repeat <n>", "timed turns of each side", whole(1), 3)
+  .addOption(threadsOption())
+  .addOption(precisionOption())
+  .option("--peer-rows <n>", "rows of one forward pass of pytorch", whole(1), 16)
+  .option("--peer-prefix", "pytorch keeps the beginning that all rows share in its cache", false)
+  .option("--seed <s>", "seed of the examples", whole(0), 0)
+  .addOption(jsonOption())
+  .action((task: string, { json, ...options }: ScoreBenchOptions & Output) =>
+    run({ json: json ?? false }, async ({ signal, progress }) => {
+      const result = await benchScore(task, options, { signal, say: (line) => progress.line(line) });
+      const text = `${scoreTable(result)}\n`;
       if (result.equal) return { result, text };
       throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });
     }),

@@ -6,11 +6,7 @@ import { readAdapterFolder, writeAdapterFolder } from "../src/adapter/index.js";
 import { type NativeBatch, native } from "../src/support/native.js";
 import { microBatcher } from "../src/train/index.js";
 import { encodedRow, type TuneJob } from "./job.js";
-import type { Ready, SideDone, StepDone, Work } from "./side.js";
-
-const emit = (line: Ready | StepDone | SideDone): void => {
-  process.stdout.write(`${JSON.stringify(line)}\n`);
-};
+import { emit, type Work } from "./side.js";
 
 function workOf({ tokens, segments, queryPositions }: NativeBatch): Work {
   const depths: number[] = []; // position of each segment's end

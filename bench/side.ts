@@ -36,9 +36,22 @@ export interface SideDone {
   profile?: NativeProfileRow[];
 }
 
-type Line = Ready | StepDone | SideDone;
+/** A turn of the scoring trial. */
+export interface ScoreDone {
+  event: "step";
+  /** (rows, labels) log-probability by the mean over the label's tokens. */
+  means: number[][];
+  tokens: number;
+  seconds: number;
+}
 
-export class Side {
+/** Says one line of the protocol, on our own stdout. */
+export function emit(line: Ready | StepDone | ScoreDone | SideDone): void {
+  process.stdout.write(`${JSON.stringify(line)}\n`);
+}
+
+/** Step: what it answers to each turn. */
+export class Side<Step extends { event: "step" } = StepDone> {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #lines: AsyncIterator<string>;
   readonly #name: string;
@@ -64,17 +77,17 @@ export class Side {
   }
 
   ready(): Promise<Ready> {
-    return this.#next("ready");
+    return this.#next<Ready>("ready");
   }
 
-  step(): Promise<StepDone> {
+  step(): Promise<Step> {
     this.#child.stdin.write("\n");
-    return this.#next("step");
+    return this.#next<Step>("step");
   }
 
   done(): Promise<SideDone> {
     this.#child.stdin.end();
-    return this.#next("done");
+    return this.#next<SideDone>("done");
   }
 
   /** Ends the process if it still runs. */
@@ -82,14 +95,14 @@ export class Side {
     this.#child.kill();
   }
 
-  async #next<E extends Line["event"]>(event: E): Promise<Extract<Line, { event: E }>> {
+  async #next<L extends { event: string }>(event: L["event"]): Promise<L> {
     const { value, done } = await this.#lines.next();
     if (done) {
       await this.#closed;
       throw new StillroomError("internal", `${this.#name} ended before "${event}":\n${this.#complaints.trim()}`);
     }
-    const line = JSON.parse(value) as Line;
-    if (line.event === event) return line as Extract<Line, { event: E }>;
+    const line = JSON.parse(value) as L;
+    if (line.event === event) return line;
     throw new StillroomError("internal", `${this.#name} said ${line.event} in place of ${event}`);
   }
 }

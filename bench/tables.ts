@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import type { KernelBench } from "./kernels.js";
 import { busyLoad, type Machine } from "./machine.js";
 import type { Measured } from "./numbers.js";
+import type { ScoreBench, ScoreSide } from "./score.js";
 import type { SideResult, TuneBench } from "./tune.js";
 
 const spread = ({ median, low, high }: Measured): string =>
@@ -46,6 +47,33 @@ export function tuneTable(result: TuneBench): string {
   }
   const { name, rank } = result.model;
   const notes = [`${describe(result.machine)}; ${name}, rank ${rank}`, "medians (lowest–highest step)"];
+  if (!result.equal) notes.push("the two sides do NOT compute the same");
+  return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
+}
+
+export function scoreTable(result: ScoreBench): string {
+  const table = new Table({ ...plain, head: ["side", "rows/s", "tokens/s", "peak memory", "accuracy"] });
+  const add = (side: string, of: ScoreSide): void => {
+    const { rows_per_second, tokens_per_second, peak_memory_bytes, accuracy } = of;
+    const speeds = [spread(rows_per_second), spread(tokens_per_second)];
+    table.push([side, ...speeds, mebibytes(peak_memory_bytes), accuracy.toFixed(3)]);
+  };
+  add("stillroom", result.ours);
+  const { peer, spread: range } = result;
+  const notes = [`${result.task}, ${result.shots} shots, ${result.labels} labels, ${result.rows_of_turn} rows a turn`];
+  if (peer && range) {
+    add(peer.name, peer);
+    table.push([
+      "ours / peer",
+      `${result.ratio!.toFixed(2)} x (${range.low.toFixed(2)}–${range.high.toFixed(2)})`,
+      "",
+      "",
+      "",
+    ]);
+    const same = `${percent(result.agreement!)} of the answers the same, log-probabilities within ${result.largest_difference!.toPrecision(2)}`;
+    notes.push(same, `peer: ${JSON.stringify(peer.settings)}`);
+  }
+  notes.push(describe(result.machine), "medians (lowest–highest turn)");
   if (!result.equal) notes.push("the two sides do NOT compute the same");
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }

@@ -1,5 +1,6 @@
 // The room's door: what a model says to the rows of a task, and what that is worth.
 export { type Against, readPredictions, writePredictions } from "./against.js";
+export { type Choices, scoreChoices } from "./choices.js";
 export { type McNemar, mcnemar } from "./compare.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
 export { bootstrapInterval, type Interval, meanOf, wilson } from "./intervals.js";

@@ -1,0 +1,30 @@
+// Our side of the scoring trial. node dist/bench/ours-score.js JOB.json: each turn waits for a line on stdin.
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import { scoreChoices } from "../src/evaluate/index.js";
+import { openModel } from "../src/index.js";
+import type { ScoreJob } from "./score.js";
+import { emit } from "./side.js";
+
+const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as ScoreJob;
+const model = await openModel(job.model, { threads: job.threads, precision: job.precision });
+const rows = job.rows.map(({ prompt, choices }) => ({
+  prompt: Int32Array.from(prompt),
+  continuations: choices.map((choice) => Int32Array.from(choice)),
+}));
+emit({ event: "ready", versions: { node: process.versions.node } });
+
+const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+for (const turn of job.turns) {
+  if ((await lines.next()).done) break;
+  const start = performance.now();
+  const chosen = turn.map((row) => rows[row]!);
+  let tokens = 0;
+  const sums = await scoreChoices({ model, lora: null }, chosen, (_, count) => {
+    tokens += count;
+  });
+  const means = sums.map((row, at) => [...row].map((sum, label) => sum / chosen[at]!.continuations[label]!.length));
+  emit({ event: "step", means, tokens, seconds: (performance.now() - start) / 1000 });
+}
+emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+await model.close();

@@ -1,0 +1,228 @@
+// The scoring trial: labels of a classify task by our engine and by a peer, taking turns on the same rows. First the answers must
+// agree, then the times count.
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { labelsOf, readRows } from "../src/dataset/index.js";
+import { openModel } from "../src/index.js";
+import { chooseExamples, compilePrompt } from "../src/prompt/index.js";
+import { throwIfCancelled } from "../src/support/cancelled.js";
+import type { NativePrecision } from "../src/support/native.js";
+import { readTask } from "../src/task/index.js";
+import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
+import { type Machine, machine, peerPython, peerScript } from "./machine.js";
+import { type Measured, measured } from "./numbers.js";
+import { type ScoreDone, Side } from "./side.js";
+import type { TrialSession } from "./tune.js";
+
+export interface ScoreBenchOptions {
+  peer: "pytorch" | "node-llama-cpp" | "none";
+  model?: string;
+  data?: string;
+  shots: number;
+  rows: number;
+  repeat: number;
+  threads?: number;
+  precision?: NativePrecision;
+  peerRows: number;
+  peerPrefix: boolean;
+  seed: number;
+}
+
+/** What each side is given: token rows, and which of them each turn scores. */
+export interface ScoreJob {
+  model: string;
+  threads: number;
+  precision: NativePrecision;
+  rows: { prompt: number[]; choices: number[][]; answer: number }[];
+  turns: number[][];
+  peer: { batchRows: number; prefix: boolean };
+}
+
+export interface ScoreSide {
+  rows_per_second: Measured;
+  /** Tokens of prompts and labels, each row as if it were alone. */
+  tokens_per_second: Measured;
+  peak_memory_bytes: number;
+  accuracy: number;
+}
+
+export interface ScoreBench {
+  trial: "score";
+  machine: Machine;
+  task: string;
+  shots: number;
+  labels: number;
+  rows_of_turn: number;
+  ours: ScoreSide & { settings: object; versions: Record<string, string> };
+  peer: (ScoreSide & { name: string; version: Record<string, string>; settings: object }) | null;
+  ratio: number | null;
+  spread: { low: number; high: number } | null;
+  /** Answers agree wherever the peer's two best labels are further apart than equal_bound. */
+  equal: boolean;
+  /** Of the log-probability by the mean over a label's tokens. */
+  equal_bound: number;
+  agreement: number | null;
+  largest_difference: number | null;
+}
+
+/** f32 sides differ by rounding; llama.cpp rounds activations to 8 bits, and narrow products round too. */
+const bounds = { exact: 1e-3, rounded: 0.5 };
+
+export async function benchScore(
+  taskFile: string,
+  options: ScoreBenchOptions,
+  session: TrialSession,
+): Promise<ScoreBench> {
+  const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
+  try {
+    const { job, labels } = await jobOf(taskFile, options);
+    const file = path.join(folder, "score.json");
+    await writeFile(file, JSON.stringify(job));
+    const facts = await machine(job.threads);
+    const turns = await takeTurns(file, job, options, session);
+    return summary(taskFile, options, job, labels, facts, turns);
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function jobOf(taskFile: string, options: ScoreBenchOptions): Promise<{ job: ScoreJob; labels: number }> {
+  const task = await readTask(taskFile, options.data === undefined ? {} : { data: options.data });
+  const model = await openModel(options.model, { threads: options.threads });
+  const train = await readRows(task, "train", {});
+  const count = options.rows * (options.repeat + 1); // the first turn warms up
+  const { rows } = await readRows(task, "test", { limit: count });
+  const prompt = compilePrompt(task, model.template);
+  const known = labelsOf(task, train.rows);
+  const labels = known.map(({ text }) => text);
+  const examples = chooseExamples(train.rows, { shots: options.shots, seed: options.seed, labels: known });
+  const choices = labels.map((text) => [...encodeAnswer(model.tokenizer, prompt.renderAnswer(text))]);
+  const turnCount = Math.max(1, Math.floor(rows.length / options.rows));
+  const job: ScoreJob = {
+    model: path.resolve(model.info.path),
+    threads: model.threads,
+    precision: options.precision ?? "f32",
+    rows: rows.map((row) => ({
+      prompt: [...encodePrompt(model.tokenizer, prompt.render(row, examples))],
+      choices,
+      answer: labels.indexOf(row.answer),
+    })),
+    turns: Array.from({ length: turnCount }, (_, turn) =>
+      Array.from({ length: Math.min(options.rows, rows.length) }, (_, row) => turn * options.rows + row),
+    ),
+    peer: { batchRows: options.peerRows, prefix: options.peerPrefix },
+  };
+  await model.close();
+  return { job, labels: labels.length };
+}
+
+interface Turns {
+  steps: ScoreDone[];
+  versions: Record<string, string>;
+  peakMemoryBytes: number;
+}
+
+async function takeTurns(
+  file: string,
+  job: ScoreJob,
+  { peer }: ScoreBenchOptions,
+  { say, signal }: TrialSession,
+): Promise<Turns[]> {
+  const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
+  const sides = [new Side<ScoreDone>("stillroom", process.execPath, [script("./ours-score.js"), file])];
+  if (peer === "pytorch") sides.push(new Side("pytorch", peerPython(), [peerScript("pytorch_score.py"), file]));
+  if (peer === "node-llama-cpp") sides.push(new Side(peer, process.execPath, [script("./node-llama-score.js"), file]));
+  const stop = (): void => {
+    for (const side of sides) side.close();
+  };
+  signal.addEventListener("abort", stop);
+  try {
+    const turns: Turns[] = [];
+    for (const side of sides) {
+      turns.push({ steps: [], versions: (await side.ready()).versions, peakMemoryBytes: 0 });
+    }
+    for (const index of job.turns.keys()) {
+      for (const [number, side] of sides.entries()) turns[number]!.steps.push(await side.step());
+      const told = turns.map(({ steps }) => `${steps.at(-1)!.seconds.toFixed(2)} s`);
+      say(`${index === 0 ? "warm-up" : "timed"} turn ${index + 1}: ours ${told.join(", peer ")}`);
+    }
+    for (const [number, side] of sides.entries()) {
+      turns[number]!.peakMemoryBytes = (await side.done()).peak_memory_bytes;
+    }
+    return turns;
+  } catch (error) {
+    throwIfCancelled(signal, "taking turns");
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", stop);
+    stop();
+  }
+}
+
+const best = (values: number[]): number => values.indexOf(Math.max(...values));
+
+function sideOf(job: ScoreJob, { steps, peakMemoryBytes }: Turns): ScoreSide {
+  const timed = job.turns.length > 1 ? steps.slice(1) : steps;
+  const means = steps.flatMap(({ means }) => means);
+  const right = job.turns.flat().filter((row, place) => best(means[place]!) === job.rows[row]!.answer).length;
+  return {
+    rows_per_second: measured(timed.map(({ means, seconds }) => means.length / seconds)),
+    tokens_per_second: measured(timed.map(({ tokens, seconds }) => tokens / seconds)),
+    peak_memory_bytes: peakMemoryBytes,
+    accuracy: right / means.length,
+  };
+}
+
+function summary(
+  taskFile: string,
+  options: ScoreBenchOptions,
+  job: ScoreJob,
+  labels: number,
+  facts: Machine,
+  [first, second]: Turns[],
+): ScoreBench {
+  const exact = options.peer === "pytorch" && job.precision === "f32";
+  const bound = exact ? bounds.exact : bounds.rounded;
+  const base = {
+    trial: "score" as const,
+    machine: facts,
+    task: taskFile,
+    shots: options.shots,
+    labels,
+    rows_of_turn: job.turns[0]!.length,
+    ours: { ...sideOf(job, first!), settings: { precision: job.precision }, versions: first!.versions },
+    equal_bound: bound,
+  };
+  if (!second) {
+    const nothing = { peer: null, ratio: null, spread: null, agreement: null, largest_difference: null };
+    return { ...base, ...nothing, equal: true };
+  }
+  const peer = sideOf(job, second);
+  const [mine, theirs] = [first!, second].map(({ steps }) => steps.flatMap(({ means }) => means)) as [
+    number[][],
+    number[][],
+  ];
+  const margin = (means: number[]) => {
+    const [high, next] = [...means].sort((a, b) => b - a) as [number, number];
+    return high - next;
+  };
+  const same = mine.map((means, row) => best(means) === best(theirs[row]!));
+  const apart = mine.flatMap((means, row) => means.map((mean, label) => Math.abs(mean - theirs[row]![label]!)));
+  const ratios = measured(first!.steps.map(({ seconds }, turn) => second.steps[turn]!.seconds / seconds).slice(1));
+  const settings = {
+    threads: job.threads,
+    rows_of_forward: options.peerRows,
+    prefix_computed_once: options.peerPrefix,
+  };
+  return {
+    ...base,
+    peer: { ...peer, name: options.peer, version: second.versions, settings },
+    ratio: base.ours.rows_per_second.median / peer.rows_per_second.median,
+    spread: { low: ratios.low, high: ratios.high },
+    equal: same.every((agrees, row) => agrees || margin(theirs[row]!) <= bound),
+    agreement: same.filter(Boolean).length / same.length,
+    largest_difference: apart.reduce((most, value) => Math.max(most, value), 0),
+  };
+}
