@@ -98,7 +98,8 @@ export async function evaluateRows(job: ScoringJob): Promise<RowScores> {
   return { rows, refused, tokens: done.tokens, seconds: seconds() };
 }
 
-function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[] } {
+/** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits. */
+export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[] } {
   const { model, task, examples } = job;
   const context = model.info.contextLength;
   const known = new Set(job.labels.map(({ text }) => text));
