@@ -243,11 +243,18 @@ class Training {
     progress.sinceBest = best ? 0 : progress.sinceBest + 1;
     if (best) {
       progress.best = { step, value, validation };
-      this.#best = this.job.lora.tensors();
+      this.#keepBest();
     }
     this.#elapse();
     await folder.validations.append({ step, ...validation });
     yield { type: "validation", step, validation, best };
+  }
+
+  /** Copies the weights over the best ones so far: one copy is held, whatever the number of validations. */
+  #keepBest(): void {
+    const { lora } = this.job;
+    if (this.#best) for (const [index, { data }] of this.#best.entries()) lora.read(index, data);
+    else this.#best = lora.tensors();
   }
 
   #checkpointDue(): boolean {
@@ -263,14 +270,10 @@ class Training {
     this.#elapse();
     await folder.sync();
     const isBest = this.#progress.best?.step === this.#step;
-    const { file, bytes } = await folder.checkpoints.write({
-      step: this.#step,
-      fingerprint,
-      progress: this.#progress,
-      adapter: lora.tensors(),
-      optimizer: trainer.state(),
-      best: isBest ? null : this.#best,
-    });
+    const optimizer = trainer.state();
+    const best = isBest ? null : this.#best;
+    const state = { step: this.#step, fingerprint, progress: this.#progress, adapter: lora, optimizer, best };
+    const { file, bytes } = await folder.checkpoints.write(state).finally(() => optimizer.release());
     this.#elapse();
     const at = performance.now();
     const seconds = (at - started) / 1000;
