@@ -37,8 +37,8 @@ program
   .option("--peer-rows <n>", "rows of one forward pass of the peer (default: the whole step)", whole(1))
   .option("--seed <s>", "seed of rows and first weights", whole(0), 0)
   .addOption(jsonOption())
-  .action(({ json, ...options }: TuneBenchOptions & Output) =>
-    run({ json: json ?? false }, async ({ signal, progress }) => {
+  .action(({ json: _, ...options }: TuneBenchOptions & Output, command: Command) =>
+    run(command, async ({ signal, progress }) => {
       const result = await benchTune(options, { signal, say: (line) => progress.line(line) });
       const text = `${tuneTable(result)}\n`;
       if (result.equal) return { result, text };
@@ -53,8 +53,8 @@ program
   .option("--variant <name>", "kernel variant (default: the best that this machine runs)")
   .option("--repeat <n>", "products of a measurement", whole(1), 20)
   .addOption(jsonOption())
-  .action(({ json, ...options }: KernelOptions & Output) =>
-    run({ json: json ?? false }, async ({ progress }) => {
+  .action(({ json: _, ...options }: KernelOptions & Output, command: Command) =>
+    run(command, async ({ progress }) => {
       const result = await benchKernels(options, (line) => progress.line(line));
       return { result, text: `${kernelTable(result)}\n` };
     }),
@@ -73,8 +73,8 @@ program
   .option("--seed <s>", "seed, as of tune", whole(0), 0)
   .addOption(threadsOption())
   .addOption(jsonOption())
-  .action((task: string, { json, ...options }: ReferenceOptions & Output) =>
-    run({ json: json ?? false }, async () => {
+  .action((task: string, { json: _, ...options }: ReferenceOptions & Output, command: Command) =>
+    run(command, async () => {
       const result = await writeReference(task, options);
       return { result, text: `${result.tune}\n${result.eval ?? "no test rows to score"}\n` };
     }),
@@ -89,8 +89,8 @@ program
   .option("--limit <n>", "test rows", whole(1))
   .addOption(threadsOption())
   .addOption(jsonOption())
-  .action((task: string, { json, ...options }: AgreeOptions & Output) =>
-    run({ json: json ?? false }, async ({ progress }) => {
+  .action((task: string, { json: _, ...options }: AgreeOptions & Output, command: Command) =>
+    run(command, async ({ progress }) => {
       const result = await benchAgree(task, options, (line) => progress.line(line));
       return { result, text: `${JSON.stringify(result, null, 2)}\n` };
     }),

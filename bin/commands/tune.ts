@@ -29,8 +29,8 @@ Examples:
   $ stillroom tune task.yaml --out runs/first --rank 32 --lr 1e-4 --epochs 3 --patience 3
   $ stillroom tune task.yaml --out runs/first --resume`,
     )
-    .action((file: string, { json, data, lr, ...options }: TuneCommandOptions) =>
-      run({ json: json ?? false }, async ({ signal, progress }) => {
+    .action((file: string, { json: _, data, lr, ...options }: TuneCommandOptions, command: Command) =>
+      run(command, async ({ signal, progress }) => {
         const task = await readTask(file, data === undefined ? {} : { data });
         const work = tune(task, { ...options, ...(lr !== undefined && { learningRate: lr }), signal });
         const show = onTune(progress);

@@ -139,7 +139,7 @@ class Training {
     this.#step = step;
     this.#count(sums, loss, seconds);
     if (sums.skippedRows > 0) {
-      const message = `step ${step}: ${sums.skippedRows} of ${sums.rows} rows were left out: their loss or gradient is not finite`;
+      const message = `step ${step}: ${sums.skippedRows} of ${sums.rows} rows left out: their loss or gradient is not finite`;
       yield { type: "warning", kind: "not-finite", message };
     }
     const skipped = sums.skippedRows > 0 ? { skipped: true, skipped_rows: sums.skippedRows } : {};
@@ -171,6 +171,7 @@ class Training {
     throw new StillroomError(
       "cancelled",
       `cancelled after step ${this.#step} of ${this.job.plan.steps}; resume goes on from there`,
+      { options: ["resume"] },
     );
   }
 
@@ -185,6 +186,7 @@ class Training {
     throw new StillroomError(
       "input",
       `step ${this.#step + 1}: the sum of the gradients is not finite; lower learningRate, and resume from the last checkpoint`,
+      { options: ["learningRate"] },
     );
   }
 
@@ -286,6 +288,7 @@ class Training {
     return new StillroomError(
       "input",
       `the loss of every row of the last ${count} steps is not finite; lower learningRate, or look for what these rows hold`,
+      { options: ["learningRate"] },
     );
   }
 }
