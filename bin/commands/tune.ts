@@ -54,7 +54,7 @@ function lengthOptions(made: Command): void {
       new Option("--on-long <what>", "what happens to longer rows (default: truncate)").choices(["truncate", "drop"]),
     )
     .option("--evaluate-every <steps>", "validate so often (default: four times a run)", whole(1))
-    .option("--validation-limit <rows>", "most validation rows (default: 500)", whole(1))
+    .option("--validation-limit <rows>", "most validation rows (default: by the rows trained on, 50 to 500)", whole(1))
     .option("--patience <n>", "stop after so many validations without a better one", whole(1))
     .option("--checkpoint-every <steps>", "write a checkpoint so often (default: by time)", whole(1));
 }
