@@ -263,9 +263,11 @@ export function rethrow(error: unknown): never {
   if (error instanceof StillroomError) throw error;
   const code = (error as { code?: string }).code;
   const known: ErrorCode[] = ["usage", "input", "missing", "gate", "internal", "io", "cancelled"];
-  throw new StillroomError(
-    known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal",
-    (error as Error).message,
-    { cause: error },
-  );
+  const { message } = error as Error;
+  // The sentence form of the addon's messages for a bad value, as of unexpected().
+  const option = / for ([\w.]+), received /.exec(message)?.[1];
+  throw new StillroomError(known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal", message, {
+    cause: error,
+    options: option === undefined ? [] : [option],
+  });
 }

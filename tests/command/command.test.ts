@@ -176,6 +176,12 @@ describe("exit codes", () => {
       64,
       /expected different names out of q, k, .*, embeddings for --targets, received "x"/,
     ],
+    [
+      "a rank that only the engine refuses",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--rank", "5000"],
+      64,
+      /expected a whole number from 1 to 4096 for --rank, received 5000/,
+    ],
     ["a malformed URI, without a request", () => ["inspect", "hf:nonsense"], 64, /expected hf:USER\/REPOSITORY/],
     ["no command", () => [], 64, /Usage: stillroom/],
   ])("%s", async (_name, args, code, message) => {
@@ -183,6 +189,10 @@ describe("exit codes", () => {
     expect(ended).toMatchObject({ code, stdout: "" });
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).not.toMatch(/^ +at /m);
+  });
+
+  it("leaves no run where the call was wrong", () => {
+    expect(existsSync(path.join(folder, "unused/run.json"))).toBe(false);
   });
 
   it("prints the error as the one object of --json", async () => {
