@@ -40,8 +40,8 @@ program
   .addOption(precisionOption())
   .option("--profile", "print where our time went, by part and kernel")
   .addOption(jsonOption())
-  .action(({ json, profile, ...options }: TuneBenchOptions & Output & { profile?: true }) =>
-    run({ json: json ?? false }, async ({ signal, progress }) => {
+  .action(({ json: _, profile, ...options }: TuneBenchOptions & Output & { profile?: true }, command: Command) =>
+    run(command, async ({ signal, progress }) => {
       const result = await benchTune(options, { signal, say: (line) => progress.line(line) });
       const text = [tuneTable(result), ...(profile ? [profileTable(result)] : []), ""].join("\n");
       if (result.equal) return { result, text };
@@ -67,8 +67,8 @@ program
   .option("--peer-prefix", "pytorch keeps the beginning that all rows share in its cache", false)
   .option("--seed <s>", "seed of the examples", whole(0), 0)
   .addOption(jsonOption())
-  .action((task: string, { json, ...options }: ScoreBenchOptions & Output) =>
-    run({ json: json ?? false }, async ({ signal, progress }) => {
+  .action((task: string, { json: _, ...options }: ScoreBenchOptions & Output, command: Command) =>
+    run(command, async ({ signal, progress }) => {
       const result = await benchScore(task, options, { signal, say: (line) => progress.line(line) });
       const text = `${scoreTable(result)}\n`;
       if (result.equal) return { result, text };
@@ -84,8 +84,8 @@ program
   .addOption(precisionOption())
   .option("--repeat <n>", "products of a measurement", whole(1), 20)
   .addOption(jsonOption())
-  .action(({ json, ...options }: KernelOptions & Output) =>
-    run({ json: json ?? false }, async ({ progress }) => {
+  .action(({ json: _, ...options }: KernelOptions & Output, command: Command) =>
+    run(command, async ({ progress }) => {
       const result = await benchKernels(options, (line) => progress.line(line));
       return { result, text: `${kernelTable(result)}\n` };
     }),
@@ -104,8 +104,8 @@ program
   .option("--seed <s>", "seed, as of tune", whole(0), 0)
   .addOption(threadsOption())
   .addOption(jsonOption())
-  .action((task: string, { json, ...options }: ReferenceOptions & Output) =>
-    run({ json: json ?? false }, async () => {
+  .action((task: string, { json: _, ...options }: ReferenceOptions & Output, command: Command) =>
+    run(command, async () => {
       const result = await writeReference(task, options);
       return { result, text: `${result.tune}\n${result.eval ?? "no test rows to score"}\n` };
     }),
@@ -120,8 +120,8 @@ program
   .option("--limit <n>", "test rows", whole(1))
   .addOption(threadsOption())
   .addOption(jsonOption())
-  .action((task: string, { json, ...options }: AgreeOptions & Output) =>
-    run({ json: json ?? false }, async ({ progress }) => {
+  .action((task: string, { json: _, ...options }: AgreeOptions & Output, command: Command) =>
+    run(command, async ({ progress }) => {
       const result = await benchAgree(task, options, (line) => progress.line(line));
       return { result, text: `${JSON.stringify(result, null, 2)}\n` };
     }),

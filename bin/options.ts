@@ -1,5 +1,6 @@
 // What was typed on the command line, as values: parsers of option values and the options that commands share.
 import { Command, InvalidArgumentError, Option } from "commander";
+import type { StillroomError } from "../src/index.js";
 
 /** Options of every command that works on a model. */
 export interface CommonOptions {
@@ -33,6 +34,24 @@ const sharedOptions = {
   limit: () => new Option("--limit <n>", "use only so many rows").argParser(whole(1)),
   strict: () => new Option("--strict", "stop at the first bad row"),
 };
+
+/** Options whose name in the API is not their own in camel case. */
+const apiNames: Record<string, string> = {
+  lr: "learningRate",
+  maxKlMerge: "bounds.adapterMergedKl",
+  maxKl: "bounds.mergedQuantizedKl",
+  maxDrop: "bounds.metricDrop",
+};
+
+/** An error's message with the options that it names as they are typed: --lr where the API says learningRate. */
+export function asTyped({ message, options }: StillroomError, command: Command): string {
+  return command.options.reduce((text, option) => {
+    const name = apiNames[option.attributeName()] ?? option.attributeName();
+    if (!options.includes(name)) return text;
+    const word = name.replaceAll(".", "\\.");
+    return text.replace(new RegExp(`(?<![\\w./"-])${word}(?![\\w/"-])`), option.long!);
+  }, message);
+}
 
 /** A parser of whole numbers from `least` on. */
 export function whole(least: number): (text: string) => number {

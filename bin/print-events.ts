@@ -1,5 +1,6 @@
 // What library callbacks and events look like on stderr. Knows their fields; computes nothing.
 import type { BadRow, DownloadProgress, ExportProgress, ScoringProgress, TuneEvent } from "../src/index.js";
+import { counted } from "../src/support/words.js";
 import { clock, fileSize, number } from "./print.js";
 import type { Progress } from "./print-progress.js";
 
@@ -23,7 +24,7 @@ export function onDownload(progress: Progress): (event: DownloadProgress) => voi
 export function onScoring(progress: Progress): (event: ScoringProgress) => void {
   return ({ rows, totalRows, tokens, seconds }) => {
     const speed = seconds > 0 ? ` · ${Math.round(tokens / seconds)} tokens/s` : "";
-    progress.update("scoring", rows, totalRows, `${rows} of ${totalRows} rows${speed}`);
+    progress.update("scoring", rows, totalRows, `${rows} of ${counted(totalRows, "row")}${speed}`);
   };
 }
 

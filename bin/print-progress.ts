@@ -1,6 +1,7 @@
 // Progress on stderr: a bar on a terminal, else a plain line now and then. Knows no command.
 import type { WriteStream } from "node:tty";
 import cliProgress from "cli-progress";
+import { counted } from "../src/support/words.js";
 import { colours } from "./print.js";
 
 const secondsBetweenLines = 10;
@@ -41,7 +42,7 @@ export class Progress {
   /** Ends the bar, and says how many warnings were not shown. */
   end(): void {
     this.#clear();
-    if (this.#warnings > warningsShown) this.line(`… and ${this.#warnings - warningsShown} more warnings`);
+    if (this.#warnings > warningsShown) this.line(`… and ${counted(this.#warnings - warningsShown, "more warning")}`);
     this.#warnings = 0;
   }
 

@@ -2,6 +2,7 @@
 import Table from "cli-table3";
 import pc from "picocolors";
 import type { Evaluation, ExportResult, Inspection, TuneResult } from "../src/index.js";
+import { counted } from "../src/support/words.js";
 
 /** More labels than this make a table of classes unreadable. */
 const labelsShown = 20;
@@ -27,7 +28,7 @@ export function inspectionText(facts: Inspection): string {
       .map(([type, count]) => `${count} × ${type}`)
       .join(", "),
   ]);
-  rows.push(["chat template", chat_template === null ? "none" : `${chat_template.length} characters`]);
+  rows.push(["chat template", chat_template === null ? "none" : counted(chat_template.length, "character")]);
   rows.push(["tunable", tunable ? c.green("yes") : `${c.red("no")}: ${reason}`]);
   return table(rows);
 }
@@ -35,7 +36,12 @@ export function inspectionText(facts: Inspection): string {
 export function evaluationText(evaluation: Evaluation): string {
   const { task, model, adapter, split, shots, rows, errors, metrics, classes, confusion, against } = evaluation;
   const c = colours(process.stdout);
-  const parts = [c.bold(task), `${rows} ${split} rows`, `${shots} shots`, adapter ? `${model} + ${adapter}` : model];
+  const parts = [
+    c.bold(task),
+    counted(rows, `${split} row`),
+    counted(shots, "shot"),
+    adapter ? `${model} + ${adapter}` : model,
+  ];
   const out = [`${parts.join(" · ")}\n`, table(metricRows(metrics))];
   if (classes && classes.length <= labelsShown) {
     const head = ["label", "precision", "recall", "F1", "rows"];
@@ -49,10 +55,10 @@ export function evaluationText(evaluation: Evaluation): string {
   }
   if (against) {
     out.push(`against ${against.against}\n${table(metricRows(against.metrics))}`);
-    out.push(`only this one right: ${against.only_first} rows, only the other: ${against.only_second}; `);
+    out.push(`only this one right: ${counted(against.only_first, "row")}, only the other: ${against.only_second}; `);
     out.push(`McNemar p = ${significant(against.p_value)}\n`);
   }
-  if (errors > 0) out.push(`${c.yellow(`${errors} bad rows`)} left out\n`);
+  if (errors > 0) out.push(`${c.yellow(counted(errors, "bad row"))} left out\n`);
   out.push(`${speed(evaluation)}\n`);
   return out.join("");
 }
@@ -60,7 +66,7 @@ export function evaluationText(evaluation: Evaluation): string {
 export function tuneText(result: TuneResult): string {
   const { run, steps, rows, loss, validation, best_step, adapter } = result;
   const c = colours(process.stdout);
-  const out = [`${c.bold(run)} · ${steps} steps · ${rows} rows\n`];
+  const out = [`${c.bold(run)} · ${counted(steps, "step")} · ${counted(rows, "row")}\n`];
   out.push(`loss ${number(loss.first)} → ${number(loss.last)}\n`);
   if (validation) out.push(`best step ${best_step}\n${table(metricRows(validation))}`);
   out.push(`adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)\n${speed(result)}\n`);
@@ -86,7 +92,7 @@ export function exportText(result: ExportResult): string {
   ]);
   const last = [significant(gate.kl.merged_quantized), share(gate.top1_agreement)];
   rows.push(["quantised", share(quantized.value), interval(quantized), ...last]);
-  return `${first}${table(rows)}${c.green("the gate is passed")} on ${gate.rows} ${gate.split} rows\n`;
+  return `${first}${table(rows)}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
 }
 
 /** 1234567 bytes as "1.2 MB". */

@@ -1,5 +1,8 @@
 // The life of a command: signals to an AbortSignal, results to stdout, errors to stderr and to an exit code. Knows no command.
+
+import type { Command } from "commander";
 import { exitCodes, StillroomError } from "../src/index.js";
+import { asTyped } from "./options.js";
 import { colours } from "./print.js";
 import { Progress } from "./print-progress.js";
 
@@ -24,7 +27,8 @@ export interface Outcome {
 }
 
 /** Runs a command's work, prints its outcome and ends the process with its exit code. */
-export async function run(options: { json?: boolean }, work: (session: Session) => Promise<Outcome>): Promise<never> {
+export async function run(command: Command, work: (session: Session) => Promise<Outcome>): Promise<never> {
+  const { json = false } = command.opts<{ json?: boolean }>();
   const controller = new AbortController();
   const progress = new Progress(process.stderr);
   for (const name of ["SIGINT", "SIGTERM"] as const) {
@@ -39,19 +43,20 @@ export async function run(options: { json?: boolean }, work: (session: Session) 
   try {
     const { result, text, badRows = 0 } = await work({ signal: controller.signal, progress });
     progress.end();
-    await write(options.json ? `${JSON.stringify(result)}\n` : text);
+    await write(json ? `${JSON.stringify(result)}\n` : text);
     process.exit(badRows > 0 ? doneWithBadRows : 0);
   } catch (error) {
     progress.end();
-    process.exit(await fail(error, options.json ?? false));
+    process.exit(await fail(error, json, command));
   }
 }
 
 /** Prints an error and gives its exit code. With --json, stdout gets { error: { code, message } } and what is known besides. */
-async function fail(error: unknown, json: boolean): Promise<number> {
+async function fail(error: unknown, json: boolean, command: Command): Promise<number> {
   const known =
     error instanceof StillroomError ? error : new StillroomError("internal", describe(error), { cause: error });
-  const { code, message, cause } = known;
+  const { code, cause } = known;
+  const message = asTyped(known, command);
   process.stderr.write(`${colours(process.stderr).red("error:")} ${message}\n`);
   if (code === "internal" && cause instanceof Error && cause.stack) process.stderr.write(`${cause.stack}\n`);
   const result = code === "gate" && cause !== null && typeof cause === "object" ? cause : {};

@@ -33,8 +33,8 @@ Examples:
   $ stillroom eval task.yaml --model model.gguf --adapter runs/first --against model.gguf
   $ stillroom eval task.yaml --model small.gguf --against before.jsonl --json`,
     )
-    .action((file: string, { json, data, ...options }: EvalOptions) =>
-      run({ json: json ?? false }, async ({ signal, progress }) => {
+    .action((file: string, { json: _, data, ...options }: EvalOptions, command: Command) =>
+      run(command, async ({ signal, progress }) => {
         const task = await readTask(file, data === undefined ? {} : { data });
         const result = await evaluate(task, {
           ...options,

@@ -39,20 +39,24 @@ Examples:
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
   $ stillroom export --model model.gguf --adapter runs/first --quantize IQ2_M --imatrix task.yaml --out tiny.gguf`,
     )
-    .action(({ json, data, imatrix, check, maxKlMerge, maxKl, maxDrop, ...options }: ExportCommandOptions) =>
-      run({ json: json ?? false }, async ({ signal, progress }) => {
-        const where = data === undefined ? {} : { data };
-        const result = await exportModel({
-          ...options,
-          imatrix: imatrix === undefined ? undefined : await readTask(imatrix, where),
-          check: check === undefined ? undefined : await readTask(check, where),
-          bounds: { adapterMergedKl: maxKlMerge, mergedQuantizedKl: maxKl, metricDrop: maxDrop },
-          signal,
-          onProgress: onExport(progress),
-          onDownload: onDownload(progress),
-          onBad: onBad(progress),
-        });
-        return { result, text: exportText(result), badRows: result.gate?.errors ?? 0 };
-      }),
+    .action(
+      (
+        { json: _, data, imatrix, check, maxKlMerge, maxKl, maxDrop, ...options }: ExportCommandOptions,
+        made: Command,
+      ) =>
+        run(made, async ({ signal, progress }) => {
+          const where = data === undefined ? {} : { data };
+          const result = await exportModel({
+            ...options,
+            imatrix: imatrix === undefined ? undefined : await readTask(imatrix, where),
+            check: check === undefined ? undefined : await readTask(check, where),
+            bounds: { adapterMergedKl: maxKlMerge, mergedQuantizedKl: maxKl, metricDrop: maxDrop },
+            signal,
+            onProgress: onExport(progress),
+            onDownload: onDownload(progress),
+            onBad: onBad(progress),
+          });
+          return { result, text: exportText(result), badRows: result.gate?.errors ?? 0 };
+        }),
     );
 }

@@ -10,8 +10,8 @@ export function inspectCommand(): Command {
   return command("inspect", "What a GGUF is, and whether it can be tuned.", [])
     .argument("[model]", "path of a GGUF, or an hf: URI (default: the model in the box)")
     .addHelpText("after", "\nExample:\n  $ stillroom inspect model.gguf --json")
-    .action((model: string | undefined, options: { json?: boolean }) =>
-      run(options, async ({ signal, progress }) => {
+    .action((model: string | undefined, _: object, command: Command) =>
+      run(command, async ({ signal, progress }) => {
         const result = await inspect(model, { signal, onDownload: onDownload(progress) });
         return { result, text: inspectionText(result) };
       }),

@@ -29,8 +29,8 @@ Examples:
   $ stillroom tune task.yaml --out runs/first --rank 32 --lr 1e-4 --epochs 3 --patience 3
   $ stillroom tune task.yaml --out runs/first --resume`,
     )
-    .action((file: string, { json, data, lr, ...options }: TuneCommandOptions) =>
-      run({ json: json ?? false }, async ({ signal, progress }) => {
+    .action((file: string, { json: _, data, lr, ...options }: TuneCommandOptions, command: Command) =>
+      run(command, async ({ signal, progress }) => {
         const task = await readTask(file, data === undefined ? {} : { data });
         const work = tune(task, { ...options, ...(lr !== undefined && { learningRate: lr }), signal });
         const show = onTune(progress);
@@ -54,7 +54,7 @@ function lengthOptions(made: Command): void {
       new Option("--on-long <what>", "what happens to longer rows (default: truncate)").choices(["truncate", "drop"]),
     )
     .option("--evaluate-every <steps>", "validate so often (default: four times a run)", whole(1))
-    .option("--validation-limit <rows>", "most validation rows (default: 500)", whole(1))
+    .option("--validation-limit <rows>", "most validation rows (default: by the rows trained on, 50 to 500)", whole(1))
     .option("--patience <n>", "stop after so many validations without a better one", whole(1))
     .option("--checkpoint-every <steps>", "write a checkpoint so often (default: by time)", whole(1));
 }

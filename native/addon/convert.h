@@ -139,15 +139,20 @@ inline Napi::Value from_text_or_null(Napi::Env env, const std::optional<std::str
     return text ? static_cast<Napi::Value>(Napi::String::New(env, *text)) : env.Null();
 }
 
+inline Napi::Object from_shape(Napi::Env env, const NamedTensor& tensor) {
+    Napi::Object object = Napi::Object::New(env);
+    Napi::Array shape = Napi::Array::New(env, 2);
+    shape.Set(0u, Napi::Number::New(env, static_cast<double>(tensor.rows)));
+    shape.Set(1u, Napi::Number::New(env, static_cast<double>(tensor.columns)));
+    object.Set("name", tensor.name);
+    object.Set("shape", shape);
+    return object;
+}
+
 inline Napi::Value from_tensors(Napi::Env env, const std::vector<NamedTensor>& tensors) {
     const Napi::Array array = Napi::Array::New(env, tensors.size());
     for (size_t i = 0; i < tensors.size(); ++i) {
-        Napi::Object object = Napi::Object::New(env);
-        Napi::Array shape = Napi::Array::New(env, 2);
-        shape.Set(0u, Napi::Number::New(env, static_cast<double>(tensors[i].rows)));
-        shape.Set(1u, Napi::Number::New(env, static_cast<double>(tensors[i].columns)));
-        object.Set("name", tensors[i].name);
-        object.Set("shape", shape);
+        Napi::Object object = from_shape(env, tensors[i]);
         object.Set("data", from_floats(env, tensors[i].data));
         array.Set(static_cast<uint32_t>(i), object);
     }

@@ -67,12 +67,13 @@ Napi::Value compare_models(const Napi::CallbackInfo& info, const std::shared_ptr
     const auto first = engine->use(), second = other->use();
     const auto lora = unwrap_lora(info[1], "lora", *first), other_lora = unwrap_lora(info[3], "otherLora", *second);
     if (first == second) throw Failure(Code::usage, "expected a second model for other, received the same one");
-    if (first->graph.model->vocabulary != second->graph.model->vocabulary)
-        throw Failure(Code::usage, "models of different vocabularies cannot be compared: " + std::to_string(first->graph.model->vocabulary) + " and " +
-                                       std::to_string(second->graph.model->vocabulary) + " tokens");
     return Task<Comparison>::start(
         info.Env(), engine->lifetime,
         [=] {
+            // Before the other reads its embeddings: the batch was checked against the first's vocabulary.
+            if (first->graph.model->vocabulary != second->graph.model->vocabulary)
+                throw Failure(Code::usage, "models of different vocabularies cannot be compared: " + std::to_string(first->graph.model->vocabulary) + " and " +
+                                               std::to_string(second->graph.model->vocabulary) + " tokens");
             const std::scoped_lock lock(first->mutex, second->mutex);
             first->graph.forward(*batch, lora.get(), Graph::Keep::nothing);
             second->graph.forward(*batch, other_lora.get(), Graph::Keep::nothing);

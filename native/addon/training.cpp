@@ -24,6 +24,42 @@ Napi::Value from_options(Napi::Env env, const LoraOptions& options) {
 
 constexpr int64_t most_exact = (int64_t{1} << 53) - 1;
 
+// The factors of a flat array, written straight into JavaScript's memory: no copy of the whole stands beside it.
+Napi::Value from_factors(Napi::Env env, const Lora& lora, const float* flat) {
+    const auto shapes = lora.shapes();
+    const Napi::Array array = Napi::Array::New(env, shapes.size());
+    for (size_t i = 0; i < shapes.size(); i++) {
+        const Napi::HandleScope scope(env);
+        Napi::Object object = from_shape(env, shapes[i]);
+        Napi::Float32Array data = Napi::Float32Array::New(env, shapes[i].rows * shapes[i].columns);
+        lora.read(flat, i, data.Data());
+        object.Set("data", data);
+        array.Set(static_cast<uint32_t>(i), object);
+    }
+    return array;
+}
+
+// The optimiser's state at one moment, to be read piece by piece; held until it is released.
+Napi::Value from_state(Napi::Env env, std::vector<uint8_t> state) {
+    const auto bytes = std::make_shared<std::vector<uint8_t>>(std::move(state));
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("bytes", static_cast<double>(bytes->size()));
+    add_method(object, "read", [bytes](const Napi::CallbackInfo& call) {
+        const auto offset = static_cast<size_t>(to_integer(call[0], "offset", 0, static_cast<int64_t>(bytes->size())));
+        if (!call[1].IsTypedArray() || call[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) throw unexpected("a Uint8Array", "into", call[1]);
+        auto into = call[1].As<Napi::Uint8Array>();
+        if (into.ElementLength() > bytes->size() - offset)
+            throw unexpected("at most " + std::to_string(bytes->size() - offset) + " bytes", "into", call[1]);
+        std::copy_n(bytes->data() + offset, into.ElementLength(), into.Data());
+        return call.Env().Undefined();
+    });
+    add_method(object, "release", [bytes](const Napi::CallbackInfo& call) {
+        std::vector<uint8_t>().swap(*bytes);
+        return call.Env().Undefined();
+    });
+    return object;
+}
+
 }  // namespace
 
 std::shared_ptr<Lora> unwrap_lora(const Napi::Value& value, const std::string& name, const Engine& engine) {
@@ -46,7 +82,20 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
     const auto lora = std::make_shared<Lora>(engine->use()->graph.model, options);
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("options", from_options(info.Env(), lora->options));
-    add_method(object, "tensors", [lora](const Napi::CallbackInfo& call) { return from_tensors(call.Env(), lora->tensors(lora->values.data())); });
+    const auto shapes = lora->shapes();
+    const Napi::Array described = Napi::Array::New(info.Env(), shapes.size());
+    for (size_t i = 0; i < shapes.size(); i++) described.Set(static_cast<uint32_t>(i), from_shape(info.Env(), shapes[i]));
+    object.Set("shapes", described);
+    add_method(object, "tensors", [lora](const Napi::CallbackInfo& call) { return from_factors(call.Env(), *lora, lora->values.data()); });
+    add_method(object, "read", [lora, shapes](const Napi::CallbackInfo& call) {
+        const auto index = static_cast<size_t>(to_integer(call[0], "index", 0, static_cast<int64_t>(shapes.size()) - 1));
+        const auto size = static_cast<size_t>(shapes[index].rows * shapes[index].columns);
+        if (!call[1].IsTypedArray() || call[1].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||
+            call[1].As<Napi::TypedArray>().ElementLength() != size)
+            throw unexpected("a Float32Array of " + std::to_string(size), "into", call[1]);
+        lora->read(lora->values.data(), index, call[1].As<Napi::Float32Array>().Data());
+        return call.Env().Undefined();
+    });
     // The engine may be reading the values in another thread: wait for it.
     add_method(object, "load", [lora, engine](const Napi::CallbackInfo& call) {
         const auto tensors = to_tensors(call[0], "tensors");
@@ -121,9 +170,9 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
         return call.Env().Undefined();
     }));
     add_method(object, "gradients", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value {
-        return from_tensors(call.Env(), trainer->lora->tensors(trainer->gradients().data()));
+        return from_factors(call.Env(), *trainer->lora, trainer->gradients().data());
     }));
-    add_method(object, "state", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value { return from_bytes(call.Env(), trainer->optimizer.state()); }));
+    add_method(object, "state", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value { return from_state(call.Env(), trainer->optimizer.state()); }));
     add_method(object, "setState", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value {
         const auto bytes = to_bytes(call[0], "state");
         trainer->optimizer.restore(bytes.data(), bytes.size());

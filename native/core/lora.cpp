@@ -58,15 +58,31 @@ const LoraPair* Lora::find(int64_t layer, Target target) const {
     return found < 0 ? nullptr : &pairs[found];
 }
 
-std::vector<NamedTensor> Lora::tensors(const float* flat) const {
+std::vector<NamedTensor> Lora::shapes() const {
     std::vector<NamedTensor> list;
-    const int64_t rank = options.rank;
     for (const LoraPair& pair : pairs) {
-        list.push_back({pair.name + ".lora_a", rank, pair.in, std::vector<float>(flat + pair.a, flat + pair.a + rank * pair.in)});
-        NamedTensor b{pair.name + ".lora_b", pair.out, rank, std::vector<float>(pair.out * rank)};
+        list.push_back({pair.name + ".lora_a", options.rank, pair.in, {}});
+        list.push_back({pair.name + ".lora_b", pair.out, options.rank, {}});
+    }
+    return list;
+}
+
+void Lora::read(const float* flat, size_t factor, float* out) const {
+    const LoraPair& pair = pairs[factor / 2];
+    const int64_t rank = options.rank;
+    if (factor % 2 == 0) {
+        std::copy(flat + pair.a, flat + pair.a + rank * pair.in, out);
+    } else {
         for (int64_t r = 0; r < rank; r++)
-            for (int64_t o = 0; o < pair.out; o++) b.data[o * rank + r] = flat[pair.b + r * pair.out + o];
-        list.push_back(std::move(b));
+            for (int64_t o = 0; o < pair.out; o++) out[o * rank + r] = flat[pair.b + r * pair.out + o];
+    }
+}
+
+std::vector<NamedTensor> Lora::tensors(const float* flat) const {
+    std::vector<NamedTensor> list = shapes();
+    for (size_t i = 0; i < list.size(); i++) {
+        list[i].data.resize(list[i].rows * list[i].columns);
+        read(flat, i, list[i].data.data());
     }
     return list;
 }

@@ -45,7 +45,11 @@ class Lora {
     std::vector<float> values;
     const LoraPair* find(int64_t layer, Target target) const;  // nullptr when not a target; layer is ignored for head and embeddings
 
-    // Any flat array of this layout (values, gradients) as named tensors in PEFT's orientation, and back.
+    // The factors in PEFT's orientation, without their data.
+    std::vector<NamedTensor> shapes() const;
+    // One of them out of a flat array of this layout (values, gradients): rows * columns floats.
+    void read(const float* flat, size_t factor, float* out) const;
+    // All of them.
     std::vector<NamedTensor> tensors(const float* flat) const;
     // Replaces values by name; Failure(usage) names a tensor that does not fit. Tensors that are not given keep their values.
     void load(const std::vector<NamedTensor>& tensors);

@@ -5,6 +5,7 @@ import { isUtf8 } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
 import { type CsvError, type Options, Parser } from "csv-parse";
 import { StillroomError } from "../support/errors.js";
+import { counted } from "../support/words.js";
 import { LineCounter } from "./line-counter.js";
 import { readChunks, withFile } from "./lines.js";
 import { emptyFields, type RawRecord, type ReadOptions, textFault } from "./records.js";
@@ -70,7 +71,7 @@ function header({ cells, line }: Cells, file: string): string[] {
 
 function named({ cells, line }: Cells, names: string[]): RawRecord {
   if (cells.length !== names.length) {
-    return { line, reason: `has ${cells.length} columns where the first line has ${names.length}` };
+    return { line, reason: `has ${counted(cells.length, "column")} where the first line has ${names.length}` };
   }
   const fields = emptyFields();
   for (const [index, name] of names.entries()) {

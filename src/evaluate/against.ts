@@ -7,7 +7,7 @@ import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
 import { mcnemar } from "./compare.js";
 import type { EvaluateOptions } from "./evaluate.js";
-import type { Label, RowScore, RowScores } from "./scoring.js";
+import { evaluateRows, fitRows, type Label, type RowScore, type ScoringJob } from "./scoring.js";
 import { type Metrics, rightRows, summarise } from "./summary.js";
 
 /** A second predictor on the same rows. */
@@ -28,25 +28,51 @@ export interface Comparison {
   task: Task;
   labels: readonly Label[];
   seed: number;
+  /** The rows as the first predictor answered them. */
   first: readonly RowScore[];
-  score: (model: Model, lora: null) => Promise<RowScores>;
-  options: EvaluateOptions;
 }
 
-/** Compares with a predictions file (.jsonl) or a model. Throws "input" when the rows are not the same. */
-export async function compareWith(against: string, comparison: Comparison): Promise<Against> {
+/** The second of a comparison, found fit for it before anything was scored: its answers to the rows, and the end of it. */
+export interface Second {
+  answers(): Promise<readonly RowScore[]>;
+  close(): Promise<void>;
+}
+
+/**
+ * Opens a predictions file (.jsonl) or a model, and looks whether it is of the rows that the first predictor will answer.
+ * Throws "missing", "input" or "io", before the long work.
+ *
+ * @param jobFor - what is to be scored, for a given model
+ */
+export async function openSecond(
+  against: string,
+  jobFor: (model: Model) => ScoringJob,
+  first: Model,
+  options: EvaluateOptions,
+): Promise<Second> {
+  const expected = fitRows(jobFor(first)).fitting.map(({ row }) => row);
+  if (against.endsWith(".jsonl")) {
+    const rows = await readPredictions(against);
+    requireProbabilities(against, pairRows(against, expected, rows), jobFor(first).labels);
+    return { answers: async () => rows, close: async () => undefined };
+  }
+  const { threads, signal, onDownload } = options;
+  const model = await openModel(against, { threads, signal, onDownload });
+  try {
+    const job = jobFor(model);
+    const fitting = fitRows(job).fitting.map(({ row }) => row);
+    pairRows(against, expected, fitting);
+    return { answers: async () => (await evaluateRows(job)).rows, close: () => model.close() };
+  } catch (error) {
+    await model.close();
+    throw error;
+  }
+}
+
+/** Compares with what a second predictor answered. Throws "input" when the rows are not the same. */
+export function compareWith(against: string, second: readonly RowScore[], comparison: Comparison): Against {
   const { task, labels, seed, first } = comparison;
-  const second = against.endsWith(".jsonl") ? await readPredictions(against) : await scoreOther(against, comparison);
-  const byIndex = new Map(second.map((row) => [row.index, row]));
-  const paired = first.map((row) => {
-    const other = byIndex.get(row.index);
-    if (other?.answer === row.answer) return other;
-    const found = other ? `the answer ${JSON.stringify(other.answer)}` : "nothing";
-    throw new StillroomError(
-      "input",
-      `${against} is of other rows: expected the answer ${JSON.stringify(row.answer)} for row ${row.index}, received ${found}`,
-    );
-  });
+  const paired = pairRows(against, first, second);
   const test = mcnemar(rightRows(task, first), rightRows(task, paired));
   return {
     against,
@@ -58,13 +84,28 @@ export async function compareWith(against: string, comparison: Comparison): Prom
   };
 }
 
-async function scoreOther(against: string, { score, options }: Comparison): Promise<RowScore[]> {
-  const { threads, signal, onDownload } = options;
-  const model = await openModel(against, { threads, signal, onDownload });
-  try {
-    return (await score(model, null)).rows;
-  } finally {
-    await model.close();
+/** Of the second's rows those of the first, in its order. */
+function pairRows<T extends Answered>(against: string, first: readonly Answered[], second: readonly T[]): T[] {
+  const byIndex = new Map(second.map((row) => [row.index, row]));
+  return first.map((row) => {
+    const other = byIndex.get(row.index);
+    if (other?.answer === row.answer) return other;
+    const found = other ? `the answer ${JSON.stringify(other.answer)}` : "nothing";
+    throw new StillroomError(
+      "input",
+      `${against} is of other rows: expected the answer ${JSON.stringify(row.answer)} for row ${row.index}, received ${found}`,
+    );
+  });
+}
+
+type Answered = Pick<RowScore, "index" | "answer">;
+
+/** Of a classify task every prediction has a probability for each label, as its metrics need it. */
+function requireProbabilities(against: string, rows: readonly RowScore[], labels: readonly Label[]): void {
+  const texts = labels.map(({ text }) => text);
+  for (const { index, probabilities } of rows) {
+    if (labels.length === 0 || texts.every((text) => Object.hasOwn(probabilities ?? {}, text))) continue;
+    throw new StillroomError("input", `${against}, row ${index}: expected probabilities of ${texts.join(", ")}`);
   }
 }
 

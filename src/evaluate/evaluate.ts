@@ -6,13 +6,14 @@ import type { BadRow, SplitName } from "../dataset/index.js";
 import { type DownloadProgress, Model, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
+import { requireWritable } from "../support/files.js";
 import { rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
-import { type Against, compareWith, writePredictions } from "./against.js";
+import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ClassScore } from "./metrics.js";
 import { requireKnown, requireWhole } from "./options.js";
 import { readJobRows } from "./rows.js";
-import { evaluateRows, type RowScores, type ScoringProgress } from "./scoring.js";
+import { evaluateRows, type ScoringJob, type ScoringProgress } from "./scoring.js";
 import { type Confusion, type Metrics, summarise } from "./summary.js";
 
 /** What is evaluated, and how. */
@@ -122,38 +123,45 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
   const started = performance.now();
   const { shots = 0, split = "test", seed = 0 } = options;
   const { rows, bad, labels, examples } = await readJobRows(task, { ...options, shots, split, seed });
-  const job = { task, rows, examples, labels, tokenBudget: options.tokenBudget, signal: options.signal };
-  const score = (other: Model, otherLora: typeof lora): Promise<RowScores> =>
-    evaluateRows({
-      ...job,
-      model: other,
-      lora: otherLora,
-      prompt: compilePrompt(task, other.template),
-      onProgress: options.onProgress,
-    });
-  const scores = await score(model, lora);
-  for (const refused of scores.refused) report(refused, bad, options);
-  if (scores.rows.length === 0) throw new StillroomError("input", `${task.name} has no good row in its ${split} split`);
-  const summary = summarise(task, scores.rows, labels, seed);
-  if (options.predictions !== undefined) await writePredictions(options.predictions, scores.rows);
-  const second = { task, labels, seed, first: scores.rows, score, options };
-  const against = options.against === undefined ? null : await compareWith(options.against, second);
-  return {
-    task: task.name,
-    model: model.info.path,
-    adapter: options.adapter ?? null,
-    split,
-    shots,
-    rows: scores.rows.length,
-    errors: bad.length,
-    bad_rows: bad.slice(0, badRowsShown),
-    ...summary,
-    against,
-    rows_per_second: scores.rows.length / scores.seconds,
-    tokens_per_second: scores.tokens / scores.seconds,
-    peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
-    seconds: (performance.now() - started) / 1000,
-  };
+  const jobFor = (other: Model): ScoringJob => ({
+    ...{ task, rows, examples, labels, tokenBudget: options.tokenBudget, signal: options.signal },
+    model: other,
+    lora: other === model ? lora : null,
+    prompt: compilePrompt(task, other.template),
+    onProgress: options.onProgress,
+  });
+  // What the work would fail of at its end is looked at before it.
+  if (options.predictions !== undefined) await requireWritable(options.predictions);
+  const second = options.against === undefined ? null : await openSecond(options.against, jobFor, model, options);
+  try {
+    const scores = await evaluateRows(jobFor(model));
+    for (const refused of scores.refused) report(refused, bad, options);
+    if (scores.rows.length === 0) {
+      throw new StillroomError("input", `${task.name} has no good row in its ${split} split`);
+    }
+    const summary = summarise(task, scores.rows, labels, seed);
+    if (options.predictions !== undefined) await writePredictions(options.predictions, scores.rows);
+    const comparison = { task, labels, seed, first: scores.rows };
+    const against = second && compareWith(options.against!, await second.answers(), comparison);
+    return {
+      task: task.name,
+      model: model.info.path,
+      adapter: options.adapter ?? null,
+      split,
+      shots,
+      rows: scores.rows.length,
+      errors: bad.length,
+      bad_rows: bad.slice(0, badRowsShown),
+      ...summary,
+      against,
+      rows_per_second: scores.rows.length / scores.seconds,
+      tokens_per_second: scores.tokens / scores.seconds,
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
+      seconds: (performance.now() - started) / 1000,
+    };
+  } finally {
+    await second?.close();
+  }
 }
 
 function report(refused: BadRow, bad: BadRow[], { strict, onBad }: EvaluateOptions): void {

@@ -2,6 +2,7 @@
 import { type BadRow, labelsOf, type Row, readRows, type SplitName } from "../dataset/index.js";
 import { chooseExamples } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
+import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import type { Label } from "./scoring.js";
 
@@ -46,7 +47,7 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
   if (examples.length < shots) {
     throw new StillroomError(
       "input",
-      `${task.name} has ${examples.length} training rows for examples, ${shots} were asked for`,
+      `${task.name} has ${counted(examples.length, "training row")} for examples, ${shots} were asked for`,
     );
   }
   const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);

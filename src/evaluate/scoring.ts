@@ -7,6 +7,7 @@ import type { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
+import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
 import { classifyRows, labelTokens } from "./classify.js";
@@ -98,7 +99,8 @@ export async function evaluateRows(job: ScoringJob): Promise<RowScores> {
   return { rows, refused, tokens: done.tokens, seconds: seconds() };
 }
 
-function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[] } {
+/** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits. */
+export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[] } {
   const { model, task, examples } = job;
   const context = model.info.contextLength;
   const known = new Set(job.labels.map(({ text }) => text));
@@ -129,8 +131,8 @@ function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[]
 }
 
 function tooLong(prompt: number, answer: number, context: number, shots: number): string {
-  const remedy = shots > 0 ? `; use fewer than ${shots} shots` : "";
-  return `the prompt has ${prompt} tokens and the answer up to ${answer}, the model's context ${context}${remedy}`;
+  const remedy = shots > 0 ? `; use fewer than ${counted(shots, "shot")}` : "";
+  return `the prompt has ${counted(prompt, "token")} and the answer up to ${answer}, the model's context ${context}${remedy}`;
 }
 
 /** Tokens to keep free behind a prompt. */

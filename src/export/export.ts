@@ -109,7 +109,9 @@ class Export {
       throw new StillroomError("usage", `${file} is the model that is exported; choose another file`);
     }
     if (this.settings.keepMerged && path.resolve(this.settings.keepMerged) === this.#out) {
-      throw new StillroomError("usage", "out and keepMerged are the same file; choose another one");
+      throw new StillroomError("usage", "out and keepMerged are the same file; choose another one", {
+        options: ["out", "keepMerged"],
+      });
     }
   }
 

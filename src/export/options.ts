@@ -99,5 +99,6 @@ function requireType(type: string): string {
   if (known) return known;
   const near = nearestName(String(type), types);
   const hint = near ? `; did you mean ${near}?` : `; it takes ${types.join(", ")}`;
-  throw new StillroomError("usage", `${unexpected("a quantisation type", "quantize", type).message}${hint}`);
+  const { message, options } = unexpected("a quantisation type", "quantize", type);
+  throw new StillroomError("usage", `${message}${hint}`, { options });
 }

@@ -55,7 +55,7 @@ export async function* readTuneData(
   if (fitted.rows.length === 0) {
     throw new StillroomError(
       "input",
-      `${task.name} has no training row: ${allBad.length} are bad, ${fitted.dropped.length} too long`,
+      `${task.name} has no training row that can be used (bad: ${allBad.length}, too long: ${fitted.dropped.length})`,
     );
   }
   return {

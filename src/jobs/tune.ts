@@ -109,15 +109,15 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   if (found) requireSameRun(found.checkpoint.fingerprint, fingerprint, folder.folder);
   const step = found?.checkpoint.step ?? 0;
   const run = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
-  yield* resumeWarnings(found, before, run);
-  await folder.rewind(step);
-  await folder.writeRun(run);
-
+  // Before run.json: what the engine refuses leaves no run behind.
   const { rank, alpha, dropout, rsLora, targets, seed, betas, epsilon, weightDecay, clipNorm } = settings;
   const lora = model.native.createLora({ rank, alpha, dropout, rsLora, targets, seed });
   const { recompute } = plan;
   const optimizer = { beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
   const trainer = model.native.createTrainer(lora, { ...optimizer, recompute, seed });
+  yield* resumeWarnings(found, before, run);
+  await folder.rewind(step);
+  await folder.writeRun(run);
   const { threads } = model;
   const { steps, memoryBytes } = plan;
   const counts = { step, steps, rows: data.train.length, validationRows: validation?.rows ?? 0 };

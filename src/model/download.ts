@@ -2,7 +2,7 @@
 // downloader lacks: it would try an unreachable host 150 times.
 import path from "node:path";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { StillroomError } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import { cacheFolder } from "./folders.js";
 
 /** Bytes of a download so far. */
@@ -27,9 +27,10 @@ export function isModelUri(model: string): boolean {
 
 /**
  * The path of a model given by hf: URI; downloads it unless it lies in the cache. HF_ENDPOINT names another hub, HF_TOKEN
- * gives access to gated models. Throws "missing" when it cannot be had, "cancelled" on abort.
+ * gives access to gated models. Throws "usage" for another form, "missing" when it cannot be had, "cancelled" on abort.
  */
 export async function downloadModel(uri: string, options: DownloadOptions = {}): Promise<string> {
+  requireForm(uri);
   const { resolveModelFile } = await import("node-llama-cpp");
   const directory = path.join(cacheFolder(), "models");
   const plain = { directory, cli: false } as const;
@@ -59,6 +60,14 @@ export async function downloadModel(uri: string, options: DownloadOptions = {}):
   } finally {
     silence.end();
   }
+}
+
+/** Refuses what no hub could know, before any request. */
+function requireForm(uri: string): void {
+  const part = "[\\w][\\w.-]*";
+  const form = new RegExp(`^(hf|huggingface):(//)?${part}/${part}(:${part}|(/${part})+\\.gguf(#\\S+)?)?$`, "i");
+  if (form.test(uri)) return;
+  throw unexpected("hf:USER/REPOSITORY/FILE.gguf or hf:USER/REPOSITORY:QUANTISATION", "model", uri);
 }
 
 /** One request that fails at once where the downloader would go on trying. */

@@ -28,19 +28,23 @@ export const exitCodes: Readonly<Record<ErrorCode, number>> = {
  * ```
  */
 export class StillroomError extends Error {
+  /** Options that the message names, as the API spells them; a program that spells them otherwise finds them by this. */
+  readonly options: readonly string[];
+
   constructor(
     readonly code: ErrorCode,
     message: string,
-    options?: { cause?: unknown },
+    { options = [], ...rest }: { cause?: unknown; options?: readonly string[] } = {},
   ) {
-    super(message, options);
+    super(message, rest);
     this.name = "StillroomError";
+    this.options = options;
   }
 }
 
 /** One sentence form for every bad value: expected WHAT for NAME, received VALUE. */
 export function unexpected(what: string, name: string, value: unknown, code: ErrorCode = "usage"): StillroomError {
-  return new StillroomError(code, `expected ${what} for ${name}, received ${describe(value)}`);
+  return new StillroomError(code, `expected ${what} for ${name}, received ${describe(value)}`, { options: [name] });
 }
 
 function describe(value: unknown): string {

@@ -25,7 +25,7 @@ export async function writeFileAtomic(
   data: string | Uint8Array | Iterable<Uint8Array>,
   files: FileSystem = fileSystem,
 ): Promise<void> {
-  const temporary = `${file}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+  const temporary = temporaryName(file);
   try {
     const handle = await files.open(temporary, "wx");
     try {
@@ -38,6 +38,18 @@ export async function writeFileAtomic(
     await syncFolder(path.dirname(file), files);
   } catch (error) {
     await files.remove(temporary).catch(() => undefined);
+    throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+/** Throws "io", as writeFileAtomic would, where a file cannot be written: for long work whose result goes there. */
+export async function requireWritable(file: string): Promise<void> {
+  const temporary = temporaryName(file);
+  try {
+    if ((await stat(file).catch(() => null))?.isDirectory()) throw new Error("it is a folder");
+    await (await open(temporary, "wx")).close();
+    await rm(temporary);
+  } catch (error) {
     throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
   }
 }
@@ -73,6 +85,10 @@ export async function syncFolder(folder: string, files: FileSystem = fileSystem)
   } finally {
     await handle.close();
   }
+}
+
+function temporaryName(file: string): string {
+  return `${file}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
 }
 
 function pieces(data: string | Uint8Array | Iterable<Uint8Array>): Iterable<Uint8Array> {

@@ -43,11 +43,24 @@ export interface NativeLoraOptions {
   seed: number;
 }
 
+/** The optimiser's state at one moment, as bytes for a checkpoint (the adapter's weights are not in it). */
+export interface NativeState {
+  readonly bytes: number;
+  /** Fills `into` with the bytes from offset on. */
+  read(offset: number, into: Uint8Array): void;
+  /** Gives the memory back, without waiting for the garbage collector. */
+  release(): void;
+}
+
 /** A LoRA adapter in memory, bound to the shapes of one model. A is drawn from the seed (Kaiming uniform), B is zero. */
 export interface NativeLora {
   readonly options: NativeLoraOptions;
-  /** Copies of all weights, layer by layer. */
+  /** Names and shapes of the weights, layer by layer. */
+  readonly shapes: Pick<NativeTensor, "name" | "shape">[];
+  /** Copies of all weights, in the order of shapes. */
   tensors(): NativeTensor[];
+  /** Copies the weights of shapes[index] into an array of their size. */
+  read(index: number, into: Float32Array): void;
   /** Replaces weights by name; shapes must agree. */
   load(tensors: NativeTensor[]): void;
 }
@@ -85,9 +98,9 @@ export interface NativeTrainer {
   discard(): void;
   /** Copies of the accumulated gradients, named and shaped like the adapter's tensors. */
   gradients(): NativeTensor[];
-  /** Optimiser moments and step count, as bytes for a checkpoint (the adapter's weights are not in it). */
-  state(): Uint8Array;
-  /** Restores what state() gave; refuses bytes of another shape. */
+  /** Optimiser moments and step count as they are now; release them when they are read. */
+  state(): NativeState;
+  /** Restores the bytes of a state; refuses bytes of another shape. */
   setState(state: Uint8Array): void;
 }
 
@@ -272,9 +285,11 @@ export function rethrow(error: unknown): never {
   if (error instanceof StillroomError) throw error;
   const code = (error as { code?: string }).code;
   const known: ErrorCode[] = ["usage", "input", "missing", "gate", "internal", "io", "cancelled"];
-  throw new StillroomError(
-    known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal",
-    (error as Error).message,
-    { cause: error },
-  );
+  const { message } = error as Error;
+  // The sentence form of the addon's messages for a bad value, as of unexpected().
+  const option = / for ([\w.]+), received /.exec(message)?.[1];
+  throw new StillroomError(known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal", message, {
+    cause: error,
+    options: option === undefined ? [] : [option],
+  });
 }

@@ -128,14 +128,21 @@ function checkKind(kind: string, file: string): TaskKind {
       `${file}: kind regress is not supported by this version; it takes ${taskKinds.join(" and ")}`,
     );
   }
-  throw unexpected(`one of ${taskKinds.join(", ")}`, fieldName(file, "kind"), kind, "input");
+  throw wrongName(`one of ${taskKinds.join(", ")}`, fieldName(file, "kind"), kind, taskKinds);
 }
 
 function checkMetric(metric: string | undefined, kind: TaskKind, file: string): string {
   const known: readonly string[] = metricsOf[kind];
   if (metric === undefined) return known[0]!;
   if (known.includes(metric)) return metric;
-  throw unexpected(`one of ${known.join(", ")} (kind ${kind})`, fieldName(file, "metric"), metric, "input");
+  throw wrongName(`one of ${known.join(", ")} (kind ${kind})`, fieldName(file, "metric"), metric, known);
+}
+
+/** {@link unexpected}, with the nearest of the names that would do. */
+function wrongName(what: string, field: string, given: string, known: readonly string[]): StillroomError {
+  const nearest = nearestName(given, known);
+  const hint = nearest === null ? "" : `; did you mean ${nearest}?`;
+  return new StillroomError("input", `${unexpected(what, field, given).message}${hint}`);
 }
 
 function checkMaxTokens(maxTokens: number | undefined, kind: TaskKind, file: string): number {

@@ -1,9 +1,9 @@
 // The checkpoints of a run folder: the newest two are kept, and a damaged newest one gives way to the one before it.
-import { readdir, readFile } from "node:fs/promises";
+import { readdir, readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
 import { type FileSystem, fileSystem, makeFolder, writeFileAtomic } from "../support/files.js";
-import { type Checkpoint, decodeCheckpoint, encodeCheckpoint } from "./checkpoint.js";
+import { type Checkpoint, type CheckpointSource, decodeCheckpoint, encodeCheckpoint } from "./checkpoint.js";
 
 /** A checkpoint that was found, and the newer ones that could not be used. */
 export interface FoundCheckpoint {
@@ -24,13 +24,12 @@ export class CheckpointStore {
   ) {}
 
   /** Writes a checkpoint durably, then removes all but the newest two. Throws "io"; older checkpoints are untouched then. */
-  async write(checkpoint: Checkpoint): Promise<{ file: string; bytes: number }> {
+  async write(checkpoint: CheckpointSource): Promise<{ file: string; bytes: number }> {
     await makeFolder(this.folder);
     const file = path.join(this.folder, `step-${String(checkpoint.step).padStart(9, "0")}.checkpoint`);
-    const pieces = encodeCheckpoint(checkpoint);
-    await writeFileAtomic(file, pieces, this.files);
+    await writeFileAtomic(file, encodeCheckpoint(checkpoint), this.files);
     await this.#keepNewest(path.basename(file));
-    return { file, bytes: pieces.reduce((sum, piece) => sum + piece.byteLength, 0) };
+    return { file, bytes: (await stat(file)).size };
   }
 
   /** The newest checkpoint that can be read, or null in a folder without any. Throws "input" when all of them are damaged. */

@@ -4,7 +4,7 @@
 // sections in the order of header.sections · SHA-256 of everything before it.
 import { createHash } from "node:crypto";
 import { StillroomError } from "../support/errors.js";
-import type { NativeTensor } from "../support/native.js";
+import type { NativeLora, NativeState, NativeTensor } from "../support/native.js";
 import type { Progress } from "./progress.js";
 
 /** What must agree between a checkpoint and the run that goes on from it: name → value. */
@@ -18,16 +18,19 @@ export interface Checkpoint {
   progress: Progress;
   /** The adapter's weights after this step. */
   adapter: NativeTensor[];
-  /** Optimiser state, as NativeTrainer.state() gave it. */
+  /** Optimiser state: the bytes of NativeTrainer.state(). */
   optimizer: Uint8Array;
   /** Weights of the best validated step; null when none was validated, or when it is this step. */
   best: NativeTensor[] | null;
 }
 
-interface Shape {
-  name: string;
-  shape: [number, number];
+/** A run's state where it lies, to be written from there: nothing of it is copied as a whole. */
+export interface CheckpointSource extends Omit<Checkpoint, "adapter" | "optimizer"> {
+  adapter: Pick<NativeLora, "shapes" | "read">;
+  optimizer: Pick<NativeState, "bytes" | "read">;
 }
+
+type Shape = NativeLora["shapes"][number];
 
 interface Header extends Omit<Checkpoint, "adapter" | "optimizer" | "best"> {
   adapter: Shape[];
@@ -39,31 +42,51 @@ const magic = Buffer.from("STILLCKP", "latin1");
 const version = 1;
 const fixedBytes = 24;
 const hashBytes = 32;
+/** Of the optimiser's state, written at once. */
+const pieceBytes = 1 << 20;
 
-/** The file's bytes, in pieces that share memory with the checkpoint. */
-export function encodeCheckpoint(checkpoint: Checkpoint): Uint8Array[] {
+/** The file's bytes, in pieces; each lies in memory that the next may overwrite. */
+export function* encodeCheckpoint(checkpoint: CheckpointSource): Generator<Uint8Array, void> {
   const { step, fingerprint, progress, adapter, optimizer, best } = checkpoint;
-  const sections = [...adapter.map(bytesOf), optimizer, ...(best ?? []).map(bytesOf)];
+  const sections = [...adapter.shapes.map(bytesIn), optimizer.bytes, ...(best ?? []).map(bytesIn)];
   const header = Buffer.from(
     JSON.stringify({
-      step,
-      fingerprint,
-      progress,
-      adapter: adapter.map(shapeOf),
+      ...{ step, fingerprint, progress },
+      adapter: adapter.shapes.map(shapeOf),
       best: best?.map(shapeOf) ?? null,
-      sections: sections.map((section) => section.byteLength),
+      sections,
     } satisfies Header),
   );
-  const total = sections.reduce((sum, section) => sum + section.byteLength, fixedBytes + header.byteLength + hashBytes);
+  const total = sections.reduce((sum, bytes) => sum + bytes, fixedBytes + header.byteLength + hashBytes);
   const start = Buffer.alloc(fixedBytes);
   magic.copy(start);
   start.writeUInt32LE(version, 8);
   start.writeUInt32LE(header.byteLength, 12);
   start.writeBigUInt64LE(BigInt(total), 16);
-  const pieces = [start, header, ...sections];
   const hash = createHash("sha256");
-  for (const piece of pieces) hash.update(piece);
-  return [...pieces, hash.digest()];
+  for (const part of [[start, header], piecesOf(checkpoint)]) {
+    for (const piece of part) {
+      hash.update(piece);
+      yield piece;
+    }
+  }
+  yield hash.digest();
+}
+
+/** The content of the sections, through one buffer. */
+function* piecesOf({ adapter, optimizer, best }: CheckpointSource): Generator<Uint8Array, void> {
+  const largest = Math.max(...adapter.shapes.map(bytesIn), Math.min(optimizer.bytes, pieceBytes));
+  const buffer = new ArrayBuffer(largest);
+  for (const [index, shape] of adapter.shapes.entries()) {
+    adapter.read(index, new Float32Array(buffer, 0, bytesIn(shape) / 4));
+    yield new Uint8Array(buffer, 0, bytesIn(shape));
+  }
+  for (let at = 0; at < optimizer.bytes; at += pieceBytes) {
+    const piece = new Uint8Array(buffer, 0, Math.min(pieceBytes, optimizer.bytes - at));
+    optimizer.read(at, piece);
+    yield piece;
+  }
+  for (const { data } of best ?? []) yield new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 /** Reads a checkpoint file's bytes. Throws "input" naming the file for anything that encodeCheckpoint did not write. */
@@ -128,12 +151,8 @@ function cutSections(bytes: Buffer, lengths: number[]): ArrayBuffer[] {
   });
 }
 
-function shapeOf({ name, shape }: NativeTensor): Shape {
+function shapeOf({ name, shape }: Shape): Shape {
   return { name, shape };
-}
-
-function bytesOf({ data }: NativeTensor): Uint8Array {
-  return new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
 }
 
 function tensorOf({ name, shape }: Shape, section: ArrayBuffer): NativeTensor {

@@ -22,13 +22,22 @@ export function fingerprintOf(
 
 /** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's. */
 export function requireSameRun(found: Fingerprint, now: Fingerprint, folder: string): void {
-  const names = [...new Set([...Object.keys(found), ...Object.keys(now)])];
-  const differing = names.filter((name) => JSON.stringify(found[name]) !== JSON.stringify(now[name]));
+  const [before, after] = [flat(found), flat(now)];
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
+  const differing = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
   if (differing.length === 0) return;
   const list = differing.map(
-    (name) => `${name} (${JSON.stringify(found[name])} there, ${JSON.stringify(now[name])} here)`,
+    (name) => `${name} (${JSON.stringify(before[name])} there, ${JSON.stringify(after[name])} here)`,
   );
-  throw new StillroomError("usage", `${folder} cannot be resumed: it was begun with other ${list.join(", ")}`);
+  throw new StillroomError("usage", `${folder} cannot be resumed: it was begun with other ${list.join(", ")}`, {
+    options: differing,
+  });
+}
+
+/** The fields of the schedule one by one, each by the name of its option. */
+function flat({ schedule, ...rest }: Fingerprint): Fingerprint {
+  const { name, ...fields } = (schedule ?? {}) as Record<string, unknown>;
+  return { ...rest, schedule: name, ...fields };
 }
 
 /** SHA-256 over rows of tokens, lengths included. */

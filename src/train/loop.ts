@@ -139,7 +139,7 @@ class Training {
     this.#step = step;
     this.#count(sums, loss, seconds);
     if (sums.skippedRows > 0) {
-      const message = `step ${step}: ${sums.skippedRows} of ${sums.rows} rows were left out: their loss or gradient is not finite`;
+      const message = `step ${step}: ${sums.skippedRows} of ${sums.rows} rows left out: their loss or gradient is not finite`;
       yield { type: "warning", kind: "not-finite", message };
     }
     const skipped = sums.skippedRows > 0 ? { skipped: true, skipped_rows: sums.skippedRows } : {};
@@ -171,6 +171,7 @@ class Training {
     throw new StillroomError(
       "cancelled",
       `cancelled after step ${this.#step} of ${this.job.plan.steps}; resume goes on from there`,
+      { options: ["resume"] },
     );
   }
 
@@ -185,6 +186,7 @@ class Training {
     throw new StillroomError(
       "input",
       `step ${this.#step + 1}: the sum of the gradients is not finite; lower learningRate, and resume from the last checkpoint`,
+      { options: ["learningRate"] },
     );
   }
 
@@ -243,11 +245,18 @@ class Training {
     progress.sinceBest = best ? 0 : progress.sinceBest + 1;
     if (best) {
       progress.best = { step, value, validation };
-      this.#best = this.job.lora.tensors();
+      this.#keepBest();
     }
     this.#elapse();
     await folder.validations.append({ step, ...validation });
     yield { type: "validation", step, validation, best };
+  }
+
+  /** Copies the weights over the best ones so far: one copy is held, whatever the number of validations. */
+  #keepBest(): void {
+    const { lora } = this.job;
+    if (this.#best) for (const [index, { data }] of this.#best.entries()) lora.read(index, data);
+    else this.#best = lora.tensors();
   }
 
   #checkpointDue(): boolean {
@@ -263,14 +272,10 @@ class Training {
     this.#elapse();
     await folder.sync();
     const isBest = this.#progress.best?.step === this.#step;
-    const { file, bytes } = await folder.checkpoints.write({
-      step: this.#step,
-      fingerprint,
-      progress: this.#progress,
-      adapter: lora.tensors(),
-      optimizer: trainer.state(),
-      best: isBest ? null : this.#best,
-    });
+    const optimizer = trainer.state();
+    const best = isBest ? null : this.#best;
+    const state = { step: this.#step, fingerprint, progress: this.#progress, adapter: lora, optimizer, best };
+    const { file, bytes } = await folder.checkpoints.write(state).finally(() => optimizer.release());
     this.#elapse();
     const at = performance.now();
     const seconds = (at - started) / 1000;
@@ -283,6 +288,7 @@ class Training {
     return new StillroomError(
       "input",
       `the loss of every row of the last ${count} steps is not finite; lower learningRate, or look for what these rows hold`,
+      { options: ["learningRate"] },
     );
   }
 }

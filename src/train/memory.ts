@@ -1,6 +1,7 @@
 // An estimate of what a tuning run will hold in memory, and the choice of micro-batch and recomputation from a limit.
 import { StillroomError } from "../support/errors.js";
 import type { LoraTarget, NativeModelInfo } from "../support/native.js";
+import { memorySize } from "../support/words.js";
 import type { TuneSettings } from "./options.js";
 
 /** Tokens of a micro-batch where nothing else asks for less or more. */
@@ -76,7 +77,8 @@ export function planMemory(info: NativeModelInfo, settings: TuneSettings): Memor
     const least = fixed + leastTokenBudget * activationBytes(info, settings.recompute ?? true);
     throw new StillroomError(
       "usage",
-      `expected at least ${least} bytes for memory with this model, received ${settings.memory}`,
+      `expected at least ${memorySize(least)} for memory with this model, received ${memorySize(settings.memory)}`,
+      { options: ["memory"] },
     );
   }
   return plan(tokenBudget, recompute);

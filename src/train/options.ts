@@ -128,7 +128,7 @@ const allTargets: LoraTarget[] = [...linearLayers, "head", "embeddings"];
 export function tuneSettings(options: TuneOptions): TuneSettings {
   refuseMethods(options.method);
   if (options.epochs !== undefined && options.steps !== undefined) {
-    throw new StillroomError("usage", "expected epochs or steps, received both");
+    throw new StillroomError("usage", "expected epochs or steps, received both", { options: ["epochs", "steps"] });
   }
   const rank = whole("rank", options.rank, 1) ?? 16;
   const settings: TuneSettings = {
@@ -256,9 +256,9 @@ function betas(value: unknown): [number, number] {
 
 function targets(value: unknown): LoraTarget[] {
   if (value === undefined) return [...linearLayers];
-  const known = Array.isArray(value) && value.length > 0 && value.every((name) => allTargets.includes(name));
-  if (!known || new Set(value).size !== value.length) {
-    throw unexpected(`different names out of ${allTargets.join(", ")}`, "targets", value);
-  }
+  const what = `different names out of ${allTargets.join(", ")}`;
+  if (!Array.isArray(value) || value.length === 0) throw unexpected(what, "targets", value);
+  const wrong = value.find((name, index) => !allTargets.includes(name) || value.indexOf(name) !== index);
+  if (wrong !== undefined) throw unexpected(what, "targets", wrong);
   return allTargets.filter((name) => value.includes(name));
 }

@@ -31,6 +31,7 @@ export class RunFolder {
       throw new StillroomError(
         "usage",
         `${absolute} already holds a run; continue it with resume, or give another folder`,
+        { options: ["resume"] },
       );
     }
     return run;

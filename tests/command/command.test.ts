@@ -134,12 +134,65 @@ describe("exit codes", () => {
       64,
       /did you mean Q8_0\?/,
     ],
+    [
+      "a rate that is none, by the name that was typed",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--lr", "-1"],
+      64,
+      /expected a number above 0 for --lr, received -1/,
+    ],
+    [
+      "two lengths, by the names that were typed",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--steps", "1", "--epochs", "1"],
+      64,
+      /expected --epochs or --steps, received both/,
+    ],
+    [
+      "a bound, by the name that was typed",
+      () => ["export", "--model", model, "--out", none, "--max-kl-merge", "-1"],
+      64,
+      /expected a number of at least 0 for --max-kl-merge, received -1/,
+    ],
+    [
+      "a run that is there, with the option that goes on with it",
+      () => ["tune", task, "--model", model, "--out", run],
+      64,
+      /already holds a run; continue it with --resume/,
+    ],
+    [
+      "another rate for a run that is there",
+      () => ["tune", task, "--model", model, "--out", run, "--resume", "--lr", "1"],
+      64,
+      /it was begun with other --lr \(0\.0002 there, 1 here\)$/m,
+    ],
+    [
+      "too little memory, in the units people read",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--memory", "100M"],
+      64,
+      /expected at least \d+ MiB for --memory with this model, received 100 MiB/,
+    ],
+    [
+      "a target that is none",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--targets", "q,x"],
+      64,
+      /expected different names out of q, k, .*, embeddings for --targets, received "x"/,
+    ],
+    [
+      "a rank that only the engine refuses",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--rank", "5000"],
+      64,
+      /expected a whole number from 1 to 4096 for --rank, received 5000/,
+    ],
+    ["a malformed URI, without a request", () => ["inspect", "hf:nonsense"], 64, /expected hf:USER\/REPOSITORY/],
     ["no command", () => [], 64, /Usage: stillroom/],
   ])("%s", async (_name, args, code, message) => {
     const ended = await stillroom(args());
     expect(ended).toMatchObject({ code, stdout: "" });
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).not.toMatch(/^ +at /m);
+  });
+
+  it("leaves no run where the call was wrong", () => {
+    expect(existsSync(path.join(folder, "unused/run.json"))).toBe(false);
   });
 
   it("prints the error as the one object of --json", async () => {
@@ -163,6 +216,8 @@ describe("exit codes", () => {
     const ended = await stillroom(["eval", broken.file, "--model", model, "--json"]);
     expect(ended.code).toBe(2);
     expect(json(ended)).toMatchObject({ rows: 20, errors: 1 });
+    const told = await stillroom(["eval", broken.file, "--model", model, "--limit", "21"]);
+    expect(told.stdout).toMatch(/^1 bad row left out$/m);
     expect(ended.stderr).toMatch(/^warning: .*test\.jsonl:21: /m);
     expect((await stillroom(["eval", broken.file, "--model", model, "--strict"])).code).toBe(65);
   });

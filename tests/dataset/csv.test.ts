@@ -40,7 +40,7 @@ test("missing fields, surplus fields, NUL, invalid UTF-8, stray quotes", async (
   const { rows, bad } = await read("rows.csv", content);
   expect(rows.map((row) => row.fields.text)).toEqual(["a", "f"]);
   expect(bad.map((one) => [one.line, one.reason])).toEqual([
-    [3, "has 1 columns where the first line has 2"],
+    [3, "has 1 column where the first line has 2"],
     [4, "has 3 columns where the first line has 2"],
     [5, "holds a NUL character"],
     [6, "has a quote inside a field that is not quoted"],

@@ -1,5 +1,5 @@
 // evaluate() on a toy that is made on the spot: both kinds, both engines, bad rows, few-shot, comparison.
-import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -21,6 +21,20 @@ beforeAll(async () => {
   task = await readTask(writeToyTask().file);
 });
 afterAll(() => model.close());
+
+/** A predictions file of the first test rows. */
+function predicted(rows: number, answer?: string): string {
+  const file = path.join(folder, `predicted-${rows}-${answer}.jsonl`);
+  const lines = readFileSync(path.join(path.dirname(task.file), "test.jsonl"), "utf8")
+    .trim()
+    .split("\n");
+  const made = lines.slice(0, rows).map((line, index) => {
+    const { half } = JSON.parse(line) as { half: string };
+    return JSON.stringify({ index, answer: answer ?? half, prediction: half, probabilities: null });
+  });
+  writeFileSync(file, `${made.join("\n")}\n`);
+  return file;
+}
 
 async function generateTask(): Promise<Task> {
   const { folder: data, file } = writeToyTask();
@@ -52,6 +66,24 @@ describe("evaluate", () => {
   it("compares with itself without a difference", async () => {
     const { against } = await evaluate(task, { model, limit: 10, against: model.info.path });
     expect(against).toMatchObject({ against: model.info.path, rows: 10, only_first: 0, only_second: 0, p_value: 1 });
+  });
+
+  it.each<[string, () => object, string, RegExp]>([
+    ["an --against that is not there", () => ({ against: path.join(folder, "no.gguf") }), "missing", /no model/],
+    ["predictions that are not there", () => ({ against: path.join(folder, "no.jsonl") }), "missing", /no\.jsonl/],
+    ["an --against that is no model", () => ({ against: task.file }), "input", /task\.yaml/],
+    ["predictions of fewer rows", () => ({ against: predicted(5) }), "input", /is of other rows: .* received nothing/],
+    ["predictions of other rows", () => ({ against: predicted(20, "x") }), "input", /is of other rows: .* answer "x"/],
+    ["predictions without probabilities", () => ({ against: predicted(20) }), "input", /row 0: .* early, late/],
+    ["a folder that is not there", () => ({ predictions: path.join(folder, "no/out.jsonl") }), "io", /cannot write/],
+    ["a folder as predictions file", () => ({ predictions: folder }), "io", /cannot write .*: it is a folder/],
+    ["a place that takes no files", () => ({ predictions: "/proc/out.jsonl" }), "io", /cannot write/],
+  ])("refuses %s before it scores a row", async (_name, options, code, message) => {
+    const seen: unknown[] = [];
+    const work = evaluate(task, { model, ...options(), onProgress: (progress) => seen.push(progress) });
+    await expect(work).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(seen).toEqual([]);
+    expect(readdirSync(folder).filter((name) => name.endsWith(".tmp"))).toEqual([]);
   });
 
   it("scores through llama.cpp what our engine refuses, with the same probabilities", async () => {

@@ -85,7 +85,7 @@ describe("evaluateRows, classify", () => {
     const long = job([row(0, "12345678>", "y")], { model, examples: [row(9, "x", "y")] });
     await expect(evaluateRows(long)).rejects.toMatchObject({
       code: "input",
-      message: `no row fits letters.gguf: of the shortest row, ${reason}; use fewer than 1 shots`,
+      message: `no row fits letters.gguf: of the shortest row, ${reason}; use fewer than 1 shot`,
     });
   });
 

@@ -66,7 +66,7 @@ describe("downloadModel", () => {
     expect(requests).toContain("GET /v2/user/repository/manifests/Q4_K_M");
   });
 
-  it.each(["hf:user/repository/none.gguf", "hf:none/repository:Q4_K_M", "hf:nonsense"])(
+  it.each(["hf:user/repository/none.gguf", "hf:none/repository:Q4_K_M"])(
     "names %s when it cannot be had",
     async (uri) => {
       await expect(downloadModel(uri)).rejects.toMatchObject({
@@ -75,6 +75,22 @@ describe("downloadModel", () => {
       });
     },
   );
+
+  it.each([
+    "hf:nonsense",
+    "hf:",
+    "hf:user/",
+    "hf:/repository:Q8_0",
+    "hf:user/repository/file.bin",
+    "hf:user/a b.gguf",
+    "hf:../x",
+  ])("refuses %j by its form, without a request", async (uri) => {
+    await expect(downloadModel(uri)).rejects.toMatchObject({
+      code: "usage",
+      message: `expected hf:USER/REPOSITORY/FILE.gguf or hf:USER/REPOSITORY:QUANTISATION for model, received "${uri}"`,
+    });
+    expect(requests).toEqual([]);
+  });
 
   it("gives up at once where no hub answers", async () => {
     vi.stubEnv("HF_ENDPOINT", "http://127.0.0.1:9/");

@@ -5,6 +5,7 @@ import type {
   NativeBatch,
   NativeLora,
   NativeLoraOptions,
+  NativeState,
   NativeTensor,
   NativeTrainer,
   NativeTrainerOptions,
@@ -23,6 +24,14 @@ export class FakeLora implements NativeLora {
     const random = new Random(options.seed);
     this.a = Float32Array.from({ length: options.rank * vocabulary }, () => random.float() - 0.5);
     this.b = new Float32Array(options.rank * vocabulary);
+  }
+
+  get shapes() {
+    return this.tensors().map(({ name, shape }) => ({ name, shape }));
+  }
+
+  read(index: number, into: Float32Array): void {
+    into.set(this.tensors()[index]!.data);
   }
 
   tensors(): NativeTensor[] {
@@ -55,6 +64,23 @@ export class FakeLora implements NativeLora {
     }
     return Math.log(total) - logits[next]!;
   }
+}
+
+/** Bytes as the state of an optimiser. */
+export function stateOf(bytes: Uint8Array): NativeState {
+  return {
+    bytes: bytes.length,
+    read: (offset, into) => into.set(bytes.subarray(offset, offset + into.length)),
+    release: () => undefined,
+  };
+}
+
+/** All the bytes of an optimiser's state. */
+export function bytesOf(state: NativeState): Uint8Array {
+  const bytes = new Uint8Array(state.bytes);
+  state.read(0, bytes);
+  state.release();
+  return bytes;
 }
 
 export class FakeTrainer implements NativeTrainer {
@@ -120,8 +146,9 @@ export class FakeTrainer implements NativeTrainer {
     ];
   }
 
-  state(): Uint8Array {
-    return new Uint8Array(Float64Array.from([this.#updates, ...this.#moments]).buffer);
+  state(): NativeState {
+    const bytes = new Uint8Array(Float64Array.from([this.#updates, ...this.#moments]).buffer);
+    return stateOf(bytes);
   }
 
   setState(state: Uint8Array): void {

@@ -111,7 +111,7 @@ describe("refusals name the file, the field and the remedy", () => {
     [
       "an unknown kind",
       (text) => text.replace("kind: classify", "kind: clasify"),
-      /expected one of classify, generate for kind in .*task\.yaml, received "clasify"/,
+      /expected one of classify, generate for kind in .*task\.yaml, received "clasify"; did you mean classify\?$/,
     ],
     [
       "a metric of the other kind",

@@ -94,7 +94,9 @@ test("memory chooses the micro-batch, then recomputation, and refuses what canno
   });
   const kept = settings({ memory: fixed + 300 * 720, recompute: false });
   expect(planMemory(info, kept)).toEqual({ tokenBudget: 300, recompute: false, bytes: fixed + 300 * 720 });
-  expect(() => planMemory(info, settings({ memory: fixed }))).toThrow("bytes for memory with this model");
+  expect(() => planMemory(info, settings({ memory: fixed }))).toThrow(
+    /^expected at least \d+ MiB for memory with this model, received \d+ MiB$/,
+  );
 });
 
 test("the longest row is bounded by the model's context, and by memory", () => {

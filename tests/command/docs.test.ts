@@ -1,0 +1,70 @@
+// docs/cli.md against the program: every option of --help and every field of --json stands there, in its command's section.
+import { mkdtempSync, readFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { packageRoot } from "../../src/model/index.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { stillroom } from "./program.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
+const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
+const [shared, ...sections] = text.split(/^## (?=inspect|eval|tune|export)/m);
+const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
+const commands = ["inspect", "eval", "tune", "export"];
+const run = path.join(folder, "run");
+let model = "";
+let task = "";
+
+beforeAll(async () => {
+  model = writeTextToy();
+  task = writeToyTask().file;
+  await stillroom(["tune", task, "--model", model, "--out", run, "--steps", "2", "--rank", "2", "--threads", "1"]);
+});
+
+/** Names in backquotes, options without their values. */
+function named(section: string): Set<string> {
+  return new Set([...section.matchAll(/`([^`]+)`/g)].map(([, name]) => name!.split(" ")[0]!));
+}
+
+describe.each(commands)("%s", (command) => {
+  it("has all its options in docs/cli.md, and no others", async () => {
+    const { stdout } = await stillroom([command, "--help"]);
+    const options = [...stdout.matchAll(/^ {2}(?:-h, )?(--[\w-]+)/gm)].map(([, name]) => name!);
+    const here = [...named(sectionOf(command))].filter((name) => name.startsWith("--"));
+    const known = new Set([...here, ...named(shared!), "--help"]);
+    expect(options.filter((name) => !known.has(name))).toEqual([]);
+    expect(here.filter((name) => !options.includes(name))).toEqual([]);
+  });
+});
+
+describe("the fields of --json stand in docs/cli.md:", () => {
+  it.each<[string, () => string[]]>([
+    ["inspect", () => ["inspect", model]],
+    ["eval", () => ["eval", task, "--model", model, "--against", model]],
+    ["tune", () => ["tune", task, "--model", model, "--out", run, "--resume"]],
+    [
+      "export",
+      () => [
+        "export",
+        "--model",
+        model,
+        "--adapter",
+        run,
+        "--check",
+        task,
+        "--quantize",
+        "Q8_0",
+        "--out",
+        `${run}.gguf`,
+      ],
+    ],
+  ])("%s", async (command, args) => {
+    const ended = await stillroom([...args(), "--json"]);
+    const found = JSON.parse(ended.stdout) as Record<string, Record<string, unknown>>;
+    const inner = ["against", "gate"].flatMap((name) => Object.keys(found[name] ?? {}).map((key) => `${name}.${key}`));
+    const known = named(sectionOf(command));
+    expect([...Object.keys(found), ...inner].filter((name) => !known.has(name))).toEqual([]);
+  });
+});
