@@ -18,7 +18,7 @@ interface EvalOptions extends CommonOptions {
 }
 
 export function evalCommand(): Command {
-  const shared = ["model", "adapter", "data", "limit", "strict", "threads", "seed"] as const;
+  const shared = ["model", "adapter", "data", "limit", "strict", "threads", "precision", "seed"] as const;
   return command("eval", "How well a model does a task: metrics with 95 % intervals.", shared)
     .argument("<task>", "task file")
     .option("--shots <k>", "answered training rows before each prompt", whole(0), 0)

@@ -7,7 +7,7 @@ import { type DownloadProgress, Model, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { requireWritable } from "../support/files.js";
-import { rethrow } from "../support/native.js";
+import { type NativePrecision, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ClassScore } from "./metrics.js";
@@ -20,6 +20,8 @@ import { type Confusion, type Metrics, summarise } from "./summary.js";
 export interface EvaluateOptions {
   /** Path, hf: URI or an open model (which stays open); default: the model in the box. */
   model?: string | Model | undefined;
+  /** As of openModel, where the model is not open yet (default "f32"). */
+  precision?: NativePrecision | undefined;
   /** A RUN folder, a PEFT folder or a GGUF LoRA. */
   adapter?: string | undefined;
   /** Answered training rows before each prompt, balanced over the labels (default 0). */
@@ -74,7 +76,7 @@ export interface Evaluation {
 }
 
 const optionNames = [
-  ..."model adapter shots split limit seed strict threads tokenBudget predictions against".split(" "),
+  ..."model adapter precision shots split limit seed strict threads tokenBudget predictions against".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 const badRowsShown = 100;

@@ -111,19 +111,26 @@ void multiply(int64_t m, int n, int64_t k, const float* a, int64_t a_block, cons
 }
 
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-typedef int32_t FourIndex __attribute__((vector_size(16)));
-inline Four shuffle(Four x, Four y, FourIndex index) { return __builtin_shuffle(x, y, index); }
+template <int a, int b, int c, int d>
+inline Four shuffle(Four x, Four y) {
+#if defined(__clang__)
+    return __builtin_shufflevector(x, y, a, b, c, d);
+#else
+    typedef int32_t Index __attribute__((vector_size(16)));
+    return __builtin_shuffle(x, y, Index{a, b, c, d});
+#endif
+}
 
 // out[p * out_ld + j] = source[j * ld + p] for a 4 x 4 block.
 inline void transpose4(const float* source, int64_t ld, float* out, int64_t out_ld) {
     const Four r0 = *(const Four*)(source), r1 = *(const Four*)(source + ld), r2 = *(const Four*)(source + 2 * ld),
                r3 = *(const Four*)(source + 3 * ld);
-    const Four t0 = shuffle(r0, r1, FourIndex{0, 4, 1, 5}), t1 = shuffle(r0, r1, FourIndex{2, 6, 3, 7});
-    const Four t2 = shuffle(r2, r3, FourIndex{0, 4, 1, 5}), t3 = shuffle(r2, r3, FourIndex{2, 6, 3, 7});
-    *(Four*)(out) = shuffle(t0, t2, FourIndex{0, 1, 4, 5});
-    *(Four*)(out + out_ld) = shuffle(t0, t2, FourIndex{2, 3, 6, 7});
-    *(Four*)(out + 2 * out_ld) = shuffle(t1, t3, FourIndex{0, 1, 4, 5});
-    *(Four*)(out + 3 * out_ld) = shuffle(t1, t3, FourIndex{2, 3, 6, 7});
+    const Four t0 = shuffle<0, 4, 1, 5>(r0, r1), t1 = shuffle<2, 6, 3, 7>(r0, r1);
+    const Four t2 = shuffle<0, 4, 1, 5>(r2, r3), t3 = shuffle<2, 6, 3, 7>(r2, r3);
+    *(Four*)(out) = shuffle<0, 1, 4, 5>(t0, t2);
+    *(Four*)(out + out_ld) = shuffle<2, 3, 6, 7>(t0, t2);
+    *(Four*)(out + 2 * out_ld) = shuffle<0, 1, 4, 5>(t1, t3);
+    *(Four*)(out + 3 * out_ld) = shuffle<2, 3, 6, 7>(t1, t3);
 }
 
 void transpose(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {

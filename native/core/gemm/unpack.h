@@ -16,7 +16,11 @@ namespace {
 inline float from_half(const uint8_t* p) {
     uint16_t bits;
     std::memcpy(&bits, p, sizeof bits);
+#if defined(__F16C__)
+    return _cvtsh_ss(bits);
+#else
     return ggml_fp16_to_fp32(bits);
+#endif
 }
 
 void unpack_f16(const uint8_t* from, int64_t count, float* out) {
@@ -54,6 +58,15 @@ void unpack_nibbles(const uint8_t* from, int64_t count, float* __restrict out) {
             out[j + 16] = static_cast<float>(top - offset) * d + m;
         }
         from += 16;
+    }
+}
+
+// Blocks of 32: d (f16), then 32 signed bytes.
+void unpack_q8_0(const uint8_t* from, int64_t count, float* __restrict out) {
+    for (int64_t b = 0; b < count; b += 32, from += 34, out += 32) {
+        const float d = from_half(from);
+        const int8_t* values = reinterpret_cast<const int8_t*>(from + 2);
+        for (int j = 0; j < 32; j++) out[j] = static_cast<float>(values[j]) * d;
     }
 }
 
@@ -98,6 +111,7 @@ Unpack unpack_of(int type) {
         case GGML_TYPE_Q4_1: return unpack_nibbles<false, true>;
         case GGML_TYPE_Q5_0: return unpack_nibbles<true, false>;
         case GGML_TYPE_Q5_1: return unpack_nibbles<true, true>;
+        case GGML_TYPE_Q8_0: return unpack_q8_0;
         case GGML_TYPE_Q6_K: return unpack_q6_k;
         case GGML_TYPE_Q1_0: return unpack_q1_0;
         case GGML_TYPE_IQ2_XXS: return unpack_iq2_xxs;
