@@ -170,6 +170,7 @@ Napi::Value measure_linear(const Napi::CallbackInfo& info) {
     trial.backward = to_boolean(from.Get("backward"), "backward");
     trial.repeat = static_cast<int>(to_integer(from.Get("repeat"), "repeat", 1, 1000));
     trial.precision = to_text_or_null(from.Get("precision"), "precision").value_or("f32");
+    trial.prepared = !from.Get("prepared").IsUndefined() && to_boolean(from.Get("prepared"), "prepared");
     trial.variant = to_text_or_null(from.Get("variant"), "variant").value_or("");
     return Task<double>::start(
         info.Env(), nullptr, [trial] { return measure_linear(trial); }, [](Napi::Env env, double& rate) { return Napi::Number::New(env, rate); });

@@ -103,7 +103,7 @@ float* Graph::logits(int64_t first, int64_t count) {
     const float* h = hidden.data() + first * width;
     const int64_t tokens = total;
     total = count;  // the head's rows take the place of tokens in linear_forward
-    products.pack_operand(h, count, width, width, precisions.forward, packed_x);
+    products.pack_operand(h, count, width, width, precisions.forward, forward_group, packed_x);
     linear_forward(first, target_head, model->head, nullptr, h, packed_x, out, head_u, false);
     total = tokens;
     return out;

@@ -103,7 +103,7 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
                             float* gradients, bool accumulate_gradients) {
     const LoraPair* pair = lora->find(layer, target);
     if (!pair && !d) return;
-    products.pack_operand(dy, total, weight.out, weight.out, precisions.backward, packed_dy);
+    products.pack_operand(dy, total, weight.out, weight.out, precisions.backward, backward_group, packed_dy);
     if (d) products.backward(packed_dy, weight, d, weight.in, accumulate);
     if (!pair) return;
     const int64_t rank = lora->options.rank;
@@ -138,7 +138,7 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     const bool qk_norm = !layer.q_norm.empty();
     float* h = normed.reserve(total * m.width);
     norm(x, layer.attention_norm, total, h);
-    products.pack_operand(h, total, m.width, m.width, precisions.forward, packed_x);
+    products.pack_operand(h, total, m.width, m.width, precisions.forward, forward_group, packed_x);
     float *q = s.q.reserve(total * q_width), *k = s.k.reserve(total * kv_width), *v = s.v.reserve(total * kv_width);
     float *q_raw = qk_norm ? s.q_raw.reserve(total * q_width) : q, *k_raw = qk_norm ? s.k_raw.reserve(total * kv_width) : k;
     auto bias = [](const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); };
@@ -157,11 +157,11 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     // With nothing kept, x, middle and out are one buffer and the residual sums happen in place.
     float* middle = keep == Keep::nothing ? out : s.middle.reserve(total * m.width);
     if (middle != x) std::memcpy(middle, x, total * m.width * sizeof(float));
-    products.pack_operand(mixed, total, q_width, q_width, precisions.forward, packed_x);
+    products.pack_operand(mixed, total, q_width, q_width, precisions.forward, forward_group, packed_x);
     linear_forward(l, target_o, layer.o, nullptr, mixed, packed_x, middle, s.u[target_o], true);
 
     norm(middle, layer.feed_forward_norm, total, h);
-    products.pack_operand(h, total, m.width, m.width, precisions.forward, packed_x);
+    products.pack_operand(h, total, m.width, m.width, precisions.forward, forward_group, packed_x);
     float *gate = s.gate.reserve(total * m.feed_forward), *up = s.up.reserve(total * m.feed_forward);
     linear_forward(l, target_gate, layer.gate, nullptr, h, packed_x, gate, s.u[target_gate], false);
     linear_forward(l, target_up, layer.up, nullptr, h, packed_x, up, s.u[target_up], false);
@@ -170,7 +170,7 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
         kernels.swiglu((end - begin) * m.feed_forward, gate + begin * m.feed_forward, up + begin * m.feed_forward, act + begin * m.feed_forward);
     });
     if (out != middle) std::memcpy(out, middle, total * m.width * sizeof(float));
-    products.pack_operand(act, total, m.feed_forward, m.feed_forward, precisions.forward, packed_x);
+    products.pack_operand(act, total, m.feed_forward, m.feed_forward, precisions.forward, forward_group, packed_x);
     linear_forward(l, target_down, layer.down, nullptr, act, packed_x, out, s.u[target_down], true);
 }
 

@@ -13,11 +13,18 @@ constexpr int64_t chunk = 512, group_columns = 128;
 // How many values of the depth share a word, and how many words and groups a depth takes.
 struct Narrow {
     int64_t values, words, groups;
-    Narrow(Precision precision, int64_t depth)
+    Narrow(Precision precision, int64_t group, int64_t depth)
         : values(precision == Precision::int8 ? 4 : 2),
           words((depth + values - 1) / values),
-          groups(precision == Precision::int8 ? (depth + int8_group - 1) / int8_group : 0) {}
+          groups(precision == Precision::int8 ? (depth + group - 1) / group : 0) {}
+    Narrow(const Packed& like, int64_t depth) : Narrow(like.precision, like.group, depth) {}
 };
+// A block of the left operand from that word and that group on.
+NarrowRows narrow_rows_of(const Packed& a, int64_t block, int64_t word, int64_t group) {
+    const int64_t groups = block * a.group_block + group;
+    return {reinterpret_cast<const uint32_t*>(a.words.data()) + block * a.word_block + word, a.scales.data() + groups,
+            reinterpret_cast<const int32_t*>(a.sums.data()) + groups, a.group};
+}
 uint32_t* words_of(Buffer& buffer, int64_t count) { return reinterpret_cast<uint32_t*>(buffer.reserve(count)); }
 }  // namespace
 
@@ -62,12 +69,13 @@ void Products::sweep(int64_t rows, int64_t columns, int64_t depth, const float* 
                              panels + j / nr * stride, nr, c + i * ldc + j, ldc, accumulate);
 }
 
-void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, Packed& out) {
+void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, int64_t group, Packed& out) {
     pack(x, rows, depth, ld, 1.0f, out);
     out.precision = precision;
+    out.group = group;
     if (precision == Precision::f32) return;
     const int64_t mr = kernels.tile_rows, blocks = (rows + mr - 1) / mr;
-    const Narrow shape(precision, depth);
+    const Narrow shape(out, depth);
     out.word_block = mr * shape.words;
     out.group_block = mr * shape.groups;
     float *words = out.words.reserve(blocks * out.word_block), *scales = out.scales.reserve(blocks * out.group_block);
@@ -82,7 +90,7 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
                 const float* row = x + (b * mr + r) * ld;
                 if (precision == Precision::bf16) kernels.to_bf16(depth, row, row_words + r * shape.words);
                 else
-                    kernels.to_int8(depth, row, row_words + r * shape.words, row_scales + r * shape.groups,
+                    kernels.to_int8(depth, group, row, row_words + r * shape.words, row_scales + r * shape.groups,
                                     reinterpret_cast<int32_t*>(row_sums + r * shape.groups));
             }
             // Words and sums travel as floats: packing with factor 1 moves bits only.
@@ -94,9 +102,10 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
 }
 
 // Panels of rows [first, first + columns) of a weight, inputs [k, k + depth): the right operand of forward.
-Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, Precision precision, int thread) {
+Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, const Packed& like, int thread) {
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
-    const Narrow shape(precision, depth);
+    const Narrow shape(like, depth);
+    const Precision precision = like.precision;
     const bool exact = precision == Precision::f32;
     float* rows = scratch[thread].reserve(nr * depth);
     float* group = panels[thread].reserve(wide * (exact ? depth : shape.words));
@@ -112,7 +121,7 @@ Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64
         float* row_scales = scales + wide * shape.groups;
         for (int n = 0; n < panel; n++) {
             if (precision == Precision::bf16) kernels.to_bf16(depth, rows + n * depth, words + n * shape.words);
-            else kernels.to_int8(depth, rows + n * depth, words + n * shape.words, row_scales + n * shape.groups, nullptr);
+            else kernels.to_int8(depth, like.group, rows + n * depth, words + n * shape.words, row_scales + n * shape.groups, nullptr);
         }
         kernels.pack_transposed(panel, shape.words, reinterpret_cast<float*>(words), shape.words, group + j * shape.words);
         kernels.pack_transposed(panel, shape.groups, row_scales, shape.groups, scales + j * shape.groups);
@@ -121,7 +130,7 @@ Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64
 }
 
 // Panels of columns [first, first + columns) of a weight, outputs [n, n + depth): the right operand of backward.
-Products::Panels Products::right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, Precision precision, int thread) {
+Products::Panels Products::right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, const Packed& like, int thread) {
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
     // Each panel of tile_columns lies contiguous (depth, tile_columns): rows a power of two apart would share few cache sets.
     float* row = scratch[thread].reserve(wide);
@@ -131,13 +140,13 @@ Products::Panels Products::right_columns(const Weight& weight, int64_t first, in
         unpack(weight, n + j, first, columns, row);
         for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, group + c * depth + j * nr);
     }
-    if (precision == Precision::f32) return {group, nullptr, nullptr};
-    const Narrow shape(precision, depth);
+    if (like.precision == Precision::f32) return {group, nullptr, nullptr};
+    const Narrow shape(like, depth);
     uint32_t* words = words_of(narrow_panels[thread], wide * shape.words);
     float* scales = narrow_scales[thread].reserve(wide * shape.groups);
     for (int64_t c = 0; c < wide; c += nr) {
-        if (precision == Precision::bf16) kernels.columns_to_bf16(depth, group + c * depth, nr, words + c * shape.words);
-        else kernels.columns_to_int8(depth, group + c * depth, nr, words + c * shape.words, scales + c * shape.groups);
+        if (like.precision == Precision::bf16) kernels.columns_to_bf16(depth, group + c * depth, nr, words + c * shape.words);
+        else kernels.columns_to_int8(depth, like.group, group + c * depth, nr, words + c * shape.words, scales + c * shape.groups);
     }
     return {nullptr, words, scales};
 }
@@ -151,18 +160,56 @@ void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64
         sweep(rows, columns, depth, a.buffer.data() + block * a.block + k * mr, a.block, group.values, nr * depth, c, ldc, accumulate);
         return;
     }
-    const Narrow shape(precision, depth), before(precision, k);
+    const Narrow shape(a, depth), before(a, k);
     for (int64_t i = 0; i < rows; i += mr) {
-        const int64_t at = block + i / mr, groups = at * a.group_block + before.groups * mr;
-        const NarrowRows left{reinterpret_cast<const uint32_t*>(a.words.data()) + at * a.word_block + before.words * mr, a.scales.data() + groups,
-                              reinterpret_cast<const int32_t*>(a.sums.data()) + groups};
+        const NarrowRows left = narrow_rows_of(a, block + i / mr, before.words * mr, before.groups * mr);
         for (int64_t j = 0; j < columns; j += nr)
             kernels.multiply_narrow(precision, static_cast<int>(std::min(mr, rows - i)), static_cast<int>(std::min(nr, columns - j)), depth, left,
                                     group.words + j * shape.words, group.scales + j * shape.groups, c + i * ldc + j, ldc, accumulate);
     }
 }
 
+int64_t Products::prepare(const Weight& weight) {
+    const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
+    const Narrow shape(Precision::int8, forward_group, weight.in);
+    Prepared& kept = prepared[weight.data];
+    float *words = kept.words.reserve(count * nr * shape.words), *scales = kept.scales.reserve(count * nr * shape.groups);
+    threads.run(Kernel::pack, count, [&](int64_t begin, int64_t end, int thread) {
+        float* row = scratch[thread].reserve(weight.in);
+        uint32_t* row_words = words_of(narrow_rows[thread], nr * shape.words);
+        float* row_scales = narrow_scales[thread].reserve(nr * shape.groups);
+        for (int64_t p = begin; p < end; p++) {
+            const int panel = static_cast<int>(std::min(nr, weight.out - p * nr));
+            for (int n = 0; n < panel; n++) {
+                unpack(weight, p * nr + n, 0, weight.in, row);
+                kernels.to_int8(weight.in, forward_group, row, row_words + n * shape.words, row_scales + n * shape.groups, nullptr);
+            }
+            kernels.pack_transposed(panel, shape.words, reinterpret_cast<float*>(row_words), shape.words, words + p * nr * shape.words);
+            kernels.pack_transposed(panel, shape.groups, row_scales, shape.groups, scales + p * nr * shape.groups);
+        }
+    });
+    return count * nr * (shape.words + shape.groups) * static_cast<int64_t>(sizeof(float));
+}
+
+// Every panel meets all rows while it is in the cache: with few rows the weights are what has to be read.
+void Products::forward_prepared(const Packed& x, const Weight& weight, const Prepared& kept, float* y, int64_t ldy, bool accumulate) {
+    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows, count = (weight.out + nr - 1) / nr;
+    const Narrow shape(x, weight.in);
+    threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int) {
+        for (int64_t p = begin; p < end; p++) {
+            const uint32_t* words = reinterpret_cast<const uint32_t*>(kept.words.data()) + p * nr * shape.words;
+            for (int64_t i = 0; i < x.rows; i += mr)
+                kernels.multiply_narrow(Precision::int8, static_cast<int>(std::min(mr, x.rows - i)), static_cast<int>(std::min(nr, weight.out - p * nr)),
+                                        weight.in, narrow_rows_of(x, i / mr, 0, 0), words, kept.scales.data() + p * nr * shape.groups,
+                                        y + i * ldy + p * nr, ldy, accumulate);
+        }
+    });
+}
+
 void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
+    if (x.precision == Precision::int8 && x.group == forward_group)
+        if (const auto found = prepared.find(weight.data); found != prepared.end())
+            return forward_prepared(x, weight, found->second, y, ldy, accumulate);
     const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
     const int64_t wide = std::max<int64_t>(1, group_columns / nr) * nr;
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int thread) {
@@ -170,7 +217,7 @@ void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t 
             const int64_t columns = std::min({wide, weight.out - first, end * nr - first});
             for (int64_t k = 0; k < weight.in; k += chunk) {
                 const int64_t depth = std::min(chunk, weight.in - k);
-                const Panels group = right_rows(weight, first, columns, k, depth, x.precision, thread);
+                const Panels group = right_rows(weight, first, columns, k, depth, x, thread);
                 sweep_weights(0, x.rows, columns, k, depth, x, group, y + first, ldy, accumulate || k > 0);
             }
         }
@@ -189,7 +236,7 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
             const int64_t first = s * span, columns = std::min(weight.in - first, std::min(at_once, span_end - s) * span);
             for (int64_t n = 0; n < weight.out; n += chunk) {
                 const int64_t depth = std::min(chunk, weight.out - n);
-                const Panels group = right_columns(weight, first, columns, n, depth, dy.precision, thread);
+                const Panels group = right_columns(weight, first, columns, n, depth, dy, thread);
                 sweep_weights(block_begin, rows, columns, n, depth, dy, group, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
             }
         }

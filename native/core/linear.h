@@ -2,6 +2,7 @@
 // Knows no layer and no adapter. Letters: T rows of activations, K inputs, N outputs.
 #pragma once
 #include <functional>
+#include <map>
 
 #include "core/buffer.h"
 #include "core/gemm/kernels.h"
@@ -14,7 +15,8 @@ namespace stillroom {
 struct Packed {
     Buffer buffer;
     int64_t rows = 0, depth = 0, block = 0;  // block: floats between two blocks of rows
-    Precision precision = Precision::f32;    // of products with frozen weights
+    Precision precision = Precision::f32;  // of products with frozen weights
+    int64_t group = 0;                     // int8: depth of a group
     // The same rows narrow, unless that is f32: words (blocks, depth / values a word, tile_rows), scales and sums (blocks, groups, tile_rows).
     Buffer words, scales, sums;
     int64_t word_block = 0, group_block = 0;
@@ -29,11 +31,15 @@ class Products {
 
     // The left operand of forward or backward, x (T, K) with row stride ld: in f32, and narrow too where precision asks for it; the product
     // rounds the weights alike.
-    void pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, Packed& out);
+    void pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, int64_t group, Packed& out);
     // x (T, K) with row stride ld.
     void pack(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
     // x^T: out packs the (K, T) transpose of x (T, K), for gradients of weights.
     void pack_transposed(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
+
+    // Keeps a weight as int8 panels, with which forward multiplies int8 operands from then on: for products of few rows, which would
+    // spend their time unpacking. The weight must outlive them. Returns the bytes they take.
+    int64_t prepare(const Weight& weight);
 
     // y (T, N) = or += x W^T.
     void forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate);
@@ -51,13 +57,18 @@ class Products {
         const uint32_t* words;  // (panels, depth / values a word, tile_columns)
         const float* scales;    // (panels, groups, tile_columns)
     };
-    Panels right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, Precision precision, int thread);
-    Panels right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, Precision precision, int thread);
+    Panels right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, const Packed& like, int thread);
+    Panels right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, const Packed& like, int thread);
     void sweep_weights(int64_t block, int64_t rows, int64_t columns, int64_t k, int64_t depth, const Packed& a, const Panels& panels, float* c, int64_t ldc,
                        bool accumulate) const;
     void sweep(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_block, const float* panels, int64_t stride, float* c, int64_t ldc,
                bool accumulate) const;
     void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const;
+    struct Prepared {
+        Buffer words, scales;  // (panels, K / 4, tile_columns), (panels, groups, tile_columns)
+    };
+    void forward_prepared(const Packed& x, const Weight& weight, const Prepared& panels, float* y, int64_t ldy, bool accumulate);
+    std::map<const uint8_t*, Prepared> prepared;  // by the weight's data
     std::vector<Buffer> scratch;  // per thread: unpacked rows
     std::vector<Buffer> panels;   // per thread: packed panels
     std::vector<Buffer> narrow_rows, narrow_panels, narrow_scales;  // per thread

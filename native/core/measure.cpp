@@ -39,11 +39,13 @@ double measure_linear(const LinearTrial& trial) {
     Threads threads(1);
     Products products(choose_kernels(trial.variant), threads);
     const Precisions precisions = choose_precisions(products.kernels, trial.precision);
+    if (trial.prepared) products.prepare(weight);
     Packed packed;
     std::vector<double> rates;
     for (int i = 0; i < trial.repeat; i++) {
         const double start = products.kernels.thread_seconds();
-        products.pack_operand(x.data(), trial.rows, from, from, trial.backward ? precisions.backward : precisions.forward, packed);
+        products.pack_operand(x.data(), trial.rows, from, from, trial.backward ? precisions.backward : precisions.forward,
+                              trial.backward ? backward_group : forward_group, packed);
         if (trial.backward) products.backward(packed, weight, y.data(), to, false);
         else products.forward(packed, weight, y.data(), to, false);
         const double seconds = products.kernels.thread_seconds() - start;

@@ -21,13 +21,13 @@ float as_bf16(float x) {
 }
 
 // Rounds count values, stride apart, group by group, as docs/numerics.md says.
-void round_operand(Precision precision, float* x, int64_t count, int64_t stride) {
+void round_operand(Precision precision, float* x, int64_t count, int64_t stride, int64_t group) {
     if (precision == Precision::bf16) {
         for (int64_t i = 0; i < count; i++) x[i * stride] = as_bf16(x[i * stride]);
         return;
     }
-    for (int64_t first = 0; first < count; first += int8_group) {
-        const int64_t last = std::min(count, first + int8_group);
+    for (int64_t first = 0; first < count; first += group) {
+        const int64_t last = std::min(count, first + group);
         float largest = 0;
         for (int64_t i = first; i < last; i++) largest = std::max(largest, std::fabs(x[i * stride]));
         const float scale = largest / 127.0f;
@@ -52,7 +52,7 @@ std::vector<const Kernels*> runnable(Precision precision) {
     return list;
 }
 
-void check_product(const Kernels& kernels, Precision precision, int64_t in, int64_t out, int64_t rows, bool backward) {
+void check_product(const Kernels& kernels, Precision precision, int64_t in, int64_t out, int64_t rows, bool backward, bool prepared = false) {
     Threads threads(2);
     Products products(kernels, threads);
     auto weights = random_values(in * out, 1), x = random_values(rows * (backward ? out : in), 2);
@@ -60,13 +60,14 @@ void check_product(const Kernels& kernels, Precision precision, int64_t in, int6
     std::vector<float> y = random_values(rows * width, 3);
     const std::vector<float> before = y;
     const Weight weight = weight_of(weights, in, out);
+    const int64_t group = backward ? backward_group : forward_group;
     Packed packed;
-    products.pack_operand(x.data(), rows, depth, depth, precision, packed);
+    products.pack_operand(x.data(), rows, depth, depth, precision, group, packed);
+    if (prepared) products.prepare(weight);
     if (backward) products.backward(packed, weight, y.data(), width, true);
     else products.forward(packed, weight, y.data(), width, true);
-    for (int64_t t = 0; t < rows; t++) round_operand(precision, x.data() + t * depth, depth, 1);
-    // Backward walks the outputs in chunks of 512, a multiple of the group: groups start at multiples of int8_group.
-    for (int64_t i = 0; i < width; i++) round_operand(precision, weights.data() + (backward ? i : i * in), depth, backward ? in : 1);
+    for (int64_t t = 0; t < rows; t++) round_operand(precision, x.data() + t * depth, depth, 1, group);
+    for (int64_t i = 0; i < width; i++) round_operand(precision, weights.data() + (backward ? i : i * in), depth, backward ? in : 1, group);
     double worst = 0;
     for (int64_t t = 0; t < rows; t++)
         for (int64_t i = 0; i < width; i++) {
@@ -91,6 +92,12 @@ TEST(narrow_products_equal_plain_loops_over_rounded_operands) {
             }
 }
 
+TEST(prepared_weights_give_the_same_products) {
+    for (const Kernels* kernels : runnable(Precision::int8))
+        for (int64_t in : {3, 96, 600})
+            for (int64_t out : {1, 45, 70}) check_product(*kernels, Precision::int8, in, out, 29, false, true);
+}
+
 TEST(values_that_are_not_finite_survive_narrow_products) {
     for (const Precision precision : {Precision::bf16, Precision::int8})
         for (const Kernels* kernels : runnable(precision))
@@ -104,7 +111,7 @@ TEST(values_that_are_not_finite_survive_narrow_products) {
                     x[at] = bad;
                     std::vector<float> y(2 * 8);
                     Packed packed;
-                    products.pack_operand(x.data(), 2, 40, 40, precision, packed);
+                    products.pack_operand(x.data(), 2, 40, 40, precision, 32, packed);
                     products.forward(packed, weight, y.data(), 8, false);
                     for (int i = 0; i < 8; i++) {
                         CHECK(!std::isfinite(y[i]));

@@ -252,6 +252,8 @@ export interface NativeAddon {
     repeat: number;
     variant: string | null;
     precision?: NativePrecision;
+    /** int8 weights packed beforehand, as batch decoding keeps them (default false). */
+    prepared?: boolean;
   }): Promise<number>;
 }
 

@@ -7,12 +7,13 @@
 
 namespace stillroom {
 
-// What the frozen products multiply: f32 exactly, or operands rounded to pairs of bf16 or to int8 with a scale for each int8_group of the depth.
+// What the frozen products multiply: f32 exactly, or operands rounded to pairs of bf16 or to int8 with a scale for each group of the depth.
 enum class Precision { f32, bf16, int8 };
 struct Precisions {
     Precision forward = Precision::f32, backward = Precision::f32;
 };
-constexpr int64_t int8_group = 64;
+// Groups of int8: short in the forward pass, where rounding moves the logits; long in the backward pass, where it averages out.
+constexpr int64_t forward_group = 32, backward_group = 128;
 
 // A block of at most tile_rows rows of a narrow left operand, interleaved by rows: words (depth / values a word, tile_rows);
 // int8 only: scales and sums (groups, tile_rows).
@@ -20,6 +21,7 @@ struct NarrowRows {
     const uint32_t* words;
     const float* scales;
     const int32_t* sums;
+    int64_t group;  // depth of a group, a multiple of 4
 };
 
 struct Kernels {
@@ -57,8 +59,8 @@ struct Kernels {
     double (*fma_peak)(double seconds);
     double (*thread_seconds)();  // CPU time of the calling thread
     // Narrow operands (gemm/narrow.h): a row, or a panel of tile_columns columns, to words; sums null: the right operand.
-    void (*to_int8)(int64_t k, const float* x, uint32_t* words, float* scales, int32_t* sums);
-    void (*columns_to_int8)(int64_t k, const float* source, int64_t ld, uint32_t* words, float* scales);
+    void (*to_int8)(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums);
+    void (*columns_to_int8)(int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales);
     void (*to_bf16)(int64_t k, const float* x, uint32_t* words);
     void (*columns_to_bf16)(int64_t k, const float* source, int64_t ld, uint32_t* words);
     void (*multiply_narrow)(Precision precision, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c,

@@ -40,10 +40,10 @@ inline float inverse_of(float scale) { return scale > 0 ? 1.0f / scale : 0.0f; }
 
 // One row: k values to ceil(k / 4) words. Signed for the left operand (sums: of each group's bytes, times -128);
 // for the right one (sums null) 128 is added to every byte.
-void to_int8(int64_t k, const float* x, uint32_t* words, float* scales, int32_t* sums) {
+void to_int8(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
     int8_t* out = reinterpret_cast<int8_t*>(words);
-    for (int64_t first = 0, g = 0; first < k; first += int8_group, g++) {
-        const int64_t count = k - first < int8_group ? k - first : int8_group, padded = (count + 3) / 4 * 4;
+    for (int64_t first = 0, g = 0; first < k; first += group, g++) {
+        const int64_t count = k - first < group ? k - first : group, padded = (count + 3) / 4 * 4;
         const float* from = x + first;
         Vector high{}, zeros{};
         float largest = 0, poison = 0;
@@ -84,9 +84,9 @@ void to_int8(int64_t k, const float* x, uint32_t* words, float* scales, int32_t*
 
 // A panel of tile_columns columns of source (k, tile_columns) with row stride ld, groups along k: words (ceil(k / 4), tile_columns),
 // 128 added to every byte, scales (groups, tile_columns).
-void columns_to_int8(int64_t k, const float* source, int64_t ld, uint32_t* words, float* scales) {
-    for (int64_t first = 0; first < k; first += int8_group, scales += NR) {
-        const int64_t last = first + int8_group < k ? first + int8_group : k;
+void columns_to_int8(int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales) {
+    for (int64_t first = 0; first < k; first += group, scales += NR) {
+        const int64_t last = first + group < k ? first + group : k;
         for (int v = 0; v < NV; v++) {
             const float* from = source + v * width;
             Vector high{}, zeros{};
@@ -188,8 +188,8 @@ template <int R, int N>
 NARROW_TARGET __attribute__((noinline)) void tile_int8(int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c, int64_t ldc,
                                                        bool accumulate) {
     const uint32_t* words = a.words;
-    for (int64_t first = 0, g = 0; first < k; first += int8_group, g++) {
-        const int64_t count = ((k - first < int8_group ? k - first : int8_group) + 3) / 4;
+    for (int64_t first = 0, g = 0; first < k; first += a.group, g++) {
+        const int64_t count = ((k - first < a.group ? k - first : a.group) + 3) / 4;
         Integers sum[R][N];
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
