@@ -10,7 +10,7 @@ namespace {
 // A group of unpacked panels: chunk (depth) x group_columns floats, a quarter of a megabyte. chunk is a multiple of every block.
 constexpr int64_t chunk = 512, group_columns = 128;
 
-// How many values of the depth share a word, and how many words and groups a depth takes.
+// How many values of the depth share a word, and how many words and groups a depth takes (of the right operand).
 struct Narrow {
     int64_t values, words, groups;
     Narrow(Precision precision, int64_t group, int64_t depth)
@@ -76,57 +76,59 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
     if (precision == Precision::f32) return;
     const int64_t mr = kernels.tile_rows, blocks = (rows + mr - 1) / mr;
     const Narrow shape(out, depth);
-    out.word_block = mr * shape.words;
+    const int64_t row_size = shape.words * (precision == Precision::int8 ? kernels.left_words : 1);
+    out.word_block = mr * row_size;
     out.group_block = mr * shape.groups;
     float *words = out.words.reserve(blocks * out.word_block), *scales = out.scales.reserve(blocks * out.group_block);
     float* sums = out.sums.reserve(blocks * out.group_block);
     threads.run(Kernel::pack, blocks, [&](int64_t begin, int64_t end, int thread) {
-        uint32_t* row_words = words_of(narrow_rows[thread], mr * shape.words);
+        uint32_t* row_words = words_of(narrow_rows[thread], mr * row_size);
         float* row_scales = narrow_scales[thread].reserve(2 * mr * shape.groups);
         float* row_sums = row_scales + mr * shape.groups;
         for (int64_t b = begin; b < end; b++) {
             const int64_t count = std::min(mr, rows - b * mr);
             for (int64_t r = 0; r < count; r++) {
                 const float* row = x + (b * mr + r) * ld;
-                if (precision == Precision::bf16) kernels.to_bf16(depth, row, row_words + r * shape.words);
+                if (precision == Precision::bf16) kernels.to_bf16(depth, row, row_words + r * row_size);
                 else
-                    kernels.to_int8(depth, group, row, row_words + r * shape.words, row_scales + r * shape.groups,
+                    kernels.to_int8(depth, group, row, row_words + r * row_size, row_scales + r * shape.groups,
                                     reinterpret_cast<int32_t*>(row_sums + r * shape.groups));
             }
             // Words and sums travel as floats: packing with factor 1 moves bits only.
-            kernels.pack(count, shape.words, reinterpret_cast<float*>(row_words), shape.words, 1, 1.0f, words + b * out.word_block);
+            kernels.pack(count, row_size, reinterpret_cast<float*>(row_words), row_size, 1, 1.0f, words + b * out.word_block);
             kernels.pack(count, shape.groups, row_scales, shape.groups, 1, 1.0f, scales + b * out.group_block);
             kernels.pack(count, shape.groups, row_sums, shape.groups, 1, 1.0f, sums + b * out.group_block);
         }
     });
 }
 
+// Rows [first, first + columns) of a weight, inputs [k, k + depth), as columns of a panel (depth, tile_columns).
+void Products::panel_of_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, float* panel, int thread) {
+    float* rows = scratch[thread].reserve(kernels.tile_columns * depth);
+    for (int64_t n = 0; n < columns; n++) unpack(weight, first + n, k, depth, rows + n * depth);
+    kernels.pack_transposed(static_cast<int>(columns), depth, rows, depth, panel);
+}
+
+// One panel (depth, tile_columns) in the left operand's precision.
+void Products::narrow(Precision precision, int64_t group, int64_t depth, const float* panel, uint32_t* words, float* scales) const {
+    if (precision == Precision::bf16) kernels.columns_to_bf16(depth, panel, kernels.tile_columns, words);
+    else kernels.columns_to_int8(depth, group, panel, kernels.tile_columns, words, scales);
+}
+
 // Panels of rows [first, first + columns) of a weight, inputs [k, k + depth): the right operand of forward.
 Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, const Packed& like, int thread) {
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
     const Narrow shape(like, depth);
-    const Precision precision = like.precision;
-    const bool exact = precision == Precision::f32;
-    float* rows = scratch[thread].reserve(nr * depth);
-    float* group = panels[thread].reserve(wide * (exact ? depth : shape.words));
-    float* scales = exact ? nullptr : narrow_scales[thread].reserve((wide + nr) * shape.groups);
-    uint32_t* words = exact ? nullptr : words_of(narrow_rows[thread], nr * shape.words);
+    const bool exact = like.precision == Precision::f32;
+    float* values = panels[thread].reserve((exact ? wide : nr) * depth);
+    uint32_t* words = exact ? nullptr : words_of(narrow_panels[thread], wide * shape.words);
+    float* scales = exact ? nullptr : narrow_scales[thread].reserve(wide * shape.groups);
     for (int64_t j = 0; j < columns; j += nr) {
-        const int panel = static_cast<int>(std::min(nr, columns - j));
-        for (int n = 0; n < panel; n++) unpack(weight, first + j + n, k, depth, rows + n * depth);
-        if (exact) {
-            kernels.pack_transposed(panel, depth, rows, depth, group + j * depth);
-            continue;
-        }
-        float* row_scales = scales + wide * shape.groups;
-        for (int n = 0; n < panel; n++) {
-            if (precision == Precision::bf16) kernels.to_bf16(depth, rows + n * depth, words + n * shape.words);
-            else kernels.to_int8(depth, like.group, rows + n * depth, words + n * shape.words, row_scales + n * shape.groups, nullptr);
-        }
-        kernels.pack_transposed(panel, shape.words, reinterpret_cast<float*>(words), shape.words, group + j * shape.words);
-        kernels.pack_transposed(panel, shape.groups, row_scales, shape.groups, scales + j * shape.groups);
+        float* panel = values + (exact ? j * depth : 0);
+        panel_of_rows(weight, first + j, std::min(nr, columns - j), k, depth, panel, thread);
+        if (!exact) narrow(like.precision, like.group, depth, panel, words + j * shape.words, scales + j * shape.groups);
     }
-    return {group, reinterpret_cast<uint32_t*>(group), scales};
+    return {values, words, scales};
 }
 
 // Panels of columns [first, first + columns) of a weight, outputs [n, n + depth): the right operand of backward.
@@ -134,21 +136,19 @@ Products::Panels Products::right_columns(const Weight& weight, int64_t first, in
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
     // Each panel of tile_columns lies contiguous (depth, tile_columns): rows a power of two apart would share few cache sets.
     float* row = scratch[thread].reserve(wide);
-    float* group = panels[thread].reserve(depth * wide);
+    float* values = panels[thread].reserve(depth * wide);
     std::fill(row + columns, row + wide, 0.0f);
     for (int64_t j = 0; j < depth; j++) {
         unpack(weight, n + j, first, columns, row);
-        for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, group + c * depth + j * nr);
+        for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, values + c * depth + j * nr);
     }
-    if (like.precision == Precision::f32) return {group, nullptr, nullptr};
+    if (like.precision == Precision::f32) return {values, nullptr, nullptr};
     const Narrow shape(like, depth);
     uint32_t* words = words_of(narrow_panels[thread], wide * shape.words);
     float* scales = narrow_scales[thread].reserve(wide * shape.groups);
-    for (int64_t c = 0; c < wide; c += nr) {
-        if (like.precision == Precision::bf16) kernels.columns_to_bf16(depth, group + c * depth, nr, words + c * shape.words);
-        else kernels.columns_to_int8(depth, like.group, group + c * depth, nr, words + c * shape.words, scales + c * shape.groups);
-    }
-    return {nullptr, words, scales};
+    for (int64_t c = 0; c < wide; c += nr)
+        narrow(like.precision, like.group, depth, values + c * depth, words + c * shape.words, scales + c * shape.groups);
+    return {values, words, scales};
 }
 
 // c = or += rows [block, block + rows / tile_rows) of a, depth [k, k + depth), times the panels.
@@ -161,8 +161,9 @@ void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64
         return;
     }
     const Narrow shape(a, depth), before(a, k);
+    const int64_t word = before.words * (precision == Precision::int8 ? kernels.left_words : 1);
     for (int64_t i = 0; i < rows; i += mr) {
-        const NarrowRows left = narrow_rows_of(a, block + i / mr, before.words * mr, before.groups * mr);
+        const NarrowRows left = narrow_rows_of(a, block + i / mr, word * mr, before.groups * mr);
         for (int64_t j = 0; j < columns; j += nr)
             kernels.multiply_narrow(precision, static_cast<int>(std::min(mr, rows - i)), static_cast<int>(std::min(nr, columns - j)), depth, left,
                                     group.words + j * shape.words, group.scales + j * shape.groups, c + i * ldc + j, ldc, accumulate);
@@ -175,17 +176,11 @@ int64_t Products::prepare(const Weight& weight) {
     Prepared& kept = prepared[weight.data];
     float *words = kept.words.reserve(count * nr * shape.words), *scales = kept.scales.reserve(count * nr * shape.groups);
     threads.run(Kernel::pack, count, [&](int64_t begin, int64_t end, int thread) {
-        float* row = scratch[thread].reserve(weight.in);
-        uint32_t* row_words = words_of(narrow_rows[thread], nr * shape.words);
-        float* row_scales = narrow_scales[thread].reserve(nr * shape.groups);
+        float* panel = panels[thread].reserve(nr * weight.in);
         for (int64_t p = begin; p < end; p++) {
-            const int panel = static_cast<int>(std::min(nr, weight.out - p * nr));
-            for (int n = 0; n < panel; n++) {
-                unpack(weight, p * nr + n, 0, weight.in, row);
-                kernels.to_int8(weight.in, forward_group, row, row_words + n * shape.words, row_scales + n * shape.groups, nullptr);
-            }
-            kernels.pack_transposed(panel, shape.words, reinterpret_cast<float*>(row_words), shape.words, words + p * nr * shape.words);
-            kernels.pack_transposed(panel, shape.groups, row_scales, shape.groups, scales + p * nr * shape.groups);
+            panel_of_rows(weight, p * nr, std::min(nr, weight.out - p * nr), 0, weight.in, panel, thread);
+            narrow(Precision::int8, forward_group, weight.in, panel, reinterpret_cast<uint32_t*>(words) + p * nr * shape.words,
+                   scales + p * nr * shape.groups);
         }
     });
     return count * nr * (shape.words + shape.groups) * static_cast<int64_t>(sizeof(float));

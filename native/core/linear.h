@@ -53,10 +53,12 @@ class Products {
    private:
     // A group of panels of the right operand, in the left one's precision.
     struct Panels {
-        const float* values;    // (panels, depth, tile_columns) f32
+        const float* values;    // (panels, depth, tile_columns) f32, where the precision is that
         const uint32_t* words;  // (panels, depth / values a word, tile_columns)
         const float* scales;    // (panels, groups, tile_columns)
     };
+    void panel_of_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, float* panel, int thread);
+    void narrow(Precision precision, int64_t group, int64_t depth, const float* panel, uint32_t* words, float* scales) const;
     Panels right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, const Packed& like, int thread);
     Panels right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, const Packed& like, int thread);
     void sweep_weights(int64_t block, int64_t rows, int64_t columns, int64_t k, int64_t depth, const Packed& a, const Panels& panels, float* c, int64_t ldc,

@@ -130,8 +130,8 @@ export interface NativeModelInfo {
 }
 
 /**
- * What products with frozen weights multiply: f32 exactly; or both operands rounded, to bf16, or to int8 with a scale for every 128
- * values of the depth. Sums are f32 (int32 within 128). bf16 needs AVX512_BF16, int8 AVX512_VNNI.
+ * What products with frozen weights multiply: f32 exactly; or both operands rounded, to bf16, or to int8 with a scale for every 32
+ * (backward: 128) values of the depth. Sums are f32 (int32 within those). bf16 needs AVX512_BF16, int8 AVX2 or AVX512_VNNI.
  */
 export type NativePrecision = "f32" | "bf16" | "mixed" | "int8";
 

@@ -46,7 +46,7 @@ Precisions choose_precisions(const Kernels& kernels, const std::string& name) {
     if (found == known.end()) throw Failure(Code::usage, "expected one of f32, bf16, mixed, int8 for precision, received \"" + name + "\"");
     for (const Precision precision : {found->second.forward, found->second.backward})
         if (precision != Precision::f32 && !kernels.narrow_is_fast(precision))
-            throw Failure(Code::usage, name + " products need " + (precision == Precision::bf16 ? "AVX512_BF16" : "AVX512_VNNI") +
+            throw Failure(Code::usage, name + " products need " + (precision == Precision::bf16 ? "AVX512_BF16" : "AVX2 or AVX512_VNNI") +
                                            ", which this processor or the variant " + kernels.name + " lacks; use f32");
     return found->second;
 }

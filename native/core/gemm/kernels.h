@@ -15,8 +15,8 @@ struct Precisions {
 // Groups of int8: short in the forward pass, where rounding moves the logits; long in the backward pass, where it averages out.
 constexpr int64_t forward_group = 32, backward_group = 128;
 
-// A block of at most tile_rows rows of a narrow left operand, interleaved by rows: words (depth / values a word, tile_rows);
-// int8 only: scales and sums (groups, tile_rows).
+// A block of at most tile_rows rows of a narrow left operand, interleaved by rows: words (depth / values a word, tile_rows), of int8
+// (depth / 4, left_words, tile_rows); int8 only: scales and sums (groups, tile_rows).
 struct NarrowRows {
     const uint32_t* words;
     const float* scales;
@@ -28,6 +28,7 @@ struct Kernels {
     const char* name;
     int tile_rows;
     int tile_columns;
+    int left_words;  // words that four neighbours of an int8 left operand take; of the right one, one
 
     // C (m, n) = or += A B. a: packed blocks, a_block floats apart, rows beyond m are never stored. n <= tile_columns.
     // b: row p at b + p * ldb; every row is readable up to the next multiple of the vector width.
@@ -58,7 +59,7 @@ struct Kernels {
     // GFLOP/s of independent fused multiply-adds on one core, the best of `seconds` of the thread's CPU time.
     double (*fma_peak)(double seconds);
     double (*thread_seconds)();  // CPU time of the calling thread
-    // Narrow operands (gemm/narrow.h): a row, or a panel of tile_columns columns, to words; sums null: the right operand.
+    // Narrow operands (gemm/narrow.h): a row of the left operand to words, and panels of tile_columns columns of the right one.
     void (*to_int8)(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums);
     void (*columns_to_int8)(int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales);
     void (*to_bf16)(int64_t k, const float* x, uint32_t* words);

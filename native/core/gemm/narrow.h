@@ -6,106 +6,132 @@
 #include <cstring>
 
 #include "core/gemm/kernels.h"
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 #include <immintrin.h>
+#endif
+#if defined(__AVX512F__)
 #define NARROW_TARGET __attribute__((target("avx512vnni,avx512bf16")))
 #else
 #define NARROW_TARGET
+#endif
+
+// 12 sums, 2 columns, a row and a product are all 16 registers of AVX2: GCC must not begin a row before it has ended the one before.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+#define KEEP_ORDER(value) asm volatile("" : "+x"(value))
+#else
+#define KEEP_ORDER(value)
 #endif
 
 namespace stillroom {
 namespace KERNEL_VARIANT {
 namespace {
 
-typedef int8_t Bytes __attribute__((vector_size(width)));
+// AVX2 multiplies int16 (vpmaddwd: exact, where vpmaddubsw saturates): four neighbours of the left operand are two words of int16. The
+// right one stays bytes, signed there, which are widened on their way into registers: (depth / 2, tile_columns) pairs of them.
+#if defined(__AVX2__) && !defined(__AVX512F__)
+constexpr int left_words = 2;
+#else
+constexpr int left_words = 1;
+#endif
 
-// The bits of x as integers, and of integers as x.
+// The bits of x as integers.
 inline Integers bits_of(Vector x) {
     Integers bits;
     std::memcpy(&bits, &x, sizeof bits);
     return bits;
 }
-inline Vector absolute(Vector x) {
-    const Integers bits = bits_of(x) & 0x7FFFFFFF;
-    Vector result;
-    std::memcpy(&result, &bits, sizeof result);
-    return result;
-}
 // Nearest integers (ties to even) of |x| below 2^22: adding 1.5 * 2^23 leaves them in the low bits.
 inline Integers nearest(Vector x) { return bits_of(x + 12582912.0f) - 0x4B400000; }
 
-// Scale of a group from its largest magnitude; NaN where a value is not finite, so that no batch with one passes for a good one.
-inline float group_scale(float largest, float poison) { return largest / 127.0f + poison; }
-inline float inverse_of(float scale) { return scale > 0 ? 1.0f / scale : 0.0f; }
+// The first values of p, then zeros.
+inline Vector load_some(const float* p, int64_t count) {
+    if (count >= width) return load(p);
+    float some[width] = {};
+    std::memcpy(some, p, count * sizeof(float));
+    return load(some);
+}
 
-// One row: k values to ceil(k / 4) words. Signed for the left operand (sums: of each group's bytes, times -128);
-// for the right one (sums null) 128 is added to every byte.
+// Scale of a group from its largest magnitude, which is compared as bits: infinity and NaN lie above all others and give NaN, so that no
+// batch with one passes for a good one.
+template <typename Floats>
+inline Floats group_scale(Floats largest) {
+    return largest / 127.0f + largest * 0.0f;
+}
+inline Integers magnitude(Vector x) { return bits_of(x) & 0x7FFFFFFF; }
+inline Integers larger(Integers x, Integers y) { return x > y ? x : y; }
+
+// A row of the left operand: k values to ceil(k / 4) * left_words words, and the sums of each group's integers, times -128.
 void to_int8(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
-    int8_t* out = reinterpret_cast<int8_t*>(words);
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    typedef int16_t Narrow __attribute__((vector_size(width * 2)));
+#else
+    typedef int8_t Narrow __attribute__((vector_size(width)));
+#endif
+    uint8_t* out = reinterpret_cast<uint8_t*>(words);
     for (int64_t first = 0, g = 0; first < k; first += group, g++) {
         const int64_t count = k - first < group ? k - first : group, padded = (count + 3) / 4 * 4;
-        const float* from = x + first;
-        Vector high{}, zeros{};
-        float largest = 0, poison = 0;
-        int64_t i = 0;
-        for (; i + width <= count; i += width) {
-            const Vector v = load(from + i), size = absolute(v);
-            high = size > high ? size : high;
-            zeros += v * 0.0f;
-        }
-        for (int j = 0; j < width; j++) {
-            largest = high[j] > largest ? high[j] : largest;
-            poison += zeros[j];
-        }
-        for (int64_t j = i; j < count; j++) {
-            const float size = std::fabs(from[j]);
-            largest = size > largest ? size : largest;
-            poison += from[j] * 0.0f;
-        }
-        const float scale = group_scale(largest, poison), inverse = inverse_of(scale);
-        scales[g] = scale;
-        int32_t sum = 0;
+        Integers high{};
+        for (int64_t i = 0; i < count; i += width) high = larger(high, magnitude(load_some(x + first + i, count - i)));
+        int32_t bits = 0;
+        for (int j = 0; j < width; j++) bits = high[j] > bits ? high[j] : bits;
+        float largest;
+        std::memcpy(&largest, &bits, sizeof largest);
+        scales[g] = group_scale(largest);
+        const float inverse = scales[g] > 0 ? 1.0f / scales[g] : 0.0f;
         Integers total{};
-        for (i = 0; i + width <= count; i += width) {
-            const Integers value = nearest(load(from + i) * inverse);
+        for (int64_t i = 0; i < padded; i += width) {
+            const Integers value = nearest(load_some(x + first + i, count - i) * inverse);
+            const Narrow piece = __builtin_convertvector(value, Narrow);
             total += value;
-            const Bytes bytes = __builtin_convertvector(sums ? value : value + 128, Bytes);
-            std::memcpy(out + first + i, &bytes, sizeof bytes);
+            const int64_t bytes = (padded - i < width ? padded - i : width) * left_words;
+            std::memcpy(out, &piece, bytes);
+            out += bytes;
         }
-        for (int j = 0; j < width; j++) sum += total[j];
-        for (; i < padded; i++) {
-            const int32_t value = i < count ? static_cast<int32_t>(std::nearbyint(from[i] * inverse)) : 0;
-            sum += value;
-            out[first + i] = static_cast<int8_t>(sums ? value : value + 128);
-        }
-        if (sums) sums[g] = -128 * sum;
+        uint32_t sum = 0;  // unsigned: may wrap where the scale is NaN
+        for (int j = 0; j < width; j++) sum += static_cast<uint32_t>(total[j]);
+        sums[g] = static_cast<int32_t>(sum * -128u);
     }
 }
 
-// A panel of tile_columns columns of source (k, tile_columns) with row stride ld, groups along k: words (ceil(k / 4), tile_columns),
-// 128 added to every byte, scales (groups, tile_columns).
+// Four rows of integers (their low bytes count) as words of a panel.
+inline void store_right(uint32_t* words, const Integers (&value)[4][NV]) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    for (int half = 0; half < 2; half++) {
+        Integers pair[NV];
+        for (int v = 0; v < NV; v++) pair[v] = (value[2 * half][v] & 255) | (value[2 * half + 1][v] & 255) << 8;
+        const __m256i lanes = _mm256_packus_epi32(reinterpret_cast<__m256i>(pair[0]), reinterpret_cast<__m256i>(pair[1]));
+        const __m256i pairs = _mm256_permute4x64_epi64(lanes, _MM_SHUFFLE(3, 1, 2, 0));
+        std::memcpy(words + half * width, &pairs, sizeof pairs);
+    }
+#else
+    for (int v = 0; v < NV; v++) {
+        Integers word{};
+        for (int q = 0; q < 4; q++) word |= ((value[q][v] + 128) & 255) << (8 * q);
+        std::memcpy(words + v * width, &word, sizeof word);
+    }
+#endif
+}
+
+// A panel of tile_columns columns of source (k, tile_columns) with row stride ld, groups along k: ceil(k / 4) * tile_columns words, 128
+// added to every byte but on AVX2, and scales (groups, tile_columns).
 void columns_to_int8(int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales) {
     for (int64_t first = 0; first < k; first += group, scales += NR) {
         const int64_t last = first + group < k ? first + group : k;
+        Vector inverse[NV];
         for (int v = 0; v < NV; v++) {
-            const float* from = source + v * width;
-            Vector high{}, zeros{};
-            for (int64_t p = first; p < last; p++) {
-                const Vector x = load(from + p * ld), size = absolute(x);
-                high = size > high ? size : high;
-                zeros += x * 0.0f;
-            }
-            const Vector scale = high * (1.0f / 127.0f) + zeros;
-            const Vector inverse = scale > 0.0f ? 1.0f / scale : Vector{};
+            Integers bits{};
+            for (int64_t p = first; p < last; p++) bits = larger(bits, magnitude(load(source + p * ld + v * width)));
+            Vector largest;
+            std::memcpy(&largest, &bits, sizeof largest);
+            const Vector scale = group_scale(largest);
             store(scales + v * width, scale);
-            for (int64_t p = first; p < last; p += 4) {
-                Integers word{};
-                for (int q = 0; q < 4; q++) {
-                    const Integers value = p + q < last ? nearest(load(from + (p + q) * ld) * inverse) + 128 : Integers{} + 128;
-                    word |= value << (8 * q);
-                }
-                std::memcpy(words + p / 4 * NR + v * width, &word, sizeof word);
-            }
+            inverse[v] = scale > 0.0f ? 1.0f / scale : Vector{};
+        }
+        for (int64_t p = first; p < last; p += 4, words += NR) {
+            Integers value[4][NV];
+            for (int q = 0; q < 4; q++)
+                for (int v = 0; v < NV; v++) value[q][v] = p + q < last ? nearest(load(source + (p + q) * ld + v * width) * inverse[v]) : Integers{};
+            store_right(words, value);
         }
     }
 }
@@ -149,14 +175,31 @@ void columns_to_bf16(int64_t k, const float* source, int64_t ld, uint32_t* words
         }
 }
 
-// sum += the four products of unsigned bytes b and signed bytes a.
+// sum += the products of b, four unsigned bytes or, on AVX2, two int16, and signed a.
 inline NARROW_TARGET __attribute__((always_inline)) Integers dot_int8(Integers sum, Integers b, uint32_t a) {
 #if defined(__AVX512F__)
     return reinterpret_cast<Integers>(
         _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(b), _mm512_set1_epi32(static_cast<int>(a))));
+#elif defined(__AVX2__)
+    return sum + reinterpret_cast<Integers>(_mm256_madd_epi16(reinterpret_cast<__m256i>(b), _mm256_set1_epi32(static_cast<int>(a))));
 #else
     for (int q = 0; q < 4; q++) sum += (b >> (8 * q) & 255) * static_cast<int32_t>(static_cast<int8_t>(a >> (8 * q)));
     return sum;
+#endif
+}
+
+inline Integers load_words(const uint32_t* p) {
+    Integers v;
+    std::memcpy(&v, p, sizeof v);
+    return v;
+}
+
+// What a word of the left operand meets in vector j of a panel's row.
+inline __attribute__((always_inline)) Integers load_right(const uint32_t* row, int j) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    return reinterpret_cast<Integers>(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + j * width / 2))));
+#else
+    return load_words(row + j * width);
 #endif
 }
 
@@ -178,46 +221,54 @@ inline NARROW_TARGET __attribute__((always_inline)) Vector dot_bf16(Vector sum, 
 #endif
 }
 
-inline Integers load_words(const uint32_t* p) {
-    Integers v;
-    std::memcpy(&v, p, sizeof v);
-    return v;
-}
-
+// The f32 sums lie together between two groups: rows of c a power of two apart would wait for each other's stores.
 template <int R, int N>
-NARROW_TARGET __attribute__((noinline)) void tile_int8(int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c, int64_t ldc,
-                                                       bool accumulate) {
+NARROW_TARGET __attribute__((noinline)) void tile_int8(int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* __restrict c,
+                                                       int64_t ldc, bool accumulate) {
     const uint32_t* words = a.words;
-    for (int64_t first = 0, g = 0; first < k; first += a.group, g++) {
-        const int64_t count = ((k - first < a.group ? k - first : a.group) + 3) / 4;
+    const float* a_scales = a.scales;
+    const int32_t* a_sums = a.sums;
+    alignas(64) float total[R][N * width];
+    for (int i = 0; i < R; i++)
+        for (int j = 0; j < N; j++) store(total[i] + j * width, accumulate ? load(c + i * ldc + j * width) : Vector{});
+    for (int64_t left = k; left > 0; left -= a.group, a_scales += MR, a_sums += MR, b_scales += NR) {
+        const int64_t count = ((left < a.group ? left : a.group) + 3) / 4;
         Integers sum[R][N];
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < N; j++) sum[i][j] = Integers{} + a.sums[g * MR + i];
+            for (int j = 0; j < N; j++) sum[i][j] = left_words == 1 ? Integers{} + a_sums[i] : Integers{};
         for (int64_t p = 0; p < count; p++) {
-            Integers row[N];
+#pragma GCC unroll 2
+            for (int part = 0; part < left_words; part++) {
+                Integers row[N];
 #pragma GCC unroll 4
-            for (int j = 0; j < N; j++) row[j] = load_words(b + j * width);
+                for (int j = 0; j < N; j++) row[j] = load_right(b, j);
 #pragma GCC unroll 16
-            for (int i = 0; i < R; i++)
+                for (int i = 0; i < R; i++) {
 #pragma GCC unroll 4
-                for (int j = 0; j < N; j++) sum[i][j] = dot_int8(sum[i][j], row[j], words[i]);
-            words += MR;
-            b += NR;
+                    for (int j = 0; j < N; j++) {
+                        sum[i][j] = dot_int8(sum[i][j], row[j], words[i]);
+                        KEEP_ORDER(sum[i][j]);
+                    }
+                }
+                words += MR;
+                b += NR / left_words;
+            }
         }
         Vector scale[N];
 #pragma GCC unroll 4
-        for (int j = 0; j < N; j++) scale[j] = load(b_scales + g * NR + j * width);
-        const bool add = accumulate || g > 0;
+        for (int j = 0; j < N; j++) scale[j] = load(b_scales + j * width);
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < N; j++) {
-                const Vector value = __builtin_convertvector(sum[i][j], Vector) * (scale[j] * a.scales[g * MR + i]);
-                store(c + i * ldc + j * width, add ? load(c + i * ldc + j * width) + value : value);
+                float* to = total[i] + j * width;
+                store(to, load(to) + __builtin_convertvector(sum[i][j], Vector) * (scale[j] * a_scales[i]));
             }
     }
+    for (int i = 0; i < R; i++)
+        for (int j = 0; j < N; j++) store(c + i * ldc + j * width, load(total[i] + j * width));
 }
 
 template <int R, int N>
@@ -275,6 +326,8 @@ bool narrow_is_fast(Precision precision) {
 #if defined(__AVX512F__)
     __builtin_cpu_init();
     return precision == Precision::int8 ? __builtin_cpu_supports("avx512vnni") : __builtin_cpu_supports("avx512bf16");
+#elif defined(__AVX2__)
+    return precision == Precision::int8;
 #else
     static_cast<void>(precision);
     return false;
