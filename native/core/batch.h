@@ -1,5 +1,6 @@
 // Rows packed without padding as a forest of segments in depth-first order (see NativeBatch in src/support/native.ts).
 #pragma once
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -9,6 +10,15 @@ struct Segment {
     int32_t start;   // first token
     int32_t length;  // tokens
     int32_t parent;  // index, or -1; always smaller than its own index
+};
+
+// Some of a batch's tokens as rows of a matrix: row i stands at tokens[i], rising; at i where tokens is null, and then they are all.
+struct Rows {
+    int64_t count = 0;
+    const int32_t* tokens = nullptr;
+    int64_t token(int64_t row) const { return tokens ? tokens[row] : row; }
+    // The first row at that token or behind it.
+    int64_t from(int64_t token) const { return tokens ? std::lower_bound(tokens, tokens + count, token) - tokens : token; }
 };
 
 struct Batch {

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <numeric>
 
 #include "core/failure.h"
 
@@ -73,27 +73,28 @@ void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dr
     dropout = masks;
     total = static_cast<int64_t>(given.tokens.size());
     const int64_t width = model->width, layers = model->layer_count;
-    const bool kept = keep != Keep::nothing;
-    inputs.resize(std::max<size_t>(inputs.size(), kept ? layers + 1 : 1));
-    states.resize(std::max<size_t>(states.size(), keep == Keep::everything ? layers : 1));
-    for (int64_t l = 0; l < (kept ? layers + 1 : 1); l++) inputs[l].reserve(total * width);
-    rope_table();
-    embed();
-    for (int64_t l = 0; l < layers; l++)
-        layer_forward(l, inputs[kept ? l : 0].data(), inputs[kept ? l + 1 : 0].data(), states[keep == Keep::everything ? l : 0]);
-
-    rows = given.query_positions;
-    std::sort(rows.begin(), rows.end());
-    rows.erase(std::unique(rows.begin(), rows.end()), rows.end());
+    queried = given.query_positions;
+    if (importance) {
+        queried.resize(total);
+        std::iota(queried.begin(), queried.end(), 0);
+    }
+    std::sort(queried.begin(), queried.end());
+    queried.erase(std::unique(queried.begin(), queried.end()), queried.end());
     row_of_query.resize(given.query_positions.size());
     for (size_t q = 0; q < row_of_query.size(); q++)
-        row_of_query[q] = static_cast<int32_t>(std::lower_bound(rows.begin(), rows.end(), given.query_positions[q]) - rows.begin());
+        row_of_query[q] = static_cast<int32_t>(std::lower_bound(queried.begin(), queried.end(), given.query_positions[q]) - queried.begin());
     const int64_t count = head_rows();
-    float* last = gathered.reserve(std::max<int64_t>(count, 1) * width);
-    const float* x = inputs[kept ? layers : 0].data();
-    for (int64_t r = 0; r < count; r++) std::memcpy(last + r * width, x + rows[r] * width, width * sizeof(float));
-    hidden.reserve(std::max<int64_t>(count, 1) * width);
-    norm(last, model->output_norm, count, hidden.data());
+    if (count == 0) return;
+
+    const bool kept = keep != Keep::nothing;
+    inputs.resize(std::max<size_t>(inputs.size(), kept ? layers : 1));
+    states.resize(std::max<size_t>(states.size(), keep == Keep::everything ? layers : 1));
+    for (int64_t l = 0; l < (kept ? layers : 1); l++) inputs[l].reserve(total * width);
+    last.reserve(count * width);
+    rope_table();
+    embed();
+    for (int64_t l = 0; l < layers; l++) layer_forward(l, inputs[kept ? l : 0].data(), output_of(l), states[keep == Keep::everything ? l : 0]);
+    norm(last.data(), model->output_norm, count, hidden.reserve(count * width));
 }
 
 float* Graph::logits(int64_t first, int64_t count) {
@@ -101,38 +102,31 @@ float* Graph::logits(int64_t first, int64_t count) {
     const int64_t width = model->width;
     float* out = logit_rows.reserve(std::min(head_chunk, std::max(head_rows(), count)) * model->vocabulary);
     const float* h = hidden.data() + first * width;
-    const int64_t tokens = total;
-    total = count;  // the head's rows take the place of tokens in linear_forward
     products.pack_operand(h, count, width, width, precisions.forward, forward_group, packed_x);
-    linear_forward(first, target_head, model->head, nullptr, h, packed_x, out, head_u, false);
-    total = tokens;
+    linear_forward(0, target_head, model->head, nullptr, {count, queried.data() + first}, h, packed_x, out, head_u, false);
     return out;
 }
 
 void Graph::head_backward(int64_t first, int64_t count, float* gradients) {
     const Profile::Scope scope(threads.profile, Part::head);
-    const int64_t width = model->width, tokens = total;
-    float* dh = dhidden.reserve(std::max<int64_t>(head_rows(), 1) * width);
-    total = count;
-    linear_backward(first, target_head, model->head, hidden.data() + first * width, logit_rows.data(), head_u.data(), dh + first * width, false, gradients,
-                    first > 0);
-    total = tokens;
+    const int64_t width = model->width;
+    float* dh = dhidden.reserve(head_rows() * width);
+    linear_backward(0, target_head, model->head, {count, queried.data() + first}, hidden.data() + first * width, logit_rows.data(), head_u.data(),
+                    dh + first * width, false, gradients, first > 0);
 }
 
 void Graph::backward(float* gradients) {
     const Profile::Scope scope(threads.profile, Part::backward);
     const int64_t width = model->width, layers = model->layer_count, count = head_rows();
-    float* d = dx.reserve(total * width);
-    std::fill(d, d + total * width, 0.0f);
-    float* dlast = product.reserve(std::max<int64_t>(count, 1) * width);
-    std::fill(dlast, dlast + count * width, 0.0f);
-    norm_backward(gathered.data(), model->output_norm, count, dhidden.data(), dlast);
-    for (int64_t r = 0; r < count; r++) std::memcpy(d + rows[r] * width, dlast + r * width, width * sizeof(float));
+    float *d = dx.reserve(total * width), *dtop = dlast.reserve(count * width);
+    std::fill(dtop, dtop + count * width, 0.0f);
+    norm_backward(last.data(), model->output_norm, count, dhidden.data(), dtop);
     for (int64_t l = layers - 1; l >= 0; l--) {
         State& state = states[keep == Keep::everything ? l : 0];
-        // Computing a layer again writes its output where the next layer's input lies: the same values, bit for bit.
-        if (keep == Keep::inputs) layer_forward(l, inputs[l].data(), inputs[l + 1].data(), state);
-        layer_backward(l, inputs[l].data(), state, d, gradients);
+        // Computing a layer again writes its output where the next layer's input lies: the same values, bit for bit. The last layer's
+        // state is still there.
+        if (keep == Keep::inputs && !is_last(l)) layer_forward(l, inputs[l].data(), output_of(l), state);
+        layer_backward(l, inputs[l].data(), state, is_last(l) ? dtop : d, d, gradients);
     }
     embed_backward(d, gradients);
 }

@@ -1,5 +1,6 @@
 // The decoder, forward and backward, written out layer by layer over the packed products. Knows no loss and no optimiser.
-// Letters: T tokens, C width, F feed-forward width, R rows of the head (unique query positions), V vocabulary.
+// Letters: T tokens, C width, F feed-forward width, R rows of the head (unique query positions), V vocabulary, N rows of a product.
+// Of the last layer only the keys and values are needed at every token; all else runs over the head's rows.
 #pragma once
 #include <memory>
 #include <vector>
@@ -23,13 +24,13 @@ class Graph {
     Graph(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precisions precisions = {});
 
     const std::shared_ptr<const Model> model;
-    Importance* importance = nullptr;  // when set, forward passes add to it
+    Importance* importance = nullptr;  // when set, forward passes add to it and run the last layer and the head over all tokens
 
     enum class Keep { nothing, everything, inputs };  // inputs: only each layer's input, the rest is computed again in backward
     // Runs the layers and the final norm at the queries' positions. lora may be null.
     void forward(const Batch& batch, const Lora* lora, Keep keep, const Dropout& dropout = {});
 
-    int64_t head_rows() const { return static_cast<int64_t>(rows.size()); }  // R
+    int64_t head_rows() const { return static_cast<int64_t>(queried.size()); }  // R
     int64_t head_row(int64_t query) const { return row_of_query[query]; }
     // Logits (count, V) of head rows [first, first + count); valid until the next call. count at most head_chunk.
     float* logits(int64_t first, int64_t count);
@@ -49,19 +50,26 @@ class Graph {
         Buffer q_raw, k_raw, q, k, v, attention, lse, middle, gate, up;
         Buffer u[7];  // X A^T of each target (T, rank)
     };
+    bool is_last(int64_t layer) const { return layer + 1 == model->layer_count; }
+    // The tokens at which a layer computes more than keys and values.
+    Rows rows_of(int64_t layer) const { return is_last(layer) && head_rows() < total ? Rows{head_rows(), queried.data()} : Rows{total}; }
+    // Where a layer writes its output: the next layer's input.
+    float* output_of(int64_t layer) const { return is_last(layer) ? last.data() : inputs[keep == Keep::nothing ? 0 : layer + 1].data(); }
     void layer_forward(int64_t l, const float* x, float* out, State& state);
-    void layer_backward(int64_t l, const float* x, State& state, float* dx, float* gradients);
-    void linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, const float* x, const Packed& packed, float* y, Buffer& u,
-                        bool accumulate);
-    void linear_backward(int64_t layer, Target target, const Weight& weight, const float* x, const float* dy, const float* u, float* dx, bool accumulate,
-                         float* gradients, bool accumulate_gradients);
-    const float* dropped(int64_t layer, Target target, const float* x, int64_t n, int64_t width);
+    void layer_backward(int64_t l, const float* x, State& state, float* dout, float* dx, float* gradients);
+    void linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, Rows rows, const float* x, const Packed& packed, float* y,
+                        Buffer& u, bool accumulate);
+    void linear_backward(int64_t layer, Target target, const Weight& weight, Rows rows, const float* x, const float* dy, const float* u, float* dx,
+                         bool accumulate, float* gradients, bool accumulate_gradients);
+    const float* dropped(int64_t layer, Target target, Rows rows, const float* x, int64_t width);
+    void add_masked(int64_t layer, Target target, Rows rows, const float* x, int64_t width, float* out);
+    static const float* gathered(Rows rows, const float* x, int64_t width, Buffer& space);
+    void scatter(Rows rows, const float* x, int64_t width, float* out);
     float mask(uint64_t stream, uint64_t index) const;
     void norm(const float* x, const std::vector<float>& weight, int64_t n, float* y);
     void norm_backward(const float* x, const std::vector<float>& weight, int64_t n, const float* dy, float* dx);
-    void rotate(float* x, int64_t heads, bool back);
-    void head_norm(const float* raw, const std::vector<float>& weight, int64_t heads, float* out);
-    void head_norm_backward(const float* raw, const std::vector<float>& weight, int64_t heads, float* d);
+    void rotate(Rows rows, float* x, int64_t heads, bool back);
+    void head_norm_backward(const float* raw, const std::vector<float>& weight, int64_t n, float* d);
     void embed();
     void embed_backward(const float* dx, float* gradients);
     void rope_table();
@@ -74,12 +82,12 @@ class Graph {
     Keep keep = Keep::nothing;
     Dropout dropout;
     int64_t total = 0;  // T
-    std::vector<int32_t> rows, row_of_query;
+    std::vector<int32_t> queried, row_of_query;  // (R) token of each head row, rising; (queries) head row of each
     // Scratch, grown to the largest batch and reused
-    std::vector<Buffer> inputs;  // (T, C) of each layer and the last layer's output; one when nothing is kept
+    std::vector<Buffer> inputs;  // (T, C) of each layer; one when nothing is kept
     std::vector<State> states;
-    Buffer normed, activated, sines, cosines, gathered, hidden, logit_rows, head_u, drop, product;
-    Buffer dhidden, dx, dnormed, dactivated, dgate, dup, dattention, dq, dk, dv, du;
+    Buffer normed, normed_rows, activated, sines, cosines, last, hidden, logit_rows, head_u, drop, product;
+    Buffer dhidden, dlast, dx, dnormed, dnormed_rows, dactivated, dgate, dup, dattention, dq, dk, dv, du;
     Packed packed_x, packed_u, packed_dy, packed_t, packed_drop;
     int64_t table_positions = 0;
 };

@@ -25,11 +25,9 @@ void Graph::norm_backward(const float* x, const std::vector<float>& weight, int6
     });
 }
 
-// QK norm: RMSNorm of each head (Qwen3).
-void Graph::head_norm(const float* raw, const std::vector<float>& weight, int64_t heads, float* out) { norm(raw, weight, total * heads, out); }
-
-void Graph::head_norm_backward(const float* raw, const std::vector<float>& weight, int64_t heads, float* d) {
-    const int64_t width = static_cast<int64_t>(weight.size()), n = total * heads;
+// d (n, D): the gradient of n normed heads on entry, of raw on return (QK norm is RMSNorm of each head, Qwen3).
+void Graph::head_norm_backward(const float* raw, const std::vector<float>& weight, int64_t n, float* d) {
+    const int64_t width = static_cast<int64_t>(weight.size());
     float* result = product.reserve(n * width);
     std::fill(result, result + n * width, 0.0f);
     norm_backward(raw, weight, n, d, result);
@@ -37,16 +35,17 @@ void Graph::head_norm_backward(const float* raw, const std::vector<float>& weigh
 }
 
 // Rotates each pair of each head by its position; back: by the opposite angle, which is the gradient.
-void Graph::rotate(float* x, int64_t heads, bool back) {
+void Graph::rotate(Rows rows, float* x, int64_t heads, bool back) {
     const int64_t width = model->head_width, half = model->rope.width / 2;
     const int64_t step = model->rope.interleaved ? 2 : 1, other = model->rope.interleaved ? 1 : half;
     const float sign = back ? -1.0f : 1.0f;
-    threads.run(Kernel::rope, total, [&](int64_t begin, int64_t end, int) {
-        for (int64_t t = begin; t < end; t++) {
-            const float* sine = sines.data() + batch->positions[t] * half;
-            const float* cosine = cosines.data() + batch->positions[t] * half;
+    threads.run(Kernel::rope, rows.count, [&](int64_t begin, int64_t end, int) {
+        for (int64_t r = begin; r < end; r++) {
+            const int64_t position = batch->positions[rows.token(r)];
+            const float* sine = sines.data() + position * half;
+            const float* cosine = cosines.data() + position * half;
             for (int64_t h = 0; h < heads; h++) {
-                float* head = x + (t * heads + h) * width;
+                float* head = x + (r * heads + h) * width;
                 for (int64_t i = 0; i < half; i++) {
                     const float a = head[i * step], b = head[i * step + other], s = sine[i] * sign;
                     head[i * step] = a * cosine[i] - b * s;
@@ -62,158 +61,193 @@ float Graph::mask(uint64_t stream, uint64_t index) const {
     return uniform(dropout.seed ^ (dropout.step << 20) ^ dropout.micro_batch, stream, index) < dropout.rate ? 0.0f : 1.0f / (1.0f - dropout.rate);
 }
 
-// The input of the low-rank path under dropout (n, width); x itself when there is none.
-const float* Graph::dropped(int64_t layer, Target target, const float* x, int64_t n, int64_t width) {
-    if (dropout.rate == 0.0f) return x;
-    float* out = drop.reserve(n * width);
+// out (N, width) += x masked as the tokens of its rows are.
+void Graph::add_masked(int64_t layer, Target target, Rows rows, const float* x, int64_t width, float* out) {
     const uint64_t stream = static_cast<uint64_t>(layer) * target_count + target;
-    threads.run(Kernel::dropout, n, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin * width; i < end * width; i++) out[i] = x[i] * mask(stream, i);
+    threads.run(Kernel::dropout, rows.count, [&](int64_t begin, int64_t end, int) {
+        for (int64_t r = begin; r < end; r++)
+            for (int64_t i = 0; i < width; i++) out[r * width + i] += x[r * width + i] * mask(stream, rows.token(r) * width + i);
     });
+}
+
+// The input of the low-rank path under dropout (N, width); x itself when there is none.
+const float* Graph::dropped(int64_t layer, Target target, Rows rows, const float* x, int64_t width) {
+    if (dropout.rate == 0.0f) return x;
+    float* out = drop.reserve(rows.count * width);
+    std::fill(out, out + rows.count * width, 0.0f);
+    add_masked(layer, target, rows, x, width, out);
     return out;
 }
 
-// y (T, N) = or += x W^T + bias + scale (x A^T) B^T; u keeps x A^T (T, rank).
-void Graph::linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, const float* x, const Packed& packed, float* y, Buffer& u,
-                           bool accumulate) {
+// y (N, out) = or += x W^T + bias + scale (x A^T) B^T; u keeps x A^T (N, rank).
+void Graph::linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, Rows rows, const float* x, const Packed& packed, float* y,
+                           Buffer& u, bool accumulate) {
+    const int64_t n = rows.count;
     if (importance) {
         std::vector<double>& sums = importance->sums[weight.name + ".weight"];
         sums.resize(weight.in);
-        for (int64_t t = 0; t < total; t++)
+        for (int64_t t = 0; t < n; t++)
             for (int64_t i = 0; i < weight.in; i++) sums[i] += static_cast<double>(x[t * weight.in + i]) * x[t * weight.in + i];
     }
     products.forward(packed, weight, y, weight.out, accumulate);
     if (bias)
-        threads.run(total, [&](int64_t begin, int64_t end, int) {
+        threads.run(n, [&](int64_t begin, int64_t end, int) {
             for (int64_t t = begin; t < end; t++) kernels.add(weight.out, bias, y + t * weight.out);
         });
     const LoraPair* pair = lora ? lora->find(layer, target) : nullptr;
     if (!pair) return;
     const int64_t rank = lora->options.rank;
-    const float* input = dropped(layer, target, x, total, weight.in);
-    if (input != x) products.pack(input, total, weight.in, weight.in, 1.0f, packed_drop);
-    float* low = u.reserve(total * rank);
+    const float* input = dropped(layer, target, rows, x, weight.in);
+    if (input != x) products.pack(input, n, weight.in, weight.in, 1.0f, packed_drop);
+    float* low = u.reserve(n * rank);
     products.multiply_transposed(input != x ? packed_drop : packed, lora->values.data() + pair->a, rank, low, rank, false);
-    products.pack(low, total, rank, rank, lora->options.scale(), packed_u);
+    products.pack(low, n, rank, rank, lora->options.scale(), packed_u);
     products.multiply(packed_u, lora->values.data() + pair->b, pair->out, pair->out, y, pair->out, true);
 }
 
 // dx = or += dy W + the low-rank path; dA and dB into gradients. dx may be null: then only the adapter's gradients are computed.
-void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, const float* x, const float* dy, const float* u, float* d, bool accumulate,
-                            float* gradients, bool accumulate_gradients) {
+void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, Rows rows, const float* x, const float* dy, const float* u, float* d,
+                            bool accumulate, float* gradients, bool accumulate_gradients) {
+    const int64_t n = rows.count;
     const LoraPair* pair = lora->find(layer, target);
     if (!pair && !d) return;
-    products.pack_operand(dy, total, weight.out, weight.out, precisions.backward, backward_group, packed_dy);
+    products.pack_operand(dy, n, weight.out, weight.out, precisions.backward, backward_group, packed_dy);
     if (d) products.backward(packed_dy, weight, d, weight.in, accumulate);
     if (!pair) return;
     const int64_t rank = lora->options.rank;
     const float scale = lora->options.scale();
     const float *a = lora->values.data() + pair->a, *b = lora->values.data() + pair->b;
-    float* low = du.reserve(total * rank);
+    float* low = du.reserve(n * rank);
     products.multiply_transposed(packed_dy, b, rank, low, rank, false);
-    kernels.scale(total * rank, scale, low);
-    products.pack_transposed(u, total, rank, rank, scale, packed_t);
+    kernels.scale(n * rank, scale, low);
+    products.pack_transposed(u, n, rank, rank, scale, packed_t);
     products.multiply(packed_t, dy, weight.out, weight.out, gradients + pair->b, weight.out, accumulate_gradients);
-    const float* input = dropped(layer, target, x, total, weight.in);
-    products.pack_transposed(low, total, rank, rank, 1.0f, packed_t);
+    const float* input = dropped(layer, target, rows, x, weight.in);
+    products.pack_transposed(low, n, rank, rank, 1.0f, packed_t);
     products.multiply(packed_t, input, weight.in, weight.in, gradients + pair->a, weight.in, accumulate_gradients);
     if (!d) return;
-    products.pack(low, total, rank, rank, 1.0f, packed_u);
+    products.pack(low, n, rank, rank, 1.0f, packed_u);
     if (input == x) {
         products.multiply(packed_u, a, weight.in, weight.in, d, weight.in, true);
         return;
     }
-    float* back = product.reserve(total * weight.in);
+    float* back = product.reserve(n * weight.in);
     products.multiply(packed_u, a, weight.in, weight.in, back, weight.in, false);
-    const uint64_t stream = static_cast<uint64_t>(layer) * target_count + target;
-    threads.run(Kernel::dropout, total, [&](int64_t begin, int64_t end, int) {
-        for (int64_t i = begin * weight.in; i < end * weight.in; i++) d[i] += back[i] * mask(stream, i);
-    });
+    add_masked(layer, target, rows, back, weight.in, d);
 }
 
+// (N, width): those rows of x (T, width), copied to `space` unless they are all.
+const float* Graph::gathered(Rows rows, const float* x, int64_t width, Buffer& space) {
+    if (!rows.tokens) return x;
+    float* out = space.reserve(rows.count * width);
+    for (int64_t r = 0; r < rows.count; r++) std::memcpy(out + r * width, x + rows.tokens[r] * width, width * sizeof(float));
+    return out;
+}
+
+// out (T, width) = x (N, width) at its rows, zero elsewhere.
+void Graph::scatter(Rows rows, const float* x, int64_t width, float* out) {
+    if (rows.tokens) std::fill(out, out + total * width, 0.0f);
+    for (int64_t r = 0; r < rows.count; r++) std::memcpy(out + rows.token(r) * width, x + r * width, width * sizeof(float));
+}
+
+// x (T, C) → out (N, C) at the layer's rows. The keys and values are those of all tokens.
 void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     const Model& m = *model;
     const Layer& layer = m.layers[l];
-    const int64_t q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width;
+    const Rows all{total}, rows = rows_of(l);
+    const int64_t n = rows.count, q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width;
     const bool qk_norm = !layer.q_norm.empty();
+    auto pack = [&](const float* operand, int64_t count, int64_t width) {
+        products.pack_operand(operand, count, width, width, precisions.forward, forward_group, packed_x);
+    };
     float* h = normed.reserve(total * m.width);
     norm(x, layer.attention_norm, total, h);
-    products.pack_operand(h, total, m.width, m.width, precisions.forward, forward_group, packed_x);
-    float *q = s.q.reserve(total * q_width), *k = s.k.reserve(total * kv_width), *v = s.v.reserve(total * kv_width);
-    float *q_raw = qk_norm ? s.q_raw.reserve(total * q_width) : q, *k_raw = qk_norm ? s.k_raw.reserve(total * kv_width) : k;
+    pack(h, total, m.width);
+    float *q = s.q.reserve(n * q_width), *k = s.k.reserve(total * kv_width), *v = s.v.reserve(total * kv_width);
+    float *q_raw = qk_norm ? s.q_raw.reserve(n * q_width) : q, *k_raw = qk_norm ? s.k_raw.reserve(total * kv_width) : k;
     auto bias = [](const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); };
-    linear_forward(l, target_q, layer.q, bias(layer.q_bias), h, packed_x, q_raw, s.u[target_q], false);
-    linear_forward(l, target_k, layer.k, bias(layer.k_bias), h, packed_x, k_raw, s.u[target_k], false);
-    linear_forward(l, target_v, layer.v, bias(layer.v_bias), h, packed_x, v, s.u[target_v], false);
+    linear_forward(l, target_k, layer.k, bias(layer.k_bias), all, h, packed_x, k_raw, s.u[target_k], false);
+    linear_forward(l, target_v, layer.v, bias(layer.v_bias), all, h, packed_x, v, s.u[target_v], false);
+    const float* h_rows = gathered(rows, h, m.width, normed_rows);
+    if (h_rows != h) pack(h_rows, n, m.width);
+    linear_forward(l, target_q, layer.q, bias(layer.q_bias), rows, h_rows, packed_x, q_raw, s.u[target_q], false);
     if (qk_norm) {
-        head_norm(q_raw, layer.q_norm, m.heads, q);
-        head_norm(k_raw, layer.k_norm, m.key_value_heads, k);
+        norm(q_raw, layer.q_norm, n * m.heads, q);
+        norm(k_raw, layer.k_norm, total * m.key_value_heads, k);
     }
-    rotate(q, m.heads, false);
-    rotate(k, m.key_value_heads, false);
-    float* mixed = s.attention.reserve(total * q_width);
-    attention.forward(*batch, {m.heads, m.key_value_heads, m.head_width}, q, k, v, mixed, s.lse.reserve(total * m.heads));
+    rotate(rows, q, m.heads, false);
+    rotate(all, k, m.key_value_heads, false);
+    float* mixed = s.attention.reserve(n * q_width);
+    attention.forward(*batch, rows, {m.heads, m.key_value_heads, m.head_width}, q, k, v, mixed, s.lse.reserve(n * m.heads));
 
-    // With nothing kept, x, middle and out are one buffer and the residual sums happen in place.
-    float* middle = keep == Keep::nothing ? out : s.middle.reserve(total * m.width);
-    if (middle != x) std::memcpy(middle, x, total * m.width * sizeof(float));
-    products.pack_operand(mixed, total, q_width, q_width, precisions.forward, forward_group, packed_x);
-    linear_forward(l, target_o, layer.o, nullptr, mixed, packed_x, middle, s.u[target_o], true);
+    // With nothing kept, middle and out are one buffer (below the last layer also x), and the residual sums happen in place.
+    float* middle = keep == Keep::nothing ? out : s.middle.reserve(n * m.width);
+    if (const float* from = gathered(rows, x, m.width, normed_rows); from != middle) std::memcpy(middle, from, n * m.width * sizeof(float));
+    pack(mixed, n, q_width);
+    linear_forward(l, target_o, layer.o, nullptr, rows, mixed, packed_x, middle, s.u[target_o], true);
 
-    norm(middle, layer.feed_forward_norm, total, h);
-    products.pack_operand(h, total, m.width, m.width, precisions.forward, forward_group, packed_x);
-    float *gate = s.gate.reserve(total * m.feed_forward), *up = s.up.reserve(total * m.feed_forward);
-    linear_forward(l, target_gate, layer.gate, nullptr, h, packed_x, gate, s.u[target_gate], false);
-    linear_forward(l, target_up, layer.up, nullptr, h, packed_x, up, s.u[target_up], false);
-    float* act = activated.reserve(total * m.feed_forward);
-    threads.run(Kernel::swiglu, total, [&](int64_t begin, int64_t end, int) {
+    norm(middle, layer.feed_forward_norm, n, h);
+    pack(h, n, m.width);
+    float *gate = s.gate.reserve(n * m.feed_forward), *up = s.up.reserve(n * m.feed_forward);
+    linear_forward(l, target_gate, layer.gate, nullptr, rows, h, packed_x, gate, s.u[target_gate], false);
+    linear_forward(l, target_up, layer.up, nullptr, rows, h, packed_x, up, s.u[target_up], false);
+    float* act = activated.reserve(n * m.feed_forward);
+    threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * m.feed_forward, gate + begin * m.feed_forward, up + begin * m.feed_forward, act + begin * m.feed_forward);
     });
-    if (out != middle) std::memcpy(out, middle, total * m.width * sizeof(float));
-    products.pack_operand(act, total, m.feed_forward, m.feed_forward, precisions.forward, forward_group, packed_x);
-    linear_forward(l, target_down, layer.down, nullptr, act, packed_x, out, s.u[target_down], true);
+    if (out != middle) std::memcpy(out, middle, n * m.width * sizeof(float));
+    pack(act, n, m.feed_forward);
+    linear_forward(l, target_down, layer.down, nullptr, rows, act, packed_x, out, s.u[target_down], true);
 }
 
-// d (T, C): the gradient of the layer's output on entry, of its input on return.
-void Graph::layer_backward(int64_t l, const float* x, State& s, float* d, float* gradients) {
+// dout (N, C): the gradient of the layer's output at its rows, lost. d (T, C): the gradient of its input, on return; may be dout where
+// the rows are all tokens.
+void Graph::layer_backward(int64_t l, const float* x, State& s, float* dout, float* d, float* gradients) {
     const Model& m = *model;
     const Layer& layer = m.layers[l];
-    const int64_t q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width, ff = m.feed_forward;
+    const Rows all{total}, rows = rows_of(l);
+    const int64_t n = rows.count, q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width, ff = m.feed_forward;
     const bool qk_norm = !layer.q_norm.empty();
     float *h = normed.reserve(total * m.width), *dh = dnormed.reserve(total * m.width);
 
-    float *act = activated.reserve(total * ff), *dact = dactivated.reserve(total * ff);
-    float *gate = s.gate.data(), *up = s.up.data(), *dg = dgate.reserve(total * ff), *dp = dup.reserve(total * ff);
-    threads.run(Kernel::swiglu, total, [&](int64_t begin, int64_t end, int) {
+    float *act = activated.reserve(n * ff), *dact = dactivated.reserve(n * ff);
+    float *gate = s.gate.data(), *up = s.up.data(), *dg = dgate.reserve(n * ff), *dp = dup.reserve(n * ff);
+    threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * ff, gate + begin * ff, up + begin * ff, act + begin * ff);
     });
-    linear_backward(l, target_down, layer.down, act, d, s.u[target_down].data(), dact, false, gradients, false);
-    threads.run(Kernel::swiglu, total, [&](int64_t begin, int64_t end, int) {
+    linear_backward(l, target_down, layer.down, rows, act, dout, s.u[target_down].data(), dact, false, gradients, false);
+    threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu_backward((end - begin) * ff, gate + begin * ff, up + begin * ff, dact + begin * ff, dg + begin * ff, dp + begin * ff);
     });
     const float* middle = s.middle.data();
-    norm(middle, layer.feed_forward_norm, total, h);
-    linear_backward(l, target_gate, layer.gate, h, dg, s.u[target_gate].data(), dh, false, gradients, false);
-    linear_backward(l, target_up, layer.up, h, dp, s.u[target_up].data(), dh, true, gradients, false);
-    norm_backward(middle, layer.feed_forward_norm, total, dh, d);
+    norm(middle, layer.feed_forward_norm, n, h);
+    linear_backward(l, target_gate, layer.gate, rows, h, dg, s.u[target_gate].data(), dh, false, gradients, false);
+    linear_backward(l, target_up, layer.up, rows, h, dp, s.u[target_up].data(), dh, true, gradients, false);
+    norm_backward(middle, layer.feed_forward_norm, n, dh, dout);
 
-    float *dmixed = dattention.reserve(total * q_width), *q = dq.reserve(total * q_width);
+    float *dmixed = dattention.reserve(n * q_width), *q = dq.reserve(n * q_width);
     float *k = dk.reserve(total * kv_width), *v = dv.reserve(total * kv_width);
-    linear_backward(l, target_o, layer.o, s.attention.data(), d, s.u[target_o].data(), dmixed, false, gradients, false);
-    attention.backward(*batch, {m.heads, m.key_value_heads, m.head_width}, s.q.data(), s.k.data(), s.v.data(), s.attention.data(), s.lse.data(), dmixed, q, k, v);
-    rotate(q, m.heads, true);
-    rotate(k, m.key_value_heads, true);
+    linear_backward(l, target_o, layer.o, rows, s.attention.data(), dout, s.u[target_o].data(), dmixed, false, gradients, false);
+    attention.backward(*batch, rows, {m.heads, m.key_value_heads, m.head_width}, s.q.data(), s.k.data(), s.v.data(), s.attention.data(), s.lse.data(), dmixed, q,
+                       k, v);
+    rotate(rows, q, m.heads, true);
+    rotate(all, k, m.key_value_heads, true);
     if (qk_norm) {
-        head_norm_backward(s.q_raw.data(), layer.q_norm, m.heads, q);
-        head_norm_backward(s.k_raw.data(), layer.k_norm, m.key_value_heads, k);
+        head_norm_backward(s.q_raw.data(), layer.q_norm, n * m.heads, q);
+        head_norm_backward(s.k_raw.data(), layer.k_norm, total * m.key_value_heads, k);
     }
     norm(x, layer.attention_norm, total, h);
+    const float* h_rows = gathered(rows, h, m.width, normed_rows);
     // Below the first layer only an adapter on the embeddings asks for a gradient.
-    float* down = l > 0 || lora->find(0, target_embeddings) ? dh : nullptr;
-    linear_backward(l, target_q, layer.q, h, q, s.u[target_q].data(), down, false, gradients, false);
-    linear_backward(l, target_k, layer.k, h, k, s.u[target_k].data(), down, true, gradients, false);
-    linear_backward(l, target_v, layer.v, h, v, s.u[target_v].data(), down, true, gradients, false);
-    if (down) norm_backward(x, layer.attention_norm, total, dh, d);
+    const bool deeper = l > 0 || lora->find(0, target_embeddings);
+    float *down = deeper ? dh : nullptr, *down_rows = deeper && rows.tokens ? dnormed_rows.reserve(n * m.width) : down;
+    linear_backward(l, target_q, layer.q, rows, h_rows, q, s.u[target_q].data(), down_rows, false, gradients, false);
+    if (down_rows != down) scatter(rows, down_rows, m.width, down);
+    linear_backward(l, target_k, layer.k, all, h, k, s.u[target_k].data(), down, true, gradients, false);
+    linear_backward(l, target_v, layer.v, all, h, v, s.u[target_v].data(), down, true, gradients, false);
+    if (!deeper) return;
+    if (dout != d) scatter(rows, dout, m.width, d);
+    norm_backward(x, layer.attention_norm, total, dh, d);
 }
 
 }  // namespace stillroom

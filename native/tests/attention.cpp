@@ -98,12 +98,12 @@ TEST(attention_equals_its_plain_twin_and_finite_differences) {
                 auto roomy = [](std::vector<float> values) { values.reserve(values.size() + 64); return values; };
                 const auto q = roomy(random_values(nq, 1, 2)), k = roomy(random_values(nk, 2, 2)), v = roomy(random_values(nk, 3)), dout = roomy(random_values(nq, 4));
                 std::vector<float> out = roomy(std::vector<float>(nq)), lse(total * one.shape.heads), dq(nq), dk(nk), dv(nk);
-                attention.forward(batch, one.shape, q.data(), k.data(), v.data(), out.data(), lse.data());
+                attention.forward(batch, {total}, one.shape, q.data(), k.data(), v.data(), out.data(), lse.data());
                 const std::vector<double> qd(q.begin(), q.end()), kd(k.begin(), k.end()), vd(v.begin(), v.end());
                 std::vector<double> expected(nq);
                 loss(batch, one.shape, qd, kd, vd, dout, &expected);
                 for (int64_t i = 0; i < nq; i++) CHECK_NEAR(out[i], expected[i], 2e-6);
-                attention.backward(batch, one.shape, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(), dq.data(), dk.data(), dv.data());
+                attention.backward(batch, {total}, one.shape, q.data(), k.data(), v.data(), out.data(), lse.data(), dout.data(), dq.data(), dk.data(), dv.data());
                 CHECK(gradient_error([&](const std::vector<double>& at) { return loss(batch, one.shape, at, kd, vd, dout); }, q, dq) < 2e-5);
                 CHECK(gradient_error([&](const std::vector<double>& at) { return loss(batch, one.shape, qd, at, vd, dout); }, k, dk) < 2e-5);
                 CHECK(gradient_error([&](const std::vector<double>& at) { return loss(batch, one.shape, qd, kd, at, dout); }, v, dv) < 2e-5);
@@ -121,11 +121,60 @@ TEST(attention_in_blocks_equals_its_plain_twin) {
         auto q = random_values(nq, 1, 2), k = random_values(nk, 2, 2), v = random_values(nk, 3), dout = random_values(nq, 4);
         for (auto* values : {&q, &k, &v, &dout}) values->reserve(values->size() + 64);
         std::vector<float> out(nq + 64), lse(1400);
-        attention.forward(batch, shape, q.data(), k.data(), v.data(), out.data(), lse.data());
+        attention.forward(batch, {700}, shape, q.data(), k.data(), v.data(), out.data(), lse.data());
         std::vector<double> expected(nq);
         loss(batch, shape, {q.begin(), q.end()}, {k.begin(), k.end()}, {v.begin(), v.end()}, dout, &expected);
         for (int64_t i = 0; i < nq; i++) CHECK_NEAR(out[i], expected[i], 5e-6);
     }
+}
+
+TEST(attention_at_some_rows_equals_attention_at_all) {
+    // Blocks of queries without and with rows that ask, a tree without any, a prefix that asks nothing.
+    const std::vector<std::vector<int32_t>> asked = {{5}, {0, 1, 2, 299, 300, 429, 699}, {310, 311, 690, 703}, {299}, {699, 700, 701, 702, 703}};
+    const AttentionShape shape{4, 2, 12};
+    const int64_t total = 704, ldq = 48, ldk = 24;
+    const Batch batch = batch_of({{0, 300, -1}, {300, 130, 0}, {430, 270, 0}, {700, 4, -1}});
+    for (const Kernels* kernels : available_kernels())
+        for (const auto& tokens : asked) {
+            Threads threads(2);
+            Attention attention(*kernels, threads);
+            auto q = random_values(total * ldq, 1, 2), k = random_values(total * ldk, 2, 2), v = random_values(total * ldk, 3), dout = random_values(total * ldq, 4);
+            for (auto* values : {&q, &k, &v, &dout}) values->reserve(values->size() + 64);
+            const Rows rows{static_cast<int64_t>(tokens.size()), tokens.data()};
+            // The rows that do not ask send no gradient back.
+            std::vector<float> some_q, some_dout;
+            for (int64_t t = 0, r = 0; t < total; t++) {
+                const bool asks = r < rows.count && tokens[r] == t;
+                if (asks) {
+                    some_q.insert(some_q.end(), &q[t * ldq], &q[t * ldq] + ldq);
+                    some_dout.insert(some_dout.end(), &dout[t * ldq], &dout[t * ldq] + ldq);
+                    r++;
+                } else {
+                    std::fill(&dout[t * ldq], &dout[t * ldq] + ldq, 0.0f);
+                }
+            }
+            struct Result {
+                std::vector<float> out, lse, dq, dk, dv;
+                explicit Result(int64_t count) : out(count * ldq + 64), lse(count * 4), dq(count * ldq), dk(total * ldk), dv(total * ldk) {}
+            } all(total), some(rows.count);
+            some_q.reserve(some_q.size() + 64);
+            some_dout.reserve(some_dout.size() + 64);
+            attention.forward(batch, {total}, shape, q.data(), k.data(), v.data(), all.out.data(), all.lse.data());
+            attention.backward(batch, {total}, shape, q.data(), k.data(), v.data(), all.out.data(), all.lse.data(), dout.data(), all.dq.data(), all.dk.data(), all.dv.data());
+            attention.forward(batch, rows, shape, some_q.data(), k.data(), v.data(), some.out.data(), some.lse.data());
+            attention.backward(batch, rows, shape, some_q.data(), k.data(), v.data(), some.out.data(), some.lse.data(), some_dout.data(), some.dq.data(),
+                               some.dk.data(), some.dv.data());
+            for (int64_t r = 0; r < rows.count; r++)
+                for (int64_t i = 0; i < ldq; i++) {
+                    CHECK_EQUAL(some.out[r * ldq + i], all.out[tokens[r] * ldq + i]);
+                    CHECK_EQUAL(some.dq[r * ldq + i], all.dq[tokens[r] * ldq + i]);
+                }
+            // Sums over rows: in blocks of other rows.
+            for (int64_t i = 0; i < total * ldk; i++) {
+                CHECK_NEAR(some.dk[i], all.dk[i], 2e-6);
+                CHECK_NEAR(some.dv[i], all.dv[i], 2e-6);
+            }
+        }
 }
 
 TEST(batches_out_of_order_are_refused) {

@@ -198,6 +198,47 @@ TEST(recomputed_layers_give_the_same_bytes_and_dropout_repeats) {
     }
 }
 
+// An importance matrix makes every layer run over all tokens: the slow twin of a last layer that runs over the queried ones.
+TEST(the_last_layer_at_the_queries_gives_the_bytes_of_one_over_all_tokens) {
+    for (const Kernels* kernels : available_kernels())
+        for (const Shape& shape : shapes)
+            for (const bool recompute : {false, true}) {
+                const Toy toy(shape);
+                const auto lora = lora_of(toy.model, shape.targets, recompute ? 0.3f : 0.0f);
+                const Batch batch = forest(shape.vocabulary);
+                Importance importance;
+                std::vector<std::vector<float>> gradients;
+                std::vector<std::vector<double>> scores;
+                for (const bool whole : {false, true}) {
+                    Graph graph(toy.model, *kernels, 2);
+                    if (whole) graph.importance = &importance;
+                    Trainer trainer(lora, {}, recompute, 5);
+                    CHECK(trainer.accumulate(graph, batch, 2, 0).finite);
+                    CHECK_EQUAL(graph.head_rows(), whole ? 11 : 5);
+                    gradients.push_back(trainer.gradients());
+                    graph.forward(batch, lora.get(), Graph::Keep::nothing);
+                    scores.push_back(log_probabilities(graph, batch));
+                }
+                CHECK(gradients[0] == gradients[1]);
+                CHECK(scores[0] == scores[1]);
+            }
+}
+
+TEST(importance_counts_every_token_in_the_last_layer) {
+    const Toy toy(shapes[2]);
+    Graph graph(toy.model, choose_kernels(""), 2);
+    Batch batch = forest(toy.model->vocabulary);
+    std::vector<Importance> sums(2);
+    for (Importance& sum : sums) {
+        graph.importance = &sum;
+        graph.forward(batch, nullptr, Graph::Keep::nothing);
+        batch.query_positions.clear();  // the second time nothing is asked for
+        batch.query_tokens.clear();
+    }
+    CHECK_EQUAL(sums[0].sums.size(), size_t{14});
+    CHECK(sums[0].sums == sums[1].sums);
+}
+
 TEST(a_forest_equals_its_rows) {
     const Toy toy(shapes[3]);
     Graph graph(toy.model, choose_kernels(""), 2);
