@@ -198,6 +198,23 @@ TEST(a_cancelled_request_leaves_alone_in_every_state) {
         }
 }
 
+TEST(a_prompt_that_was_cut_short_is_computed_anew) {
+    Bench bench;
+    auto decoder = bench.decoder(1000, {40, 4});
+    const DecodeRequest request = greedy(prompt_of(105, 3), 12);
+    decoder->add(request);
+    const Decoded expected = run(*decoder).at(0);
+    auto other = bench.decoder(1000, {40, 4});
+    other->add(request);
+    other->step();  // 40 of its tokens: the second page is half full
+    CHECK(other->cancel(0));
+    CHECK(run(*other).at(0).ending == Ending::cancelled);
+    other->add(request);
+    const Decoded again = run(*other).at(1);
+    CHECK_EQUAL(again.shared_tokens, 32);
+    CHECK(same(again, expected));
+}
+
 TEST(a_stop_text_ends_an_answer_where_it_stands) {
     Bench bench;
     auto decoder = bench.decoder();
