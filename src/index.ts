@@ -1,6 +1,16 @@
 // The table of contents of stillroom's API. Nothing lives here.
 export { type BadRow, type Dataset, type Row, type RowOptions, readRows, type SplitName } from "./dataset/index.js";
 export {
+  type DecodedRow,
+  type DecodeOptions,
+  type DecodeProgress,
+  type DecodeRequest,
+  decode,
+  type JsonSchema,
+  jsonSchemaToGrammar,
+  type TokenLogProbability,
+} from "./decode/index.js";
+export {
   type Against,
   type ClassScore,
   type Confusion,

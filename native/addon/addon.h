@@ -7,14 +7,19 @@
 
 #include "core/importance.h"
 #include "core/model_info.h"
+#include "core/tokens.h"
 
 namespace stillroom::addon {
 
 void init_files(Napi::Env env, Napi::Object exports);   // files.cpp: what works on files, and llama.cpp
 void init_engine(Napi::Env env, Napi::Object exports);  // engine.cpp: what works on our own engine
+void init_decode(Napi::Env env, Napi::Object exports);  // decode.cpp: decoders that llama.cpp runs
 
 // NativeModelInfo.
 Napi::Object from_info(Napi::Env env, const ModelInfo& info);
+
+// Of a NativeTokenizer that is open; Failure(usage) for any other value.
+std::shared_ptr<const Tokens> unwrap_tokens(const Napi::Value& value, const std::string& name);
 
 // NativeImportance, and back; Failure(usage) for any other value.
 Napi::Object wrap_importance(Napi::Env env, std::shared_ptr<Importance> importance);

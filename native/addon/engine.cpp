@@ -134,6 +134,7 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     object.Set("info", from_info(env, describe(*engine->object->graph.model->file)));
     add_method(object, "createLora", [engine](const Napi::CallbackInfo& info) { return create_lora(info, engine); });
     add_method(object, "createTrainer", [engine](const Napi::CallbackInfo& info) { return create_trainer(info, engine); });
+    add_async_method(object, "createDecoder", [engine](const Napi::CallbackInfo& info) { return create_decoder(info, engine); });
     add_async_method(object, "score", [engine](const Napi::CallbackInfo& info) { return score(info, engine); });
     add_async_method(object, "logits", [engine](const Napi::CallbackInfo& info) { return logits(info, engine); });
     add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });

@@ -1,4 +1,4 @@
-// What the engine's two addon files share: a model with its graph, on which one piece of work runs at a time.
+// What the engine's three addon files share: a model with its graph, on which one piece of work runs at a time.
 #pragma once
 #include <memory>
 #include <mutex>
@@ -17,6 +17,7 @@ struct Engine {
 
 Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
+Napi::Value create_decoder(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 // null for null and undefined; Failure(usage) when the adapter was made for another model.
 std::shared_ptr<Lora> unwrap_lora(const Napi::Value& value, const std::string& name, const Engine& engine);
 

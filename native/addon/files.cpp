@@ -6,18 +6,18 @@
 #include "addon/convert.h"
 #include "addon/handle.h"
 #include "addon/task.h"
+#include "addon/wrap.h"
 #include "core/adapter.h"
 #include "core/gguf_file.h"
 #include "core/merge.h"
 #include "core/quantize.h"
 #include "core/runner.h"
-#include "core/tokens.h"
 
 namespace stillroom::addon {
 
 namespace {
 
-constexpr int64_t most_int32 = INT32_MAX;
+constexpr napi_type_tag tokens_tag = {0x7374696c6c726f6f, 0x6d2d746f6b656e73};
 
 Napi::Value undefined(Napi::Env env, Nothing&) { return env.Undefined(); }
 
@@ -44,39 +44,13 @@ Napi::Value from_tokens(Napi::Env env, std::shared_ptr<const Tokens> tokens) {
         return Napi::String::New(info.Env(), tokens->detokenize(to_int32s(info[0], "tokens"), to_boolean(info[1], "special")));
     });
     add_close(object, handle);
+    wrap(object, handle, tokens_tag);
     return object;
 }
 
 Napi::Value open_tokenizer(const Napi::CallbackInfo& info) {
     const std::string path = to_path(info[0], "path");
     return Task<std::shared_ptr<const Tokens>>::start(info.Env(), nullptr, [path] { return Tokens::open(path); }, from_tokens);
-}
-
-Napi::Value from_continuations(Napi::Env env, std::vector<Continuation>& continuations) {
-    const Napi::Array array = Napi::Array::New(env, continuations.size());
-    for (size_t i = 0; i < continuations.size(); ++i) {
-        const Continuation& item = continuations[i];
-        Napi::Object object = Napi::Object::New(env);
-        object.Set("tokens", from_int32s(env, item.tokens));
-        object.Set("text", item.text);
-        object.Set("stopped", item.stopped == Stopped::end ? "end" : item.stopped == Stopped::stop ? "stop" : "length");
-        array.Set(static_cast<uint32_t>(i), object);
-    }
-    return array;
-}
-
-Napi::Value generate(const Napi::CallbackInfo& info, const Handle<Runner>& handle) {
-    const auto runner = handle.use();
-    const Napi::Array array = to_array(info[0], "prompts");
-    std::vector<std::vector<int32_t>> prompts;
-    for (uint32_t i = 0; i < array.Length(); ++i) prompts.push_back(to_int32s(array.Get(i), "prompts[" + std::to_string(i) + "]"));
-    const Napi::Object options = to_object(info[1], "options");
-    const auto most = static_cast<int32_t>(to_integer(options.Get("maxTokens"), "maxTokens", 1, most_int32));
-    const Napi::Array texts = to_array(options.Get("stop"), "stop");
-    std::vector<std::string> stops;
-    for (uint32_t i = 0; i < texts.Length(); ++i) stops.push_back(to_text(texts.Get(i), "stop[" + std::to_string(i) + "]"));
-    return Task<std::vector<Continuation>>::start(
-        info.Env(), handle.lifetime, [runner, prompts, most, stops] { return runner->generate(prompts, most, stops); }, from_continuations);
 }
 
 Napi::Value from_runner(Napi::Env env, std::shared_ptr<Runner> runner) {
@@ -89,7 +63,6 @@ Napi::Value from_runner(Napi::Env env, std::shared_ptr<Runner> runner) {
             info.Env(), handle->lifetime, [runner, batch] { return runner->score(std::move(*batch)); },
             [](Napi::Env env, std::vector<double>& scores) { return from_doubles(env, scores); });
     });
-    add_async_method(object, "generate", [handle](const Napi::CallbackInfo& info) { return generate(info, *handle); });
     add_close(object, handle);
     return object;
 }
@@ -167,6 +140,10 @@ Napi::Value quantize_file(const Napi::CallbackInfo& info) {
 }
 
 }  // namespace
+
+std::shared_ptr<const Tokens> unwrap_tokens(const Napi::Value& value, const std::string& name) {
+    return unwrap<Handle<const Tokens>>(value, tokens_tag, "a tokenizer (openTokenizer)", name)->use();
+}
 
 Napi::Object from_info(Napi::Env env, const ModelInfo& info) {
     Napi::Object object = Napi::Object::New(env);

@@ -118,12 +118,26 @@ void check_hyperparameters(const GgufFile& file) {
     }
 }
 
-LlamaModel load_model(const std::string& path, bool vocabulary_only) {
+void start_gpu(const std::vector<std::string>& libraries) {
+    static std::mutex mutex;
+    start_backend();
+    const std::lock_guard<std::mutex> lock(mutex);
+    const Quiet quiet;
+    auto found = [] { return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) || ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU); };
+    std::string tried;
+    for (size_t i = 0; i < libraries.size() && !found(); i++) {
+        ggml_backend_load(libraries[i].c_str());
+        tried += (i > 0 ? ", " : "") + libraries[i];
+    }
+    if (!found()) throw Failure(Code::missing, "llama.cpp finds no GPU" + (tried.empty() ? "" : " with " + tried));
+}
+
+LlamaModel load_model(const std::string& path, bool vocabulary_only, int32_t gpu_layers) {
     start_backend();
     const Quiet quiet;
     llama_model_params parameters = llama_model_default_params();
     parameters.vocab_only = vocabulary_only;
-    parameters.n_gpu_layers = 0;
+    parameters.n_gpu_layers = gpu_layers;
     LlamaModel model(llama_model_load_from_file(path.c_str(), parameters));
     if (!model) throw Failure(Code::input, path + ": llama.cpp cannot open the model: " + Quiet::error());
     return model;

@@ -2,6 +2,7 @@
 #pragma once
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/gguf_file.h"
 #include "llama.h"
@@ -34,7 +35,12 @@ class Quiet {
 void check_vocabulary(const GgufFile& file);
 void check_hyperparameters(const GgufFile& file);
 
-// Opens with llama.cpp what GgufFile and the checks above have seen. Failure(input) with llama.cpp's own words.
-LlamaModel load_model(const std::string& path, bool vocabulary_only);
+// Makes a GPU available to llama.cpp: the first of these libraries of ggml backends that finds a device, unless there is one already.
+// Failure(missing) when none does.
+void start_gpu(const std::vector<std::string>& libraries);
+
+// Opens with llama.cpp what GgufFile and the checks above have seen. gpu_layers: how many layers, from the last, lie on the GPU.
+// Failure(input) with llama.cpp's own words.
+LlamaModel load_model(const std::string& path, bool vocabulary_only, int32_t gpu_layers = 0);
 
 }  // namespace stillroom

@@ -1,5 +1,5 @@
-// A model run by llama.cpp: exact log-probabilities and greedy continuations, for any architecture it opens, with an optional
-// GGUF LoRA. The reference for our own engine. Knows nothing of training.
+// A model run by llama.cpp: exact log-probabilities, for any architecture it opens, with an optional GGUF LoRA. The reference for our
+// own engine. Knows nothing of training, and of decoding (decode/llama_executor).
 #pragma once
 #include <cstdint>
 #include <memory>
@@ -7,24 +7,16 @@
 #include <string>
 #include <vector>
 
-#include "core/backend.h"
 #include "core/batch.h"
+#include "core/llama_file.h"
 
 namespace stillroom {
 
 struct RunnerOptions {
     int threads = 1;
     std::string adapter;         // path of a GGUF LoRA; empty: none
-    int32_t context_tokens = 0;  // longest sequence, prompt and answer together
-    int32_t sequences = 1;       // decoded side by side in generate, 1 to 256
-};
-
-enum class Stopped { end, stop, length };
-
-struct Continuation {
-    std::vector<int32_t> tokens;  // without the end token; with those that spell a stop text
-    std::string text;             // without the stop text; UTF-8, possibly cut within a character
-    Stopped stopped = Stopped::length;
+    int32_t context_tokens = 0;  // longest path
+    int32_t sequences = 1;       // that the cache has room for, 1 to 256
 };
 
 // Safe to call from several threads; calls wait for each other.
@@ -34,22 +26,16 @@ class Runner {
 
     // (Q) natural log-probability of each query's token. Tokens that paths share are decoded once.
     std::vector<double> score(Batch batch);
-    // Greedy; ends at an end token, at a stop text, after max_tokens, or when context_tokens are full.
-    std::vector<Continuation> generate(const std::vector<std::vector<int32_t>>& prompts, int32_t max_tokens, const std::vector<std::string>& stops);
 
    private:
-    Runner(LlamaModel model, const RunnerOptions& options);
-    void load_adapter(const std::string& path);
-    // unified: one cache that tokens of several sequences share (score); else a cache for each sequence (generate).
-    LlamaContext make_context(bool unified) const;
+    Runner(LlamaFile file, const RunnerOptions& options);
+    void make_context();
 
     std::mutex mutex;
-    RunnerOptions options;
-    LlamaModel model;
-    llama_adapter_lora* adapter = nullptr;  // freed with the model
-    const llama_vocab* vocab;
-    int32_t vocabulary;
-    LlamaContext scoring, generating;  // made at first use
+    const RunnerOptions options;
+    const LlamaFile file;
+    const int32_t vocabulary;
+    LlamaContext scoring;  // made at first use
 };
 
 }  // namespace stillroom

@@ -13,6 +13,7 @@ class Tokens {
    public:
     static std::shared_ptr<const Tokens> open(const std::string& path);
 
+    const llama_vocab* handle() const { return vocab; }
     int32_t vocabulary() const;
     int32_t bos() const;  // -1: the model has none
     int32_t eos() const;

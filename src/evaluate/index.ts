@@ -16,7 +16,6 @@ export {
   matches,
   mean,
 } from "./metrics.js";
-export { requireKnown, requireWhole } from "./options.js";
 export { type JobRows, readJobRows } from "./rows.js";
 export {
   evaluateRows,

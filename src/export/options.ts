@@ -2,11 +2,10 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import type { BadRow } from "../dataset/index.js";
-import { requireKnown, requireWhole } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { native } from "../support/native.js";
-import { nearestName, type Task } from "../task/index.js";
+import { nearestName, requireKnown, requireWhole, type Task } from "../task/index.js";
 
 /** What each step of an export may lose on the held-out rows. */
 export interface GateBounds {

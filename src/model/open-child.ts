@@ -7,17 +7,19 @@ export async function openOnce(addon: NativeAddon, file: string): Promise<void> 
   const tokenizer = await addon.openTokenizer(file);
   const tokens = tokenizer.tokenize("one word", true, false);
   const token = tokens[0] ?? 0;
+  const limits = { memory: 2 ** 28, sequences: 1, stepTokens: 32 };
+  const llama = { threads: 1, adapter: null, gpuLayers: 0, backends: [], exact: false };
+  const decoder = await addon.openDecoder(file, tokenizer, { ...limits, ...llama });
+  const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, repetitionWindow: 0, seed: 0 };
+  const prompt = Int32Array.of(token);
+  decoder.add({ prompt, maxTokens: 1, stop: [], grammar: null, logProbabilities: null, ...greedy });
+  await decoder.step();
+  await decoder.close();
   await tokenizer.close();
-  const runner = await addon.openRunner(file, { threads: 1, adapter: null, contextTokens: 32, sequences: 1 });
-  await runner.generate([Int32Array.of(token)], { maxTokens: 1, stop: [] });
-  await runner.close();
   if (!(await addon.inspect(file)).tunable) return;
   const model = await addon.openModel(file, { threads: 1, variant: null });
-  const one = Int32Array.of(token);
-  await model.score(
-    { tokens: one, segments: Int32Array.of(0, 1, -1), queryPositions: Int32Array.of(0), queryTokens: one },
-    null,
-  );
+  const segments = Int32Array.of(0, 1, -1);
+  await model.score({ tokens: prompt, segments, queryPositions: Int32Array.of(0), queryTokens: prompt }, null);
   await model.close();
 }
 

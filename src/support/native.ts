@@ -150,6 +150,12 @@ export interface NativeModel {
   readonly info: NativeModelInfo;
   createLora(options: NativeLoraOptions): NativeLora;
   createTrainer(lora: NativeLora, options: NativeTrainerOptions): NativeTrainer;
+  /** A decoder on this model; it works between its other calls, and no more once the model is closed. */
+  createDecoder(
+    lora: NativeLora | null,
+    tokenizer: NativeTokenizer,
+    options: NativeDecoderOptions,
+  ): Promise<NativeDecoder>;
   /** (Q) natural log-probability of each query's token. */
   score(batch: NativeBatch, lora: NativeLora | null): Promise<Float64Array>;
   /** Logits (Q, vocabulary) at the queries' positions; for tests and small batches. */
@@ -194,16 +200,85 @@ export interface NativeTokenizer {
   close(): Promise<void>;
 }
 
-/** A model run by llama.cpp itself: any architecture; generation, and the reference that our scores are tested against. */
+/** A model run by llama.cpp itself: any architecture; the reference that our scores are tested against. */
 export interface NativeRunner {
   /** (Q) natural log-probability of each query's token, as NativeModel.score. */
   score(batch: NativeBatch): Promise<Float64Array>;
-  /** Greedy continuations: stops at an end token, at a stop text, or after maxTokens. */
-  generate(
-    prompts: Int32Array[],
-    options: { maxTokens: number; stop: string[] },
-  ): Promise<{ tokens: Int32Array; text: string; stopped: "end" | "stop" | "length" }[]>;
   close(): Promise<void>;
+}
+
+/** What is decoded, and how its tokens are chosen (docs/numerics.md holds the order and the equations). */
+export interface NativeDecodeRequest {
+  prompt: Int32Array;
+  /** Most tokens of the answer. */
+  maxTokens: number;
+  /** Texts that end the answer; not empty. */
+  stop: string[];
+  /** 0: the most likely token. */
+  temperature: number;
+  /** 0: all. */
+  topK: number;
+  topP: number;
+  minP: number;
+  /** 1: none. */
+  repetitionPenalty: number;
+  /** Last tokens, of prompt and answer, that the penalty looks at. */
+  repetitionWindow: number;
+  seed: number;
+  /** GBNF with a rule root. */
+  grammar: string | null;
+  /** Of the chosen token and so many of the most likely ones; null: none. */
+  logProbabilities: number | null;
+}
+
+/** A request that is done. */
+export interface NativeDecoded {
+  id: number;
+  /** Without the end token; with those that spell a stop text. */
+  tokens: Int32Array;
+  /** Without the stop text. */
+  text: string;
+  /** grammar: it allows no further token of this vocabulary. */
+  ended: "end" | "stop" | "length" | "grammar" | "cancelled";
+  /** (tokens, 1 + most likely) flattened: the chosen token, then the most likely ones; before penalty, truncation and temperature. */
+  logProbabilities: { tokens: Int32Array; values: Float32Array };
+  /** Tokens of the prompt that were not computed for this request, because another's beginning is the same. */
+  sharedTokens: number;
+  /** From add to the first token (0 without one), and to the end. */
+  firstTokenSeconds: number;
+  seconds: number;
+}
+
+/** One step: a token of every running answer, and prompts up to stepTokens. */
+export interface NativeDecodeStep {
+  finished: NativeDecoded[];
+  waiting: number;
+  running: number;
+  /** Tokens of prompts that it computed. */
+  promptTokens: number;
+  /** Tokens that it chose. */
+  answerTokens: number;
+}
+
+/** Continuous batching: requests run side by side, join when their memory is free, and leave when they are done. */
+export interface NativeDecoder {
+  /** Why such a request can never run; null when it can. */
+  refuses(promptTokens: number, maxTokens: number): string | null;
+  /** Queues a request and gives its id; never waits for a step under way. Throws "usage" for a bad or refused one. */
+  add(request: NativeDecodeRequest): number;
+  /** Whether the request was not done yet; the next step gives what it has. Its neighbours' answers stay as they are. */
+  cancel(id: number): boolean;
+  step(): Promise<NativeDecodeStep>;
+  close(): Promise<void>;
+}
+
+export interface NativeDecoderOptions {
+  /** Most bytes of keys and values. */
+  memory: number;
+  /** Most requests that run side by side. */
+  sequences: number;
+  /** Most tokens of prompts in one step. */
+  stepTokens: number;
 }
 
 export interface NativeAddon {
@@ -222,6 +297,22 @@ export interface NativeAddon {
     path: string,
     options: { threads: number; adapter: string | null; contextTokens: number; sequences: number },
   ): Promise<NativeRunner>;
+  /** A decoder that llama.cpp runs: any architecture, and layers on a GPU. */
+  openDecoder(
+    path: string,
+    tokenizer: NativeTokenizer,
+    options: NativeDecoderOptions & {
+      threads: number;
+      /** A GGUF LoRA. */
+      adapter: string | null;
+      /** Layers on the GPU, from the last. */
+      gpuLayers: number;
+      /** Libraries of ggml backends to look for a GPU with. */
+      backends: string[];
+      /** Keys and values in f32 and no flash attention, for comparisons. */
+      exact: boolean;
+    },
+  ): Promise<NativeDecoder>;
   createImportance(): NativeImportance;
   /** Writes a GGUF LoRA that llama.cpp loads. alpha as llama.cpp applies it (scale alpha / rank). */
   writeAdapter(

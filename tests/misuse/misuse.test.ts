@@ -3,7 +3,17 @@ import { existsSync, mkdtempSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { evaluate, exportModel, inspect, type Model, openModel, readTask, type Task, tune } from "../../src/index.js";
+import {
+  decode,
+  evaluate,
+  exportModel,
+  inspect,
+  type Model,
+  openModel,
+  readTask,
+  type Task,
+  tune,
+} from "../../src/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { writeTextToy } from "../support/text_toy.js";
 
@@ -30,6 +40,9 @@ interface Call {
 }
 
 const signalled = (signal?: AbortSignal) => (signal ? { signal } : {});
+async function answers(model: string | Model, signal?: AbortSignal): Promise<void> {
+  for await (const _ of decode(model, [{ prompt: "a", maxTokens: 2 }], signalled(signal)));
+}
 const calls: Call[] = [
   { name: "inspect", onPath: (model, signal) => inspect(model, signalled(signal)), onModel: null },
   {
@@ -52,6 +65,11 @@ const calls: Call[] = [
     name: "tune",
     onPath: (model, signal) => tune(task, { model, out: fresh(), steps: 1, rank: 2, ...signalled(signal) }).result,
     onModel: null,
+  },
+  {
+    name: "decode",
+    onPath: (model, signal) => answers(model, signal),
+    onModel: (model, signal) => answers(model, signal),
   },
   { name: "model.tokenizer", onPath: null, onModel: async (model) => model.tokenizer.tokenize("a", false, false) },
   { name: "model.native", onPath: null, onModel: async (model) => model.native.info },
@@ -134,6 +152,7 @@ describe("wrong arguments", () => {
     ["model", () => openModel(7 as unknown as string)],
     ["out", () => exportModel({ model: file } as never)],
     ["out", () => tune(task, { model: file } as never).result],
+    ["memory", () => decode(file, [], { memory: -1 }).next()],
     ["split", () => evaluate(task, { model: file, split: "dev" as never })],
   ])("%s is named", async (name, call) => {
     await expect(call()).rejects.toMatchObject({

@@ -1,5 +1,5 @@
-// llama.cpp behind our runner and tokenizer: scores of a forest are those of its rows, continuations stop where they should,
-// control tokens come only from where they are allowed, and handles close cleanly whatever they are doing.
+// llama.cpp behind our runner and tokenizer: scores of a forest are those of its rows, control tokens come only from where they are
+// allowed, and handles close cleanly whatever they are doing.
 import { spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -113,73 +113,6 @@ describe("score", () => {
   });
 });
 
-describe("generate", () => {
-  const prompts = [3, 50, 9, 120, 1].map((count, seed) => Int32Array.from(tokensOf(count, seed)));
-
-  it("continues each prompt as it would alone, in the order of the prompts", async () => {
-    const options = { maxTokens: 12, stop: [] };
-    const together = await using(await open(256, 3), (runner) => runner.generate(prompts, options));
-    await using(await open(256, 1), async (runner) => {
-      for (const [i, prompt] of prompts.entries())
-        expect((await runner.generate([prompt], options))[0]).toEqual(together[i]);
-    });
-    for (const { tokens, text, stopped } of together) {
-      expect(text).toBe([...tokens].map((token) => `t${token}`).join(""));
-      if (stopped === "length") expect(tokens.length).toBe(12);
-    }
-  });
-
-  it("takes the most likely token, by score", async () => {
-    await using(await open(), async (runner) => {
-      const [result] = await runner.generate([prompts[0]!], { maxTokens: 1, stop: [] });
-      const queryTokens = Int32Array.from({ length: toy.vocabulary }, (_, token) => token);
-      const at = prompts[0]!.length - 1;
-      const scores = await runner.score({
-        tokens: prompts[0]!,
-        segments: Int32Array.of(0, at + 1, -1),
-        queryPositions: queryTokens.map(() => at),
-        queryTokens,
-      });
-      const best = scores.indexOf(Math.max(...scores));
-      expect(result).toEqual(
-        best === 2
-          ? { tokens: Int32Array.of(), text: "", stopped: "end" }
-          : { tokens: Int32Array.of(best), text: `t${best}`, stopped: "length" },
-      );
-    });
-  });
-
-  it("cuts the text in front of a stop text, also one that several tokens spell", async () => {
-    await using(await open(), async (runner) => {
-      const [whole] = await runner.generate([prompts[3]!], { maxTokens: 8, stop: [] });
-      const [, second, third] = [...whole!.tokens].map((token) => `t${token}`);
-      const stop = `${second!.slice(1)}${third!.slice(0, 2)}`;
-      const [cut] = await runner.generate([prompts[3]!], { maxTokens: 8, stop: ["never", stop] });
-      expect(cut!.stopped).toBe("stop");
-      expect(cut!.text).toBe(whole!.text.slice(0, whole!.text.indexOf(stop)));
-      expect([...cut!.tokens]).toEqual([...whole!.tokens.slice(0, cut!.tokens.length)]);
-    });
-  });
-
-  it("ends when the context is full, and refuses what cannot begin", async () => {
-    await using(await open(128, 1), async (runner) => {
-      const [full] = await runner.generate([prompts[3]!], { maxTokens: 100, stop: [] });
-      if (full!.stopped === "length") expect(full!.tokens.length).toBe(9); // 8 more in the cache, and one that follows them
-      const generate = (prompt: number[], options: object) =>
-        runner.generate([Int32Array.from(prompt)], { maxTokens: 1, stop: [], ...options });
-      await expect(generate([], {})).rejects.toThrow("at least one token for prompt 0");
-      await expect(generate(tokensOf(129, 0), {})).rejects.toThrow(/129 tokens/);
-      await expect(generate([toy.vocabulary], {})).rejects.toThrow(/below 97/);
-      await expect(generate([1], { maxTokens: 0 })).rejects.toThrow(/maxTokens, received 0/);
-      await expect(generate([1], { stop: [""] })).rejects.toThrow(/stop/);
-      await expect(generate([1], { stop: undefined })).rejects.toThrow(
-        "expected an array for stop, received undefined",
-      );
-      expect(await runner.generate([], { maxTokens: 1, stop: [] })).toEqual([]);
-    });
-  });
-});
-
 describe("close", () => {
   const batch = plainBatch([{ tokens: tokensOf(200, 1), labels: [1, 100, 199] }]);
 
@@ -204,7 +137,9 @@ describe("close", () => {
       const open = () => addon.openRunner(process.argv[2], { threads: 1, adapter: null, contextTokens: 4096, sequences: 1 });
       const runner = await open();
       const tokenizer = await addon.openTokenizer(process.argv[2]);
-      const work = () => runner.generate([Int32Array.of(1, 2, 3)], { maxTokens: 300, stop: [] });
+      const tokens = Int32Array.from({ length: 2000 }, (_, i) => i % 90);
+      const segments = Int32Array.of(0, 2000, -1);
+      const work = () => runner.score({ tokens, segments, queryPositions: Int32Array.of(1999), queryTokens: Int32Array.of(1) });
       ${end}
     })();`;
   it.each([
@@ -271,13 +206,18 @@ describe("the tokenizer of SmolLM2", () => {
       const theirs = await llama.loadModel({ modelPath: model });
       const context = await theirs.createContext({ contextSize: 64, threads: 1 });
       const tokens = theirs.tokenize("The capital of France is");
-      const [answer] = await ours.generate([Int32Array.from(tokens)], { maxTokens: 1, stop: [] });
+      const tokenizer = await addon.openTokenizer(model);
+      const limits = { memory: 2 ** 26, sequences: 1, stepTokens: 64 };
+      const decoder = await addon.openDecoder(model, tokenizer, { ...limits, threads: 1, adapter: null, gpuLayers: 0, backends: [], exact: true });
+      const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, repetitionWindow: 0, seed: 0 };
+      decoder.add({ prompt: Int32Array.from(tokens), maxTokens: 1, stop: [], grammar: null, logProbabilities: null, ...greedy });
+      const [answer] = (await decoder.step()).finished;
       let next;
       for await (const token of context.getSequence().evaluate(tokens, { temperature: 0 })) {
         next = token;
         break;
       }
-      await ours.close();
+      await Promise.all([ours.close(), decoder.close(), tokenizer.close()]);
       await llama.dispose();
       console.log(JSON.stringify([answer.tokens[0], next]));`,
     );

@@ -1,6 +1,6 @@
-// The checks of options that evaluate and export share. Knows no command.
+// The checks of options that later rooms share. Knows no command.
 import { StillroomError, unexpected } from "../support/errors.js";
-import { nearestName } from "../task/index.js";
+import { nearestName } from "./nearest.js";
 
 /** Throws "usage" for a name that is not in known, with the nearest one that is. */
 export function requireKnown(options: object, known: readonly string[], where: string): void {

@@ -1,0 +1,227 @@
+// Every value of a row is computed by the same operations in the same order whatever stands beside it: results do not depend on the batch.
+#include "core/decode/forward.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace stillroom {
+
+namespace {
+constexpr int64_t rows_of_unit = 16;  // rows that one thread attends for at once
+}
+
+Forward::Forward(Graph& given) : graph(given), products(given.kernels, given.threads), scratch(given.threads.count()) {
+    if (graph.precisions.forward != Precision::int8) return;
+    for (const Layer& layer : graph.model->layers)
+        for (const Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) products.prepare(*weight);
+    products.prepare(graph.model->head);
+}
+
+void Forward::embed(const std::vector<StepToken>& step) {
+    const Model& m = *graph.model;
+    const LoraPair* pair = lora ? lora->find(0, target_embeddings) : nullptr;
+    graph.threads.run(Kernel::embed, static_cast<int64_t>(step.size()), [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; t++) {
+            float* to = x.data() + t * m.width;
+            m.embeddings.read(step[t].token, 0, m.width, to);
+            for (int64_t r = 0; pair && r < lora->options.rank; r++) {
+                const float a = lora->values[pair->a + r * pair->in + step[t].token] * lora->options.scale();
+                const float* b = lora->values.data() + pair->b + r * pair->out;
+                for (int64_t c = 0; c < m.width; c++) to[c] += a * b[c];
+            }
+        }
+    });
+}
+
+void Forward::norm(const float* from, const float* weight, int64_t width, int64_t rows, float* y) {
+    graph.threads.run(Kernel::norm, rows, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; t++) graph.kernels.rms_norm(width, from + t * width, weight, graph.model->epsilon, y + t * width);
+    });
+}
+
+// (T, half) sines and cosines of the step's positions.
+void Forward::angles(const std::vector<StepToken>& step) {
+    const Rope& rope = graph.model->rope;
+    const int64_t half = rope.width / 2, count = static_cast<int64_t>(step.size());
+    float *s = sines.reserve(count * half), *c = cosines.reserve(count * half);
+    graph.threads.run(Kernel::rope, count, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; t++)
+            for (int64_t i = 0; i < half; i++) {
+                const double angle = static_cast<double>(step[t].position) * rope.frequencies[i];
+                s[t * half + i] = static_cast<float>(std::sin(angle)) * rope.magnitude;
+                c[t * half + i] = static_cast<float>(std::cos(angle)) * rope.magnitude;
+            }
+    });
+}
+
+void Forward::rotate(int64_t count, float* rows, int64_t heads) {
+    const Rope& rope = graph.model->rope;
+    const int64_t width = graph.model->head_width, half = rope.width / 2, stride = rope.interleaved ? 2 : 1, other = rope.interleaved ? 1 : half;
+    graph.threads.run(Kernel::rope, count, [&](int64_t begin, int64_t end, int) {
+        for (int64_t at = begin * heads; at < end * heads; at++) {
+            const float *s = sines.data() + at / heads * half, *c = cosines.data() + at / heads * half;
+            float* head = rows + at * width;
+            for (int64_t i = 0; i < half; i++) {
+                const float a = head[i * stride], b = head[i * stride + other];
+                head[i * stride] = a * c[i] - b * s[i];
+                head[i * stride + other] = a * s[i] + b * c[i];
+            }
+        }
+    });
+}
+
+// y (T, N) = or += x W^T + bias + scale (x A^T) B^T.
+void Forward::linear(int64_t layer, Target target, const Weight& weight, const float* bias, int64_t rows, const Packed& from, float* y, bool accumulate) {
+    products.forward(from, weight, y, weight.out, accumulate);
+    if (bias)
+        for (int64_t t = 0; t < rows; t++) graph.kernels.add(weight.out, bias, y + t * weight.out);
+    const LoraPair* pair = lora ? lora->find(layer, target) : nullptr;
+    if (!pair) return;
+    const int64_t rank = lora->options.rank;
+    float* u = low.reserve(rows * rank);
+    products.multiply_transposed(from, lora->values.data() + pair->a, rank, u, rank, false);
+    products.pack(u, rows, rank, rank, lora->options.scale(), packed_low);
+    products.multiply(packed_low, lora->values.data() + pair->b, pair->out, pair->out, y, pair->out, true);
+}
+
+void Forward::write(const std::vector<StepToken>& step, int64_t layer, KeyValues& store) {
+    const int64_t heads = graph.model->key_value_heads, width = graph.model->head_width;
+    for (size_t t = 0; t < step.size(); t++) {
+        const int64_t at = step[t].position % Pages::length;
+        const int32_t page = (*step[t].pages)[step[t].position / Pages::length];
+        for (int64_t head = 0; head < heads; head++) {
+            const float *key = k.data() + (t * heads + head) * width, *value = v.data() + (t * heads + head) * width;
+            float* keys = store.keys(page, layer, head);
+            for (int64_t i = 0; i < width; i++) keys[i * Pages::length + at] = key[i];
+            std::memcpy(store.values(page, layer, head) + at * width, value, width * sizeof(float));
+        }
+    }
+}
+
+void Forward::attend(const std::vector<StepToken>& step, int64_t layer, KeyValues& store) {
+    const int64_t heads = graph.model->key_value_heads, count = static_cast<int64_t>(step.size()), blocks = (count + rows_of_unit - 1) / rows_of_unit;
+    graph.threads.run(Kernel::attention, blocks * heads, [&](int64_t begin, int64_t end, int thread) {
+        for (int64_t unit = begin; unit < end; unit++) {
+            const int64_t first = unit / heads * rows_of_unit;
+            attend_rows(step, layer, store, unit % heads, order.data() + first, std::min(rows_of_unit, count - first), scratch[thread]);
+        }
+    });
+}
+
+// Softmax over the pages of each row in their order, kept as a running maximum and sum (Milakov & Gimelshein 2018). Rows that share a
+// page meet it together: its keys and values are read once for all of them.
+void Forward::attend_rows(const std::vector<StepToken>& step, int64_t layer, KeyValues& store, int64_t head, const int32_t* rows, int64_t count, Scratch& s) {
+    const Kernels& kernels = graph.kernels;
+    const int64_t width = graph.model->head_width, group = graph.model->heads / graph.model->key_value_heads, q_width = graph.model->heads * width;
+    const int64_t mr = kernels.tile_rows, nr = kernels.tile_columns, most = count * group, blocked = (most + mr - 1) / mr * mr;
+    const float factor = 1.0f / std::sqrt(static_cast<float>(width));
+    float *queries = s.queries.reserve(most * width), *sums = s.mixed.reserve(most * width), *scores = s.scores.reserve(most * Pages::length);
+    float *operand = s.packed.reserve(blocked * std::max(width, Pages::length)), *high = s.high.reserve(most), *total = s.sum.reserve(most);
+    for (int64_t r = 0; r < count; r++)
+        std::memcpy(queries + r * group * width, q.data() + rows[r] * q_width + head * group * width, group * width * sizeof(float));
+    std::fill(sums, sums + most * width, 0.0f);
+    std::fill(high, high + most, -INFINITY);
+    std::fill(total, total + most, 0.0f);
+    int64_t deepest = 0;
+    for (int64_t r = 0; r < count; r++) deepest = std::max<int64_t>(deepest, step[rows[r]].position / Pages::length + 1);
+    for (int64_t depth = 0; depth < deepest; depth++) {
+        auto visible = [&](int64_t r) { return std::min<int64_t>(Pages::length, step[rows[r]].position - depth * Pages::length + 1); };
+        for (int64_t first = 0; first < count;) {
+            if (visible(first) <= 0) {
+                first++;
+                continue;
+            }
+            const int32_t page = (*step[rows[first]].pages)[depth];
+            int64_t last = first, n = 0;
+            for (; last < count && visible(last) > 0 && (*step[rows[last]].pages)[depth] == page; last++) n = std::max(n, visible(last));
+            const int64_t m = (last - first) * group;
+            float* out = sums + first * group * width;
+            kernels.pack(m, width, queries + first * group * width, width, 1, factor, operand);
+            const float* keys = store.keys(page, layer, head);
+            for (int64_t j = 0; j < n; j += nr)
+                kernels.multiply(m, static_cast<int>(std::min(nr, n - j)), width, operand, mr * width, keys + j, Pages::length, scores + j, Pages::length, false);
+            for (int64_t i = 0; i < m; i++) {
+                const int64_t at = first * group + i, seen = visible(first + i / group);
+                float* row = scores + i * Pages::length;
+                const float top = std::max(high[at], kernels.maximum(seen, row)), shrink = std::exp(high[at] - top);
+                total[at] = total[at] * shrink + kernels.exp_shifted(seen, row, top);
+                std::fill(row + seen, row + n, 0.0f);
+                if (shrink != 1.0f) kernels.scale(width, shrink, out + i * width);
+                high[at] = top;
+            }
+            kernels.pack(m, n, scores, Pages::length, 1, 1.0f, operand);
+            const float* values = store.values(page, layer, head);
+            for (int64_t j = 0; j < width; j += nr)
+                kernels.multiply(m, static_cast<int>(std::min(nr, width - j)), n, operand, mr * n, values + j, width, out + j, width, true);
+            first = last;
+        }
+    }
+    for (int64_t r = 0; r < count; r++)
+        for (int64_t i = 0; i < group; i++) {
+            const float* from = sums + (r * group + i) * width;
+            float* to = mixed.data() + rows[r] * q_width + (head * group + i) * width;
+            for (int64_t c = 0; c < width; c++) to[c] = from[c] / total[r * group + i];
+        }
+}
+
+float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, KeyValues& store) {
+    const Model& m = *graph.model;
+    const int64_t count = static_cast<int64_t>(step.size()), q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width;
+    const Precision precision = graph.precisions.forward;
+    lora = adapter;
+    order.resize(step.size());
+    for (size_t t = 0; t < step.size(); t++) order[t] = static_cast<int32_t>(t);
+    std::sort(order.begin(), order.end(), [&](int32_t a, int32_t b) {
+        if (step[a].pages != step[b].pages && *step[a].pages != *step[b].pages) return *step[a].pages < *step[b].pages;
+        return step[a].position < step[b].position;
+    });
+    for (auto [buffer, width] : {std::pair<Buffer*, int64_t>{&x, m.width}, {&h, m.width}, {&q, q_width}, {&k, kv_width}, {&v, kv_width}, {&raw, q_width},
+                                 {&mixed, q_width}, {&gate, m.feed_forward}, {&up, m.feed_forward}})
+        buffer->reserve(count * width);
+    embed(step);
+    angles(step);
+    for (int64_t l = 0; l < m.layer_count; l++) {
+        const Layer& layer = m.layers[l];
+        auto bias = [](const auto& values) { return values.empty() ? nullptr : values.data(); };
+        norm(x.data(), layer.attention_norm.data(), m.width, count, h.data());
+        products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, packed);
+        linear(l, target_q, layer.q, bias(layer.q_bias), count, packed, q.data(), false);
+        linear(l, target_k, layer.k, bias(layer.k_bias), count, packed, k.data(), false);
+        linear(l, target_v, layer.v, bias(layer.v_bias), count, packed, v.data(), false);
+        if (!layer.q_norm.empty()) {
+            norm(q.data(), layer.q_norm.data(), m.head_width, count * m.heads, raw.data());
+            std::memcpy(q.data(), raw.data(), count * q_width * sizeof(float));
+            norm(k.data(), layer.k_norm.data(), m.head_width, count * m.key_value_heads, raw.data());
+            std::memcpy(k.data(), raw.data(), count * kv_width * sizeof(float));
+        }
+        rotate(count, q.data(), m.heads);
+        rotate(count, k.data(), m.key_value_heads);
+        write(step, l, store);
+        attend(step, l, store);
+        products.pack_operand(mixed.data(), count, q_width, q_width, precision, forward_group, packed);
+        linear(l, target_o, layer.o, nullptr, count, packed, x.data(), true);
+        norm(x.data(), layer.feed_forward_norm.data(), m.width, count, h.data());
+        products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, packed);
+        linear(l, target_gate, layer.gate, nullptr, count, packed, gate.data(), false);
+        linear(l, target_up, layer.up, nullptr, count, packed, up.data(), false);
+        graph.threads.run(Kernel::swiglu, count, [&](int64_t begin, int64_t end, int) {
+            const int64_t from = begin * m.feed_forward;
+            graph.kernels.swiglu((end - begin) * m.feed_forward, gate.data() + from, up.data() + from, gate.data() + from);
+        });
+        products.pack_operand(gate.data(), count, m.feed_forward, m.feed_forward, precision, forward_group, packed);
+        linear(l, target_down, layer.down, nullptr, count, packed, x.data(), true);
+    }
+    int64_t wanted = 0;
+    last.reserve(count * m.width);
+    for (int64_t t = 0; t < count; t++)
+        if (step[t].wanted) std::memcpy(last.data() + wanted++ * m.width, x.data() + t * m.width, m.width * sizeof(float));
+    if (wanted == 0) return nullptr;
+    norm(last.data(), m.output_norm.data(), m.width, wanted, h.data());
+    products.pack_operand(h.data(), wanted, m.width, m.width, precision, forward_group, packed);
+    float* result = logits.reserve(wanted * m.vocabulary);
+    linear(0, target_head, m.head, nullptr, wanted, packed, result, false);
+    return result;
+}
+
+}  // namespace stillroom

@@ -1,0 +1,48 @@
+// The decoder's forward pass for inference: tokens of many sequences in one step, keys and values in pages. No gradient, no sampling.
+// Letters: T tokens of the step, R of them with logits, C width, V vocabulary.
+#pragma once
+#include <vector>
+
+#include "core/decode/key_values.h"
+#include "core/graph.h"
+
+namespace stillroom {
+
+// One token of a step. Its sequence's pages hold everything before it, or will when this step's keys and values are written.
+struct StepToken {
+    int32_t token, position;
+    const std::vector<int32_t>* pages;
+    bool wanted;  // its logits are asked for
+};
+
+class Forward {
+   public:
+    // The graph lends its model, kernels, threads and precision. Where that is int8, the weights are kept as panels (Products::prepare).
+    explicit Forward(Graph& graph);
+
+    // Logits (R, V) of the wanted tokens, in their order; valid until the next run. lora may be null.
+    float* run(const std::vector<StepToken>& step, const Lora* lora, KeyValues& store);
+
+   private:
+    struct Scratch {
+        Buffer queries, mixed, scores, packed, high, sum;
+    };
+    void linear(int64_t layer, Target target, const Weight& weight, const float* bias, int64_t rows, const Packed& x, float* y, bool accumulate);
+    void embed(const std::vector<StepToken>& step);
+    void norm(const float* x, const float* weight, int64_t width, int64_t rows, float* y);
+    void angles(const std::vector<StepToken>& step);
+    void rotate(int64_t count, float* rows, int64_t heads);
+    void write(const std::vector<StepToken>& step, int64_t layer, KeyValues& store);
+    void attend(const std::vector<StepToken>& step, int64_t layer, KeyValues& store);
+    void attend_rows(const std::vector<StepToken>& step, int64_t layer, KeyValues& store, int64_t head, const int32_t* rows, int64_t count, Scratch& s);
+
+    Graph& graph;
+    Products products;
+    const Lora* lora = nullptr;
+    std::vector<int32_t> order;  // rows, those that share pages next to each other
+    std::vector<Scratch> scratch;  // per thread
+    Buffer x, h, q, k, v, raw, mixed, gate, up, last, logits, low, sines, cosines;
+    Packed packed, packed_low;
+};
+
+}  // namespace stillroom
