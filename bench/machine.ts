@@ -7,6 +7,8 @@ export interface Machine {
   threads: number;
   /** Of all threads together: the peak of one core times the threads. */
   fma_peak_gflops: number;
+  /** At which all threads together read memory, in 1e9 bytes. */
+  bandwidth_peak_gbps: number;
   variant: string;
   /** Of the last minute, before anything of ours ran. Much above 0, and the times say little: PyTorch suffers most. */
   load_average: number;
@@ -23,6 +25,7 @@ export async function machine(threads: number, variant: string | null = null): P
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     threads,
     fma_peak_gflops: peak * threads,
+    bandwidth_peak_gbps: await native().measureBandwidth(threads),
     variant: variant ?? native().variants[0]!,
     load_average: loadAtStart,
   };
