@@ -1,9 +1,5 @@
-// What the numbers were taken on, and where the peers' Python is.
-import { existsSync } from "node:fs";
+// What the numbers were taken on.
 import { cpus, loadavg } from "node:os";
-import path from "node:path";
-import { StillroomError } from "../src/index.js";
-import { packageRoot } from "../src/model/index.js";
 import { native } from "../src/support/native.js";
 
 export interface Machine {
@@ -11,6 +7,8 @@ export interface Machine {
   threads: number;
   /** Of all threads together: the peak of one core times the threads. */
   fma_peak_gflops: number;
+  /** At which all threads together read memory, in 1e9 bytes. */
+  bandwidth_peak_gbps: number;
   variant: string;
   /** Of the last minute, before anything of ours ran. Much above 0, and the times say little: PyTorch suffers most. */
   load_average: number;
@@ -27,6 +25,7 @@ export async function machine(threads: number, variant: string | null = null): P
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     threads,
     fma_peak_gflops: peak * threads,
+    bandwidth_peak_gbps: await native().measureBandwidth(threads),
     variant: variant ?? native().variants[0]!,
     load_average: loadAtStart,
   };
@@ -37,18 +36,4 @@ export async function fmaPeak(variant: string | null): Promise<number> {
   let best = 0;
   for (let i = 0; i < 5; i++) best = Math.max(best, await native().measureFmaPeak(variant));
   return best;
-}
-
-/** Files of bench/peers lie in the checkout; nothing compiles them. */
-export const peerScript = (name: string): string => path.join(packageRoot(), "bench/peers", name);
-
-/** The Python of the peers' environment: STILLROOM_PEERS, else .peers in the checkout. */
-export function peerPython(): string {
-  const folder = path.resolve(process.env.STILLROOM_PEERS ?? path.join(packageRoot(), ".peers"));
-  const python = path.join(folder, process.platform === "win32" ? "Scripts/python.exe" : "bin/python");
-  if (existsSync(python)) return python;
-  throw new StillroomError(
-    "missing",
-    `the peers' environment is missing (${python}); make it with: node bench/peers/setup.mjs`,
-  );
 }

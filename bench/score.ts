@@ -11,8 +11,9 @@ import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { NativePrecision } from "../src/support/native.js";
 import { readTask } from "../src/task/index.js";
 import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
-import { type Machine, machine, peerPython, peerScript } from "./machine.js";
+import { type Machine, machine } from "./machine.js";
 import { type Measured, measured } from "./numbers.js";
+import { peerProgram, peerScript } from "./setup.js";
 import { type ScoreDone, Side } from "./side.js";
 import type { TrialSession } from "./tune.js";
 
@@ -75,6 +76,7 @@ export async function benchScore(
   options: ScoreBenchOptions,
   session: TrialSession,
 ): Promise<ScoreBench> {
+  if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
     const { job, labels } = await jobOf(taskFile, options);
@@ -132,7 +134,7 @@ async function takeTurns(
 ): Promise<Turns[]> {
   const script = (name: string) => fileURLToPath(new URL(name, import.meta.url));
   const sides = [new Side<ScoreDone>("stillroom", process.execPath, [script("./ours-score.js"), file])];
-  if (peer === "pytorch") sides.push(new Side("pytorch", peerPython(), [peerScript("pytorch_score.py"), file]));
+  if (peer === "pytorch") sides.push(new Side(peer, peerProgram(peer), [peerScript("pytorch_score.py"), file]));
   if (peer === "node-llama-cpp") sides.push(new Side(peer, process.execPath, [script("./node-llama-score.js"), file]));
   const stop = (): void => {
     for (const side of sides) side.close();

@@ -1,5 +1,6 @@
 // The results of bench as tables for the eye.
 import Table from "cli-table3";
+import { counted } from "../src/support/words.js";
 import type { KernelBench } from "./kernels.js";
 import { busyLoad, type Machine } from "./machine.js";
 import type { Measured } from "./numbers.js";
@@ -89,8 +90,9 @@ export function profileTable(result: TuneBench): string {
   return table.toString();
 }
 
-function describe({ cpu, threads, variant, fma_peak_gflops }: Machine): string {
-  return `${cpu}, ${threads} ${threads === 1 ? "thread" : "threads"}, ${variant}, FMA peak ${fma_peak_gflops.toFixed(1)} GFLOP/s`;
+function describe({ cpu, threads, variant, fma_peak_gflops, bandwidth_peak_gbps }: Machine): string {
+  const peaks = `FMA peak ${fma_peak_gflops.toFixed(1)} GFLOP/s, memory ${bandwidth_peak_gbps.toFixed(1)} GB/s`;
+  return `${cpu}, ${counted(threads, "thread")}, ${variant}, ${peaks}`;
 }
 
 function warnings({ load_average }: Machine): string[] {

@@ -8,8 +8,9 @@ import { openModel } from "../src/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
 import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
-import { type Machine, machine, peerPython, peerScript } from "./machine.js";
+import { type Machine, machine } from "./machine.js";
 import { type Measured, measured, stepFlops } from "./numbers.js";
+import { peerProgram, peerScript } from "./setup.js";
 import { Side, type StepDone } from "./side.js";
 import { denseRows, sst2Rows } from "./work.js";
 
@@ -78,6 +79,7 @@ export interface TrialSession {
 }
 
 export async function benchTune(options: TuneBenchOptions, session: TrialSession): Promise<TuneBench> {
+  if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
     const chosen: Kind[] = options.work === "both" ? ["dense", "sst2"] : [options.work];
@@ -136,7 +138,7 @@ async function takeTurns(
   const script = fileURLToPath(new URL("./ours-tune.js", import.meta.url));
   const sides = [new Side("stillroom", process.execPath, [script, file])];
   if (options.peer === "pytorch") {
-    sides.push(new Side("pytorch", peerPython(), [peerScript("pytorch_tune.py"), file, "--interactive"]));
+    sides.push(new Side("pytorch", peerProgram(options.peer), [peerScript("pytorch_tune.py"), file, "--interactive"]));
   }
   const stop = (): void => {
     for (const side of sides) side.close();

@@ -5,6 +5,7 @@ import path from "node:path";
 import { Command, CommanderError } from "commander";
 import { exitCodes } from "../src/index.js";
 import { packageRoot } from "../src/model/index.js";
+import { benchCommand } from "./commands/bench.js";
 import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
@@ -30,8 +31,9 @@ Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 ba
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-for (const made of [inspectCommand(), evalCommand(), tuneCommand(), exportCommand()]) {
-  program.addCommand(made.exitOverride().showHelpAfterError("(--help lists the options)"));
+for (const made of [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), benchCommand()]) {
+  for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
+  program.addCommand(made);
 }
 
 try {

@@ -36,6 +36,9 @@ function packageContents() {
     "dist/src/index.js",
     "dist/src/index.d.ts",
     "examples/fruit/task.yaml",
+    ...readdirSync(path.join(root, "bench/peers"))
+      .filter((name) => /\.(py|txt)$/.test(name))
+      .map((name) => `bench/peers/${name}`),
     ...["native/core", "native/addon"].flatMap((folder) =>
       readdirSync(path.join(root, folder), { withFileTypes: true, recursive: true })
         .filter((entry) => entry.isFile())
@@ -65,9 +68,11 @@ function installedPackage() {
     path.join(work, "package.json"),
     JSON.stringify({ private: true, type: "module", dependencies, overrides }),
   );
+  const program = path.join(work, "node_modules/.bin/stillroom");
   return (
     complaint("npm", ["install", "--no-progress"], work) ??
-    complaint(path.join(work, "node_modules/.bin/stillroom"), ["--version"], work) ??
+    complaint(program, ["--version"], work) ??
+    complaint(program, ["bench", "kernels", "--types", "q4_0", "--repeat", "1"], work) ??
     complaint(
       process.execPath,
       [

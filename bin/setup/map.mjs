@@ -28,11 +28,11 @@ const folders = {
   "native/tests": "the engine's own tests, without JavaScript",
   "native/fuzz": "a libFuzzer target for each native reader",
   bin: "`stillroom.ts`, the program",
-  "bin/commands": "one file a command: options, one call into src, printing",
+  "bin/commands": "one file a command: options, one call into src (`bench.ts`: into bench), printing",
   "bin/setup": "what `npm start`, `npm test` and `npm ci` run",
   tests:
     "mirrors src; `tests/layout` holds the rules of this page, `tests/golden` numbers from other frameworks with the scripts that made them",
-  bench: "measurements against other trainers in the same run; `bench/peers` holds their side",
+  bench: "`stillroom bench`: measurements against peers in the same run; `bench/peers` holds their side in Python",
   docs: "the program's output and exit codes, the architecture, the numerics, the results",
   examples: "the fruit task: botany as a first job",
   models: "the model in the box",

@@ -161,6 +161,12 @@ Napi::Value measure_fma_peak(const Napi::CallbackInfo& info) {
         info.Env(), nullptr, [&kernels] { return kernels.fma_peak(0.05); }, [](Napi::Env env, double& rate) { return Napi::Number::New(env, rate); });
 }
 
+Napi::Value measure_bandwidth(const Napi::CallbackInfo& info) {
+    const int threads = static_cast<int>(to_integer(info[0], "threads", 1, 1024));
+    return Task<double>::start(
+        info.Env(), nullptr, [threads] { return stillroom::measure_bandwidth(threads); }, [](Napi::Env env, double& rate) { return Napi::Number::New(env, rate); });
+}
+
 Napi::Value measure_linear(const Napi::CallbackInfo& info) {
     const Napi::Object from = to_object(info[0], "options");
     LinearTrial trial;
@@ -193,6 +199,7 @@ void init_engine(Napi::Env env, Napi::Object exports) {
     exports.Set("cores", physical_cores());
     add_async_method(exports, "openModel", open_model);
     add_async_method(exports, "measureFmaPeak", measure_fma_peak);
+    add_async_method(exports, "measureBandwidth", measure_bandwidth);
     add_async_method(exports, "measureLinear", measure_linear);
 }
 

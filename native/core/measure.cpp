@@ -1,12 +1,15 @@
-// Times the packed product that the engine itself uses, packing of the activations included.
+// Times the packed product that the engine itself uses, packing of the activations included; and plain reading of memory.
 #include "core/measure.h"
 
 #include <algorithm>
+#include <chrono>
+#include <memory>
 #include <vector>
 
 #include "core/failure.h"
 #include "core/linear.h"
 #include "core/random.h"
+#include "core/threads.h"
 
 namespace stillroom {
 
@@ -53,6 +56,32 @@ double measure_linear(const LinearTrial& trial) {
     }
     std::sort(rates.begin(), rates.end());
     return rates[rates.size() / 2];
+}
+
+double measure_bandwidth(int threads) {
+    constexpr int64_t words = int64_t(1) << 26;  // 512 MiB
+    constexpr int64_t lanes = 16;                // sums apart from each other, so that no addition waits for the one before
+    constexpr int passes = 7;
+    Threads pool(threads);
+    const std::unique_ptr<uint64_t[]> memory(new uint64_t[words]);  // not zeroed: who touches it first has it near
+    std::vector<uint64_t> sums(threads);
+    pool.run(words / lanes, [&](int64_t begin, int64_t end, int) { std::fill(memory.get() + begin * lanes, memory.get() + end * lanes, 1); });
+    double best = 0;
+    for (int pass = 0; pass < passes; pass++) {
+        const auto start = std::chrono::steady_clock::now();
+        pool.run(words / lanes, [&](int64_t begin, int64_t end, int thread) {
+            uint64_t sum[lanes] = {};
+            for (const uint64_t *at = memory.get() + begin * lanes, *last = memory.get() + end * lanes; at < last; at += lanes)
+                for (int64_t lane = 0; lane < lanes; lane++) sum[lane] += at[lane];
+            for (const uint64_t lane : sum) sums[thread] += lane;
+        });
+        const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
+        best = std::max(best, 8e-9 * words / seconds.count());
+    }
+    uint64_t read = 0;
+    for (const uint64_t sum : sums) read += sum;
+    if (read != uint64_t(words) * passes) throw Failure(Code::internal, "reading memory gave " + std::to_string(read) + " ones");
+    return best;
 }
 
 }  // namespace stillroom

@@ -333,6 +333,8 @@ export interface NativeAddon {
   readonly quantizationTypes: string[];
   /** Peak GFLOP/s of fused multiply-add on one core with this variant, measured for about 50 ms. For benchmarks. */
   measureFmaPeak(variant: string | null): Promise<number>;
+  /** Peak GB/s (1e9 bytes) at which so many threads together read memory, over some tenths of a second. For benchmarks. */
+  measureBandwidth(threads: number): Promise<number>;
   /** GFLOP/s of one frozen linear layer, (rows, in) x (out, in)^T, on one core; backward: the gradient to its input. For benchmarks. */
   measureLinear(options: {
     type: string;

@@ -125,6 +125,8 @@ describe("exit codes", () => {
     ["an unknown option", () => ["eval", task, "--shot", "1"], 64, /Did you mean --shots\?/],
     ["a value that is no number", () => ["eval", task, "--limit", "ten"], 64, /Expected a whole number of at least 1/],
     ["a split that is none", () => ["eval", task, "--split", "dev"], 64, /Allowed choices are train, validation, test/],
+    ["a trial that is none", () => ["bench", "tunes"], 64, /Did you mean tune\?/],
+    ["a peer that is none", () => ["bench", "score", task, "--peer", "tensorflow"], 64, /Allowed choices are pytorch/],
     ["no --out", () => ["tune", task], 64, /required option '--out <run>'/],
     ["too many arguments", () => ["inspect", model, model], 64, /too many arguments/],
     ["a wrong size", () => ["tune", task, "--out", folder, "--memory", "big"], 64, /Expected a size such as 2G/],
@@ -189,6 +191,13 @@ describe("exit codes", () => {
     expect(ended).toMatchObject({ code, stdout: "" });
     expect(ended.stderr).toMatch(message);
     expect(ended.stderr).not.toMatch(/^ +at /m);
+  });
+
+  it("names the command that makes a missing peer", async () => {
+    const environment = { STILLROOM_PEERS: folder };
+    const ended = await stillroom(["bench", "score", task, "--model", model, "--peer", "pytorch"], { environment });
+    expect(ended).toMatchObject({ code: 69, stdout: "" });
+    expect(ended.stderr).toMatch(/the peer pytorch is missing \(.*\); make it with: stillroom bench setup pytorch$/m);
   });
 
   it("leaves no run where the call was wrong", () => {

@@ -10,9 +10,10 @@ import { stillroom } from "./program.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
-const [shared, ...sections] = text.split(/^## (?=inspect|eval|tune|export)/m);
+const [shared, ...sections] = text.split(/^##+ (?=inspect|eval|tune|export|bench)/m);
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
-const commands = ["inspect", "eval", "tune", "export"];
+const trials = ["tune", "score", "kernels", "agree", "reference", "setup"].map((trial) => `bench ${trial}`);
+const commands = ["inspect", "eval", "tune", "export", ...trials];
 const run = path.join(folder, "run");
 let model = "";
 let task = "";
@@ -23,6 +24,10 @@ beforeAll(async () => {
   await stillroom(["tune", task, "--model", model, "--out", run, "--steps", "2", "--rank", "2", "--threads", "1"]);
 });
 
+/** Of a trial, what all trials have in common as well. */
+const sectionsOf = (command: string) =>
+  command.startsWith("bench ") ? [sectionOf("bench TRIAL"), sectionOf(command)] : [sectionOf(command)];
+
 /** Names in backquotes, options without their values. */
 function named(section: string): Set<string> {
   return new Set([...section.matchAll(/`([^`]+)`/g)].map(([, name]) => name!.split(" ")[0]!));
@@ -30,7 +35,7 @@ function named(section: string): Set<string> {
 
 describe.each(commands)("%s", (command) => {
   it("has all its options in docs/cli.md, and no others", async () => {
-    const { stdout } = await stillroom([command, "--help"]);
+    const { stdout } = await stillroom([...command.split(" "), "--help"]);
     const options = [...stdout.matchAll(/^ {2}(?:-h, )?(--[\w-]+)/gm)].map(([, name]) => name!);
     const here = [...named(sectionOf(command))].filter((name) => name.startsWith("--"));
     const known = new Set([...here, ...named(shared!), "--help"]);
@@ -60,11 +65,13 @@ describe("the fields of --json stand in docs/cli.md:", () => {
         `${run}.gguf`,
       ],
     ],
+    ["bench score", () => ["bench", "score", task, "--model", model, "--peer", "none", "--rows", "4"]],
+    ["bench kernels", () => ["bench", "kernels", "--types", "q4_0", "--repeat", "1"]],
   ])("%s", async (command, args) => {
     const ended = await stillroom([...args(), "--json"]);
     const found = JSON.parse(ended.stdout) as Record<string, Record<string, unknown>>;
     const inner = ["against", "gate"].flatMap((name) => Object.keys(found[name] ?? {}).map((key) => `${name}.${key}`));
-    const known = named(sectionOf(command));
+    const known = new Set(sectionsOf(command).flatMap((section) => [...named(section)]));
     expect([...Object.keys(found), ...inner].filter((name) => !known.has(name))).toEqual([]);
   });
 });

@@ -42,6 +42,8 @@ describe("each rule catches what breaks it", () => {
     ["a later room, imported lazily", importRule, file("src/task/a.ts", 'await import("../train/index.js");\n')],
     ["the index from a room", importRule, file("src/task/a.ts", 'import { tune } from "../index.js";\n')],
     ["the program from src", importRule, file("src/task/a.ts", 'import { print } from "../../bin/print.js";\n')],
+    ["bench from a command", importRule, file("bin/commands/a.ts", 'import { trial } from "../../bench/tune.js";\n')],
+    ["tests from bench", importRule, file("bench/a.ts", 'import { writeToy } from "../tests/support/toy.js";\n')],
     ["tests from bin", importRule, file("bin/a.ts", 'import { needs } from "../tests/support/needs.js";\n')],
     ["an unknown room", importRule, file("src/attic/a.ts", "// a\n")],
     ["console", consoleRule, file("src/task/a.ts", "console.log(1);\n")],
@@ -59,6 +61,11 @@ describe("each rule catches what breaks it", () => {
 
   test.each<[string, (file: SourceFile) => string[], SourceFile]>([
     ["an earlier room", importRule, file("src/train/a.ts", 'import { readTask } from "../task/index.js";\n')],
+    [
+      "the door to bench",
+      importRule,
+      file("bin/commands/bench.ts", 'import { trial } from "../../bench/commands.js";\n'),
+    ],
     ["the index", importRule, file("src/index.ts", 'export { tune } from "./train/index.js";\n')],
     ["the word console in a comment", consoleRule, file("src/task/a.ts", "// never console.log\n")],
     ["console in the text of a child's program", consoleRule, file("src/task/a.ts", "const a = `console.log(1)`;\n")],

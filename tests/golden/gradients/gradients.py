@@ -1,5 +1,5 @@
 # Writes the *.json beside it and ../optimizer.json: loss, LoRA gradients and five AdamW steps of the toys, by PyTorch + PEFT in f32.
-# Run: PYTHON tests/golden/gradients/gradients.py   (PYTHON: the environment that bench/peers/setup.mjs makes)
+# Run: PYTHON tests/golden/gradients/gradients.py   (PYTHON: the environment that `stillroom bench setup pytorch` makes)
 import base64
 import json
 from pathlib import Path

@@ -1,0 +1,148 @@
+// The trials as commands: what is timed, against whom, with which options. Translates; the trials live beside it and are loaded
+// when they are called, so that the program starts without them.
+import { Argument, type Command, Option } from "commander";
+import { command, real, whole } from "../bin/options.js";
+import { run } from "../bin/run.js";
+import { StillroomError } from "../src/index.js";
+import type { AgreeOptions } from "./agree.js";
+import type { KernelOptions } from "./kernels.js";
+import type { ReferenceOptions } from "./reference.js";
+import type { ScoreBenchOptions } from "./score.js";
+import { type MadePeer, madePeers } from "./setup.js";
+import type { TrialSession, TuneBenchOptions } from "./tune.js";
+
+interface Output {
+  json?: boolean;
+}
+
+/** The commands below `bench`. */
+export function trialCommands(): Command[] {
+  return [tuneTrial(), scoreTrial(), kernelTrial(), agreeCommand(), referenceCommand(), setupCommand()];
+}
+
+/** Runs a trial and prints its table. Where the sides do not compute the same, the times do not count: that ends as a failed gate. */
+function timed(
+  made: Command,
+  work: (session: TrialSession) => Promise<{ result: { equal: boolean | null }; text: string }>,
+): Promise<never> {
+  return run(made, async ({ signal, progress }) => {
+    const { result, text } = await work({ signal, say: (line) => progress.line(line) });
+    if (result.equal !== false) return { result, text: `${text}\n` };
+    throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });
+  });
+}
+
+function peerOption(...peers: string[]): Option {
+  return new Option("--peer <peer>", "who takes turns").choices([...peers, "none"]).default(peers[0]);
+}
+
+function tuneTrial(): Command {
+  return command("tune", "LoRA tuning: dense batches of 4 x 256 tokens, and SST-2 rows with completion loss.", [
+    ...(["model", "threads", "precision", "seed"] as const),
+  ])
+    .addOption(peerOption("pytorch"))
+    .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2", "both"]).default("both"))
+    .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 5)
+    .option("--rank <n>", "rank of the adapter on all linear layers", whole(1), 16)
+    .addOption(
+      new Option("--peer-logits <where>", "the peer's logits: everywhere, as transformers' Trainer, or at labels only")
+        .choices(["all", "labels"])
+        .default("all"),
+    )
+    .option("--peer-rows <n>", "rows of one forward pass of the peer (default: the whole step)", whole(1))
+    .option("--profile", "print where our time went, by part and kernel")
+    .action(({ json: _, profile, ...options }: TuneBenchOptions & Output & { profile?: true }, made: Command) =>
+      timed(made, async (session) => {
+        const [{ benchTune }, tables] = await Promise.all([import("./tune.js"), import("./tables.js")]);
+        const result = await benchTune(options, session);
+        const text = [tables.tuneTable(result), ...(profile ? [tables.profileTable(result)] : [])].join("\n");
+        return { result, text };
+      }),
+    );
+}
+
+function scoreTrial(): Command {
+  return command("score", "Labels of a classify task: rows/s, answers and log-probabilities beside the peer's.", [
+    ...(["model", "data", "threads", "precision", "seed"] as const),
+  ])
+    .argument("<task>", "task file")
+    .addOption(peerOption("pytorch", "node-llama-cpp"))
+    .option("--shots <k>", "answered training rows before each prompt", whole(0), 0)
+    .option("--rows <n>", "rows of a turn", whole(1), 64)
+    .option("--repeat <n>", "timed turns of each side", whole(1), 3)
+    .option("--peer-rows <n>", "rows of one forward pass of pytorch", whole(1), 16)
+    .option("--peer-prefix", "pytorch keeps the beginning that all rows share in its cache", false)
+    .action((task: string, { json: _, ...options }: ScoreBenchOptions & Output, made: Command) =>
+      timed(made, async (session) => {
+        const [{ benchScore }, { scoreTable }] = await Promise.all([import("./score.js"), import("./tables.js")]);
+        const result = await benchScore(task, options, session);
+        return { result, text: scoreTable(result) };
+      }),
+    );
+}
+
+function kernelTrial(): Command {
+  return command(
+    "kernels",
+    "One linear layer of 512 rows on one core, every weight type, as a share of the FMA peak.",
+    ["precision"],
+  )
+    .option("--types <names>", "weight types (default: all)", (text) => text.split(","))
+    .option("--variant <name>", "kernel variant (default: the best that this machine runs)")
+    .option("--repeat <n>", "products of a measurement", whole(1), 20)
+    .action(({ json: _, ...options }: KernelOptions & Output, made: Command) =>
+      timed(made, async ({ say }) => {
+        const [{ benchKernels }, { kernelTable }] = await Promise.all([import("./kernels.js"), import("./tables.js")]);
+        const result = await benchKernels(options, say);
+        return { result, text: kernelTable(result) };
+      }),
+    );
+}
+
+function agreeCommand(): Command {
+  return command("agree", "Whether node-llama-cpp gives the same answers on a classify task, from the same file.", [
+    ...(["model", "data", "limit", "threads"] as const),
+  ])
+    .argument("<task>", "task file")
+    .action((task: string, { json: _, ...options }: AgreeOptions & Output, made: Command) =>
+      run(made, async ({ progress }) => {
+        const { benchAgree } = await import("./agree.js");
+        const result = await benchAgree(task, options, (line) => progress.line(line));
+        return { result, text: `${JSON.stringify(result, null, 2)}\n` };
+      }),
+    );
+}
+
+function referenceCommand(): Command {
+  return command("reference", "Job files for bench/peers: rows, order, rates and first weights of `tune` on a task.", [
+    ...(["model", "data", "limit", "threads", "seed"] as const),
+  ])
+    .argument("<task>", "task file")
+    .requiredOption("--out <dir>", "folder for tune.json, eval.json and the first adapter")
+    .option("--epochs <n>", "passes over the training rows", real)
+    .option("--rank <n>", "rank of the adapter", whole(1))
+    .action((task: string, { json: _, ...options }: ReferenceOptions & Output, made: Command) =>
+      run(made, async () => {
+        const { writeReference } = await import("./reference.js");
+        const result = await writeReference(task, options);
+        return { result, text: `${result.tune}\n${result.eval ?? "no test rows to score"}\n` };
+      }),
+    );
+}
+
+function setupCommand(): Command {
+  return command("setup", "Makes the peers that do not come with the package.", [])
+    .addArgument(new Argument("[peers...]", "which").choices(madePeers).default(madePeers))
+    .action((peers: readonly MadePeer[], _: object, made: Command) =>
+      run(made, async ({ signal, progress }) => {
+        const { setupPeers } = await import("./setup.js");
+        const result = await setupPeers(peers, { signal, say: (line) => progress.line(line) });
+        return {
+          result,
+          text: Object.entries(result)
+            .map(([peer, program]) => `${peer}: ${program}\n`)
+            .join(""),
+        };
+      }),
+    );
+}

@@ -1,0 +1,124 @@
+// The peers on this machine: where they lie, and how they are made. Knows their versions through bench/peers/requirements.txt and
+// node-llama-cpp's bundle only.
+import { spawn } from "node:child_process";
+import { accessSync, constants, existsSync } from "node:fs";
+import { mkdir, rename, rm } from "node:fs/promises";
+import { availableParallelism } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { StillroomError } from "../src/index.js";
+import { cacheFolder, packageRoot } from "../src/model/index.js";
+import { throwIfCancelled } from "../src/support/cancelled.js";
+import type { TrialSession } from "./tune.js";
+
+/** Peers that have to be made; node-llama-cpp is a dependency of the package. */
+export const madePeers = ["pytorch", "llama.cpp"] as const;
+export type MadePeer = (typeof madePeers)[number];
+
+/** A script of bench/peers: the package has them as they are, nothing compiles them. */
+export const peerScript = (name: string): string => path.join(packageRoot(), "bench/peers", name);
+
+/** STILLROOM_PEERS; else .peers in a checkout that can be written; else in the user's cache. */
+export function peersFolder(): string {
+  const given = process.env.STILLROOM_PEERS;
+  if (given) return path.resolve(given);
+  const root = packageRoot();
+  const checkout = existsSync(path.join(root, "bench/setup.ts")) && writable(root);
+  return checkout ? path.join(root, ".peers") : path.join(cacheFolder(), "peers");
+}
+
+function writable(folder: string): boolean {
+  try {
+    accessSync(folder, constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** The program of a peer, whether or not it is there. */
+function programOf(peer: MadePeer): string {
+  const windows = process.platform === "win32";
+  const inside = {
+    pytorch: windows ? "Scripts/python.exe" : "bin/python",
+    "llama.cpp": `llama.cpp/build/bin/llama-batched-bench${windows ? ".exe" : ""}`,
+  };
+  return path.join(peersFolder(), inside[peer]);
+}
+
+/** The program of a peer: Python with PyTorch, or llama-batched-bench. */
+export function peerProgram(peer: MadePeer): string {
+  const program = programOf(peer);
+  if (existsSync(program)) return program;
+  throw new StillroomError(
+    "missing",
+    `the peer ${peer} is missing (${program}); make it with: stillroom bench setup ${peer}`,
+  );
+}
+
+/** Makes the peers that are missing. Gives the program of each. */
+export async function setupPeers(peers: readonly MadePeer[], session: TrialSession): Promise<Record<string, string>> {
+  const made: Record<string, string> = {};
+  for (const peer of peers) {
+    await makers[peer](programOf(peer), session);
+    made[peer] = peerProgram(peer);
+  }
+  return made;
+}
+
+const makers: Record<MadePeer, (program: string, session: TrialSession) => Promise<void>> = {
+  async pytorch(python, session) {
+    const check = ["-c", "import torch, transformers, peft, gguf"];
+    if (existsSync(python) && (await complaint(session, python, check)) === null) return;
+    if (!existsSync(python)) await call(session, process.env.PYTHON ?? "python3", ["-m", "venv", peersFolder()]);
+    // PyPI's Linux wheels of torch bring 4 GB of CUDA libraries; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids them.
+    await call(session, python, ["-m", "pip", "install", "--quiet", "-r", peerScript("requirements.txt")]);
+    await call(session, python, check);
+  },
+
+  /** From the source that the engine's own llama.cpp is of, for this processor. */
+  async "llama.cpp"(program, session) {
+    if (existsSync(program)) return;
+    const folder = path.join(peersFolder(), "llama.cpp");
+    const [source, build, fresh] = ["source", "build", "unpacking"].map((name) => path.join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    if (!existsSync(source)) {
+      const bundle = fileURLToPath(new URL("../llama/gitRelease.bundle", import.meta.resolve("node-llama-cpp")));
+      await rm(fresh, { recursive: true, force: true });
+      await mkdir(folder, { recursive: true });
+      await call(session, "git", ["clone", "--quiet", "--no-checkout", bundle, fresh]);
+      await call(session, "git", ["-C", fresh, "checkout", "--quiet", "HEAD", "--", "."]);
+      await rename(fresh, source);
+    }
+    const off = ["TESTS", "EXAMPLES", "SERVER", "APP"].map((part) => `-DLLAMA_BUILD_${part}=OFF`);
+    const options = [
+      "-DCMAKE_BUILD_TYPE=Release",
+      "-DGGML_NATIVE=ON",
+      "-DBUILD_SHARED_LIBS=OFF",
+      "-DLLAMA_OPENSSL=OFF",
+    ];
+    await call(session, "cmake", ["-S", source, "-B", build, ...options, ...off]);
+    const target = ["--target", "llama-batched-bench", "--parallel", `${availableParallelism()}`];
+    await call(session, "cmake", ["--build", build, ...target]);
+  },
+};
+
+/** Runs a program to its end, with what it says on stderr; null when it did well, else what went wrong. */
+async function complaint({ say, signal }: TrialSession, command: string, args: string[]): Promise<string | null> {
+  say([command, ...args].join(" "));
+  const child = spawn(command, args, { stdio: ["ignore", 2, 2], signal });
+  const ended = await new Promise<string | null>((resolve) => {
+    child.once("error", ({ message }) => resolve(message));
+    child.once("close", (code) => resolve(code === 0 ? null : `exit code ${code}`));
+  });
+  throwIfCancelled(signal, "making a peer");
+  return ended;
+}
+
+async function call(session: TrialSession, command: string, args: string[]): Promise<void> {
+  const ended = await complaint(session, command, args);
+  if (ended !== null) throw new StillroomError("missing", `${[command, ...args].join(" ")} failed: ${ended}`);
+}
