@@ -10,7 +10,7 @@ import { type Factor, factorsOf, fromPeftOrder, frozenCopies, TARGETS, toPeftOrd
 import { readSafetensors, type Tensor, writeSafetensors } from "./safetensors.js";
 
 export const CONFIG_FILE = "adapter_config.json";
-const TENSORS_FILE = "adapter_model.safetensors";
+export const TENSORS_FILE = "adapter_model.safetensors";
 /** Where a tensors file of ours repeats the settings of its description, so that two files of different adapters are told apart. */
 const SETTINGS_KEY = "stillroom";
 

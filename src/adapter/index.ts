@@ -1,5 +1,5 @@
 // The room's door: adapters on disk.
 export { type Adapter, readAdapterFolder, writeAdapterFolder } from "./folder.js";
-export { loadAdapter } from "./load.js";
+export { adapterFiles, loadAdapter } from "./load.js";
 export { readSafetensors, readSafetensorsHeader, type Tensor, writeSafetensors } from "./safetensors.js";
 export type { SafetensorsHeader, TensorEntry } from "./safetensors_header.js";

@@ -2,8 +2,9 @@
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
+import type { InputFile } from "../support/inputs.js";
 import { type NativeLora, type NativeModel, native, rethrow } from "../support/native.js";
-import { type Adapter, CONFIG_FILE, readAdapterFolder } from "./folder.js";
+import { type Adapter, CONFIG_FILE, readAdapterFolder, TENSORS_FILE } from "./folder.js";
 import { targetsOf } from "./names.js";
 
 /**
@@ -32,6 +33,16 @@ export async function loadAdapter(model: NativeModel, place: string): Promise<Na
       },
     );
   }
+}
+
+/** The files that an adapter may be read from; a RUN folder has it twice. */
+export function adapterFiles(place: string): InputFile[] {
+  const names = [CONFIG_FILE, TENSORS_FILE];
+  const inFolder = [...names, ...names.map((name) => path.join("adapter", name)), "adapter.gguf"];
+  const files = statSync(place, { throwIfNoEntry: false })?.isDirectory()
+    ? inFolder.map((name) => path.join(place, name))
+    : [place];
+  return files.map((file) => ({ what: `a file of the adapter ${place}`, file }));
 }
 
 async function readAdapter(model: NativeModel, place: string): Promise<Adapter> {

@@ -1,14 +1,15 @@
 // One task, one model, one split: reads the rows, scores them, sums up. Owns the models it opens; the numbers come from
 // summary.ts, the predictions from scoring.ts, the comparison from against.ts.
 import { performance } from "node:perf_hooks";
-import { loadAdapter } from "../adapter/index.js";
+import { adapterFiles, loadAdapter } from "../adapter/index.js";
 import type { BadRow, SplitName } from "../dataset/index.js";
 import { type DownloadProgress, Model, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { requireWritable } from "../support/files.js";
+import { type InputFile, requireNoInput } from "../support/inputs.js";
 import { type NativePrecision, rethrow } from "../support/native.js";
-import { requireKnown, requireWhole, type Task } from "../task/index.js";
+import { requireKnown, requireWhole, type Task, taskFiles } from "../task/index.js";
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ClassScore } from "./metrics.js";
 import { readJobRows } from "./rows.js";
@@ -132,7 +133,10 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
     onProgress: options.onProgress,
   });
   // What the work would fail of at its end is looked at before it.
-  if (options.predictions !== undefined) await requireWritable(options.predictions);
+  if (options.predictions !== undefined) {
+    await requireNoInput(options.predictions, inputsOf(model, task, options));
+    await requireWritable(options.predictions);
+  }
   const second = options.against === undefined ? null : await openSecond(options.against, jobFor, model, options);
   try {
     const scores = await evaluateRows(jobFor(model));
@@ -163,6 +167,16 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
   } finally {
     await second?.close();
   }
+}
+
+/** What an evaluation reads. */
+function inputsOf(model: Model, task: Task, { adapter, against }: EvaluateOptions): InputFile[] {
+  return [
+    ...taskFiles(task),
+    { what: "the model that is evaluated", file: model.info.path },
+    ...(adapter === undefined ? [] : adapterFiles(adapter)),
+    ...(against === undefined ? [] : [{ what: "what is compared with", file: against }]),
+  ];
 }
 
 function report(refused: BadRow, bad: BadRow[], { strict, onBad }: EvaluateOptions): void {

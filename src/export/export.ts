@@ -1,16 +1,18 @@
 // From a base and an adapter to one checked GGUF: merge, quantise, gate, put in place. Owns its temporary files and the order of
 // the steps; the equations are native, the comparison is gate.ts.
 import { randomBytes } from "node:crypto";
-import { open, realpath, rename, rm, stat } from "node:fs/promises";
+import { open, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
-import { loadAdapter } from "../adapter/index.js";
+import { adapterFiles, loadAdapter } from "../adapter/index.js";
 import { readRows } from "../dataset/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { makeFolder, syncFolder } from "../support/files.js";
+import { requireNoInput } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
+import { taskFiles } from "../task/index.js";
 import { type Gate, runGate } from "./gate.js";
 import { type ExportOptions, type ExportSettings, exportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
@@ -103,12 +105,14 @@ class Export {
   }
 
   async #requireOtherFile(): Promise<void> {
-    const base = await realpath(this.base.info.path);
-    for (const file of [this.settings.out, this.settings.keepMerged]) {
-      if (file === undefined || (await realpath(file).catch(() => null)) !== base) continue;
-      throw new StillroomError("usage", `${file} is the model that is exported; choose another file`);
-    }
-    if (this.settings.keepMerged && path.resolve(this.settings.keepMerged) === this.#out) {
+    const { adapter, imatrix, check, keepMerged } = this.settings;
+    const inputs = [
+      { what: "the model that is exported", file: this.base.info.path },
+      ...(adapter === undefined ? [] : adapterFiles(adapter)),
+      ...[imatrix, check].flatMap((task) => (task ? taskFiles(task) : [])),
+    ];
+    for (const file of [this.settings.out, keepMerged]) if (file !== undefined) await requireNoInput(file, inputs);
+    if (keepMerged && path.resolve(keepMerged) === this.#out) {
       throw new StillroomError("usage", "out and keepMerged are the same file; choose another one", {
         options: ["out", "keepMerged"],
       });

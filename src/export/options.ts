@@ -1,6 +1,5 @@
 // The options of an export: their names, defaults and limits. Opens nothing.
 import { stat } from "node:fs/promises";
-import path from "node:path";
 import type { BadRow } from "../dataset/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
@@ -89,7 +88,7 @@ async function requireFile(name: "out" | "keepMerged", file: string | undefined)
   if (file === undefined && name === "keepMerged") return;
   if (typeof file !== "string" || file === "") throw unexpected("a path", name, file);
   const found = await stat(file).catch(() => null);
-  if (found && !found.isFile()) throw unexpected("the path of a file", name, `${path.resolve(file)}/`);
+  if (found && !found.isFile()) throw unexpected("the path of a file", name, file);
 }
 
 function requireType(type: string): string {

@@ -66,6 +66,7 @@ async function* inFolder(task: Task, options: TuneOptions): AsyncGenerator<TuneE
   const { signal } = options;
   try {
     const before = await readRunFile(folder.runFile);
+    if (!before) await folder.requireFree();
     const settings = before ? tuneSettings(mergeOptions(before.options, options)) : asked;
     const { threads, variant, precision } = settings;
     const model = await openModel(settings.model ?? undefined, {
@@ -116,8 +117,9 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   const optimizer = { beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
   const trainer = model.native.createTrainer(lora, { ...optimizer, recompute, seed });
   yield* resumeWarnings(found, before, run);
-  await folder.rewind(step);
+  // run.json first: the folder is then a run's, whenever the process is killed.
   await folder.writeRun(run);
+  await folder.rewind(step);
   const { threads } = model;
   const { steps, memoryBytes } = plan;
   const counts = { step, steps, rows: data.train.length, validationRows: validation?.rows ?? 0 };

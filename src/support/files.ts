@@ -46,7 +46,9 @@ export async function writeFileAtomic(
 export async function requireWritable(file: string): Promise<void> {
   const temporary = temporaryName(file);
   try {
-    if ((await stat(file).catch(() => null))?.isDirectory()) throw new Error("it is a folder");
+    const found = await stat(file).catch(() => null);
+    // A rename would put a plain file in the place of a pipe or of /dev/null.
+    if (found && !found.isFile()) throw new Error(found.isDirectory() ? "it is a folder" : "it is no plain file");
     await (await open(temporary, "wx")).close();
     await rm(temporary);
   } catch (error) {

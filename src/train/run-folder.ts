@@ -6,6 +6,9 @@ import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import { CheckpointStore } from "./checkpoint-store.js";
 
+/** What a run writes beside run.json. In a folder without a run.json these are somebody else's. */
+const ownNames = ["metrics.jsonl", "validation.jsonl", "checkpoints", "adapter", "adapter.gguf"];
+
 /** A locked run folder. */
 export class RunFolder {
   readonly metrics: StepLines;
@@ -35,6 +38,17 @@ export class RunFolder {
       );
     }
     return run;
+  }
+
+  /** Throws "usage" where the folder holds files of the names that a run would write: without a run.json they are no run's. */
+  async requireFree(): Promise<void> {
+    for (const name of ownNames) {
+      if (!(await exists(path.join(this.folder, name)))) continue;
+      throw new StillroomError(
+        "usage",
+        `${this.folder} holds no run, but ${name}, which the run would replace; give another folder`,
+      );
+    }
   }
 
   get runFile(): string {
@@ -110,10 +124,13 @@ export class StepLines {
   }
 }
 
+/** What src/support/files.ts and native/core/files.cpp call a file while they write it. */
+const temporaryName = /\.(\d+-[0-9a-f]+\.tmp|tmp-\d+-\d+)$/;
+
 /** Removes temporary files of a killed process. A lock's are left: they may be those of a process that is just starting. */
 async function removeHalfWritten(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
-    if (/\.tmp(-|$)/.test(name) && !name.startsWith("lock.")) await rm(path.join(folder, name), { force: true });
+    if (temporaryName.test(name)) await rm(path.join(folder, name), { force: true });
   }
 }
 

@@ -1,5 +1,15 @@
 // evaluate() on a toy that is made on the spot: both kinds, both engines, bad rows, few-shot, comparison.
-import { appendFileSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import {
+  appendFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -35,6 +45,21 @@ function predicted(rows: number, answer?: string): string {
   writeFileSync(file, `${made.join("\n")}\n`);
   return file;
 }
+
+function pipe(): string {
+  const file = path.join(folder, "pipe");
+  if (!existsSync(file)) execFileSync("mkfifo", [file]);
+  return file;
+}
+
+function linkTo(target: string): string {
+  const file = path.join(folder, "link");
+  rmSync(file, { force: true });
+  symlinkSync(target, file);
+  return file;
+}
+
+const both = (file: string) => ({ against: file, predictions: file });
 
 async function generateTask(): Promise<Task> {
   const { folder: data, file } = writeToyTask();
@@ -77,6 +102,16 @@ describe("evaluate", () => {
     ["predictions without probabilities", () => ({ against: predicted(20) }), "input", /row 0: .* early, late/],
     ["a folder that is not there", () => ({ predictions: path.join(folder, "no/out.jsonl") }), "io", /cannot write/],
     ["a folder as predictions file", () => ({ predictions: folder }), "io", /cannot write .*: it is a folder/],
+    ["a pipe as predictions file", () => ({ predictions: pipe() }), "io", /cannot write .*: it is no plain file/],
+    ["the task file as predictions file", () => ({ predictions: task.file }), "usage", /is the task file of halves;/],
+    [
+      "test data, another way round, as predictions file",
+      () => ({ predictions: `${path.dirname(task.file)}/no/../test.jsonl` }),
+      "usage",
+      /is the test data of halves; choose another file/,
+    ],
+    ["the model as predictions file", () => ({ predictions: linkTo(model.info.path) }), "usage", /is the model/],
+    ["one file to compare with and to write", () => both(predicted(20)), "usage", /is what is compared with/],
     ["a place that takes no files", () => ({ predictions: "/proc/out.jsonl" }), "io", /cannot write/],
   ])("refuses %s before it scores a row", async (_name, options, code, message) => {
     const seen: unknown[] = [];

@@ -1,5 +1,5 @@
 // exportModel() on a toy: what is written, what the gate says, and that a failure leaves nothing behind.
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
@@ -137,7 +137,28 @@ describe("exportModel", () => {
 
   it("never writes over its own base", async () => {
     const bytes = readFileSync(model.info.path).length;
-    await expect(exportModel({ model, out: model.info.path })).rejects.toMatchObject({ code: "usage" });
+    const { dir, base: name } = path.parse(model.info.path);
+    // The second leads through a folder that is not there.
+    for (const file of [model.info.path, `${dir}/no/../${name}`]) {
+      await expect(exportModel({ model, out: file })).rejects.toMatchObject({ code: "usage" });
+    }
     expect(readFileSync(model.info.path).length).toBe(bytes);
+  });
+
+  it("never writes over what it reads", async () => {
+    const run = path.join(folder, "run");
+    mkdirSync(path.join(run, "adapter"), { recursive: true });
+    const files = [adapter, check.file, path.join(path.dirname(check.file), "train.jsonl")];
+    for (const file of files) {
+      for (const places of [{ out: file }, { out, keepMerged: file }]) {
+        const work = exportModel({ model, adapter, imatrix: check, check, ...places });
+        await expect(work).rejects.toMatchObject({
+          code: "usage",
+          message: expect.stringMatching(/ is (a file of the adapter|the task file|the train data) .*; choose another/),
+        });
+      }
+    }
+    const inRun = exportModel({ model, adapter: run, out: path.join(run, "adapter.gguf") });
+    await expect(inRun).rejects.toThrow("adapter.gguf is a file of the adapter");
   });
 });

@@ -1,6 +1,6 @@
 // tune() from a task file to an adapter, on a toy that takes text: folder, events, bytes, refusals.
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -180,6 +180,26 @@ test("changed training rows are noticed by a resume", async () => {
   const train = path.join(toy.folder, "train.jsonl");
   writeFileSync(train, readFileSync(train, "utf8").replaceAll(/"text":"./g, '"text":"q'));
   await expect(tune(task, { out, resume: true }).result).rejects.toThrow(/begun with other rows \(/);
+});
+
+test("a folder with a task's own files is refused, and left as it was", async () => {
+  const toy = writeToyTask();
+  const task = await readTask(toy.file);
+  const own = path.join(toy.folder, "validation.jsonl");
+  writeFileSync(own, '{"text":"a","half":"early"}\n');
+  writeFileSync(path.join(toy.folder, "notes.tmp"), "mine");
+  const before = readdirSync(toy.folder);
+  for (const resume of [false, true]) {
+    await expect(tune(task, small(toy.folder, { resume })).result).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/holds no run, but validation\.jsonl, which the run would replace; give another/),
+    });
+  }
+  expect(readdirSync(toy.folder)).toEqual(before);
+  expect(readFileSync(own, "utf8")).toBe('{"text":"a","half":"early"}\n');
+  rmSync(own);
+  await tune(task, small(toy.folder, { steps: 1 })).result;
+  expect(readFileSync(path.join(toy.folder, "notes.tmp"), "utf8")).toBe("mine");
 });
 
 test("two at once in one folder: the second leaves, naming the pid", async () => {
