@@ -104,6 +104,10 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
 
 // Rows [first, first + columns) of a weight, inputs [k, k + depth), as columns of a panel (depth, tile_columns).
 void Products::panel_of_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, float* panel, int thread) {
+    if (weight.type == GGML_TYPE_F32) {
+        kernels.pack_transposed(static_cast<int>(columns), depth, reinterpret_cast<const float*>(weight.at(first, k)), weight.in, panel);
+        return;
+    }
     float* rows = scratch[thread].reserve(kernels.tile_columns * depth);
     for (int64_t n = 0; n < columns; n++) unpack(weight, first + n, k, depth, rows + n * depth);
     kernels.pack_transposed(static_cast<int>(columns), depth, rows, depth, panel);
@@ -128,27 +132,31 @@ Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64
         panel_of_rows(weight, first + j, std::min(nr, columns - j), k, depth, panel, thread);
         if (!exact) narrow(like.precision, like.group, depth, panel, words + j * shape.words, scales + j * shape.groups);
     }
-    return {values, words, scales};
+    return {values, words, scales, nr * depth};
 }
 
 // Panels of columns [first, first + columns) of a weight, outputs [n, n + depth): the right operand of backward.
 Products::Panels Products::right_columns(const Weight& weight, int64_t first, int64_t columns, int64_t n, int64_t depth, const Packed& like, int thread) {
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
-    // Each panel of tile_columns lies contiguous (depth, tile_columns): rows a power of two apart would share few cache sets.
+    // Each panel of tile_columns lies contiguous (depth, tile_columns), and a row longer than that from the next: a power of two apart, rows
+    // of one panel or of all would share few cache sets.
+    const int64_t stride = (depth + 1) * nr;
     float* row = scratch[thread].reserve(wide);
-    float* values = panels[thread].reserve(depth * wide);
+    float* values = panels[thread].reserve(wide / nr * stride);
     std::fill(row + columns, row + wide, 0.0f);
     for (int64_t j = 0; j < depth; j++) {
-        unpack(weight, n + j, first, columns, row);
-        for (int64_t c = 0; c < wide; c += nr) std::copy(row + c, row + c + nr, values + c * depth + j * nr);
+        const float* from = row;
+        if (weight.type == GGML_TYPE_F32 && columns == wide) from = reinterpret_cast<const float*>(weight.at(n + j, first));
+        else unpack(weight, n + j, first, columns, row);
+        for (int64_t c = 0; c < wide; c += nr) std::copy(from + c, from + c + nr, values + c / nr * stride + j * nr);
     }
-    if (like.precision == Precision::f32) return {values, nullptr, nullptr};
+    if (like.precision == Precision::f32) return {values, nullptr, nullptr, stride};
     const Narrow shape(like, depth);
     uint32_t* words = words_of(narrow_panels[thread], wide * shape.words);
     float* scales = narrow_scales[thread].reserve(wide * shape.groups);
     for (int64_t c = 0; c < wide; c += nr)
-        narrow(like.precision, like.group, depth, values + c * depth, words + c * shape.words, scales + c * shape.groups);
-    return {values, words, scales};
+        narrow(like.precision, like.group, depth, values + c / nr * stride, words + c * shape.words, scales + c * shape.groups);
+    return {values, words, scales, stride};
 }
 
 // c = or += rows [block, block + rows / tile_rows) of a, depth [k, k + depth), times the panels.
@@ -157,7 +165,7 @@ void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64
     const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows;
     const Precision precision = a.precision;
     if (precision == Precision::f32) {
-        sweep(rows, columns, depth, a.buffer.data() + block * a.block + k * mr, a.block, group.values, nr * depth, c, ldc, accumulate);
+        sweep(rows, columns, depth, a.buffer.data() + block * a.block + k * mr, a.block, group.values, group.stride, c, ldc, accumulate);
         return;
     }
     const Narrow shape(a, depth), before(a, k);

@@ -56,6 +56,7 @@ class Products {
         const float* values;    // (panels, depth, tile_columns) f32, where the precision is that
         const uint32_t* words;  // (panels, depth / values a word, tile_columns)
         const float* scales;    // (panels, groups, tile_columns)
+        int64_t stride;         // floats between two panels of values
     };
     void panel_of_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, float* panel, int thread);
     void narrow(Precision precision, int64_t group, int64_t depth, const float* panel, uint32_t* words, float* scales) const;

@@ -133,6 +133,13 @@ inline void transpose4(const float* source, int64_t ld, float* out, int64_t out_
     *(Four*)(out + 3 * out_ld) = shuffle<2, 3, 6, 7>(t1, t3);
 }
 
+// The same for a 2 x 4 block.
+inline void transpose2(const float* source, int64_t ld, float* out, int64_t out_ld) {
+    const Four r0 = *(const Four*)(source), r1 = *(const Four*)(source + ld);
+    const Four pairs[2] = {shuffle<0, 4, 1, 5>(r0, r1), shuffle<2, 6, 3, 7>(r0, r1)};
+    for (int p = 0; p < 4; p++) std::memcpy(out + p * out_ld, reinterpret_cast<const float*>(pairs) + 2 * p, 2 * sizeof(float));
+}
+
 void transpose(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
     int64_t j = 0;
     for (; j + 4 <= n; j += 4) {
@@ -140,6 +147,12 @@ void transpose(int64_t n, int64_t k, const float* source, int64_t ld, float* out
         for (; p + 4 <= k; p += 4) transpose4(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
         for (; p < k; p++)
             for (int64_t q = j; q < j + 4; q++) out[p * out_ld + q] = source[q * ld + p];
+    }
+    for (; j + 2 <= n; j += 2) {
+        int64_t p = 0;
+        for (; p + 4 <= k; p += 4) transpose2(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
+        for (; p < k; p++)
+            for (int64_t q = j; q < j + 2; q++) out[p * out_ld + q] = source[q * ld + p];
     }
     for (; j < n; j++)
         for (int64_t p = 0; p < k; p++) out[p * out_ld + j] = source[j * ld + p];

@@ -60,36 +60,57 @@ inline Floats group_scale(Floats largest) {
 inline Integers magnitude(Vector x) { return bits_of(x) & 0x7FFFFFFF; }
 inline Integers larger(Integers x, Integers y) { return x > y ? x : y; }
 
-// A row of the left operand: k values to ceil(k / 4) * left_words words, and the sums of each group's integers, times -128.
-void to_int8(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
+template <typename Reduce>
+inline int32_t reduced(Integers v, Reduce reduce) {
+    typedef int32_t Quad __attribute__((vector_size(16)));
+    Quad quads[width / 4];
+    std::memcpy(quads, &v, sizeof v);
+    for (int i = 1; i < width / 4; i++) quads[0] = reduce(quads[0], quads[i]);
+    return reduce(reduce(quads[0][0], quads[0][1]), reduce(quads[0][2], quads[0][3]));
+}
+
+// The integers as left_words bytes each.
+inline void store_left(uint8_t* out, Integers value) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
-    typedef int16_t Narrow __attribute__((vector_size(width * 2)));
+    const __m256i lanes = reinterpret_cast<__m256i>(value);
+    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
 #else
-    typedef int8_t Narrow __attribute__((vector_size(width)));
+    typedef int8_t Bytes __attribute__((vector_size(width)));
+    const Bytes halves = __builtin_convertvector(value, Bytes);
 #endif
+    std::memcpy(out, &halves, sizeof halves);
+}
+
+// A row of the left operand: k values to ceil(k / 4) * left_words words, and, where the right one is unsigned, the sums of each group's
+// integers, times -128.
+void to_int8(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
     uint8_t* out = reinterpret_cast<uint8_t*>(words);
     for (int64_t first = 0, g = 0; first < k; first += group, g++) {
         const int64_t count = k - first < group ? k - first : group, padded = (count + 3) / 4 * 4;
-        Integers high{};
-        for (int64_t i = 0; i < count; i += width) high = larger(high, magnitude(load_some(x + first + i, count - i)));
-        int32_t bits = 0;
-        for (int j = 0; j < width; j++) bits = high[j] > bits ? high[j] : bits;
+        const float* from = x + first;
+        Integers high{}, total{};
+        for (int64_t i = 0; i < count; i += width) high = larger(high, magnitude(load_some(from + i, count - i)));
+        const int32_t bits = reduced(high, [](auto a, auto b) { return a > b ? a : b; });
         float largest;
         std::memcpy(&largest, &bits, sizeof largest);
         scales[g] = group_scale(largest);
         const float inverse = scales[g] > 0 ? 1.0f / scales[g] : 0.0f;
-        Integers total{};
-        for (int64_t i = 0; i < padded; i += width) {
-            const Integers value = nearest(load_some(x + first + i, count - i) * inverse);
-            const Narrow piece = __builtin_convertvector(value, Narrow);
+        int64_t i = 0;
+        for (; i + width <= padded; i += width, out += width * left_words) {
+            const Integers value = nearest(load_some(from + i, count - i) * inverse);
             total += value;
-            const int64_t bytes = (padded - i < width ? padded - i : width) * left_words;
-            std::memcpy(out, &piece, bytes);
-            out += bytes;
+            store_left(out, value);
         }
-        uint32_t sum = 0;  // unsigned: may wrap where the scale is NaN
-        for (int j = 0; j < width; j++) sum += static_cast<uint32_t>(total[j]);
-        sums[g] = static_cast<int32_t>(sum * -128u);
+        if (i < padded) {
+            const Integers value = nearest(load_some(from + i, count - i) * inverse);
+            total += value;
+            uint8_t piece[width * left_words];
+            store_left(piece, value);
+            std::memcpy(out, piece, (padded - i) * left_words);
+            out += (padded - i) * left_words;
+        }
+        // As unsigned numbers: they may wrap where the scale is NaN.
+        sums[g] = left_words == 1 ? static_cast<int32_t>(reduced(total, [](auto a, auto b) { return a + b; }) * -128u) : 0;
     }
 }
 

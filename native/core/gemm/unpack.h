@@ -5,7 +5,7 @@
 #include <cstring>
 
 #include "ggml.h"
-#if defined(__F16C__)
+#if defined(__F16C__) || defined(__AVX2__)
 #include <immintrin.h>
 #endif
 
@@ -39,11 +39,45 @@ void unpack_f16(const uint8_t* from, int64_t count, float* out) {
     for (; i < count; i++) out[i] = from_half(from + 2 * i);
 }
 
+// Most types are bytes of small integers, 16 at a time under one scale.
+typedef uint8_t Sixteen __attribute__((vector_size(16)));
+
+inline Sixteen load_sixteen(const uint8_t* p) {
+    Sixteen bytes;
+    std::memcpy(&bytes, p, sizeof bytes);
+    return bytes;
+}
+
+// 255 where the bit of that number is set, else 0.
+inline Sixteen from_bits(uint32_t bits) {
+    typedef uint64_t Two __attribute__((vector_size(16)));
+    const Sixteen bytes = reinterpret_cast<Sixteen>(Two{(bits & 255) * 0x0101010101010101u, (bits >> 8 & 255) * 0x0101010101010101u});
+    const Sixteen place = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    return reinterpret_cast<Sixteen>((bytes & place) == place);
+}
+
+// out (16) = signed bytes times d, and plus m where the type has a minimum.
+template <bool with_minimum = false>
+inline void scale_sixteen(Sixteen bytes, float d, float* out, float m = 0) {
+#if defined(__AVX2__)
+    const __m128i lanes = reinterpret_cast<__m128i>(bytes);
+    for (int half = 0; half < 2; half++) {
+        const __m256 values = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half ? _mm_unpackhi_epi64(lanes, lanes) : lanes)), _mm256_set1_ps(d));
+        _mm256_storeu_ps(out + 8 * half, with_minimum ? _mm256_add_ps(values, _mm256_set1_ps(m)) : values);
+    }
+#else
+    for (int j = 0; j < 16; j++) {
+        const float value = static_cast<float>(static_cast<int8_t>(bytes[j])) * d;
+        out[j] = with_minimum ? value + m : value;
+    }
+#endif
+}
+
 // Blocks of 32: d (f16), with_minimum: m (f16), high: one fifth bit a value (u32), then 16 bytes of two nibbles each.
 template <bool high, bool with_minimum>
-void unpack_nibbles(const uint8_t* from, int64_t count, float* __restrict out) {
-    constexpr int offset = with_minimum ? 0 : high ? 16 : 8;
-    for (int64_t b = 0; b < count; b += 32, out += 32) {
+void unpack_nibbles(const uint8_t* from, int64_t count, float* out) {
+    constexpr uint8_t offset = with_minimum ? 0 : high ? 16 : 8;
+    for (int64_t b = 0; b < count; b += 32, from += 16, out += 32) {
         const float d = from_half(from), m = with_minimum ? from_half(from + 2) : 0.0f;
         from += with_minimum ? 4 : 2;
         uint32_t fifth = 0;
@@ -51,43 +85,66 @@ void unpack_nibbles(const uint8_t* from, int64_t count, float* __restrict out) {
             std::memcpy(&fifth, from, sizeof fifth);
             from += 4;
         }
-        for (int j = 0; j < 16; j++) {
-            const int low = (from[j] & 15) | (high ? static_cast<int>(fifth >> j & 1) << 4 : 0);
-            const int top = (from[j] >> 4) | (high ? static_cast<int>(fifth >> (j + 16) & 1) << 4 : 0);
-            out[j] = static_cast<float>(low - offset) * d + m;
-            out[j + 16] = static_cast<float>(top - offset) * d + m;
+        const Sixteen nibbles = load_sixteen(from);
+        Sixteen low = nibbles & 15, top = nibbles >> 4;
+        if (high) {
+            low |= from_bits(fifth) & 16;
+            top |= from_bits(fifth >> 16) & 16;
         }
-        from += 16;
+        scale_sixteen<with_minimum>(low - offset, d, out, m);
+        scale_sixteen<with_minimum>(top - offset, d, out + 16, m);
     }
 }
 
 // Blocks of 32: d (f16), then 32 signed bytes.
-void unpack_q8_0(const uint8_t* from, int64_t count, float* __restrict out) {
+void unpack_q8_0(const uint8_t* from, int64_t count, float* out) {
     for (int64_t b = 0; b < count; b += 32, from += 34, out += 32) {
         const float d = from_half(from);
-        const int8_t* values = reinterpret_cast<const int8_t*>(from + 2);
-        for (int j = 0; j < 32; j++) out[j] = static_cast<float>(values[j]) * d;
+        scale_sixteen(load_sixteen(from + 2), d, out);
+        scale_sixteen(load_sixteen(from + 18), d, out + 16);
+    }
+}
+
+// Blocks of 256: 16 bytes of scale (low nibble) and minimum (high), 64 bytes of four 2-bit values each, d and the minimum's factor (f16).
+void unpack_q2_k(const uint8_t* from, int64_t count, float* out) {
+    for (int64_t b = 0; b < count; b += 256, from += 84) {
+        const float d = from_half(from + 80), least = from_half(from + 82);
+        const uint8_t* scale = from;
+        for (const uint8_t* values = from + 16; values < from + 80; values += 32)
+            for (int shift = 0; shift < 8; shift += 2)
+                for (int part = 0; part < 2; part++, scale++, out += 16)
+                    scale_sixteen<true>(load_sixteen(values + 16 * part) >> shift & 3, d * static_cast<float>(*scale & 15), out,
+                                        -(least * static_cast<float>(*scale >> 4)));
+    }
+}
+
+// Blocks of 256: 32 bytes of third bits, 64 of four 2-bit values each, 16 scales of 6 bits in 12 bytes (their nibbles, then their two
+// high bits), d (f16). A third bit that is not set takes 4 away.
+void unpack_q3_k(const uint8_t* from, int64_t count, float* out) {
+    for (int64_t b = 0; b < count; b += 256, from += 110) {
+        const float d = from_half(from + 108);
+        const uint8_t* scales = from + 96;
+        for (int i = 0; i < 16; i++, out += 16) {
+            const int part = i % 2, shift = i / 2 % 4 * 2;
+            const int scale = (scales[i % 8] >> i / 8 * 4 & 15) | (scales[8 + i % 4] >> i / 4 * 2 & 3) << 4;
+            const Sixteen third = load_sixteen(from + 16 * part) >> i / 2 & 1;
+            const Sixteen values = (load_sixteen(from + 32 + i / 8 * 32 + 16 * part) >> shift & 3) + third * 4 - 4;
+            scale_sixteen(values, d * static_cast<float>(scale - 32), out);
+        }
     }
 }
 
 // Blocks of 256: 128 bytes of low nibbles, 64 bytes of two high bits a value, 16 scales (i8), d (f16).
-void unpack_q6_k(const uint8_t* from, int64_t count, float* __restrict out) {
+void unpack_q6_k(const uint8_t* from, int64_t count, float* out) {
     for (int64_t b = 0; b < count; b += 256, from += 210) {
         const float d = from_half(from + 208);
-        const uint8_t *low = from, *high = from + 128;
         const int8_t* scales = reinterpret_cast<const int8_t*>(from + 192);
-        for (int half = 0; half < 2; half++, low += 64, high += 32, scales += 8, out += 128)
-            for (int part = 0; part < 2; part++) {
-                const float s0 = d * scales[part], s1 = d * scales[part + 2], s2 = d * scales[part + 4], s3 = d * scales[part + 6];
-                const uint8_t *l = low + 16 * part, *h = high + 16 * part;
-                float* to = out + 16 * part;
-                for (int j = 0; j < 16; j++) {
-                    to[j] = s0 * static_cast<float>(((l[j] & 15) | (h[j] & 3) << 4) - 32);
-                    to[j + 32] = s1 * static_cast<float>(((l[j + 32] & 15) | (h[j] >> 2 & 3) << 4) - 32);
-                    to[j + 64] = s2 * static_cast<float>(((l[j] >> 4) | (h[j] >> 4 & 3) << 4) - 32);
-                    to[j + 96] = s3 * static_cast<float>(((l[j + 32] >> 4) | (h[j] >> 6) << 4) - 32);
-                }
-            }
+        for (int i = 0; i < 16; i++, out += 16) {
+            const int half = i / 8, quarter = i / 2 % 4, part = i % 2;
+            const Sixteen low = load_sixteen(from + 64 * half + 32 * (quarter % 2) + 16 * part) >> quarter / 2 * 4 & 15;
+            const Sixteen high = load_sixteen(from + 128 + 32 * half + 16 * part) >> 2 * quarter & 3;
+            scale_sixteen((low | high << 4) - 32, d * static_cast<float>(scales[i]), out);
+        }
     }
 }
 
@@ -112,6 +169,8 @@ Unpack unpack_of(int type) {
         case GGML_TYPE_Q5_0: return unpack_nibbles<true, false>;
         case GGML_TYPE_Q5_1: return unpack_nibbles<true, true>;
         case GGML_TYPE_Q8_0: return unpack_q8_0;
+        case GGML_TYPE_Q2_K: return unpack_q2_k;
+        case GGML_TYPE_Q3_K: return unpack_q3_k;
         case GGML_TYPE_Q6_K: return unpack_q6_k;
         case GGML_TYPE_Q1_0: return unpack_q1_0;
         case GGML_TYPE_IQ2_XXS: return unpack_iq2_xxs;
