@@ -167,21 +167,21 @@ void Attention::backward(const Batch& batch, Rows rows, const AttentionShape& sh
                         multiply_panels(kernels, m, n, width, queries, keys_t, scores, ld);
                         kernels.pack(m, width, doh + asking.begin * ldq, ldq, 1, 1.0f, queries);
                         multiply_panels(kernels, m, n, width, queries, values_t, gradients, ld);
-                        // P = exp(S - lse); dS = P (dP - delta), in place.
+                        // P = exp(S - lse); dS = P (dP - delta) / sqrt(D), in place.
                         for (int64_t i = 0; i < m; i++) {
                             const int64_t r = asking.begin + i, visible = seen_by(rows, r, keys, causal);
                             float *p = scores + i * ld, *d = gradients + i * ld;
                             kernels.exp_shifted(visible, p, lse[h * count + r]);
                             const float shift = delta[r];
-                            for (int64_t j = 0; j < visible; j++) d[j] = p[j] * (d[j] - shift);
+                            for (int64_t j = 0; j < visible; j++) d[j] = p[j] * (d[j] - shift) * factor;
                             std::fill(p + visible, p + n, 0.0f);
                             std::fill(d + visible, d + n, 0.0f);
                         }
                         kernels.pack(n, m, scores, 1, ld, 1.0f, packed);
                         multiply_rows(kernels, n, width, m, packed, doh + asking.begin * ldq, ldq, dvh + keys.begin * ldk, ldk, true);
-                        kernels.pack(n, m, gradients, 1, ld, factor, packed);
+                        kernels.pack(n, m, gradients, 1, ld, 1.0f, packed);
                         multiply_rows(kernels, n, width, m, packed, qh + asking.begin * ldq, ldq, dkh + keys.begin * ldk, ldk, true);
-                        kernels.pack(m, n, gradients, ld, 1, factor, packed);
+                        kernels.pack(m, n, gradients, ld, 1, 1.0f, packed);
                         multiply_rows(kernels, m, width, n, packed, kh + keys.begin * ldk, ldk, dqh + asking.begin * ldq, ldq, true);
                     });
             }

@@ -63,6 +63,7 @@ class Graph {
                          bool accumulate, float* gradients, bool accumulate_gradients);
     const float* dropped(int64_t layer, Target target, Rows rows, const float* x, int64_t width);
     void add_masked(int64_t layer, Target target, Rows rows, const float* x, int64_t width, float* out);
+    void copy(const float* x, int64_t n, int64_t width, float* out);
     static const float* gathered(Rows rows, const float* x, int64_t width, Buffer& space);
     void scatter(Rows rows, const float* x, int64_t width, float* out);
     float mask(uint64_t stream, uint64_t index) const;
@@ -87,7 +88,7 @@ class Graph {
     std::vector<Buffer> inputs;  // (T, C) of each layer; one when nothing is kept
     std::vector<State> states;
     Buffer normed, normed_rows, activated, sines, cosines, last, hidden, logit_rows, head_u, drop, product;
-    Buffer dhidden, dlast, dx, dnormed, dnormed_rows, dactivated, dgate, dup, dattention, dq, dk, dv, du;
+    Buffer dhidden, dlast, dx, dnormed, dnormed_rows, dactivated, dattention, dq, dk, dv, du;
     Packed packed_x, packed_u, packed_dy, packed_t, packed_drop;
     int64_t table_positions = 0;
 };

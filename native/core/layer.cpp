@@ -1,4 +1,5 @@
 // One decoder layer, forward and backward: RMSNorm, projections with LoRA, QK norm, RoPE, attention, SwiGLU (docs/numerics.md).
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 
@@ -6,6 +7,11 @@
 #include "core/random.h"
 
 namespace stillroom {
+
+namespace {
+// Outputs that linear_backward packs at once, a multiple of backward_group.
+constexpr int64_t output_slice = 4096;
+}  // namespace
 
 void Graph::norm(const float* x, const std::vector<float>& weight, int64_t n, float* y) {
     const int64_t width = static_cast<int64_t>(weight.size());
@@ -111,8 +117,12 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
     const int64_t n = rows.count;
     const LoraPair* pair = lora->find(layer, target);
     if (!pair && !d) return;
-    products.pack_operand(dy, n, weight.out, weight.out, precisions.backward, backward_group, packed_dy);
-    if (d) products.backward(packed_dy, weight, d, weight.in, accumulate);
+    // The head's outputs are many: packed a slice at a time they take no memory and stay in the cache. An adapter needs them whole.
+    const int64_t slice = pair ? weight.out : output_slice;
+    for (int64_t first = 0; first < weight.out; first += slice) {
+        products.pack_operand(dy + first, n, std::min(slice, weight.out - first), weight.out, precisions.backward, backward_group, packed_dy);
+        if (d) products.backward(packed_dy, weight, d, weight.in, accumulate || first > 0, first);
+    }
     if (!pair) return;
     const int64_t rank = lora->options.rank;
     const float scale = lora->options.scale();
@@ -134,6 +144,10 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
     float* back = product.reserve(n * weight.in);
     products.multiply(packed_u, a, weight.in, weight.in, back, weight.in, false);
     add_masked(layer, target, rows, back, weight.in, d);
+}
+
+void Graph::copy(const float* x, int64_t n, int64_t width, float* out) {
+    threads.run(n, [&](int64_t begin, int64_t end, int) { std::memcpy(out + begin * width, x + begin * width, (end - begin) * width * sizeof(float)); });
 }
 
 // (N, width): those rows of x (T, width), copied to `space` unless they are all.
@@ -182,7 +196,7 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
 
     // With nothing kept, middle and out are one buffer (below the last layer also x), and the residual sums happen in place.
     float* middle = keep == Keep::nothing ? out : s.middle.reserve(n * m.width);
-    if (const float* from = gathered(rows, x, m.width, normed_rows); from != middle) std::memcpy(middle, from, n * m.width * sizeof(float));
+    if (middle != x) copy(gathered(rows, x, m.width, normed_rows), n, m.width, middle);
     pack(mixed, n, q_width);
     linear_forward(l, target_o, layer.o, nullptr, rows, mixed, packed_x, middle, s.u[target_o], true);
 
@@ -195,7 +209,7 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * m.feed_forward, gate + begin * m.feed_forward, up + begin * m.feed_forward, act + begin * m.feed_forward);
     });
-    if (out != middle) std::memcpy(out, middle, n * m.width * sizeof(float));
+    if (out != middle) copy(middle, n, m.width, out);
     pack(act, n, m.feed_forward);
     linear_forward(l, target_down, layer.down, nullptr, rows, act, packed_x, out, s.u[target_down], true);
 }
@@ -211,18 +225,19 @@ void Graph::layer_backward(int64_t l, const float* x, State& s, float* dout, flo
     float *h = normed.reserve(total * m.width), *dh = dnormed.reserve(total * m.width);
 
     float *act = activated.reserve(n * ff), *dact = dactivated.reserve(n * ff);
-    float *gate = s.gate.data(), *up = s.up.data(), *dg = dgate.reserve(n * ff), *dp = dup.reserve(n * ff);
+    float *gate = s.gate.data(), *up = s.up.data();
     threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * ff, gate + begin * ff, up + begin * ff, act + begin * ff);
     });
     linear_backward(l, target_down, layer.down, rows, act, dout, s.u[target_down].data(), dact, false, gradients, false);
+    // The gradients take their places.
     threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
-        kernels.swiglu_backward((end - begin) * ff, gate + begin * ff, up + begin * ff, dact + begin * ff, dg + begin * ff, dp + begin * ff);
+        kernels.swiglu_backward((end - begin) * ff, gate + begin * ff, up + begin * ff, dact + begin * ff, gate + begin * ff, up + begin * ff);
     });
     const float* middle = s.middle.data();
     norm(middle, layer.feed_forward_norm, n, h);
-    linear_backward(l, target_gate, layer.gate, rows, h, dg, s.u[target_gate].data(), dh, false, gradients, false);
-    linear_backward(l, target_up, layer.up, rows, h, dp, s.u[target_up].data(), dh, true, gradients, false);
+    linear_backward(l, target_gate, layer.gate, rows, h, gate, s.u[target_gate].data(), dh, false, gradients, false);
+    linear_backward(l, target_up, layer.up, rows, h, up, s.u[target_up].data(), dh, true, gradients, false);
     norm_backward(middle, layer.feed_forward_norm, n, dh, dout);
 
     float *dmixed = dattention.reserve(n * q_width), *q = dq.reserve(n * q_width);

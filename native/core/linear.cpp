@@ -9,6 +9,8 @@ namespace stillroom {
 namespace {
 // A group of unpacked panels: chunk (depth) x group_columns floats, a quarter of a megabyte. chunk is a multiple of every block.
 constexpr int64_t chunk = 512, group_columns = 128;
+// Rows of a weight that are asked for before they are unpacked: memory answers in the time of a few.
+constexpr int64_t rows_ahead = 8;
 
 // How many values of the depth share a word, and how many words and groups a depth takes (of the right operand).
 struct Narrow {
@@ -144,7 +146,10 @@ Products::Panels Products::right_columns(const Weight& weight, int64_t first, in
     float* row = scratch[thread].reserve(wide);
     float* values = panels[thread].reserve(wide / nr * stride);
     std::fill(row + columns, row + wide, 0.0f);
+    const int64_t bytes = columns / weight.block * static_cast<int64_t>(ggml_type_size(weight.type));
     for (int64_t j = 0; j < depth; j++) {
+        // A short piece of each row: too far apart for the processor to guess the next.
+        for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(weight.at(std::min(n + j + rows_ahead, weight.out - 1), first) + b);
         const float* from = row;
         if (weight.type == GGML_TYPE_F32 && columns == wide) from = reinterpret_cast<const float*>(weight.at(n + j, first));
         else unpack(weight, n + j, first, columns, row);
@@ -227,7 +232,7 @@ void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t 
     });
 }
 
-void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate) {
+void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate, int64_t from) {
     const int64_t mr = kernels.tile_rows, span = std::max<int64_t>(weight.block, 32), spans = (weight.in + span - 1) / span;
     // Threads share the columns; where those do not divide evenly, each span's rows are shared instead.
     const bool by_rows = spans % threads.count() != 0 && spans < 8 * threads.count();
@@ -237,9 +242,9 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
         const int64_t rows = std::min(dy.rows, block_end * mr) - block_begin * mr;
         for (int64_t s = span_begin; s < span_end; s += at_once) {
             const int64_t first = s * span, columns = std::min(weight.in - first, std::min(at_once, span_end - s) * span);
-            for (int64_t n = 0; n < weight.out; n += chunk) {
-                const int64_t depth = std::min(chunk, weight.out - n);
-                const Panels group = right_columns(weight, first, columns, n, depth, dy, thread);
+            for (int64_t n = 0; n < dy.depth; n += chunk) {
+                const int64_t depth = std::min(chunk, dy.depth - n);
+                const Panels group = right_columns(weight, first, columns, from + n, depth, dy, thread);
                 sweep_weights(block_begin, rows, columns, n, depth, dy, group, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
             }
         }

@@ -43,8 +43,8 @@ class Products {
 
     // y (T, N) = or += x W^T.
     void forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate);
-    // dx (T, K) = or += dy W.
-    void backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate);
+    // dx (T, K) = or += dy W; dy may hold a slice of the outputs, from that one on.
+    void backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate, int64_t from = 0);
     // c (M, N) = or += a b, with b (K, N) row-major and row stride ldb.
     void multiply(const Packed& a, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate);
     // c (M, N) = or += a b^T, with b (N, K) row-major.

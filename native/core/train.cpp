@@ -2,9 +2,25 @@
 #include "core/train.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <cstring>
 
 namespace stillroom {
+
+namespace {
+// In whole numbers, because a sum of floats is one addition after the other: all bits of the exponent are set in infinities and NaNs.
+bool all_finite(int64_t n, const float* x) {
+    constexpr uint32_t exponent = 0x7f800000;
+    uint32_t bad = 0;
+    for (int64_t i = 0; i < n; i++) {
+        uint32_t bits;
+        std::memcpy(&bits, x + i, sizeof bits);
+        bad |= (bits & exponent) == exponent;
+    }
+    return bad == 0;
+}
+}  // namespace
 
 Trainer::Trainer(std::shared_ptr<Lora> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed)
     : lora(std::move(given)),
@@ -22,13 +38,15 @@ Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t ste
     result.finite = std::isfinite(result.loss_sum);
     if (!result.finite) return result;
     graph.backward(current.data());
-    // x * 0 is 0 for every finite x and NaN otherwise.
-    float check = 0;
-    for (float g : current) check += g * 0.0f;
-    result.finite = check == 0.0f;
-    if (!result.finite) return result;
     const Profile::Scope scope(graph.threads.profile, Part::update);
-    graph.threads.run(Kernel::optimizer, static_cast<int64_t>(sums.size()), [&](int64_t begin, int64_t end, int) {
+    const int64_t size = static_cast<int64_t>(sums.size());
+    std::atomic<bool> finite{true};
+    graph.threads.run(Kernel::optimizer, size, [&](int64_t begin, int64_t end, int) {
+        if (!all_finite(end - begin, current.data() + begin)) finite = false;
+    });
+    result.finite = finite;
+    if (!result.finite) return result;
+    graph.threads.run(Kernel::optimizer, size, [&](int64_t begin, int64_t end, int) {
         graph.kernels.add(end - begin, current.data() + begin, sums.data() + begin);
     });
     return result;
