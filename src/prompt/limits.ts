@@ -12,6 +12,9 @@ const box: { work: () => unknown } = { work: () => undefined };
 const context = vm.createContext(box);
 const call = new vm.Script("work()");
 
+/** Work that took longer than its limit: a fault of the template, not of one row. */
+export class OutOfTime extends StillroomError {}
+
 /**
  * Runs synchronous work under the time limit. Node's watchdog of vm scripts ends whatever JavaScript runs below the script,
  * a regular expression included, wherever that was defined.
@@ -24,7 +27,7 @@ export function withinTime<T>(what: string, work: () => T, milliseconds = timeLi
     return call.runInContext(context, { timeout: milliseconds }) as T;
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "ERR_SCRIPT_EXECUTION_TIMEOUT") throw error;
-    throw new StillroomError("input", `${what} takes longer than ${milliseconds / 1000} s`, { cause: error });
+    throw new OutOfTime("input", `${what} takes longer than ${milliseconds / 1000} s`, { cause: error });
   } finally {
     box.work = () => undefined;
   }
