@@ -142,7 +142,9 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
     const scores = await evaluateRows(jobFor(model));
     for (const refused of scores.refused) report(refused, bad, options);
     if (scores.rows.length === 0) {
-      throw new StillroomError("input", `${task.name} has no good row in its ${split} split`);
+      const { file, line, reason } = scores.refused[0]!;
+      const first = `the first is bad: ${file}:${line}: ${reason}`;
+      throw new StillroomError("input", `${task.name} has no good row in its ${split} split; ${first}`);
     }
     const summary = summarise(task, scores.rows, labels, seed);
     if (options.predictions !== undefined) await writePredictions(options.predictions, scores.rows);

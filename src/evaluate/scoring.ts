@@ -3,7 +3,7 @@
 import { performance } from "node:perf_hooks";
 import type { BadRow, Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
-import type { compilePrompt } from "../prompt/index.js";
+import { type CompiledPrompt, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
@@ -25,7 +25,7 @@ export interface ScoringJob {
   lora: NativeLora | null;
   task: Task;
   rows: readonly Row[];
-  prompt: ReturnType<typeof compilePrompt>;
+  prompt: CompiledPrompt;
   /** Answered rows that stand before each prompt. */
   examples: Row[];
   /** For classify: the closed set of answers, at least two. */
@@ -58,7 +58,7 @@ export interface RowScore {
 export interface RowScores {
   /** In the order of the rows given, without those refused. */
   rows: RowScore[];
-  /** Rows that do not fit the model's context, or whose answer is no label. */
+  /** Rows that do not fit the model's context or do not suit the template, or whose answer is no label. */
   refused: BadRow[];
   /** Tokens of the prompts, each as if it were alone, and of the answers that were scored or generated. */
   tokens: number;
@@ -118,7 +118,12 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
       });
       continue;
     }
-    const tokens = encodePrompt(model.tokenizer, job.prompt.render(row, examples));
+    const prompt = promptOf(job.prompt, row, examples);
+    if ("reason" in prompt) {
+      refused.push(prompt);
+      continue;
+    }
+    const tokens = encodePrompt(model.tokenizer, prompt);
     shortest = Math.min(shortest, tokens.length);
     if (tokens.length + answerTokens <= context) fitting.push({ row, tokens });
     else refused.push({ file, line, reason: tooLong(tokens.length, answerTokens, context, examples.length) });

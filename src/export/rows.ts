@@ -1,7 +1,7 @@
 // A task's answered rows in batches, for the importance matrix and for the gate's distributions. Knows no metric.
 import type { Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
-import { compilePrompt } from "../prompt/index.js";
+import { compilePrompt, promptOf } from "../prompt/index.js";
 import type { NativeBatch } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { type Encoded, encodeRow, microBatches, packRows } from "../tokens/index.js";
@@ -9,11 +9,14 @@ import { type Encoded, encodeRow, microBatches, packRows } from "../tokens/index
 /** Most tokens of a batch; a longer row is one by itself. */
 const tokenBudget = 1024;
 
-/** Batches whose queries are the answers' tokens, the end token with them. Rows longer than the context are left out. */
+/** Batches whose queries are the answers' tokens, the end token with them. Rows that are longer than the context or do not suit the template are left out. */
 export function answerBatches(model: Model, task: Task, rows: readonly Row[], sharePrefix: boolean): NativeBatch[] {
   const prompt = compilePrompt(task, model.template);
   const encoded = rows
-    .map((row) => encodeRow(model.tokenizer, prompt.render(row, []), row, { withEnd: true }))
+    .flatMap((row) => {
+      const text = promptOf(prompt, row, []);
+      return "reason" in text ? [] : [encodeRow(model.tokenizer, text, row, { withEnd: true })];
+    })
     .filter((row) => length(row) <= model.info.contextLength);
   return microBatches(encoded, { tokenBudget, sharePrefix }).map((group) => packRows(group, { sharePrefix }));
 }

@@ -46,11 +46,10 @@ export async function* readTuneData(
   const { maxLength } = limits;
   const { onLong } = settings;
   const fitted = await encodeRows(rows, { tokenizer: model.tokenizer, prompt, maxLength, onLong, signal });
-  const empty = fitted.empty.map(({ file, line }): BadRow => ({ file, line, reason: "its prompt has no token" }));
-  if (settings.strict && empty[0])
-    throw new StillroomError("input", `${empty[0].file}:${empty[0].line}: ${empty[0].reason}`);
-  allBad.push(...empty);
-  yield* badRowWarnings(empty);
+  const [first] = fitted.bad;
+  if (settings.strict && first) throw new StillroomError("input", `${first.file}:${first.line}: ${first.reason}`);
+  allBad.push(...fitted.bad);
+  yield* badRowWarnings(fitted.bad);
   yield* longRowWarnings(fitted, maxLength);
   if (fitted.rows.length === 0) {
     throw new StillroomError(

@@ -3,8 +3,10 @@ import type { Row, Turn } from "../dataset/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { Task } from "../task/index.js";
 import { ChatTemplate } from "./chat.js";
+import { OutOfTime } from "./limits.js";
 import { Renderer } from "./render.js";
 import type { CompiledPrompt, PromptModel } from "./types.js";
+import { UnsuitableRow } from "./unsuitable.js";
 
 /**
  * Checks a task's prompt against a model, once, for any number of rows.
@@ -87,8 +89,10 @@ function renderRow(renderer: Renderer, row: Row): string {
   }
 }
 
+/** The error of a row: its own fault, but where time ran out. */
 function at(row: Row, message: string, cause?: unknown): StillroomError {
-  return new StillroomError("input", `${row.file}:${row.line}: ${message}`, { cause });
+  if (cause instanceof OutOfTime) return new StillroomError("input", `${row.file}:${row.line}: ${message}`, { cause });
+  return new UnsuitableRow(row, message, cause);
 }
 
 function others(row: Row, examples: readonly Row[]): Row[] {

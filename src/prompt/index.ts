@@ -2,3 +2,4 @@
 export { compilePrompt } from "./compile.js";
 export { chooseExamples } from "./examples.js";
 export type { CompiledPrompt, Piece, Prompt, PromptModel } from "./types.js";
+export { promptOf } from "./unsuitable.js";

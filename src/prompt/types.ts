@@ -19,7 +19,7 @@ export interface Prompt {
 export interface CompiledPrompt {
   /**
    * The prompt of a row behind answered examples. An example that is the row itself is left out.
-   * Throws "input" naming the row when its values do not suit the template.
+   * Throws "input" naming the row when its values do not suit the template; promptOf makes it a bad row.
    */
   render(row: Row, examples: readonly Row[]): Prompt;
   /** An answer as it follows the prompt of any row: white space around it is left out, a space put in front where one belongs. */

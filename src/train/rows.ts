@@ -1,6 +1,6 @@
 // Rows as the loop takes them: encoded once, fitted to the longest length, cut into micro-batches on demand.
-import type { Row } from "../dataset/index.js";
-import type { CompiledPrompt } from "../prompt/index.js";
+import type { BadRow, Row } from "../dataset/index.js";
+import { type CompiledPrompt, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import type { NativeTokenizer } from "../support/native.js";
 import { type Encoded, encodeRow, fitRow, microBatches, packRows } from "../tokens/index.js";
@@ -13,8 +13,8 @@ export interface FittedRows {
   truncated: Row[];
   /** Rows left out for their length. */
   dropped: Row[];
-  /** Rows left out because their prompt has no token to go on from. */
-  empty: Row[];
+  /** Rows left out because they do not suit the template, or their prompt has no token to go on from. */
+  bad: BadRow[];
 }
 
 /** How rows are encoded. */
@@ -35,7 +35,7 @@ const slice = 256;
  * is left out in either case. Gives the event loop room between slices, so that an abort is seen.
  */
 export async function encodeRows(rows: readonly Row[], encoding: Encoding): Promise<FittedRows> {
-  const fitted: FittedRows = { rows: [], truncated: [], dropped: [], empty: [] };
+  const fitted: FittedRows = { rows: [], truncated: [], dropped: [], bad: [] };
   for (const [index, row] of rows.entries()) {
     if (index % slice === 0) {
       await new Promise(setImmediate);
@@ -47,9 +47,14 @@ export async function encodeRows(rows: readonly Row[], encoding: Encoding): Prom
 }
 
 function encodeInto(fitted: FittedRows, row: Row, { tokenizer, prompt, maxLength, onLong }: Encoding): void {
-  const encoded = encodeRow(tokenizer, prompt.render(row, []), row, { withEnd: true });
+  const text = promptOf(prompt, row, []);
+  if ("reason" in text) {
+    fitted.bad.push(text);
+    return;
+  }
+  const encoded = encodeRow(tokenizer, text, row, { withEnd: true });
   if (encoded.prompt.length === 0) {
-    fitted.empty.push(row);
+    fitted.bad.push({ file: row.file, line: row.line, reason: "its prompt has no token" });
     return;
   }
   if (lengthOf(encoded) <= maxLength) {

@@ -154,6 +154,25 @@ describe("evaluate", () => {
     await expect(evaluate(broken, { model, strict: true })).rejects.toMatchObject({ code: "input" });
   });
 
+  it("counts a row that does not suit the template, and says why where none does", async () => {
+    const { folder: data, file } = writeToyTask();
+    writeFileSync(file, readFileSync(file, "utf8").replace("{{ text }}", "{{ text | trim }}"));
+    appendFileSync(path.join(data, "test.jsonl"), '{"text": 5, "half": "late"}\n');
+    const trimmed = await readTask(file);
+    const found = await evaluate(trimmed, { model });
+    expect(found).toMatchObject({
+      rows: 20,
+      errors: 1,
+      bad_rows: [{ line: 21, reason: expect.stringMatching(/trim$/) }],
+    });
+    await expect(evaluate(trimmed, { model, strict: true })).rejects.toThrow(/test\.jsonl:21: .*trim$/);
+    writeFileSync(path.join(data, "test.jsonl"), '{"text": 5, "half": "late"}\n');
+    await expect(evaluate(trimmed, { model })).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/no good row in its test split; the first is bad: .*test\.jsonl:1: .*trim$/),
+    });
+  });
+
   it("stops with strict at a row that does not fit", async () => {
     const { folder: data, file } = writeToyTask();
     appendFileSync(path.join(data, "test.jsonl"), `{"text": "${"a".repeat(300)}", "half": "late"}\n`);

@@ -105,6 +105,15 @@ describe("exportModel", () => {
     expect(readFileSync(out, "utf8")).toBe("an earlier model");
   });
 
+  it("leaves out a row that does not suit the template", async () => {
+    const { folder: data, file } = writeToyTask({ validation: false });
+    writeFileSync(file, readFileSync(file, "utf8").replace("{{ text }}", "{{ text | trim }}"));
+    const test = path.join(data, "test.jsonl");
+    writeFileSync(test, `{"text":5,"half":"early"}\n${readFileSync(test, "utf8")}`);
+    const found = await exportModel({ model, adapter, quantize: "F32", check: await readTask(file), out, limit: 5 });
+    expect(found.gate).toMatchObject({ passed: true, rows: 4, errors: 1 });
+  });
+
   it("makes the importance matrix of the task's own rows", async () => {
     const found = await exportModel({ model, adapter, quantize: "Q4_0", imatrix: check, out, limit: 5 });
     expect(found.imatrix_tokens).toBeGreaterThan(5 * 5);

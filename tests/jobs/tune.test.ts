@@ -230,6 +230,20 @@ test("bad and long rows are told with file and line, counted, and left out or cu
   });
 });
 
+test("a row that does not suit the template is told and left out", async () => {
+  const { file } = writeToyTask({ validation: false, extra: ['{"text":5,"half":"early"}'] });
+  writeFileSync(file, readFileSync(file, "utf8").replace("{{ text }}", "{{ text | trim }}"));
+  const task = await readTask(file);
+  const { events, result } = await follow(tune(task, small(runFolder(), { steps: 1 })));
+  expect(result).toMatchObject({ steps: 1, bad_rows: 1 });
+  expect(events).toContainEqual({
+    type: "warning",
+    kind: "bad-row",
+    message: expect.stringMatching(/jsonl:1: .*trim$/),
+  });
+  await expect(tune(task, small(runFolder(), { strict: true })).result).rejects.toThrow(/train\.jsonl:1: .*trim$/);
+});
+
 test("a row that stands in two splits is told", async () => {
   const toy = writeToyTask();
   const [first] = readFileSync(path.join(toy.folder, "test.jsonl"), "utf8").split("\n");

@@ -1,6 +1,7 @@
 // Chat templates written to harm: each is one error that says what is wrong, within two seconds and in little memory.
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { compilePrompt } from "../../src/prompt/index.js";
+import { compilePrompt, promptOf } from "../../src/prompt/index.js";
+import { withinTime } from "../../src/prompt/limits.js";
 import { chatMl, rowOf, taskOf } from "./rows.js";
 
 const doubling = (start: string, step: string) =>
@@ -74,7 +75,30 @@ test("a template that turns hostile later is stopped then, and the next row is d
     /\/rows\.jsonl:\d+: the chat template of the model takes longer than 1 s/,
   );
   expect(performance.now() - start).toBeLessThan(2000);
+  expect(() => promptOf(prompt, rowOf({ text: "a" }), [])).not.toThrow();
   expect(prompt.render(rowOf({ text: "a" }), []).pieces).toHaveLength(3);
+});
+
+test("running out of time is the template's fault, not a row's", () => {
+  const prompt = compilePrompt(taskOf({ template: `{% if text %}${hostile[1]![1]}{% endif %}` }), {
+    chatTemplate: null,
+  });
+  expect(() => promptOf(prompt, rowOf({ text: "a" }), [])).toThrow(/\/rows\.jsonl:\d+: .* takes longer than 1 s/);
+});
+
+test("work that was kept waiting is begun again, work that works too long is not", () => {
+  const sleeping = new Int32Array(new SharedArrayBuffer(4));
+  let begun = 0;
+  const waiting = () => (++begun === 1 ? Atomics.wait(sleeping, 0, 0, 60_000) : "done");
+  expect(withinTime("it", waiting, 200)).toBe("done");
+  expect(() => withinTime("it", () => Atomics.wait(sleeping, 0, 0, 60_000), 20)).toThrow("it takes longer than 0.02 s");
+  begun = 0;
+  const busy = () => {
+    begun++;
+    for (;;);
+  };
+  expect(() => withinTime("it", busy, 500)).toThrow("it takes longer than 0.5 s");
+  expect(begun).toBe(1);
 });
 
 test("a template cannot reach what JavaScript has", () => {

@@ -1,6 +1,6 @@
 // Plain prompts: what stands where, and how answers follow.
 import { expect, test } from "vitest";
-import { chooseExamples, compilePrompt } from "../../src/prompt/index.js";
+import { chooseExamples, compilePrompt, promptOf } from "../../src/prompt/index.js";
 import { rowOf, taskOf } from "./rows.js";
 
 const noChat = { chatTemplate: null };
@@ -62,6 +62,18 @@ test("a row whose values do not suit the template is named", () => {
   expect(() => prompt.render({ ...rowOf({ text: "a" }), line: 7 }, [])).toThrow(
     /\/rows\.jsonl:7: the template of the task test cannot be rendered: /,
   );
+});
+
+test("a row that does not suit the template costs the row; an example that does not costs the work", () => {
+  const prompt = compilePrompt(taskOf({ template: "{{ text | trim }}:" }), noChat);
+  const [number, text] = [rowOf({ text: 5 }), rowOf({ text: " a " })];
+  expect(promptOf(prompt, number, [text])).toEqual({
+    file: "/rows.jsonl",
+    line: number.line,
+    reason: expect.stringMatching(/^the template of the task test cannot be rendered: .*trim$/),
+  });
+  expect(promptOf(prompt, text, [])).toEqual(prompt.render(text, []));
+  expect(() => promptOf(prompt, text, [number])).toThrow(`/rows.jsonl:${number.line}: `);
 });
 
 test("a million words go through", () => {
