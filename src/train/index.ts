@@ -5,6 +5,7 @@ export type { TrainEvent, WarningKind } from "./events.js";
 export { fingerprintOf, hashRows, requireSameRun } from "./fingerprint.js";
 export { type MicroBatch, type TrainJob, type TrainOutcome, train } from "./loop.js";
 export {
+  everyWeight,
   loraOptions,
   type OptimizerName,
   type ScheduleName,

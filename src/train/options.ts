@@ -137,10 +137,12 @@ export interface TuneSettings {
 }
 
 const linearLayers: WeightTarget[] = ["q", "k", "v", "o", "gate", "up", "down"];
+/** All that a model has. */
+export const everyWeight: WeightTarget[] = [...linearLayers, "norms", "biases", "head", "final_norm", "embeddings"];
 /** By method, what targets takes. */
 const allTargets: Record<TuneMethod, WeightTarget[]> = {
   lora: [...linearLayers, "head", "embeddings"],
-  full: [...linearLayers, "norms", "biases", "head", "final_norm", "embeddings"],
+  full: everyWeight,
   head: ["head", "final_norm"],
 };
 /** Weights that belong to no layer. */

@@ -5,7 +5,8 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, expect, it } from "vitest";
 import { native } from "../../src/support/native.js";
-import { allWeights, distances, optimizerGolden, plainBatch, tensorsOf, unpackTensors } from "../support/golden.js";
+import { everyWeight } from "../../src/train/index.js";
+import { distances, optimizerGolden, plainBatch, tensorsOf, unpackTensors } from "../support/golden.js";
 import { toyLora, writeToy } from "../support/toy.js";
 
 const tolerance = 1e-4;
@@ -23,7 +24,7 @@ it.each(["optimizer", "optimizer-full"] as const)(
     try {
       const adapter = toyLora(golden.toy);
       const parameters =
-        name === "optimizer" ? model.createLora(adapter.options) : await model.createWeights({ targets: allWeights });
+        name === "optimizer" ? model.createLora(adapter.options) : await model.createWeights({ targets: everyWeight });
       if ("load" in parameters) parameters.load(adapter.tensors);
       const trainer = model.createTrainer(parameters, { ...options, recompute: false, seed: 0 });
       for (const [index, step] of golden.steps.entries()) {

@@ -11,8 +11,8 @@ import {
   native,
   type WeightTarget,
 } from "../../src/support/native.js";
+import { everyWeight } from "../../src/train/index.js";
 import {
-  allWeights,
   distances,
   forestBatch,
   type GradientGolden,
@@ -51,7 +51,7 @@ function gradientsOf(golden: GradientGolden, batches: NativeBatch[], variant: st
   return withToy(
     golden,
     async (model) => {
-      const trainer = model.createTrainer(await model.createWeights({ targets: allWeights }), {
+      const trainer = model.createTrainer(await model.createWeights({ targets: everyWeight }), {
         ...optimizer,
         recompute,
       });
@@ -124,8 +124,8 @@ async function stepAndSave(golden: GradientGolden, targets: WeightTarget[], laye
 }
 
 it.each<[string, WeightTarget[], number[]?]>([
-  ["qwen2", allWeights],
-  ["llama-tied", allWeights],
+  ["qwen2", everyWeight],
+  ["llama-tied", everyWeight],
   ["llama-tied", ["head", "final_norm"]],
   ["qwen2-tied", ["embeddings"]],
   ["qwen3", ["norms", "down"], [1]],
@@ -133,7 +133,7 @@ it.each<[string, WeightTarget[], number[]?]>([
   const { after, saved, file, weights } = await stepAndSave(named(name), targets, layers);
   expect(saved).toEqual(after);
   const info = await native().inspect(file);
-  expect(info.tiedEmbeddings).toBe(name.endsWith("tied") && targets === allWeights);
+  expect(info.tiedEmbeddings).toBe(name.endsWith("tied") && targets === everyWeight);
   if (layers)
     expect(weights.map((tensor) => tensor.name).sort()).toEqual(
       ["attn_k_norm", "attn_norm", "attn_q_norm", "ffn_down", "ffn_norm"].map((w) => `blk.1.${w}.weight`),

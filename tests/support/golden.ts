@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import type { NativeBatch, NativeParameters, NativeTensor, WeightTarget } from "../../src/support/native.js";
+import type { NativeBatch, NativeParameters, NativeTensor } from "../../src/support/native.js";
 import type { Toy } from "./toy.js";
 
 const folder = fileURLToPath(new URL("../golden", import.meta.url));
@@ -52,12 +52,6 @@ export function unpackTensors(packed: PackedTensors): NativeTensor[] {
     return { name, shape, data: new Float32Array(bytes.buffer) };
   });
 }
-
-/** Everything that a model has. */
-export const allWeights: WeightTarget[] = [
-  ...(["q", "k", "v", "o", "gate", "up", "down"] as const),
-  ...(["norms", "biases", "head", "final_norm", "embeddings"] as const),
-];
 
 /** Copies of all tensors. */
 export function tensorsOf(parameters: NativeParameters): NativeTensor[] {
