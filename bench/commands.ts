@@ -37,10 +37,14 @@ function peerOption(...peers: string[]): Option {
 }
 
 function tuneTrial(): Command {
-  return command("tune", "LoRA tuning: dense batches of 4 x 256 tokens, and SST-2 rows with completion loss.", [
+  return command("tune", "Tuning: dense batches of 4 x 256 tokens, and SST-2 rows with completion loss.", [
     ...(["model", "threads", "precision", "seed"] as const),
   ])
     .addOption(peerOption("pytorch"))
+    .addOption(new Option("--method <method>", "a LoRA, or all weights").choices(["lora", "full"]).default("lora"))
+    .addOption(
+      new Option("--optimizer <name>", "ours; the peer's moments are in f32").choices(["adamw", "adamw_8bit"]).default("adamw"),
+    )
     .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2", "both"]).default("both"))
     .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 5)
     .option("--rank <n>", "rank of the adapter on all linear layers", whole(1), 16)

@@ -29,8 +29,8 @@ export interface TuneJob {
   /** Steps before the timed ones. */
   untimed: number;
   optimizer: NativeOptimizerOptions;
-  /** PEFT folder of the first weights. */
-  adapter: string;
+  /** PEFT folder of the first weights; null: the model's own weights are trained, all of them. */
+  adapter: string | null;
   /** Folder for the trained adapter, or null. */
   out: string | null;
   ours: { tokenBudget: number; sharePrefix: boolean; recompute: boolean; seed: number };

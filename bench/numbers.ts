@@ -17,11 +17,11 @@ export function measured(values: number[]): Measured {
 }
 
 /**
- * Operations that LoRA on all linear layers of frozen weights needs: forward 2 and the gradient to the input 2 for each frozen
- * weight and token, 6 for each weight of the adapter; attention's four products of a pair forward and backward; the head at the
- * logits that were computed. Recomputation is not counted: it is not needed.
+ * Operations that a step needs: of LoRA on all linear layers (rank), forward 2 and the gradient to the input 2 for each frozen weight and
+ * token, 6 for each weight of the adapter; of all weights (rank null), 6 for each weight and token. Attention's four products of a pair
+ * forward and backward; the head at the logits that were computed. Recomputation is not counted: it is not needed.
  */
-export function stepFlops(info: NativeModelInfo, rank: number, work: Work): number {
+export function stepFlops(info: NativeModelInfo, rank: number | null, work: Work): number {
   const { width, feedForward, layers, vocabulary } = info;
   const query = info.heads * info.headWidth;
   const keyValue = info.keyValueHeads * info.headWidth;
@@ -34,8 +34,11 @@ export function stepFlops(info: NativeModelInfo, rank: number, work: Work): numb
     [width, feedForward],
     [feedForward, width],
   ] as const;
-  const frozen = shapes.reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
-  const adapter = shapes.reduce((sum, [inputs, outputs]) => sum + rank * (inputs + outputs), 0) * layers;
+  const weights = shapes.reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
+  const adapter = shapes.reduce((sum, [inputs, outputs]) => sum + (rank ?? 0) * (inputs + outputs), 0) * layers;
   const attention = 12 * query * layers; // 4 forward, 8 backward
-  return work.tokens * (4 * frozen + 6 * adapter) + work.pairs * attention + work.logits * 4 * width * vocabulary;
+  const passes = rank === null ? 6 : 4;
+  return (
+    work.tokens * (passes * weights + 6 * adapter) + work.pairs * attention + work.logits * passes * width * vocabulary
+  );
 }

@@ -3,8 +3,8 @@
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { readAdapterFolder, writeAdapterFolder } from "../src/adapter/index.js";
-import { type NativeBatch, native } from "../src/support/native.js";
-import { microBatcher } from "../src/train/index.js";
+import { type NativeBatch, type NativeLora, native } from "../src/support/native.js";
+import { everyWeight, microBatcher } from "../src/train/index.js";
 import { encodedRow, type TuneJob } from "./job.js";
 import { emit, type Work } from "./side.js";
 
@@ -20,13 +20,20 @@ function workOf({ tokens, segments, queryPositions }: NativeBatch): Work {
   return { tokens: tokens.length, pairs, logits: queryPositions.length };
 }
 
+/** The adapter that both sides start from. */
+async function firstAdapter(folder: string): Promise<NativeLora> {
+  const { options, tensors } = await readAdapterFolder(folder, model.info);
+  const lora = model.createLora(options);
+  lora.load(tensors);
+  return lora;
+}
+
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as TuneJob;
 const { tokenBudget, sharePrefix, recompute, seed } = job.ours;
 const model = await native().openModel(job.model, { threads: job.threads, variant: null, precision: job.precision });
-const adapter = await readAdapterFolder(job.adapter, model.info);
-const lora = model.createLora(adapter.options);
-lora.load(adapter.tensors);
-const trainer = model.createTrainer(lora, { ...job.optimizer, recompute, seed });
+const lora = job.adapter === null ? null : await firstAdapter(job.adapter);
+const parameters = lora ?? (await model.createWeights({ targets: everyWeight }));
+const trainer = model.createTrainer(parameters, { ...job.optimizer, recompute, seed });
 const rows = job.rows.map(encodedRow);
 const batchesOf = microBatcher(rows, tokenBudget, sharePrefix);
 emit({
@@ -55,7 +62,7 @@ for (const [index, step] of job.steps.entries()) {
   const tokens = step.rows.reduce((sum, row) => sum + job.rows[row]!.tokens.length, 0);
   emit({ event: "step", loss: loss / labels, labels, rows: step.rows.length, tokens, seconds, work });
 }
-if (job.out) {
+if (job.out && lora) {
   const { info } = model;
   await writeAdapterFolder({
     folder: job.out,

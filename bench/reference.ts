@@ -8,7 +8,7 @@ import { type CompiledPrompt, compilePrompt } from "../src/prompt/index.js";
 import { unexpected } from "../src/support/errors.js";
 import { readTask, type Task } from "../src/task/index.js";
 import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
-import { encodeRows, planLimits, planRun, type TuneSettings, tuneSettings } from "../src/train/index.js";
+import { encodeRows, loraOptions, planLimits, planRun, type TuneSettings, tuneSettings } from "../src/train/index.js";
 import { RowOrder } from "../src/train/order.js";
 import { learningRateAt } from "../src/train/schedule.js";
 import { jobRow, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
@@ -54,7 +54,7 @@ async function tuneJob(task: Task, model: Model, settings: TuneSettings, out: st
   const fitted = await encodeRows(rows, { ...encoding, prompt: compilePrompt(task, model.template) });
   const plan = planRun(settings, limits, fitted.rows.length);
   const order = new RowOrder(fitted.rows.length, settings.batchSize, settings.seed);
-  const { rank, alpha, seed, targets, betas, epsilon, weightDecay, clipNorm, batchSize, sharePrefix } = settings;
+  const { seed, betas, epsilon, weightDecay, clipNorm, batchSize, sharePrefix } = settings;
   return {
     model: path.resolve(model.info.path),
     threads: model.threads,
@@ -66,7 +66,7 @@ async function tuneJob(task: Task, model: Model, settings: TuneSettings, out: st
       learningRate: learningRateAt(plan.schedule, index + 1),
     })),
     optimizer: { beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm },
-    adapter: await writeFirstAdapter(path.join(out, "first-adapter"), model, { rank, alpha, seed, targets }),
+    adapter: await writeFirstAdapter(path.join(out, "first-adapter"), model, loraOptions(settings)!),
     out: path.join(out, "trained-adapter"),
     ours: { tokenBudget, sharePrefix, recompute, seed },
     peer: { microBatchRows: batchSize, logits: "all" },

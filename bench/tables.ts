@@ -47,7 +47,10 @@ export function tuneTable(result: TuneBench): string {
     ]);
   }
   const { name, rank } = result.model;
-  const notes = [`${describe(result.machine)}; ${name}, rank ${rank}`, "medians (lowest–highest step)"];
+  const notes = [
+    `${describe(result.machine)}; ${name}, ${rank === null ? "all weights" : `rank ${rank}`}`,
+    "medians (lowest–highest step)",
+  ];
   if (!result.equal) notes.push("the two sides do NOT compute the same");
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }

@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
+import type { OptimizerName } from "../src/train/index.js";
 import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
 import { type Machine, machine } from "./machine.js";
 import { type Measured, measured, stepFlops } from "./numbers.js";
@@ -15,6 +16,9 @@ import { Side, type StepDone } from "./side.js";
 import { denseRows, sst2Rows } from "./work.js";
 
 export interface TuneBenchOptions {
+  /** full: all weights, with AdamW of either kind of moments on our side. */
+  method: "lora" | "full";
+  optimizer: OptimizerName;
   peer: "pytorch" | "none";
   model?: string;
   work: "dense" | "sst2" | "both";
@@ -47,7 +51,8 @@ type ByWork<T> = Record<string, T>;
 export interface TuneBench {
   trial: "tune";
   machine: Machine;
-  model: { name: string; rank: number };
+  /** rank: null where all weights are trained. */
+  model: { name: string; rank: number | null };
   ours: { settings: TuneJob["ours"]; versions: Record<string, string>; work: ByWork<SideResult> };
   peer: { name: string; version: Record<string, string>; settings: object; work: ByWork<SideResult> } | null;
   /** Ours over the peer's tokens per second (medians). */
@@ -99,7 +104,7 @@ export async function benchTune(options: TuneBenchOptions, session: TrialSession
 
 async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, folder: string): Promise<TuneJob> {
   const { rowsOfStep, rows: rowsOf } = kinds[kind];
-  const { rank, seed, repeat } = options;
+  const { rank, seed, repeat, optimizer } = options;
   const rows: JobRow[] = await rowsOf(model, rowsOfStep * (repeat + 1), seed);
   const batch = (index: number) => Array.from({ length: rowsOfStep }, (_, row) => index * rowsOfStep + row);
   const order = [...Array<number>(equalSteps).fill(0), ...Array.from({ length: repeat }, (_, step) => step + 1)];
@@ -109,10 +114,11 @@ async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, fo
     threads: model.threads,
     precision: options.precision ?? "f32",
     rows,
-    steps: order.map((index) => ({ rows: batch(index), learningRate: 2e-4 })),
+    steps: order.map((index) => ({ rows: batch(index), learningRate: options.method === "full" ? 2e-5 : 2e-4 })),
     untimed: equalSteps,
-    optimizer: { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
-    adapter: await writeFirstAdapter(path.join(folder, `${kind}-adapter`), model, adapter),
+    optimizer: { optimizer, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+    adapter:
+      options.method === "full" ? null : await writeFirstAdapter(path.join(folder, `${kind}-adapter`), model, adapter),
     out: null,
     ours: { tokenBudget: 512, sharePrefix: true, recompute: false, seed },
     peer: { microBatchRows: options.peerRows ?? rowsOfStep, logits: options.peerLogits },
@@ -170,7 +176,7 @@ async function takeTurns(
   }
 }
 
-function sideResult(turns: Turns, info: NativeModelInfo, rank: number, facts: Machine): SideResult {
+function sideResult(turns: Turns, info: NativeModelInfo, rank: number | null, facts: Machine): SideResult {
   const timed = turns.steps.slice(equalSteps);
   const over = (value: (step: StepDone) => number) => measured(timed.map((step) => value(step) / step.seconds));
   const sum = (value: (step: StepDone) => number) => timed.reduce((total, step) => total + value(step), 0);
@@ -197,13 +203,14 @@ function summary(
     Object.fromEntries(
       [...sides].map(([kind, side]) => [kind, value(kind, { ours: side.ours, peer: side.peer ?? side.ours })]),
     );
-  const ours = each((_, side) => sideResult(side.ours, info, options.rank, facts));
+  const rank = options.method === "full" ? null : options.rank;
+  const ours = each((_, side) => sideResult(side.ours, info, rank, facts));
   const first = [...sides.values()][0]!;
   const job = [...jobs.values()][0]!;
   const base = {
     trial: "tune" as const,
     machine: facts,
-    model: { name: info.name ?? path.basename(info.path), rank: options.rank },
+    model: { name: info.name ?? path.basename(info.path), rank },
     ours: { settings: job.ours, versions: first.ours.versions, work: ours },
     equal_bound: equalBound,
   };
@@ -211,7 +218,7 @@ function summary(
     const nothing = { peer: null, ratio: null, memory_ratio: null, largest_loss_difference: null, spread: null };
     return { ...base, ...nothing, equal: true };
   }
-  const peer = each((_, side) => sideResult(side.peer, info, options.rank, facts));
+  const peer = each((_, side) => sideResult(side.peer, info, rank, facts));
   const apart = each((_, side) =>
     Math.max(...side.ours.steps.map(({ loss }, step) => Math.abs(loss / side.peer.steps[step]!.loss - 1))),
   );
@@ -222,6 +229,7 @@ function summary(
   );
   const settings = {
     dtype: "float32",
+    optimizer: rank === null ? "AdamW, fused" : "AdamW",
     attention: "sdpa",
     threads: facts.threads,
     logits: options.peerLogits,
@@ -230,7 +238,7 @@ function summary(
   };
   return {
     ...base,
-    peer: { name: "pytorch+peft", version: first.peer.versions, settings, work: peer },
+    peer: { name: rank === null ? "pytorch" : "pytorch+peft", version: first.peer.versions, settings, work: peer },
     ratio: each((kind) => ours[kind]!.tokens_per_second.median / peer[kind]!.tokens_per_second.median),
     memory_ratio: each((kind) => ours[kind]!.peak_memory_bytes / peer[kind]!.peak_memory_bytes),
     equal: Object.values(apart).every((difference) => difference <= equalBound),

@@ -80,3 +80,13 @@ export function size(text: string): number {
 export function names(text: string): string[] {
   return text.split(",").map((name) => name.trim());
 }
+
+/** A parser of numbers and ranges of numbers, separated by commas: 0,5,20-29. */
+export function layers(text: string): number[] {
+  return text.split(",").flatMap((part) => {
+    const match = /^\s*(\d{1,5})(?:-(\d{1,5}))?\s*$/.exec(part);
+    const [first, last] = [Number(match?.[1]), Number(match?.[2] ?? match?.[1])];
+    if (!match || last < first) throw new InvalidArgumentError("Expected layers such as 20-29 or 0,5,28.");
+    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  });
+}

@@ -64,12 +64,13 @@ export function evaluationText(evaluation: Evaluation): string {
 }
 
 export function tuneText(result: TuneResult): string {
-  const { run, steps, rows, loss, validation, best_step, adapter } = result;
+  const { run, steps, rows, loss, validation, best_step, adapter, model } = result;
   const c = colours(process.stdout);
   const out = [`${c.bold(run)} · ${counted(steps, "step")} · ${counted(rows, "row")}\n`];
   out.push(`loss ${number(loss.first)} → ${number(loss.last)}\n`);
   if (validation) out.push(`best step ${best_step}\n${table(metricRows(validation))}`);
-  out.push(`adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)\n${speed(result)}\n`);
+  out.push(adapter ? `adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)\n` : `model ${model} (GGUF)\n`);
+  out.push(`${speed(result)}\n`);
   return out.join("");
 }
 

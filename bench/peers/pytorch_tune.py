@@ -1,7 +1,7 @@
-# The peer of `tune`: LoRA by PyTorch + PEFT in f32, on the token rows, batches, rates and first weights of a job file.
+# The peer of `tune`: LoRA by PyTorch + PEFT, or all weights by PyTorch, in f32, on the token rows, batches, rates and first weights of a job file.
 # Run: PYTHON bench/peers/pytorch_tune.py JOB.json [--interactive]
 # Job: model (GGUF), threads, rows [{tokens, answerFrom}], steps [{rows: [index], learningRate}], optimizer {beta1, beta2,
-# epsilon, weightDecay, clipNorm}, adapter (PEFT folder that it starts from), out (folder for the result, or null),
+# epsilon, weightDecay, clipNorm}, adapter (PEFT folder that it starts from; null: all weights), out (folder for the result, or null),
 # peer {microBatchRows, logits: "all" | "labels"}. Output: one JSON line ready, one a step, one done.
 # With --interactive each step waits for a line on stdin, so that two sides can take turns.
 import json
@@ -34,7 +34,7 @@ def loss_of(model, rows, count, logits):
     labels = targets(rows)
     if logits == "all":  # as transformers' own Trainer calls it
         return model(input_ids=ids, attention_mask=mask, labels=labels, num_items_in_batch=count).loss, ids.numel()
-    decoder = model.get_base_model()
+    decoder = model.get_base_model() if hasattr(model, "get_base_model") else model
     hidden = decoder.model(input_ids=ids, attention_mask=mask).last_hidden_state[:, :-1]
     asked = labels[:, 1:] != -100
     scores = decoder.lm_head(hidden[asked])
@@ -50,7 +50,7 @@ def main():
     parameters = [p for p in model.parameters() if p.requires_grad]
     adamw = torch.optim.AdamW(
         parameters, lr=0.0, betas=(options["beta1"], options["beta2"]), eps=options["epsilon"],
-        weight_decay=options["weightDecay"],
+        weight_decay=options["weightDecay"], fused=job["adapter"] is None or None,
     )  # fmt: skip
     emit(event="ready", versions=versions(), parameters=sum(p.numel() for p in parameters), load_peak_memory_bytes=peak_memory_bytes())
     began = time.perf_counter()

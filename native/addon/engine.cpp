@@ -133,6 +133,7 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("info", from_info(env, describe(*engine->object->graph.model->file)));
     add_method(object, "createLora", [engine](const Napi::CallbackInfo& info) { return create_lora(info, engine); });
+    add_async_method(object, "createWeights", [engine](const Napi::CallbackInfo& info) { return create_weights(info, engine); });
     add_method(object, "createTrainer", [engine](const Napi::CallbackInfo& info) { return create_trainer(info, engine); });
     add_async_method(object, "createDecoder", [engine](const Napi::CallbackInfo& info) { return create_decoder(info, engine); });
     add_async_method(object, "score", [engine](const Napi::CallbackInfo& info) { return score(info, engine); });

@@ -16,6 +16,8 @@ struct Engine {
 };
 
 Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
+// A promise of NativeWeights; the engine computes with them from then on.
+Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 Napi::Value create_decoder(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 // null for null and undefined; Failure(usage) when the adapter was made for another model.

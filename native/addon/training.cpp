@@ -1,13 +1,38 @@
-// NativeLora and NativeTrainer.
+// NativeLora, NativeWeights and NativeTrainer.
+#include <algorithm>
+#include <cstring>
+
 #include "addon/engine.h"
 #include "addon/wrap.h"
 #include "core/train.h"
+#include "core/weights.h"
 
 namespace stillroom::addon {
 
 namespace {
 
-constexpr napi_type_tag lora_tag = {0x7374696c6c726f6f, 0x6d2d6c6f72610000};
+constexpr napi_type_tag lora_tag = {0x7374696c6c726f6f, 0x6d2d6c6f72610000}, weights_tag = {0x7374696c6c726f6f, 0x6d2d776569676874};
+
+std::vector<int64_t> to_layers(const Napi::Value& value) {
+    if (value.IsUndefined()) return {};
+    const Napi::Array array = to_array(value, "layers");
+    std::vector<int64_t> layers;
+    for (uint32_t i = 0; i < array.Length(); i++) layers.push_back(to_integer(array.Get(i), "layers[" + std::to_string(i) + "]", 0, 1 << 20));
+    return layers;
+}
+
+std::vector<std::string> to_targets(const Napi::Value& value) {
+    const Napi::Array array = to_array(value, "targets");
+    std::vector<std::string> targets;
+    for (uint32_t i = 0; i < array.Length(); i++) targets.push_back(to_text(array.Get(i), "targets[" + std::to_string(i) + "]"));
+    return targets;
+}
+
+Napi::Value from_layers(Napi::Env env, const std::vector<int64_t>& layers) {
+    const Napi::Array array = Napi::Array::New(env, layers.size());
+    for (size_t i = 0; i < layers.size(); i++) array.Set(static_cast<uint32_t>(i), static_cast<double>(layers[i]));
+    return array;
+}
 
 Napi::Value from_options(Napi::Env env, const LoraOptions& options) {
     Napi::Object object = Napi::Object::New(env);
@@ -18,45 +43,115 @@ Napi::Value from_options(Napi::Env env, const LoraOptions& options) {
     object.Set("dropout", options.dropout);
     object.Set("rsLora", options.rs_lora);
     object.Set("targets", targets);
+    if (!options.layers.empty()) object.Set("layers", from_layers(env, options.layers));
     object.Set("seed", static_cast<double>(options.seed));
     return object;
 }
 
 constexpr int64_t most_exact = (int64_t{1} << 53) - 1;
 
-// The factors of a flat array, written straight into JavaScript's memory: no copy of the whole stands beside it.
-Napi::Value from_factors(Napi::Env env, const Lora& lora, const float* flat) {
-    const auto shapes = lora.shapes();
+Napi::Value from_shapes(Napi::Env env, const Parameters& parameters) {
+    const auto shapes = parameters.shapes();
+    const Napi::Array described = Napi::Array::New(env, shapes.size());
+    for (size_t i = 0; i < shapes.size(); i++) described.Set(static_cast<uint32_t>(i), from_shape(env, shapes[i]));
+    return described;
+}
+
+// The tensors of a flat array, written straight into JavaScript's memory: no copy of the whole stands beside it.
+Napi::Value from_flat(Napi::Env env, const Parameters& parameters, const float* flat) {
+    const auto shapes = parameters.shapes();
     const Napi::Array array = Napi::Array::New(env, shapes.size());
     for (size_t i = 0; i < shapes.size(); i++) {
         const Napi::HandleScope scope(env);
+        const int64_t size = shapes[i].rows * shapes[i].columns;
         Napi::Object object = from_shape(env, shapes[i]);
-        Napi::Float32Array data = Napi::Float32Array::New(env, shapes[i].rows * shapes[i].columns);
-        lora.read(flat, i, data.Data());
+        Napi::Float32Array data = Napi::Float32Array::New(env, size);
+        parameters.read(flat, i, 0, size, data.Data());
         object.Set("data", data);
         array.Set(static_cast<uint32_t>(i), object);
     }
     return array;
 }
 
-// The optimiser's state at one moment, to be read piece by piece; held until it is released.
-Napi::Value from_state(Napi::Env env, std::vector<uint8_t> state) {
-    const auto bytes = std::make_shared<std::vector<uint8_t>>(std::move(state));
+// A typed array as it lies in JavaScript's memory, to be filled or read before the call returns.
+template <typename T>
+Napi::TypedArrayOf<T> in_place(const Napi::Value& value, napi_typedarray_type type, const char* what, const char* name) {
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw unexpected(what, name, value);
+    return value.As<Napi::TypedArrayOf<T>>();
+}
+
+// body(call) while no other thread runs the engine: what it reads or writes is in use there.
+template <typename Body>
+auto locked(const std::shared_ptr<Handle<Engine>>& engine, Body body) {
+    return [engine, body](const Napi::CallbackInfo& call) -> Napi::Value {
+        const auto open = engine->use();
+        const std::lock_guard<std::mutex> lock(open->mutex);
+        return body(call);
+    };
+}
+
+// shapes, read and write, which adapters and weights have in common.
+void add_parameters(Napi::Object object, const std::shared_ptr<Parameters>& parameters, const std::shared_ptr<Handle<Engine>>& engine) {
+    object.Set("shapes", from_shapes(object.Env(), *parameters));
+    const auto shapes = parameters->shapes();
+    // (index, array, first = 0): a stretch of one tensor.
+    auto stretch = [shapes](const Napi::CallbackInfo& call, const char* name, auto body) {
+        const auto index = static_cast<size_t>(to_integer(call[0], "index", 0, static_cast<int64_t>(shapes.size()) - 1));
+        const int64_t size = shapes[index].rows * shapes[index].columns;
+        auto array = in_place<float>(call[1], napi_float32_array, "a Float32Array", name);
+        const int64_t first = call[2].IsUndefined() ? 0 : to_integer(call[2], "first", 0, size), count = static_cast<int64_t>(array.ElementLength());
+        if (count > size - first) throw unexpected("a Float32Array of at most " + std::to_string(size - first), name, call[1]);
+        body(index, first, count, array.Data());
+        return call.Env().Undefined();
+    };
+    add_method(object, "read", locked(engine, [=](const Napi::CallbackInfo& call) -> Napi::Value {
+        return stretch(call, "into", [&](size_t index, int64_t first, int64_t count, float* into) {
+            parameters->read(parameters->values.data(), index, first, count, into);
+        });
+    }));
+    add_method(object, "write", locked(engine, [=](const Napi::CallbackInfo& call) -> Napi::Value {
+        return stretch(call, "from", [&](size_t index, int64_t first, int64_t count, const float* from) { parameters->write(index, first, count, from); });
+    }));
+}
+
+// Calls body(data, bytes) for the parts of the state that [offset, offset + count) covers, in order.
+template <typename Body>
+void cover(const std::vector<Moments::Piece>& pieces, int64_t offset, int64_t count, Body body) {
+    for (const auto& [data, size] : pieces) {
+        const int64_t here = std::min(count, size - offset);
+        if (here > 0) {
+            body(data + offset, here);
+            count -= here;
+        }
+        offset = std::max<int64_t>(0, offset - size);
+    }
+}
+
+// The optimiser's state, read and written where it lies.
+Napi::Value from_state(Napi::Env env, const std::shared_ptr<Trainer>& trainer, const std::shared_ptr<Handle<Engine>>& engine) {
+    int64_t bytes = 0;
+    for (const auto& piece : trainer->optimizer.state()) bytes += piece.size;
+    // (offset, array)
+    auto stretch = [trainer, bytes](const Napi::CallbackInfo& call, const char* name, auto body) {
+        const int64_t offset = to_integer(call[0], "offset", 0, bytes);
+        auto array = in_place<uint8_t>(call[1], napi_uint8_array, "a Uint8Array", name);
+        if (static_cast<int64_t>(array.ElementLength()) > bytes - offset)
+            throw unexpected("at most " + std::to_string(bytes - offset) + " bytes", name, call[1]);
+        uint8_t* at = array.Data();
+        cover(trainer->optimizer.state(), offset, static_cast<int64_t>(array.ElementLength()), [&](uint8_t* data, int64_t size) {
+            body(data, at, size);
+            at += size;
+        });
+        return call.Env().Undefined();
+    };
     Napi::Object object = Napi::Object::New(env);
-    object.Set("bytes", static_cast<double>(bytes->size()));
-    add_method(object, "read", [bytes](const Napi::CallbackInfo& call) {
-        const auto offset = static_cast<size_t>(to_integer(call[0], "offset", 0, static_cast<int64_t>(bytes->size())));
-        if (!call[1].IsTypedArray() || call[1].As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array) throw unexpected("a Uint8Array", "into", call[1]);
-        auto into = call[1].As<Napi::Uint8Array>();
-        if (into.ElementLength() > bytes->size() - offset)
-            throw unexpected("at most " + std::to_string(bytes->size() - offset) + " bytes", "into", call[1]);
-        std::copy_n(bytes->data() + offset, into.ElementLength(), into.Data());
-        return call.Env().Undefined();
-    });
-    add_method(object, "release", [bytes](const Napi::CallbackInfo& call) {
-        std::vector<uint8_t>().swap(*bytes);
-        return call.Env().Undefined();
-    });
+    object.Set("bytes", static_cast<double>(bytes));
+    add_method(object, "read", locked(engine, [=](const Napi::CallbackInfo& call) -> Napi::Value {
+        return stretch(call, "into", [](uint8_t* state, uint8_t* array, int64_t size) { std::memcpy(array, state, size); });
+    }));
+    add_method(object, "write", locked(engine, [=](const Napi::CallbackInfo& call) -> Napi::Value {
+        return stretch(call, "from", [](uint8_t* state, uint8_t* array, int64_t size) { std::memcpy(state, array, size); });
+    }));
     return object;
 }
 
@@ -77,40 +172,73 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
     options.dropout = static_cast<float>(to_number(from.Get("dropout"), "dropout"));
     options.rs_lora = to_boolean(from.Get("rsLora"), "rsLora");
     options.seed = static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact));
-    const Napi::Array targets = to_array(from.Get("targets"), "targets");
-    for (uint32_t i = 0; i < targets.Length(); i++) options.targets.push_back(to_text(targets.Get(i), "targets[" + std::to_string(i) + "]"));
+    options.targets = to_targets(from.Get("targets"));
+    options.layers = to_layers(from.Get("layers"));
     const auto lora = std::make_shared<Lora>(engine->use()->graph.model, options);
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("options", from_options(info.Env(), lora->options));
-    const auto shapes = lora->shapes();
-    const Napi::Array described = Napi::Array::New(info.Env(), shapes.size());
-    for (size_t i = 0; i < shapes.size(); i++) described.Set(static_cast<uint32_t>(i), from_shape(info.Env(), shapes[i]));
-    object.Set("shapes", described);
-    add_method(object, "tensors", [lora](const Napi::CallbackInfo& call) { return from_factors(call.Env(), *lora, lora->values.data()); });
-    add_method(object, "read", [lora, shapes](const Napi::CallbackInfo& call) {
-        const auto index = static_cast<size_t>(to_integer(call[0], "index", 0, static_cast<int64_t>(shapes.size()) - 1));
-        const auto size = static_cast<size_t>(shapes[index].rows * shapes[index].columns);
-        if (!call[1].IsTypedArray() || call[1].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array ||
-            call[1].As<Napi::TypedArray>().ElementLength() != size)
-            throw unexpected("a Float32Array of " + std::to_string(size), "into", call[1]);
-        lora->read(lora->values.data(), index, call[1].As<Napi::Float32Array>().Data());
+    add_parameters(object, lora, engine);
+    add_method(object, "tensors", [lora](const Napi::CallbackInfo& call) { return from_flat(call.Env(), *lora, lora->values.data()); });
+    add_method(object, "load", locked(engine, [lora](const Napi::CallbackInfo& call) -> Napi::Value {
+        lora->load(to_tensors(call[0], "tensors"));
         return call.Env().Undefined();
-    });
-    // The engine may be reading the values in another thread: wait for it.
-    add_method(object, "load", [lora, engine](const Napi::CallbackInfo& call) {
-        const auto tensors = to_tensors(call[0], "tensors");
-        const auto open = engine->use();
-        const std::lock_guard<std::mutex> lock(open->mutex);
-        lora->load(tensors);
-        return call.Env().Undefined();
-    });
+    }));
     wrap(object, lora, lora_tag);
     return object;
 }
 
+Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const Napi::Object from = to_object(info[0], "options");
+    const WeightsOptions options{to_targets(from.Get("targets")), to_layers(from.Get("layers"))};
+    const auto open = engine->use();
+    return Task<std::shared_ptr<Weights>>::start(
+        info.Env(), engine->lifetime,
+        [=] {
+            const std::lock_guard<std::mutex> lock(open->mutex);
+            if (open->graph.training()) throw Failure(Code::usage, "the weights of this model are under training already (createWeights)");
+            return std::make_shared<Weights>(open->graph.model, options, open->graph.threads);
+        },
+        [engine, open](Napi::Env env, std::shared_ptr<Weights>& weights) -> Napi::Value {
+            {
+                const std::lock_guard<std::mutex> lock(open->mutex);
+                open->graph.train(weights);
+            }
+            Napi::Object object = Napi::Object::New(env);
+            add_parameters(object, weights, engine);
+            add_async_method(object, "save", [weights, engine](const Napi::CallbackInfo& call) {
+                const std::string path = to_path(call[0], "path");
+                const auto open = engine->use();
+                return Task<Nothing>::start(
+                    call.Env(), engine->lifetime,
+                    [=] {
+                        const std::lock_guard<std::mutex> lock(open->mutex);
+                        weights->save(path);
+                        return Nothing{};
+                    },
+                    [](Napi::Env env, Nothing&) { return env.Undefined(); });
+            });
+            wrap(object, weights, weights_tag);
+            return object;
+        });
+}
+
+namespace {
+// NativeLora or NativeWeights.
+std::shared_ptr<Parameters> unwrap_parameters(const Napi::Value& value, const Engine& engine) {
+    const std::string what = "an adapter (createLora) or weights (createWeights)";
+    if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&weights_tag)) {
+        const auto lora = unwrap_lora(value, "parameters", engine);
+        if (!lora) throw unexpected(what, "parameters", value);
+        return lora;
+    }
+    const auto weights = unwrap<Weights>(value, weights_tag, what, "parameters");
+    if (weights->model() != engine.graph.model) throw Failure(Code::usage, "parameters were made for another model (" + weights->base->file->path() + ")");
+    return weights;
+}
+}  // namespace
+
 Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
-    const auto lora = unwrap_lora(info[0], "lora", *engine->use());
-    if (!lora) throw unexpected("an adapter (createLora)", "lora", info[0]);
+    const auto parameters = unwrap_parameters(info[0], *engine->use());
     const Napi::Object from = to_object(info[1], "options");
     OptimizerOptions options;
     options.beta1 = static_cast<float>(to_number(from.Get("beta1"), "beta1"));
@@ -118,7 +246,10 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
     options.epsilon = static_cast<float>(to_number(from.Get("epsilon"), "epsilon"));
     options.weight_decay = static_cast<float>(to_number(from.Get("weightDecay"), "weightDecay"));
     options.clip_norm = static_cast<float>(to_number(from.Get("clipNorm"), "clipNorm"));
-    const auto trainer = std::make_shared<Trainer>(lora, options, to_boolean(from.Get("recompute"), "recompute"),
+    const std::string optimizer = to_text_or_null(from.Get("optimizer"), "optimizer").value_or("adamw");
+    if (optimizer != "adamw" && optimizer != "adamw_8bit") throw unexpected("adamw or adamw_8bit", "optimizer", from.Get("optimizer"));
+    options.eight_bit = optimizer == "adamw_8bit";
+    const auto trainer = std::make_shared<Trainer>(parameters, options, to_boolean(from.Get("recompute"), "recompute"),
                                                    static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)));
     Napi::Object object = Napi::Object::New(info.Env());
     add_async_method(object, "accumulate", [trainer, engine](const Napi::CallbackInfo& call) {
@@ -158,26 +289,14 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
             });
     });
     // These read or write what a running accumulate writes, so they wait for it.
-    auto locked = [engine](auto body) {
-        return [engine, body](const Napi::CallbackInfo& call) -> Napi::Value {
-            const auto open = engine->use();
-            const std::lock_guard<std::mutex> lock(open->mutex);
-            return body(call);
-        };
-    };
-    add_method(object, "discard", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value {
-        trainer->discard();
+    add_method(object, "discard", locked(engine, [trainer, engine](const Napi::CallbackInfo& call) -> Napi::Value {
+        trainer->discard(engine->use()->graph);
         return call.Env().Undefined();
     }));
-    add_method(object, "gradients", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value {
-        return from_factors(call.Env(), *trainer->lora, trainer->gradients().data());
+    add_method(object, "gradients", locked(engine, [trainer](const Napi::CallbackInfo& call) -> Napi::Value {
+        return from_flat(call.Env(), *trainer->parameters, trainer->gradients().data());
     }));
-    add_method(object, "state", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value { return from_state(call.Env(), trainer->optimizer.state()); }));
-    add_method(object, "setState", locked([trainer](const Napi::CallbackInfo& call) -> Napi::Value {
-        const auto bytes = to_bytes(call[0], "state");
-        trainer->optimizer.restore(bytes.data(), bytes.size());
-        return call.Env().Undefined();
-    }));
+    object.Set("state", from_state(info.Env(), trainer, engine));
     return object;
 }
 

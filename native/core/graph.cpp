@@ -12,6 +12,11 @@ namespace stillroom {
 Graph::Graph(std::shared_ptr<const Model> given, const Kernels& chosen, int count, Precisions narrow)
     : model(std::move(given)), kernels(chosen), threads(count), precisions(narrow), products(kernels, threads), attention(kernels, threads) {}
 
+void Graph::train(std::shared_ptr<const Weights> under_training) {
+    weights = std::move(under_training);
+    model = weights->model();
+}
+
 void Graph::rope_table() {
     const int64_t half = model->rope.width / 2;
     int64_t needed = 0;
@@ -48,11 +53,11 @@ void Graph::embed() {
 }
 
 void Graph::embed_backward(const float* gradient, float* gradients) {
-    const LoraPair* pair = lora->find(0, target_embeddings);
+    add_embedding_gradient(gradient, gradients);
+    const LoraPair* pair = lora ? lora->find(0, target_embeddings) : nullptr;
     if (!pair) return;
     const int64_t width = model->width, rank = lora->options.rank;
     const float scale = lora->options.scale();
-    std::fill(gradients + pair->a, gradients + pair->a + rank * (pair->in + pair->out), 0.0f);
     threads.run(Kernel::embed, rank, [&](int64_t begin, int64_t end, int) {
         for (int64_t r = begin; r < end; r++)
             for (int64_t t = 0; t < total; t++) {
@@ -86,14 +91,19 @@ void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dr
     const int64_t count = head_rows();
     if (count == 0) return;
 
-    const bool kept = keep != Keep::nothing;
-    inputs.resize(std::max<size_t>(inputs.size(), kept ? layers : 1));
-    states.resize(std::max<size_t>(states.size(), keep == Keep::everything ? layers : 1));
-    for (int64_t l = 0; l < (kept ? layers : 1); l++) inputs[l].reserve(total * width);
+    trained = lora ? nullptr : weights.get();
+    const Parameters* parameters = lora ? static_cast<const Parameters*>(lora) : trained;
+    const int64_t reached = parameters ? parameters->lowest_layer() : layers;
+    into_embeddings = reached < 0;
+    lowest = keep == Keep::nothing ? layers : std::max<int64_t>(reached, 0);
+    const size_t slots = slot(layers - 1) + 1;
+    inputs.resize(std::max(inputs.size(), slots));
+    states.resize(std::max<size_t>(states.size(), keep == Keep::everything ? slots : 1));
+    for (size_t i = 0; i < slots; i++) inputs[i].reserve(total * width);
     last.reserve(count * width);
     rope_table();
     embed();
-    for (int64_t l = 0; l < layers; l++) layer_forward(l, inputs[kept ? l : 0].data(), output_of(l), states[keep == Keep::everything ? l : 0]);
+    for (int64_t l = 0; l < layers; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[keep == Keep::everything ? slot(l) : 0]);
     norm(last.data(), model->output_norm, count, hidden.reserve(count * width));
 }
 
@@ -112,7 +122,7 @@ void Graph::head_backward(int64_t first, int64_t count, float* gradients) {
     const int64_t width = model->width;
     float* dh = dhidden.reserve(head_rows() * width);
     linear_backward(0, target_head, model->head, {count, queried.data() + first}, hidden.data() + first * width, logit_rows.data(), head_u.data(),
-                    dh + first * width, false, gradients, first > 0);
+                    dh + first * width, false, gradients);
 }
 
 void Graph::backward(float* gradients) {
@@ -120,15 +130,15 @@ void Graph::backward(float* gradients) {
     const int64_t width = model->width, layers = model->layer_count, count = head_rows();
     float *d = dx.reserve(total * width), *dtop = dlast.reserve(count * width);
     std::fill(dtop, dtop + count * width, 0.0f);
-    norm_backward(last.data(), model->output_norm, count, dhidden.data(), dtop);
-    for (int64_t l = layers - 1; l >= 0; l--) {
-        State& state = states[keep == Keep::everything ? l : 0];
+    norm_backward(last.data(), model->output_norm, count, dhidden.data(), dtop, gradients);
+    for (int64_t l = layers - 1; l >= lowest; l--) {
+        State& state = states[keep == Keep::everything ? slot(l) : 0];
         // Computing a layer again writes its output where the next layer's input lies: the same values, bit for bit. The last layer's
         // state is still there.
-        if (keep == Keep::inputs && !is_last(l)) layer_forward(l, inputs[l].data(), output_of(l), state);
-        layer_backward(l, inputs[l].data(), state, is_last(l) ? dtop : d, d, gradients);
+        if (keep == Keep::inputs && !is_last(l)) layer_forward(l, inputs[slot(l)].data(), output_of(l), state);
+        layer_backward(l, inputs[slot(l)].data(), state, is_last(l) ? dtop : d, d, gradients);
     }
-    embed_backward(d, gradients);
+    if (into_embeddings) embed_backward(d, gradients);
 }
 
 }  // namespace stillroom

@@ -10,6 +10,7 @@
 #include "core/importance.h"
 #include "core/linear.h"
 #include "core/lora.h"
+#include "core/weights.h"
 
 namespace stillroom {
 
@@ -23,7 +24,10 @@ class Graph {
    public:
     Graph(std::shared_ptr<const Model> model, const Kernels& kernels, int threads, Precisions precisions = {});
 
-    const std::shared_ptr<const Model> model;
+    std::shared_ptr<const Model> model;  // as it was opened, or with weights under training in it
+    // From now on passes run on these weights; those without a lora give their gradients.
+    void train(std::shared_ptr<const Weights> weights);
+    bool training() const { return weights != nullptr; }
     Importance* importance = nullptr;  // when set, forward passes add to it and run the last layer and the head over all tokens
 
     enum class Keep { nothing, everything, inputs };  // inputs: only each layer's input, the rest is computed again in backward
@@ -36,9 +40,10 @@ class Graph {
     float* logits(int64_t first, int64_t count);
     static constexpr int64_t head_chunk = 256;
 
-    // Takes d loss / d logits of the rows that logits() computed last, in that buffer. gradients: flat like lora->values.
+    // Takes d loss / d logits of the rows that logits() computed last, in that buffer. gradients: flat like the values of the lora or of the
+    // weights under training; added to.
     void head_backward(int64_t first, int64_t count, float* gradients);
-    // From the head's gradients down to the adapter's; overwrites every entry of gradients that head_backward does not own.
+    // From the head's gradients down to those of the lowest layer that is trained; added to gradients.
     void backward(float* gradients);
 
     const Kernels& kernels;
@@ -54,40 +59,50 @@ class Graph {
     // The tokens at which a layer computes more than keys and values.
     Rows rows_of(int64_t layer) const { return is_last(layer) && head_rows() < total ? Rows{head_rows(), queried.data()} : Rows{total}; }
     // Where a layer writes its output: the next layer's input.
-    float* output_of(int64_t layer) const { return is_last(layer) ? last.data() : inputs[keep == Keep::nothing ? 0 : layer + 1].data(); }
+    float* output_of(int64_t layer) const { return is_last(layer) ? last.data() : inputs[slot(layer + 1)].data(); }
+    // Which of inputs (and of states, with everything kept) belongs to a layer: those that no gradient reaches share the first.
+    int64_t slot(int64_t layer) const { return layer > lowest ? layer - lowest : 0; }
     void layer_forward(int64_t l, const float* x, float* out, State& state);
     void layer_backward(int64_t l, const float* x, State& state, float* dout, float* dx, float* gradients);
     void linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, Rows rows, const float* x, const Packed& packed, float* y,
                         Buffer& u, bool accumulate);
     void linear_backward(int64_t layer, Target target, const Weight& weight, Rows rows, const float* x, const float* dy, const float* u, float* dx,
-                         bool accumulate, float* gradients, bool accumulate_gradients);
+                         bool accumulate, float* gradients);
     const float* dropped(int64_t layer, Target target, Rows rows, const float* x, int64_t width);
     void add_masked(int64_t layer, Target target, Rows rows, const float* x, int64_t width, float* out);
     void copy(const float* x, int64_t n, int64_t width, float* out);
     static const float* gathered(Rows rows, const float* x, int64_t width, Buffer& space);
     void scatter(Rows rows, const float* x, int64_t width, float* out);
     float mask(uint64_t stream, uint64_t index) const;
-    void norm(const float* x, const std::vector<float>& weight, int64_t n, float* y);
-    void norm_backward(const float* x, const std::vector<float>& weight, int64_t n, const float* dy, float* dx);
+    void norm(const float* x, const Vector& weight, int64_t n, float* y);
+    void norm_backward(const float* x, const Vector& weight, int64_t n, const float* dy, float* dx, float* gradients);
     void rotate(Rows rows, float* x, int64_t heads, bool back);
-    void head_norm_backward(const float* raw, const std::vector<float>& weight, int64_t n, float* d);
+    void head_norm_backward(const float* raw, const Vector& weight, int64_t n, float* d, float* gradients);
     void embed();
     void embed_backward(const float* dx, float* gradients);
     void rope_table();
+    void add_weight_gradient(const Weight& weight, int64_t n, const float* x, const float* dy, float* gradients);
+    void add_bias_gradient(const Vector& bias, int64_t n, const float* dy, float* gradients);
+    void add_norm_gradient(const Vector& weight, int64_t n, const float* x, const float* dy, float* gradients);
+    void add_embedding_gradient(const float* d, float* gradients);
 
     Products products;
     Attention attention;
+    std::shared_ptr<const Weights> weights;  // under training, or null
     // Of the pass under way
     const Batch* batch = nullptr;
     const Lora* lora = nullptr;
+    const Weights* trained = nullptr;  // whose gradients backward gives; null with a lora
+    int64_t lowest = 0;                // layer that backward reaches; the number of layers for none
+    bool into_embeddings = false;      // whether the embeddings, or their adapter, get a gradient
     Keep keep = Keep::nothing;
     Dropout dropout;
     int64_t total = 0;  // T
     std::vector<int32_t> queried, row_of_query;  // (R) token of each head row, rising; (queries) head row of each
     // Scratch, grown to the largest batch and reused
-    std::vector<Buffer> inputs;  // (T, C) of each layer; one when nothing is kept
+    std::vector<Buffer> inputs;  // (T, C) of the layers from lowest on; one when nothing is kept
     std::vector<State> states;
-    Buffer normed, normed_rows, activated, sines, cosines, last, hidden, logit_rows, head_u, drop, product;
+    Buffer normed, normed_rows, activated, sines, cosines, last, hidden, logit_rows, head_u, drop, product, inverses;
     Buffer dhidden, dlast, dx, dnormed, dnormed_rows, dactivated, dattention, dq, dk, dv, du;
     Packed packed_x, packed_u, packed_dy, packed_t, packed_drop;
     int64_t table_positions = 0;

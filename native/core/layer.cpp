@@ -13,15 +13,16 @@ namespace {
 constexpr int64_t output_slice = 4096;
 }  // namespace
 
-void Graph::norm(const float* x, const std::vector<float>& weight, int64_t n, float* y) {
-    const int64_t width = static_cast<int64_t>(weight.size());
+void Graph::norm(const float* x, const Vector& weight, int64_t n, float* y) {
+    const int64_t width = weight.size();
     threads.run(Kernel::norm, n, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; t++) kernels.rms_norm(width, x + t * width, weight.data(), model->epsilon, y + t * width);
     });
 }
 
-void Graph::norm_backward(const float* x, const std::vector<float>& weight, int64_t n, const float* dy, float* d) {
-    const int64_t width = static_cast<int64_t>(weight.size());
+void Graph::norm_backward(const float* x, const Vector& weight, int64_t n, const float* dy, float* d, float* gradients) {
+    const int64_t width = weight.size();
+    add_norm_gradient(weight, n, x, dy, gradients);
     threads.run(Kernel::norm, n, [&](int64_t begin, int64_t end, int) {
         for (int64_t t = begin; t < end; t++) {
             const float* row = x + t * width;
@@ -32,11 +33,11 @@ void Graph::norm_backward(const float* x, const std::vector<float>& weight, int6
 }
 
 // d (n, D): the gradient of n normed heads on entry, of raw on return (QK norm is RMSNorm of each head, Qwen3).
-void Graph::head_norm_backward(const float* raw, const std::vector<float>& weight, int64_t n, float* d) {
-    const int64_t width = static_cast<int64_t>(weight.size());
+void Graph::head_norm_backward(const float* raw, const Vector& weight, int64_t n, float* d, float* gradients) {
+    const int64_t width = weight.size();
     float* result = product.reserve(n * width);
     std::fill(result, result + n * width, 0.0f);
-    norm_backward(raw, weight, n, d, result);
+    norm_backward(raw, weight, n, d, result, gradients);
     std::memcpy(d, result, n * width * sizeof(float));
 }
 
@@ -111,11 +112,12 @@ void Graph::linear_forward(int64_t layer, Target target, const Weight& weight, c
     products.multiply(packed_u, lora->values.data() + pair->b, pair->out, pair->out, y, pair->out, true);
 }
 
-// dx = or += dy W + the low-rank path; dA and dB into gradients. dx may be null: then only the adapter's gradients are computed.
+// dx = or += dy W + the low-rank path; dW, or dA and dB, added to gradients. dx may be null: then only these are computed.
 void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, Rows rows, const float* x, const float* dy, const float* u, float* d,
-                            bool accumulate, float* gradients, bool accumulate_gradients) {
+                            bool accumulate, float* gradients) {
     const int64_t n = rows.count;
-    const LoraPair* pair = lora->find(layer, target);
+    add_weight_gradient(weight, n, x, dy, gradients);
+    const LoraPair* pair = lora ? lora->find(layer, target) : nullptr;
     if (!pair && !d) return;
     // The head's outputs are many: packed a slice at a time they take no memory and stay in the cache. An adapter needs them whole.
     const int64_t slice = pair ? weight.out : output_slice;
@@ -131,10 +133,10 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
     products.multiply_transposed(packed_dy, b, rank, low, rank, false);
     kernels.scale(n * rank, scale, low);
     products.pack_transposed(u, n, rank, rank, scale, packed_t);
-    products.multiply(packed_t, dy, weight.out, weight.out, gradients + pair->b, weight.out, accumulate_gradients);
+    products.multiply(packed_t, dy, weight.out, weight.out, gradients + pair->b, weight.out, true);
     const float* input = dropped(layer, target, rows, x, weight.in);
     products.pack_transposed(low, n, rank, rank, 1.0f, packed_t);
-    products.multiply(packed_t, input, weight.in, weight.in, gradients + pair->a, weight.in, accumulate_gradients);
+    products.multiply(packed_t, input, weight.in, weight.in, gradients + pair->a, weight.in, true);
     if (!d) return;
     products.pack(low, n, rank, rank, 1.0f, packed_u);
     if (input == x) {
@@ -179,12 +181,11 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     pack(h, total, m.width);
     float *q = s.q.reserve(n * q_width), *k = s.k.reserve(total * kv_width), *v = s.v.reserve(total * kv_width);
     float *q_raw = qk_norm ? s.q_raw.reserve(n * q_width) : q, *k_raw = qk_norm ? s.k_raw.reserve(total * kv_width) : k;
-    auto bias = [](const std::vector<float>& values) { return values.empty() ? nullptr : values.data(); };
-    linear_forward(l, target_k, layer.k, bias(layer.k_bias), all, h, packed_x, k_raw, s.u[target_k], false);
-    linear_forward(l, target_v, layer.v, bias(layer.v_bias), all, h, packed_x, v, s.u[target_v], false);
+    linear_forward(l, target_k, layer.k, layer.k_bias.data(), all, h, packed_x, k_raw, s.u[target_k], false);
+    linear_forward(l, target_v, layer.v, layer.v_bias.data(), all, h, packed_x, v, s.u[target_v], false);
     const float* h_rows = gathered(rows, h, m.width, normed_rows);
     if (h_rows != h) pack(h_rows, n, m.width);
-    linear_forward(l, target_q, layer.q, bias(layer.q_bias), rows, h_rows, packed_x, q_raw, s.u[target_q], false);
+    linear_forward(l, target_q, layer.q, layer.q_bias.data(), rows, h_rows, packed_x, q_raw, s.u[target_q], false);
     if (qk_norm) {
         norm(q_raw, layer.q_norm, n * m.heads, q);
         norm(k_raw, layer.k_norm, total * m.key_value_heads, k);
@@ -194,9 +195,9 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     float* mixed = s.attention.reserve(n * q_width);
     attention.forward(*batch, rows, {m.heads, m.key_value_heads, m.head_width}, q, k, v, mixed, s.lse.reserve(n * m.heads));
 
-    // With nothing kept, middle and out are one buffer (below the last layer also x), and the residual sums happen in place.
-    float* middle = keep == Keep::nothing ? out : s.middle.reserve(n * m.width);
-    if (middle != x) copy(gathered(rows, x, m.width, normed_rows), n, m.width, middle);
+    // Where nothing is kept, middle and out are one buffer (below the last layer also x), and the residual sums happen in place.
+    float* middle = l < lowest ? out : s.middle.reserve(n * m.width);
+    if (const float* from = gathered(rows, x, m.width, normed_rows); from != middle) copy(from, n, m.width, middle);
     pack(mixed, n, q_width);
     linear_forward(l, target_o, layer.o, nullptr, rows, mixed, packed_x, middle, s.u[target_o], true);
 
@@ -229,40 +230,43 @@ void Graph::layer_backward(int64_t l, const float* x, State& s, float* dout, flo
     threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * ff, gate + begin * ff, up + begin * ff, act + begin * ff);
     });
-    linear_backward(l, target_down, layer.down, rows, act, dout, s.u[target_down].data(), dact, false, gradients, false);
+    linear_backward(l, target_down, layer.down, rows, act, dout, s.u[target_down].data(), dact, false, gradients);
     // The gradients take their places.
     threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu_backward((end - begin) * ff, gate + begin * ff, up + begin * ff, dact + begin * ff, gate + begin * ff, up + begin * ff);
     });
     const float* middle = s.middle.data();
     norm(middle, layer.feed_forward_norm, n, h);
-    linear_backward(l, target_gate, layer.gate, rows, h, gate, s.u[target_gate].data(), dh, false, gradients, false);
-    linear_backward(l, target_up, layer.up, rows, h, up, s.u[target_up].data(), dh, true, gradients, false);
-    norm_backward(middle, layer.feed_forward_norm, n, dh, dout);
+    linear_backward(l, target_gate, layer.gate, rows, h, gate, s.u[target_gate].data(), dh, false, gradients);
+    linear_backward(l, target_up, layer.up, rows, h, up, s.u[target_up].data(), dh, true, gradients);
+    norm_backward(middle, layer.feed_forward_norm, n, dh, dout, gradients);
 
     float *dmixed = dattention.reserve(n * q_width), *q = dq.reserve(n * q_width);
     float *k = dk.reserve(total * kv_width), *v = dv.reserve(total * kv_width);
-    linear_backward(l, target_o, layer.o, rows, s.attention.data(), dout, s.u[target_o].data(), dmixed, false, gradients, false);
+    linear_backward(l, target_o, layer.o, rows, s.attention.data(), dout, s.u[target_o].data(), dmixed, false, gradients);
     attention.backward(*batch, rows, {m.heads, m.key_value_heads, m.head_width}, s.q.data(), s.k.data(), s.v.data(), s.attention.data(), s.lse.data(), dmixed, q,
                        k, v);
     rotate(rows, q, m.heads, true);
     rotate(all, k, m.key_value_heads, true);
     if (qk_norm) {
-        head_norm_backward(s.q_raw.data(), layer.q_norm, n * m.heads, q);
-        head_norm_backward(s.k_raw.data(), layer.k_norm, total * m.key_value_heads, k);
+        head_norm_backward(s.q_raw.data(), layer.q_norm, n * m.heads, q, gradients);
+        head_norm_backward(s.k_raw.data(), layer.k_norm, total * m.key_value_heads, k, gradients);
     }
+    add_bias_gradient(layer.q_bias, n, q, gradients);
+    add_bias_gradient(layer.k_bias, total, k, gradients);
+    add_bias_gradient(layer.v_bias, total, v, gradients);
     norm(x, layer.attention_norm, total, h);
     const float* h_rows = gathered(rows, h, m.width, normed_rows);
-    // Below the first layer only an adapter on the embeddings asks for a gradient.
-    const bool deeper = l > 0 || lora->find(0, target_embeddings);
+    // Below the lowest layer only the embeddings may ask for a gradient, and this norm for its own.
+    const bool deeper = l > lowest || into_embeddings || (trained && trained->gradient(layer.attention_norm.data(), gradients));
     float *down = deeper ? dh : nullptr, *down_rows = deeper && rows.tokens ? dnormed_rows.reserve(n * m.width) : down;
-    linear_backward(l, target_q, layer.q, rows, h_rows, q, s.u[target_q].data(), down_rows, false, gradients, false);
+    linear_backward(l, target_q, layer.q, rows, h_rows, q, s.u[target_q].data(), down_rows, false, gradients);
     if (down_rows != down) scatter(rows, down_rows, m.width, down);
-    linear_backward(l, target_k, layer.k, all, h, k, s.u[target_k].data(), down, true, gradients, false);
-    linear_backward(l, target_v, layer.v, all, h, v, s.u[target_v].data(), down, true, gradients, false);
+    linear_backward(l, target_k, layer.k, all, h, k, s.u[target_k].data(), down, true, gradients);
+    linear_backward(l, target_v, layer.v, all, h, v, s.u[target_v].data(), down, true, gradients);
     if (!deeper) return;
     if (dout != d) scatter(rows, dout, m.width, d);
-    norm_backward(x, layer.attention_norm, total, dh, d);
+    norm_backward(x, layer.attention_norm, total, dh, d, gradients);
 }
 
 }  // namespace stillroom

@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t chunk = 512, group_columns = 128;
 // Rows of a weight that are asked for before they are unpacked: memory answers in the time of a few.
 constexpr int64_t rows_ahead = 8;
+// Outputs of a weight whose gradient is computed at once.
+constexpr int64_t slab = 4096;
 
 // How many values of the depth share a word, and how many words and groups a depth takes (of the right operand).
 struct Narrow {
@@ -288,6 +290,36 @@ void Products::multiply_transposed(const Packed& a, const float* b, int64_t colu
                              c + begin * mr * ldc + first, ldc, accumulate);
         }
     });
+}
+
+void Products::add_outer(const float* dy, int64_t rows, int64_t outputs, const float* x, int64_t inputs, float* c) {
+    const int64_t nr = kernels.tile_columns, count = (inputs + nr - 1) / nr, wide = std::max<int64_t>(1, group_columns / nr) * nr;
+    // A slab of outputs at a time: the head has a vocabulary of them.
+    for (int64_t n = 0; n < outputs; n += slab) {
+        const int64_t height = std::min(slab, outputs - n);
+        pack_transposed(dy + n, rows, height, outputs, 1.0f, turned);
+        threads.run(Kernel::weight_gradient, count, [&](int64_t begin, int64_t end, int thread) {
+            for (int64_t first = begin * nr; first < std::min(end * nr, inputs); first += wide) {
+                const int64_t columns = std::min({wide, inputs - first, end * nr - first});
+                for (int64_t k = 0; k < rows; k += chunk) {
+                    const int64_t depth = std::min(chunk, rows - k);
+                    // Panels of x (panels, depth, tile_columns), as of right_columns.
+                    float* group = panels[thread].reserve(depth * wide);
+                    for (int64_t j = 0; j < columns; j += nr) {
+                        const int64_t panel = std::min(nr, columns - j);
+                        for (int64_t p = 0; p < depth; p++) {
+                            const float* row = x + (k + p) * inputs + first + j;
+                            float* to = group + j * depth + p * nr;
+                            std::copy(row, row + panel, to);
+                            std::fill(to + panel, to + nr, 0.0f);
+                        }
+                    }
+                    sweep(height, columns, depth, turned.buffer.data() + k * kernels.tile_rows, turned.block, group, nr * depth, c + n * inputs + first, inputs,
+                          true);
+                }
+            }
+        });
+    }
 }
 
 }  // namespace stillroom

@@ -50,6 +50,9 @@ class Products {
     // c (M, N) = or += a b^T, with b (N, K) row-major.
     void multiply_transposed(const Packed& a, const float* b, int64_t columns, float* c, int64_t ldc, bool accumulate);
 
+    // c (N, K) += dy^T x of dy (T, N) and x (T, K): the gradient of a weight.
+    void add_outer(const float* dy, int64_t rows, int64_t outputs, const float* x, int64_t inputs, float* c);
+
    private:
     // A group of panels of the right operand, in the left one's precision.
     struct Panels {
@@ -72,6 +75,7 @@ class Products {
     };
     void forward_prepared(const Packed& x, const Weight& weight, const Prepared& panels, float* y, int64_t ldy, bool accumulate);
     std::map<const uint8_t*, Prepared> prepared;  // by the weight's data
+    Packed turned;                // a slab of dy^T in add_outer
     std::vector<Buffer> scratch;  // per thread: unpacked rows
     std::vector<Buffer> panels;   // per thread: packed panels
     std::vector<Buffer> narrow_rows, narrow_panels, narrow_scales;  // per thread

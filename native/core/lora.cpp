@@ -30,6 +30,7 @@ Lora::Lora(std::shared_ptr<const Model> given, LoraOptions chosen) : options(std
     }
     const Model& m = *model;
     const int64_t layers = m.layer_count, rank = options.rank;
+    const std::vector<bool> chosen_layers = choose_layers(layers, options.layers);
     index.assign((layers + 1) * target_count, -1);
     int64_t size = 0;
     auto add = [&](int64_t layer, int target, const Weight& weight, int64_t in, int64_t out) {
@@ -42,7 +43,7 @@ Lora::Lora(std::shared_ptr<const Model> given, LoraOptions chosen) : options(std
         const Layer& layer = m.layers[l];
         const Weight* weights[] = {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
         for (int t = 0; t < 7; t++)
-            if (chosen_targets[t]) add(l, t, *weights[t], weights[t]->in, weights[t]->out);
+            if (chosen_targets[t] && chosen_layers[l]) add(l, t, *weights[t], weights[t]->in, weights[t]->out);
     }
     if (chosen_targets[target_head]) add(layers, target_head, m.head, m.width, m.vocabulary);
     values.assign(size, 0.0f);
@@ -67,52 +68,44 @@ std::vector<NamedTensor> Lora::shapes() const {
     return list;
 }
 
-void Lora::read(const float* flat, size_t factor, float* out) const {
+int64_t Lora::place(size_t factor, int64_t e) const {
     const LoraPair& pair = pairs[factor / 2];
-    const int64_t rank = options.rank;
-    if (factor % 2 == 0) {
-        std::copy(flat + pair.a, flat + pair.a + rank * pair.in, out);
-    } else {
-        for (int64_t r = 0; r < rank; r++)
-            for (int64_t o = 0; o < pair.out; o++) out[o * rank + r] = flat[pair.b + r * pair.out + o];
-    }
+    return factor % 2 == 0 ? pair.a + e : pair.b + e % options.rank * pair.out + e / options.rank;
 }
 
-std::vector<NamedTensor> Lora::tensors(const float* flat) const {
-    std::vector<NamedTensor> list = shapes();
-    for (size_t i = 0; i < list.size(); i++) {
-        list[i].data.resize(list[i].rows * list[i].columns);
-        read(flat, i, list[i].data.data());
-    }
-    return list;
+void Lora::read(const float* flat, size_t factor, int64_t first, int64_t count, float* out) const {
+    for (int64_t i = 0; i < count; i++) out[i] = flat[place(factor, first + i)];
+}
+
+void Lora::write(size_t factor, int64_t first, int64_t count, const float* from) {
+    for (int64_t i = 0; i < count; i++) values[place(factor, first + i)] = from[i];
+}
+
+int64_t Lora::lowest_layer() const {
+    if (find(0, target_embeddings)) return -1;
+    int64_t lowest = 0;
+    auto adapted = [&] {
+        for (int t = 0; t < target_head; t++)
+            if (find(lowest, static_cast<Target>(t))) return true;
+        return false;
+    };
+    while (lowest < model->layer_count && !adapted()) lowest++;
+    return lowest;
 }
 
 void Lora::load(const std::vector<NamedTensor>& given) {
-    const int64_t rank = options.rank;
-    std::map<std::string, const LoraPair*> known;
-    for (const LoraPair& pair : pairs) {
-        known[pair.name + ".lora_a"] = &pair;
-        known[pair.name + ".lora_b"] = &pair;
-    }
+    const std::vector<NamedTensor> known = shapes();
+    std::map<std::string, size_t> index_of;
+    for (size_t i = 0; i < known.size(); i++) index_of[known[i].name] = i;
     for (const NamedTensor& tensor : given) {
-        const auto found = known.find(tensor.name);
-        if (found == known.end()) throw Failure(Code::usage, "adapter tensor " + tensor.name + " belongs to no target of this adapter");
-        const LoraPair& pair = *found->second;
-        const bool is_a = tensor.name.back() == 'a';
-        const int64_t rows = is_a ? rank : pair.out, columns = is_a ? pair.in : rank;
+        const auto found = index_of.find(tensor.name);
+        if (found == index_of.end()) throw Failure(Code::usage, "adapter tensor " + tensor.name + " belongs to no target of this adapter");
+        const auto& [name, rows, columns, data] = known[found->second];
         if (tensor.rows != rows || tensor.columns != columns || static_cast<int64_t>(tensor.data.size()) != rows * columns)
-            throw Failure(Code::usage, "adapter tensor " + tensor.name + ": expected " + std::to_string(rows) + " x " + std::to_string(columns) +
+            throw Failure(Code::usage, "adapter tensor " + name + ": expected " + std::to_string(rows) + " x " + std::to_string(columns) +
                                            ", received " + std::to_string(tensor.rows) + " x " + std::to_string(tensor.columns));
     }
-    for (const NamedTensor& tensor : given) {
-        const LoraPair& pair = *known[tensor.name];
-        if (tensor.name.back() == 'a') {
-            std::copy(tensor.data.begin(), tensor.data.end(), values.begin() + pair.a);
-        } else {
-            for (int64_t r = 0; r < rank; r++)
-                for (int64_t o = 0; o < pair.out; o++) values[pair.b + r * pair.out + o] = tensor.data[o * rank + r];
-        }
-    }
+    for (const NamedTensor& tensor : given) write(index_of[tensor.name], 0, static_cast<int64_t>(tensor.data.size()), tensor.data.data());
 }
 
 }  // namespace stillroom

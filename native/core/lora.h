@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "core/model.h"
+#include "core/parameters.h"
 
 namespace stillroom {
 
@@ -18,14 +19,9 @@ struct LoraOptions {
     float dropout = 0;
     bool rs_lora = false;              // scale alpha / sqrt(rank) (Kalajdzievski 2023) instead of alpha / rank
     std::vector<std::string> targets;  // "q", "k", "v", "o", "gate", "up", "down", "head", "embeddings"
+    std::vector<int64_t> layers;       // of q to down; empty: all
     uint64_t seed = 0;
     float scale() const;
-};
-
-struct NamedTensor {
-    std::string name;         // "blk.0.attn_q.lora_a"
-    int64_t rows, columns;    // A: (rank, in), B: (out, rank)
-    std::vector<float> data;  // row-major
 };
 
 // The two factors of one weight as offsets into the flat arrays of values, gradients and moments.
@@ -35,26 +31,27 @@ struct LoraPair {
     int64_t a, b;       // A (rank, in); B is stored transposed, (rank, out), which is how the products read it
 };
 
-class Lora {
+class Lora : public Parameters {
    public:
-    // Failure(usage) for a bad rank, alpha, dropout or target. A is uniform in ±1/sqrt(in) from the seed, B is zero.
+    // Failure(usage) for a bad rank, alpha, dropout, target or layer. A is uniform in ±1/sqrt(in) from the seed, B is zero.
     Lora(std::shared_ptr<const Model> model, LoraOptions options);
 
     const LoraOptions options;
     const std::shared_ptr<const Model> model;
-    std::vector<float> values;
     const LoraPair* find(int64_t layer, Target target) const;  // nullptr when not a target; layer is ignored for head and embeddings
 
-    // The factors in PEFT's orientation, without their data.
-    std::vector<NamedTensor> shapes() const;
-    // One of them out of a flat array of this layout (values, gradients): rows * columns floats.
-    void read(const float* flat, size_t factor, float* out) const;
-    // All of them.
-    std::vector<NamedTensor> tensors(const float* flat) const;
+    // The factors in PEFT's orientation.
+    std::vector<NamedTensor> shapes() const override;
+    void read(const float* flat, size_t factor, int64_t first, int64_t count, float* out) const override;
+    void write(size_t factor, int64_t first, int64_t count, const float* from) override;
+    int64_t lowest_layer() const override;
+    const Lora* lora() const override { return this; }
     // Replaces values by name; Failure(usage) names a tensor that does not fit. Tensors that are not given keep their values.
     void load(const std::vector<NamedTensor>& tensors);
 
    private:
+    // Where element e of a factor lies in the flat array.
+    int64_t place(size_t factor, int64_t e) const;
     std::vector<LoraPair> pairs;
     std::vector<int> index;  // (layers + 1, target_count) → pair or -1
 };

@@ -20,6 +20,7 @@ namespace {
 struct Reader {
     const GgufFile& file;
     const std::string& architecture;
+    std::deque<std::vector<float>>& vectors;
     std::set<std::string> used;
 
     [[noreturn]] void refuse(const std::string& reason) const { throw Failure(Code::input, file.path() + ": " + reason); }
@@ -33,7 +34,7 @@ struct Reader {
     }
     double number(const std::string& key, double fallback) const { return file.number(architecture + "." + key).value_or(fallback); }
 
-    std::vector<float> vector(const std::string& name, int64_t length, bool needed = true) {
+    Vector vector(const std::string& name, int64_t length, bool needed = true) {
         const GgufTensor* tensor = file.find(name);
         if (!tensor && !needed) return {};
         if (!tensor) refuse("tensor " + name + " is missing");
@@ -41,9 +42,9 @@ struct Reader {
             refuse("tensor " + name + ": expected " + std::to_string(length) + " f32 values, found " + std::to_string(tensor->elements()) + " of type " +
                    ggml_type_name(tensor->type));
         used.insert(name);
-        std::vector<float> values(length);
+        std::vector<float>& values = vectors.emplace_back(length);
         std::memcpy(values.data(), tensor->data, length * sizeof(float));
-        return values;
+        return {values.data(), length};
     }
 
     Weight matrix(const std::string& name, int64_t in, int64_t out, bool needed = true) {
@@ -83,7 +84,7 @@ Rope read_rope(Reader& reader, const Model& model) {
     double factor = reader.number("rope.scaling.factor", reader.number("rope.scale_linear", 0.0));
     if (factor == 0.0 || scaling == "none") factor = 1.0;
     if (!(factor > 0.0) || !(base > 1.0)) reader.refuse("RoPE scaling factor and base must be positive");
-    const std::vector<float> factors = reader.vector("rope_freqs.weight", rope.width / 2, false);
+    const Vector factors = reader.vector("rope_freqs.weight", rope.width / 2, false);
     const bool yarn = scaling == "yarn";
     const double n = static_cast<double>(rope.width);
     const double original = static_cast<double>(reader.integer("rope.scaling.original_context_length", model.context_length));
@@ -91,7 +92,7 @@ Rope read_rope(Reader& reader, const Model& model) {
     const double low = std::max(0.0, std::floor(correction(reader.number("rope.scaling.yarn_beta_fast", 32.0))));
     const double high = std::min(n - 1, std::ceil(correction(reader.number("rope.scaling.yarn_beta_slow", 1.0))));
     for (int64_t i = 0; i < rope.width / 2; i++) {
-        const double full = std::pow(base, -2.0 * i / n) / (factors.empty() ? 1.0 : factors[i]);
+        const double full = std::pow(base, -2.0 * i / n) / (factors.empty() ? 1.0 : factors.data()[i]);
         const double ramp = yarn ? 1.0 - std::min(1.0, std::max(0.0, (i - low) / std::max(0.001, high - low))) : 0.0;
         rope.frequencies.push_back(full / factor * (1.0 - ramp) + full * ramp);
     }
@@ -107,7 +108,7 @@ std::shared_ptr<const Model> Model::open(const std::string& path) {
     model->file = GgufFile::open(path);
     const GgufFile& file = *model->file;
     model->architecture = file.text("general.architecture").value_or("");
-    Reader reader{file, model->architecture, {}};
+    Reader reader{file, model->architecture, *model->vectors, {}};
     const std::string& name = model->architecture;
     if (name.empty()) reader.refuse("expected general.architecture in the metadata, found none");
     if (name != "llama" && name != "qwen2" && name != "qwen3")

@@ -1,6 +1,7 @@
 // A decoder opened from a GGUF for our engine: hyper-parameters and views of the frozen, memory-mapped weights.
 // Knows which architectures there are; not how they compute (graph).
 #pragma once
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,10 +26,24 @@ struct Weight {
     void read(int64_t row, int64_t first, int64_t count, float* out) const;
 };
 
+// The weights of a norm, or a bias: values that the model, or the weights under training, own.
+class Vector {
+   public:
+    Vector() = default;
+    Vector(const float* values, int64_t count) : values(values), count(count) {}
+    const float* data() const { return values; }
+    int64_t size() const { return count; }
+    bool empty() const { return count == 0; }
+
+   private:
+    const float* values = nullptr;
+    int64_t count = 0;
+};
+
 struct Layer {
-    std::vector<float> attention_norm, feed_forward_norm;  // (width)
-    std::vector<float> q_norm, k_norm;                     // (head width), qwen3
-    std::vector<float> q_bias, k_bias, v_bias;             // qwen2
+    Vector attention_norm, feed_forward_norm;  // (width)
+    Vector q_norm, k_norm;                     // (head width), qwen3
+    Vector q_bias, k_bias, v_bias;             // qwen2
     Weight q, k, v, o, gate, up, down;
 };
 
@@ -50,8 +65,9 @@ struct Model {
     Weight embeddings;  // (vocabulary, width)
     Weight head;        // the same view when tied
     bool tied = false;
-    std::vector<float> output_norm;
+    Vector output_norm;
     std::vector<Layer> layers;
+    std::shared_ptr<std::deque<std::vector<float>>> vectors = std::make_shared<std::deque<std::vector<float>>>();  // what the views above point into
 
     // Failure(input) naming the reason when the engine cannot run it.
     static std::shared_ptr<const Model> open(const std::string& path);

@@ -2,13 +2,12 @@
 #include "core/optimizer.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "core/failure.h"
 
 namespace stillroom {
 
-Optimizer::Optimizer(const OptimizerOptions& options, int64_t size) : options(options), first(size), second(size) {
+Optimizer::Optimizer(const OptimizerOptions& options, int64_t size) : options(options), size(size), moments(size, options.eight_bit) {
     auto check = [](bool good, const char* what, const char* name, float value) {
         if (!good) throw Failure(Code::usage, std::string("expected ") + what + " for " + name + ", received " + std::to_string(value));
     };
@@ -21,7 +20,6 @@ Optimizer::Optimizer(const OptimizerOptions& options, int64_t size) : options(op
 
 double Optimizer::update(float* weights, const float* gradients, double divisor, float rate, const Kernels& kernels, Threads& threads) {
     if (!(divisor > 0)) throw Failure(Code::usage, "expected a positive number for divisor, received " + std::to_string(divisor));
-    const int64_t size = static_cast<int64_t>(first.size());
     // Blocks of fixed size, so that the sum does not depend on the number of threads.
     constexpr int64_t block = 1 << 16;
     const int64_t blocks = (size + block - 1) / block;
@@ -44,29 +42,18 @@ double Optimizer::update(float* weights, const float* gradients, double divisor,
     const float correction2 = static_cast<float>(1.0 - std::pow(static_cast<double>(options.beta2), static_cast<double>(steps)));
     threads.run(Kernel::optimizer, blocks, [&](int64_t begin, int64_t end, int) {
         if (begin >= end) return;
-        const int64_t from = begin * block, count = std::min(size, end * block) - from;
-        kernels.adamw(count, weights + from, gradients + from, first.data() + from, second.data() + from, static_cast<float>(factor), rate, options.beta1,
-                      options.beta2, options.epsilon, options.weight_decay, correction1, correction2);
+        moments.update(begin * block, std::min(size, end * block), steps, [&](int64_t from, int64_t count, float* m, float* v) {
+            kernels.adamw(count, weights + from, gradients + from, m, v, static_cast<float>(factor), rate, options.beta1, options.beta2, options.epsilon,
+                          options.weight_decay, correction1, correction2);
+        });
     });
     return norm;
 }
 
-std::vector<uint8_t> Optimizer::state() const {
-    const size_t bytes = first.size() * sizeof(float);
-    std::vector<uint8_t> out(sizeof(int64_t) + 2 * bytes);
-    std::memcpy(out.data(), &steps, sizeof steps);
-    std::memcpy(out.data() + sizeof steps, first.data(), bytes);
-    std::memcpy(out.data() + sizeof steps + bytes, second.data(), bytes);
-    return out;
-}
-
-void Optimizer::restore(const uint8_t* in, size_t size) {
-    const size_t bytes = first.size() * sizeof(float);
-    if (size != sizeof(int64_t) + 2 * bytes)
-        throw Failure(Code::input, "optimiser state: expected " + std::to_string(sizeof(int64_t) + 2 * bytes) + " bytes, received " + std::to_string(size));
-    std::memcpy(&steps, in, sizeof steps);
-    std::memcpy(first.data(), in + sizeof steps, bytes);
-    std::memcpy(second.data(), in + sizeof steps + bytes, bytes);
+std::vector<Moments::Piece> Optimizer::state() {
+    std::vector<Moments::Piece> pieces = moments.pieces();
+    pieces.insert(pieces.begin(), {reinterpret_cast<uint8_t*>(&steps), sizeof steps});
+    return pieces;
 }
 
 }  // namespace stillroom

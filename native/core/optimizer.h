@@ -4,12 +4,14 @@
 #include <vector>
 
 #include "core/gemm/kernels.h"
+#include "core/moments.h"
 #include "core/threads.h"
 
 namespace stillroom {
 
 struct OptimizerOptions {
     float beta1 = 0.9f, beta2 = 0.999f, epsilon = 1e-8f, weight_decay = 0, clip_norm = 1;  // clip_norm 0: no clipping
+    bool eight_bit = false;  // moments
 };
 
 class Optimizer {
@@ -20,14 +22,14 @@ class Optimizer {
     // Failure(input), with nothing changed, when the norm is not finite.
     double update(float* weights, const float* gradients, double divisor, float rate, const Kernels& kernels, Threads& threads);
 
-    // Step count and both moments, for a checkpoint; restore throws Failure(input) when the size differs.
-    std::vector<uint8_t> state() const;
-    void restore(const uint8_t* bytes, size_t size);
+    // Step count and both moments as bytes, for a checkpoint: where they lie, in order.
+    std::vector<Moments::Piece> state();
 
    private:
     const OptimizerOptions options;
+    const int64_t size;
     int64_t steps = 0;
-    std::vector<float> first, second;  // moments
+    Moments moments;
 };
 
 }  // namespace stillroom

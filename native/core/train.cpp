@@ -2,63 +2,73 @@
 #include "core/train.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 
 namespace stillroom {
 
-namespace {
-// In whole numbers, because a sum of floats is one addition after the other: all bits of the exponent are set in infinities and NaNs.
-bool all_finite(int64_t n, const float* x) {
-    constexpr uint32_t exponent = 0x7f800000;
-    uint32_t bad = 0;
-    for (int64_t i = 0; i < n; i++) {
-        uint32_t bits;
-        std::memcpy(&bits, x + i, sizeof bits);
-        bad |= (bits & exponent) == exponent;
-    }
-    return bad == 0;
-}
-}  // namespace
-
-Trainer::Trainer(std::shared_ptr<Lora> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed)
-    : lora(std::move(given)),
-      optimizer(options, static_cast<int64_t>(lora->values.size())),
+Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed)
+    : parameters(std::move(given)),
+      optimizer(options, static_cast<int64_t>(parameters->values.size())),
       recompute(again),
       seed(dropout_seed),
-      sums(lora->values.size()),
-      current(lora->values.size()) {}
+      sums(parameters->values.size()) {}
 
 Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t step, uint64_t micro_batch) {
     Step result{0, static_cast<int64_t>(batch.query_tokens.size()), true};
     if (result.count == 0) return result;
-    graph.forward(batch, lora.get(), recompute ? Graph::Keep::inputs : Graph::Keep::everything, {lora->options.dropout, seed, step, micro_batch});
-    result.loss_sum = cross_entropy(graph, batch, current.data());
-    result.finite = std::isfinite(result.loss_sum);
-    if (!result.finite) return result;
-    graph.backward(current.data());
-    const Profile::Scope scope(graph.threads.profile, Part::update);
-    const int64_t size = static_cast<int64_t>(sums.size());
-    std::atomic<bool> finite{true};
-    graph.threads.run(Kernel::optimizer, size, [&](int64_t begin, int64_t end, int) {
-        if (!all_finite(end - begin, current.data() + begin)) finite = false;
-    });
-    result.finite = finite;
-    if (!result.finite) return result;
-    graph.threads.run(Kernel::optimizer, size, [&](int64_t begin, int64_t end, int) {
-        graph.kernels.add(end - begin, current.data() + begin, sums.data() + begin);
-    });
+    summed.push_back({batch, step, micro_batch});
+    result.loss_sum = add(graph, summed.back());
+    const bool loss_finite = std::isfinite(result.loss_sum);
+    result.finite = loss_finite && finite(graph);
+    if (result.finite) return result;
+    summed.pop_back();
+    if (!loss_finite && graph.head_rows() <= Graph::head_chunk) return result;  // seen before anything was added
+    clear(graph);
+    for (const MicroBatch& before : summed) add(graph, before);
     return result;
+}
+
+// The sum of the loss; where it is not finite, what was added is of no use.
+double Trainer::add(Graph& graph, const MicroBatch& given) {
+    const Lora* lora = parameters->lora();
+    const Dropout dropout{lora ? lora->options.dropout : 0.0f, seed, given.step, given.index};
+    graph.forward(given.batch, lora, recompute ? Graph::Keep::inputs : Graph::Keep::everything, dropout);
+    const double loss = cross_entropy(graph, given.batch, sums.data());
+    if (std::isfinite(loss)) graph.backward(sums.data());
+    return loss;
+}
+
+bool Trainer::finite(Graph& graph) const {
+    const Profile::Scope scope(graph.threads.profile, Part::update);
+    std::vector<int64_t> found(graph.threads.count());
+    graph.threads.run(Kernel::optimizer, static_cast<int64_t>(sums.size()), [&](int64_t begin, int64_t end, int thread) {
+        int64_t count = 0;
+        for (int64_t i = begin; i < end; i++) {
+            uint32_t bits;
+            std::memcpy(&bits, &sums[i], sizeof bits);
+            count += (bits & 0x7f800000) == 0x7f800000;  // the exponent of NaN and of both infinities
+        }
+        found[thread] = count;
+    });
+    return std::all_of(found.begin(), found.end(), [](int64_t count) { return count == 0; });
 }
 
 double Trainer::update(Graph& graph, float rate, double divisor) {
     const Profile::Scope scope(graph.threads.profile, Part::update);
-    const double norm = optimizer.update(lora->values.data(), sums.data(), divisor, rate, graph.kernels, graph.threads);
-    discard();
+    const double norm = optimizer.update(parameters->values.data(), sums.data(), divisor, rate, graph.kernels, graph.threads);
+    discard(graph);
     return norm;
 }
 
-void Trainer::discard() { std::fill(sums.begin(), sums.end(), 0.0f); }
+void Trainer::discard(Graph& graph) {
+    summed.clear();
+    clear(graph);
+}
+
+void Trainer::clear(Graph& graph) {
+    graph.threads.run(Kernel::optimizer, static_cast<int64_t>(sums.size()),
+                      [&](int64_t begin, int64_t end, int) { std::fill(sums.begin() + begin, sums.begin() + end, 0.0f); });
+}
 
 }  // namespace stillroom

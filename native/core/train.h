@@ -1,7 +1,8 @@
-// One adapter under training: gradients of micro-batches are summed, then one optimiser step is taken. Owns the gradients and the moments;
-// shares the graph and the adapter. Loops over steps are TypeScript's.
+// Parameters under training: gradients of micro-batches are summed, then one optimiser step is taken. Owns the gradients and the moments;
+// shares the graph and the parameters. Loops over steps are TypeScript's.
 #pragma once
 #include <memory>
+#include <vector>
 
 #include "core/loss.h"
 #include "core/optimizer.h"
@@ -10,25 +11,35 @@ namespace stillroom {
 
 class Trainer {
    public:
-    Trainer(std::shared_ptr<Lora> lora, const OptimizerOptions& options, bool recompute, uint64_t seed);
+    Trainer(std::shared_ptr<Parameters> parameters, const OptimizerOptions& options, bool recompute, uint64_t seed);
 
     struct Step {
         double loss_sum;
         int64_t count;
         bool finite;  // false: nothing was added
     };
+    // Gradients are added where they are summed, since a second array of their size would cost as much memory as the weights. A
+    // micro-batch that turns out not to be finite is taken back by computing the ones before it once more: the same bytes.
     Step accumulate(Graph& graph, const Batch& batch, uint64_t step, uint64_t micro_batch);
     double update(Graph& graph, float rate, double divisor);
-    void discard();
+    void discard(Graph& graph);
 
-    const std::shared_ptr<Lora> lora;
+    const std::shared_ptr<Parameters> parameters;
     const std::vector<float>& gradients() const { return sums; }
     Optimizer optimizer;
 
    private:
+    struct MicroBatch {
+        Batch batch;
+        uint64_t step, index;
+    };
+    double add(Graph& graph, const MicroBatch& given);
+    bool finite(Graph& graph) const;
+    void clear(Graph& graph);
     const bool recompute;
     const uint64_t seed;
-    std::vector<float> sums, current;  // over micro-batches; of the one under way
+    std::vector<float> sums;         // over micro-batches
+    std::vector<MicroBatch> summed;  // those that sums holds
 };
 
 }  // namespace stillroom

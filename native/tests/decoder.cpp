@@ -282,7 +282,8 @@ TEST(bad_requests_are_named_and_cost_nothing) {
     decoder->add(greedy({1}, 5));
     CHECK_EQUAL(run(*decoder).size(), size_t{1});
     // Logits that are no numbers end the decoder, not the process.
-    bench.toy.model->output_norm[0] = NAN;
+    const std::vector<float> no_numbers(bench.toy.model->width, NAN);
+    bench.toy.model->output_norm = Vector(no_numbers.data(), bench.toy.model->width);
     decoder->add(greedy({2}, 5));
     CHECK_THROWS(decoder->step(), Failure);
     CHECK_THROWS(decoder->step(), Failure);

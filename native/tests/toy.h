@@ -33,10 +33,10 @@ struct Toy {
         weight.row_bytes = in * static_cast<int64_t>(sizeof(float));
         return weight;
     }
-    std::vector<float> vector(int64_t n, float base) {
-        std::vector<float> values = random_values(n, seed++, 0.3f);
-        for (float& value : values) value += base;
-        return values;
+    Vector vector(int64_t n, float base) {
+        storage.push_back(random_values(n, seed++, 0.3f));
+        for (float& value : storage.back()) value += base;
+        return {storage.back().data(), n};
     }
     explicit Toy(const Shape& s) {
         Model& m = *model;

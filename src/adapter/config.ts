@@ -9,13 +9,13 @@ import { type Json, type JsonObject, parseStrictJson } from "./strict_json.js";
 const MAX_BYTES = 1_000_000;
 
 /** What of an adapter stands in its description; which weights it adapts is read from its tensors. */
-export type AdapterSettings = Pick<NativeLoraOptions, "rank" | "alpha" | "dropout" | "rsLora">;
+export type AdapterSettings = Pick<NativeLoraOptions, "rank" | "alpha" | "dropout" | "rsLora" | "layers">;
 
 /** Settings that say nothing about what the adapter computes, or that are read below. */
 const KNOWN = new Set(
   (
     "peft_type task_type peft_version auto_mapping base_model_name_or_path revision inference_mode r lora_alpha lora_dropout " +
-    "use_rslora target_modules exclude_modules bias init_lora_weights rank_pattern alpha_pattern layers_pattern " +
+    "use_rslora target_modules exclude_modules bias init_lora_weights rank_pattern alpha_pattern layers_pattern layers_to_transform " +
     "megatron_core qalora_group_size ensure_weight_tying runtime_config"
   ).split(" "),
 );
@@ -35,6 +35,7 @@ export function formatConfig(options: NativeLoraOptions, baseModel: string): str
     lora_dropout: options.dropout,
     use_rslora: options.rsLora,
     target_modules: options.targets.map(moduleName).sort(),
+    ...(options.layers && { layers_to_transform: options.layers }),
     bias: "none",
     fan_in_fan_out: false,
     init_lora_weights: true,
@@ -57,6 +58,7 @@ export async function readConfig(file: string): Promise<{ settings: AdapterSetti
   const alpha = toNumber(config.get("lora_alpha"));
   const dropout = toNumber(config.get("lora_dropout") ?? 0n);
   const rsLora = config.get("use_rslora") ?? false;
+  const layers = layersOf(config.get("layers_to_transform"));
   const baseModel = config.get("base_model_name_or_path") ?? null;
   if (config.get("peft_type") !== "LORA") refuse("peft_type", '"LORA"');
   if ((config.get("task_type") ?? "CAUSAL_LM") !== "CAUSAL_LM") refuse("task_type", '"CAUSAL_LM"');
@@ -69,12 +71,13 @@ export async function readConfig(file: string): Promise<{ settings: AdapterSetti
   if (!(dropout >= 0 && dropout < 1)) refuse("lora_dropout", "a number in [0, 1)");
   if (typeof rsLora !== "boolean") return refuse("use_rslora", "true or false");
   if (typeof baseModel !== "string" && baseModel !== null) return refuse("base_model_name_or_path", "a name");
+  if (layers === null) refuse("layers_to_transform", "a list of layers");
   if (!isUniform(config.get("rank_pattern"), Number(rank))) refuse("rank_pattern", `the rank ${rank} everywhere`);
   if (!isUniform(config.get("alpha_pattern"), alpha)) refuse("alpha_pattern", `the alpha ${alpha} everywhere`);
   for (const [field, value] of config) {
     if (!KNOWN.has(field) && !isOff(value)) refuse(field, "nothing (stillroom does not have this feature of PEFT)");
   }
-  return { settings: { rank: Number(rank), alpha, dropout, rsLora }, baseModel };
+  return { settings: { rank: Number(rank), alpha, dropout, rsLora, ...(layers && { layers }) }, baseModel };
 }
 
 async function parseFile(file: string): Promise<JsonObject> {
@@ -110,6 +113,15 @@ async function readText(file: string): Promise<string> {
 
 function toNumber(value: Json | undefined): number {
   return typeof value === "bigint" || typeof value === "number" ? Number(value) : Number.NaN;
+}
+
+/** PEFT's choice of layers, one number or a list, in order; undefined for all of them, null for something else. */
+function layersOf(value: Json | undefined): number[] | undefined | null {
+  if (value === undefined || value === null) return undefined;
+  const list = Array.isArray(value) ? value : [value];
+  if (list.length === 0 || !list.every((layer) => typeof layer === "bigint" && layer >= 0n && layer < 4096n))
+    return null;
+  return [...new Set(list.map(Number))].sort((a, b) => a - b);
 }
 
 /** Whether PEFT's per-module ranks or alphas are absent or each equal the common one. */

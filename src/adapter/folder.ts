@@ -48,7 +48,7 @@ export async function writeAdapterFolder(adapter: {
 }): Promise<void> {
   const { folder, options, info } = adapter;
   const given = new Map(adapter.tensors.map((tensor) => [tensor.name, tensor]));
-  const factors = factorsOf(info, options.targets, options.rank);
+  const factors = factorsOf(info, options.targets, options.rank, options.layers);
   if (given.size !== factors.length) {
     throw unexpected(`${factors.length} tensors`, "an adapter of these targets", given.size, "internal");
   }
@@ -92,7 +92,7 @@ export async function readAdapterFolder(folder: string, info: NativeModelInfo): 
       `${folder}: ${CONFIG_FILE} has other settings than ${TENSORS_FILE} was written with`,
     );
   }
-  const all = new Map(factorsOf(info, TARGETS, settings.rank).map((factor) => [factor.peft, factor]));
+  const all = new Map(factorsOf(info, TARGETS, settings.rank, settings.layers).map((factor) => [factor.peft, factor]));
   const frozen = frozenCopies(info);
   const found = new Map<string, NativeTensor>();
   const targets = new Set<NativeLoraOptions["targets"][number]>();
@@ -110,17 +110,20 @@ export async function readAdapterFolder(folder: string, info: NativeModelInfo): 
   }
   if (targets.size === 0) throw new StillroomError("input", `${file} holds no adapter`);
   const options = { ...settings, targets: TARGETS.filter((target) => targets.has(target)), seed: 0 };
-  const complete = factorsOf(info, options.targets, options.rank).map((factor) => {
+  const complete = factorsOf(info, options.targets, options.rank, options.layers).map((factor) => {
     const tensor = found.get(factor.gguf);
     if (!tensor)
-      throw new StillroomError("input", `${file}: tensor ${factor.peft} is missing; adapt all layers or none`);
+      throw new StillroomError(
+        "input",
+        `${file}: tensor ${factor.peft} is missing; adapt all layers, or those of layers_to_transform`,
+      );
     return tensor;
   });
   return { options, tensors: complete };
 }
 
-function describe({ rank, alpha, dropout, rsLora }: AdapterSettings): string {
-  return JSON.stringify({ version: 1, rank, alpha, dropout, rsLora });
+function describe({ rank, alpha, dropout, rsLora, layers }: AdapterSettings): string {
+  return JSON.stringify({ version: 1, rank, alpha, dropout, rsLora, ...(layers && { layers }) });
 }
 
 function requireShape(

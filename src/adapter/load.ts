@@ -52,6 +52,16 @@ async function readAdapter(model: NativeModel, place: string): Promise<Adapter> 
     existsSync(path.join(candidate, CONFIG_FILE)),
   );
   if (folder) return readAdapterFolder(folder, model.info);
+  const whole = path.join(place, "model.gguf");
+  if (existsSync(whole)) {
+    throw new StillroomError(
+      "usage",
+      `the run ${place} trained the model itself: give ${whole} as model, and no adapter`,
+      {
+        options: ["model", "adapter"],
+      },
+    );
+  }
   throw new StillroomError("missing", `expected ${CONFIG_FILE} in ${place} or in its folder adapter, found none`);
 }
 

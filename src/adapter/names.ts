@@ -38,10 +38,14 @@ export function moduleName(target: LoraTarget): string {
   return SPELLINGS[target].module.split(".").at(-1)!;
 }
 
-/** Every factor that an adapter of these targets has on this model, in both spellings. */
-export function factorsOf(info: NativeModelInfo, targets: readonly LoraTarget[], rank: number): Factor[] {
+/** Every factor that an adapter of these targets, in these layers (default: all), has on this model, in both spellings. */
+export function factorsOf(
+  info: NativeModelInfo,
+  targets: readonly LoraTarget[],
+  rank: number,
+  layers: readonly number[] = [...Array(info.layers).keys()],
+): Factor[] {
   const ordered = TARGETS.filter((target) => targets.includes(target));
-  const layers = Array.from({ length: info.layers }, (_, layer) => layer);
   return [
     ...layers.flatMap((layer) => ordered.filter(isInLayer).flatMap((target) => pair(info, target, rank, layer))),
     ...ordered.filter((target) => !isInLayer(target)).flatMap((target) => pair(info, target, rank, null)),

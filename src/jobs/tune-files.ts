@@ -1,4 +1,4 @@
-// What a tuning run leaves in its folder beside the loop's own files: run.json, and the adapter in both formats.
+// What a tuning run leaves in its folder beside the loop's own files: run.json, and the adapter in both formats or the whole model.
 import { createHash } from "node:crypto";
 import { createReadStream, readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
@@ -7,7 +7,7 @@ import path from "node:path";
 import { writeAdapterFolder } from "../adapter/index.js";
 import { type Model, packageRoot } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
-import { type NativeLoraOptions, type NativeTensor, native, rethrow } from "../support/native.js";
+import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import type { Fingerprint, RunPlan, TuneOptions } from "../train/index.js";
 
@@ -85,12 +85,22 @@ export function hashTask({ file: _, ...task }: Task): string {
   return createHash("sha256").update(JSON.stringify(task)).digest("hex");
 }
 
-/** Writes adapter/ (PEFT) and adapter.gguf, each whole or not at all. */
-export async function writeAdapters(
+/** Writes what was trained, each file whole or not at all: adapter/ (PEFT) and adapter.gguf, or model.gguf. */
+export async function writeTrained(
   folder: string,
-  adapter: { tensors: NativeTensor[]; options: NativeLoraOptions; model: Model; name: string },
-): Promise<{ peft: string; gguf: string }> {
-  const { tensors, options, model, name } = adapter;
+  { parameters, model, name }: { parameters: NativeLora | NativeWeights; model: Model; name: string },
+): Promise<{ adapter: { peft: string; gguf: string } | null; model: string | null }> {
+  if ("save" in parameters) {
+    const file = path.join(folder, "model.gguf");
+    await parameters.save(file);
+    return { adapter: null, model: file };
+  }
+  return { adapter: await writeAdapters(folder, parameters, model, name), model: null };
+}
+
+async function writeAdapters(folder: string, lora: NativeLora, model: Model, name: string) {
+  const { options } = lora;
+  const tensors = lora.tensors();
   const peft = path.join(folder, "adapter");
   const gguf = path.join(folder, "adapter.gguf");
   const baseModel = model.info.name ?? path.basename(model.info.path);

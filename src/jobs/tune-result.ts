@@ -33,7 +33,7 @@ export interface TuneResult {
   loss: { first: number; last: number };
   /** Of the best step: loss, and the metrics as eval's; null where the task has no validation rows. */
   validation: ({ loss: number } & Record<string, unknown>) | null;
-  /** The step whose weights the adapter holds. */
+  /** The step whose weights the adapter or model holds. */
   best_step: number;
   /** Over the time of the optimiser steps alone. */
   rows_per_second: number;
@@ -48,7 +48,10 @@ export interface TuneResult {
   dropped_rows: number;
   /** Steps in which something was not finite and left out. */
   skipped_steps: number;
-  adapter: { peft: string; gguf: string };
+  /** Of method "lora": a PEFT folder and a GGUF LoRA; null otherwise. */
+  adapter: { peft: string; gguf: string } | null;
+  /** Of the other methods: the whole model as a GGUF, trained weights in f32; null otherwise. */
+  model: string | null;
 }
 
 /** Sums up a run. */
@@ -56,7 +59,7 @@ export function resultOf(
   run: string,
   data: TuneData,
   { step, progress, bestStep }: TrainOutcome,
-  adapter: TuneResult["adapter"],
+  written: Pick<TuneResult, "adapter" | "model">,
 ): TuneResult {
   const { rows, tokens, loss, best, stepSeconds, seconds, peakMemoryBytes, skipped } = progress;
   return {
@@ -75,6 +78,6 @@ export function resultOf(
     truncated_rows: data.truncatedRows,
     dropped_rows: data.droppedRows,
     skipped_steps: skipped,
-    adapter,
+    ...written,
   };
 }

@@ -1,13 +1,14 @@
-// The public tune(): one run from a task file to an adapter in both formats. Composes rooms; holds no loop and no equation.
+// The public tune(): one run from a task file to an adapter in both formats, or to a whole model. Composes rooms; holds no loop and no equation.
 import { type Model, openModel } from "../model/index.js";
 import { EventRun } from "../support/event-run.js";
-import { type NativeLora, rethrow } from "../support/native.js";
+import { type NativeLora, type NativeWeights, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import {
   encodeRows,
   type FoundCheckpoint,
   fingerprintOf,
   hashRows,
+  loraOptions,
   microBatcher,
   planLimits,
   planRun,
@@ -21,7 +22,7 @@ import {
   type Validation,
 } from "../train/index.js";
 import { duplicateWarnings, readTuneData, sampleRows, type TuneData } from "./tune-data.js";
-import { hashFile, hashTask, machineOf, type RunFile, readRunFile, writeAdapters } from "./tune-files.js";
+import { hashFile, hashTask, machineOf, type RunFile, readRunFile, writeTrained } from "./tune-files.js";
 import { resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
 import { validate } from "./validate.js";
 
@@ -29,8 +30,8 @@ import { validate } from "./validate.js";
 export type TuneRun = EventRun<TuneEvent, TuneResult>;
 
 /**
- * Tunes a LoRA adapter for a task on a GGUF model and leaves it, as PEFT and as GGUF, in the RUN folder. Works on whether or not
- * anyone listens. What a `checkpoint` event names survives a kill -9 and a power cut; `resume` goes on from there, and ends with
+ * Tunes a GGUF model for a task and leaves the result in the RUN folder: a LoRA adapter, as PEFT and as GGUF, or with method "full" or "head"
+ * the whole model as a GGUF. Works on whether or not anyone listens. What a `checkpoint` event names survives a kill -9 and a power cut; `resume` goes on from there, and ends with
  * the bytes of a run that was never cut off (same threads and kernel variant).
  *
  * The result rejects, and the iterator throws, StillroomError: "usage" for a wrong option, a folder that another process works
@@ -107,15 +108,15 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
   const fingerprint = fingerprintOf(settings, plan, hashes);
   const found = await folder.checkpoints.latest();
-  if (found) requireSameRun(found.checkpoint.fingerprint, fingerprint, folder.folder);
+  if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder);
   const step = found?.checkpoint.step ?? 0;
   const run = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.
-  const { rank, alpha, dropout, rsLora, targets, seed, betas, epsilon, weightDecay, clipNorm } = settings;
-  const lora = model.native.createLora({ rank, alpha, dropout, rsLora, targets, seed });
+  const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
+  const parameters = await createParameters(settings, model);
   const { recompute } = plan;
-  const optimizer = { beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
-  const trainer = model.native.createTrainer(lora, { ...optimizer, recompute, seed });
+  const moments = { optimizer, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
+  const trainer = model.native.createTrainer(parameters, { ...moments, recompute, seed });
   yield* resumeWarnings(found, before, run);
   // run.json first: the folder is then a run's, whenever the process is killed.
   await folder.writeRun(run);
@@ -125,7 +126,7 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   const counts = { step, steps, rows: data.train.length, validationRows: validation?.rows ?? 0 };
   yield { type: "start", run: folder.folder, ...counts, threads, memoryBytes };
   const outcome = yield* train({
-    lora,
+    parameters,
     trainer,
     plan,
     batchSize: settings.batchSize,
@@ -134,30 +135,34 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
     folder,
     fingerprint,
     from: found?.checkpoint ?? null,
-    validate: validation && (() => validation.run(lora)),
+    keepBest: "save" in parameters ? "disk" : "memory",
+    validate: validation && (() => validation.run("save" in parameters ? null : parameters)),
     metric: task.metric,
     patience: settings.patience,
     checkpointEvery: settings.checkpointEvery,
     signal,
   });
-  const adapter = await writeAdapters(folder.folder, {
-    tensors: outcome.adapter,
-    options: lora.options,
-    model,
-    name: task.name,
-  });
-  const result = resultOf(folder.folder, data, outcome, adapter);
+  const written = await writeTrained(folder.folder, { parameters, model, name: task.name });
+  const result = resultOf(folder.folder, data, outcome, written);
   await folder.writeRun({ ...run, result });
   yield { type: "end", result };
   return result;
 }
 
-/** The validation of a run, ready to be called with the adapter as it is; null where the task has no validation rows. */
+/** What is trained, at its first values. */
+async function createParameters(settings: TuneSettings, { native }: Model): Promise<NativeLora | NativeWeights> {
+  const lora = loraOptions(settings);
+  if (lora) return native.createLora(lora);
+  const { targets, layers } = settings;
+  return native.createWeights({ targets, ...(layers && { layers }) });
+}
+
+/** The validation of a run, ready to be called with the adapter as it is (null: the model's own weights); null where the task has no validation rows. */
 async function prepareValidation(
   { task, settings, model, signal }: Job,
   { validation, prompt, labels }: TuneData,
   plan: RunPlan,
-): Promise<{ rows: number; hash: string; run: (lora: NativeLora) => Promise<Validation> } | null> {
+): Promise<{ rows: number; hash: string; run: (lora: NativeLora | null) => Promise<Validation> } | null> {
   if (validation === null || validation.length === 0) return null;
   const rows = sampleRows(validation, plan.validationLimit, settings.seed);
   const { maxLength, tokenBudget } = plan;
@@ -165,7 +170,7 @@ async function prepareValidation(
   const encoded = (await encodeRows(rows, encoding)).rows;
   const batches = microBatcher(encoded, tokenBudget, settings.sharePrefix)(Int32Array.from(encoded.keys()));
   const job = { model, task, rows, prompt, examples: [], labels, tokenBudget, batches, seed: settings.seed };
-  const run = (lora: NativeLora) => validate({ ...job, lora, signal: signal ?? undefined });
+  const run = (lora: NativeLora | null) => validate({ ...job, lora, signal: signal ?? undefined });
   return { rows: rows.length, hash: hashRows(encoded), run };
 }
 

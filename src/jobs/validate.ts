@@ -1,12 +1,10 @@
-// Validation inside a tuning run: the loss of the validation rows, and the task's metrics, with the adapter as it is.
+// Validation inside a tuning run: the loss of the validation rows, and the task's metrics, with the weights as they are.
 import { evaluateRows, type ScoringJob, summarise } from "../evaluate/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import type { NativeLora } from "../support/native.js";
 import type { MicroBatch, Validation } from "../train/index.js";
 
 /** What is validated, and how. */
-export interface ValidationJob extends Omit<ScoringJob, "lora"> {
-  lora: NativeLora;
+export interface ValidationJob extends ScoringJob {
   /** The same rows, encoded with their answers. */
   batches: readonly MicroBatch[];
   /** Of the metrics' intervals. */

@@ -22,9 +22,12 @@ export interface NativeBatch {
   queryTokens: Int32Array;
 }
 
-/** A weight of the adapter in PEFT's orientation: A is (rank, in), B is (out, rank), row-major f32. */
+/**
+ * What is trained, row-major f32. Of an adapter in PEFT's orientation: A is (rank, in), B is (out, rank). Of the model itself: a weight is
+ * (out, in), a norm or a bias (1, n).
+ */
 export interface NativeTensor {
-  /** For example "blk.3.attn_q.lora_a" (GGUF's name of the weight without ".weight", then lora_a or lora_b). */
+  /** For example "blk.3.attn_q.lora_a" (GGUF's name of the weight without ".weight", then lora_a or lora_b), or "blk.3.attn_q.weight". */
   name: string;
   shape: [number, number];
   data: Float32Array;
@@ -40,32 +43,51 @@ export interface NativeLoraOptions {
   dropout: number;
   rsLora: boolean;
   targets: LoraTarget[];
+  /** Layers whose weights are adapted (absent: all); of q to down. */
+  layers?: number[];
   seed: number;
 }
 
-/** The optimiser's state at one moment, as bytes for a checkpoint (the adapter's weights are not in it). */
+/** The optimiser's state (step count and moments, not the weights) as bytes for a checkpoint, read and written where it lies. */
 export interface NativeState {
   readonly bytes: number;
   /** Fills `into` with the bytes from offset on. */
   read(offset: number, into: Uint8Array): void;
-  /** Gives the memory back, without waiting for the garbage collector. */
-  release(): void;
+  /** Replaces the bytes from offset on. */
+  write(offset: number, from: Uint8Array): void;
+}
+
+/** What a trainer trains: tensors in one order, read and written where they lie, piece by piece. */
+export interface NativeParameters {
+  /** Names and shapes. */
+  readonly shapes: Pick<NativeTensor, "name" | "shape">[];
+  /** Fills `into` with values of shapes[index] from the first-th on (default 0). */
+  read(index: number, into: Float32Array, first?: number): void;
+  /** Replaces values of shapes[index] from the first-th on (default 0). */
+  write(index: number, from: Float32Array, first?: number): void;
 }
 
 /** A LoRA adapter in memory, bound to the shapes of one model. A is drawn from the seed (Kaiming uniform), B is zero. */
-export interface NativeLora {
+export interface NativeLora extends NativeParameters {
   readonly options: NativeLoraOptions;
-  /** Names and shapes of the weights, layer by layer. */
-  readonly shapes: Pick<NativeTensor, "name" | "shape">[];
   /** Copies of all weights, in the order of shapes. */
   tensors(): NativeTensor[];
-  /** Copies the weights of shapes[index] into an array of their size. */
-  read(index: number, into: Float32Array): void;
   /** Replaces weights by name; shapes must agree. */
   load(tensors: NativeTensor[]): void;
 }
 
+/** The weights of a layer by LoRA's names, its norms and biases, and what is above and below all layers. */
+export type WeightTarget = LoraTarget | "norms" | "biases" | "final_norm";
+
+/** Weights of the model itself, in f32, that the engine computes with in place of the file's. */
+export interface NativeWeights extends NativeParameters {
+  /** Writes the whole model as a GGUF: these weights in f32, all others and the metadata byte for byte. Atomic and streamed. */
+  save(path: string): Promise<void>;
+}
+
 export interface NativeOptimizerOptions {
+  /** AdamW with its moments in f32 (default), or in 8 bits a value with a scale for each block of 256 (docs/numerics.md). */
+  optimizer?: "adamw" | "adamw_8bit";
   beta1: number;
   beta2: number;
   epsilon: number;
@@ -84,8 +106,8 @@ export interface NativeTrainerOptions extends NativeOptimizerOptions {
 export interface NativeTrainer {
   /**
    * Forward and backward of one micro-batch; adds to the gradients the sum over queries of -log p(token).
-   * When the loss or a gradient is not finite, nothing is added and finite is false.
-   * step and microBatch select the dropout mask, so that a resumed run draws the same.
+   * When the loss or a gradient is not finite, nothing is added and finite is false (the micro-batches since the last update may be
+   * computed again for that). step and microBatch select the dropout mask, so that a resumed run draws the same.
    */
   accumulate(
     batch: NativeBatch,
@@ -96,12 +118,10 @@ export interface NativeTrainer {
   update(options: { learningRate: number; divisor: number }): Promise<{ gradientNorm: number }>;
   /** Clears the gradients. */
   discard(): void;
-  /** Copies of the accumulated gradients, named and shaped like the adapter's tensors. */
+  /** Copies of the accumulated gradients, named and shaped like the parameters. */
   gradients(): NativeTensor[];
-  /** Optimiser moments and step count as they are now; release them when they are read. */
-  state(): NativeState;
-  /** Restores the bytes of a state; refuses bytes of another shape. */
-  setState(state: Uint8Array): void;
+  /** Optimiser moments and step count. */
+  readonly state: NativeState;
 }
 
 /** Facts about a GGUF from its header. */
@@ -138,18 +158,24 @@ export type NativePrecision = "f32" | "bf16" | "mixed" | "int8";
 /** Time of one kernel in one part of the steps. */
 export interface NativeProfileRow {
   part: "forward" | "head" | "backward" | "update";
-  /** "linear" (frozen products), "low_rank" (the adapter's), "attention", …; "one_thread": what no parallel section covers. */
+  /** "linear" (a weight times activations or their gradients), "weight_gradient", "low_rank" (the adapter's), "attention", …; "one_thread": what no parallel section covers. */
   kernel: string;
   /** Wall time of the thread that drives the others. */
   seconds: number;
   calls: number;
 }
 
-/** A decoder of the native engine: memory-mapped, frozen weights. */
+/** A decoder of the native engine: memory-mapped weights, frozen but for those that createWeights took. */
 export interface NativeModel {
   readonly info: NativeModelInfo;
   createLora(options: NativeLoraOptions): NativeLora;
-  createTrainer(lora: NativeLora, options: NativeTrainerOptions): NativeTrainer;
+  /**
+   * Unpacks the chosen weights to f32, once a model; from then on the model computes with them. layers: of which q to down, norms and biases
+   * are taken (absent: all). Embeddings that are the head as well stay one matrix when both are taken, and part when one is.
+   */
+  createWeights(options: { targets: WeightTarget[]; layers?: number[] }): Promise<NativeWeights>;
+  /** Trains an adapter of this model, or its weights. */
+  createTrainer(parameters: NativeLora | NativeWeights, options: NativeTrainerOptions): NativeTrainer;
   /** A decoder on this model; it works between its other calls, and no more once the model is closed. */
   createDecoder(
     lora: NativeLora | null,

@@ -1,9 +1,10 @@
-// The checkpoints of a run folder: the newest two are kept, and a damaged newest one gives way to the one before it.
-import { readdir, readFile, stat } from "node:fs/promises";
+// The checkpoints of a run folder: the newest two are kept, and a damaged newest one gives way to the one before it. Beside them the best
+// weights that they may need, where those are too large for a checkpoint.
+import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
 import { type FileSystem, fileSystem, makeFolder, writeFileAtomic } from "../support/files.js";
-import { type Checkpoint, type CheckpointSource, decodeCheckpoint, encodeCheckpoint } from "./checkpoint.js";
+import { Checkpoint, type CheckpointSource, encodeCheckpoint } from "./checkpoint.js";
 
 /** A checkpoint that was found, and the newer ones that could not be used. */
 export interface FoundCheckpoint {
@@ -14,9 +15,10 @@ export interface FoundCheckpoint {
 }
 
 const kept = 2;
-const name = /^step-(\d{9})\.checkpoint$/;
+const name = /^(step|best)-(\d{9})\.checkpoint$/;
+type Kind = "step" | "best";
 
-/** Writes and finds checkpoints in one folder. Owns the files step-NNNNNNNNN.checkpoint in it, and their temporary files. */
+/** Writes and finds checkpoints in one folder. Owns the files step- and best-NNNNNNNNN.checkpoint in it, and their temporary files. */
 export class CheckpointStore {
   constructor(
     readonly folder: string,
@@ -25,20 +27,33 @@ export class CheckpointStore {
 
   /** Writes a checkpoint durably, then removes all but the newest two. Throws "io"; older checkpoints are untouched then. */
   async write(checkpoint: CheckpointSource): Promise<{ file: string; bytes: number }> {
-    await makeFolder(this.folder);
-    const file = path.join(this.folder, `step-${String(checkpoint.step).padStart(9, "0")}.checkpoint`);
-    await writeFileAtomic(file, encodeCheckpoint(checkpoint), this.files);
+    const file = await this.#write("step", checkpoint);
     await this.#keepNewest(path.basename(file));
     return { file, bytes: (await stat(file)).size };
+  }
+
+  /** Writes the weights of a best step durably. It is kept as long as a kept checkpoint has none newer before it. */
+  async writeBest(checkpoint: CheckpointSource): Promise<void> {
+    await this.#write("best", checkpoint);
+  }
+
+  /** The weights of a best step. Throws "input" when the file is missing or damaged. */
+  async best(step: number): Promise<Checkpoint> {
+    return Checkpoint.open(this.#file("best", step)).catch((error) => {
+      if (error instanceof StillroomError) throw error;
+      throw new StillroomError("input", `cannot read the weights of the best step: ${(error as Error).message}`, {
+        cause: error,
+      });
+    });
   }
 
   /** The newest checkpoint that can be read, or null in a folder without any. Throws "input" when all of them are damaged. */
   async latest(): Promise<FoundCheckpoint | null> {
     const damaged: string[] = [];
-    for (const found of await this.#names()) {
+    for (const found of await this.#names("step")) {
       const file = path.join(this.folder, found);
       try {
-        return { file, checkpoint: decodeCheckpoint(await readFile(file), file), damaged };
+        return { file, checkpoint: await Checkpoint.open(file), damaged };
       } catch (error) {
         damaged.push((error as Error).message);
       }
@@ -47,21 +62,34 @@ export class CheckpointStore {
     throw new StillroomError("input", `no checkpoint can be used: ${damaged.join("; ")}`);
   }
 
-  /** Removes what a killed process left half written. */
-  async tidy(): Promise<void> {
+  /** Removes what a killed process left half written, and best weights of steps after this one: the run takes them again. */
+  async tidy(step: number): Promise<void> {
     for (const found of await list(this.folder)) {
       if (found.endsWith(".tmp")) await this.#remove(found);
     }
+    for (const found of await this.#names("best")) if (stepOf(found) > step) await this.#remove(found);
   }
 
-  /** Removes what is older than the newest two, and what is newer than the one just written: damaged ones that were passed over. */
+  async #write(kind: Kind, checkpoint: CheckpointSource): Promise<string> {
+    await makeFolder(this.folder);
+    const file = this.#file(kind, checkpoint.step);
+    await writeFileAtomic(file, encodeCheckpoint(checkpoint), this.files);
+    return file;
+  }
+
+  #file(kind: Kind, step: number): string {
+    return path.join(this.folder, `${kind}-${String(step).padStart(9, "0")}.checkpoint`);
+  }
+
+  /** Removes what is older than the newest two, what is newer than the one just written (damaged ones that were passed over), and best weights that none of the two needs. */
   async #keepNewest(newest: string): Promise<void> {
-    const names = await this.#names();
+    const names = await this.#names("step");
     const first = names.indexOf(newest);
-    for (const [index, old] of names.entries()) {
-      if (index >= first && index < first + kept) continue;
-      await this.#remove(old);
-    }
+    const keep = names.slice(first, first + kept);
+    for (const old of names) if (!keep.includes(old)) await this.#remove(old);
+    const best = await this.#names("best");
+    const needed = keep.map((checkpoint) => best.find((found) => stepOf(found) <= stepOf(checkpoint)));
+    for (const old of best) if (!needed.includes(old)) await this.#remove(old);
   }
 
   async #remove(found: string): Promise<void> {
@@ -73,13 +101,17 @@ export class CheckpointStore {
     }
   }
 
-  /** Names of checkpoints, newest first. */
-  async #names(): Promise<string[]> {
+  /** Names of files of a kind, newest first. */
+  async #names(kind: Kind): Promise<string[]> {
     return (await list(this.folder))
-      .filter((found) => name.test(found))
+      .filter((found) => name.exec(found)?.[1] === kind)
       .sort()
       .reverse();
   }
+}
+
+function stepOf(found: string): number {
+  return Number(name.exec(found)?.[2]);
 }
 
 async function list(folder: string): Promise<string[]> {

@@ -13,11 +13,11 @@ export function fingerprintOf(
 ): Fingerprint {
   const { batchSize, rank, alpha, dropout, rsLora, targets, weightDecay, betas, epsilon, clipNorm } = settings;
   const { steps, schedule, tokenBudget, recompute, maxLength, evaluateEvery } = plan;
-  const { seed, sharePrefix, patience, precision } = settings;
-  const adapter = { rank, alpha, dropout, rsLora, targets };
-  const optimizer = { weightDecay, betas, epsilon, clipNorm };
+  const { seed, sharePrefix, patience, precision, method, layers } = settings;
+  const trained = { method, rank, alpha, dropout, rsLora, targets, layers };
+  const optimizer = { optimizer: settings.optimizer, weightDecay, betas, epsilon, clipNorm };
   const course = { batchSize, steps, schedule, tokenBudget, recompute, maxLength, evaluateEvery };
-  return { ...hashes, ...adapter, ...optimizer, ...course, seed, sharePrefix, patience, precision };
+  return { ...hashes, ...trained, ...optimizer, ...course, seed, sharePrefix, patience, precision };
 }
 
 /** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's. */

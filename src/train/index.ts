@@ -1,10 +1,19 @@
 // The room's door: the training loop and its files. The public tune() composes it with adapter and evaluate in src/jobs.
-export { type Checkpoint, decodeCheckpoint, encodeCheckpoint, type Fingerprint } from "./checkpoint.js";
+export type { Checkpoint, Fingerprint } from "./checkpoint.js";
 export { CheckpointStore, type FoundCheckpoint } from "./checkpoint-store.js";
 export type { TrainEvent, WarningKind } from "./events.js";
 export { fingerprintOf, hashRows, requireSameRun } from "./fingerprint.js";
 export { type MicroBatch, type TrainJob, type TrainOutcome, train } from "./loop.js";
-export { type ScheduleName, type TuneOptions, type TuneSettings, tuneSettings } from "./options.js";
+export {
+  everyWeight,
+  loraOptions,
+  type OptimizerName,
+  type ScheduleName,
+  type TuneMethod,
+  type TuneOptions,
+  type TuneSettings,
+  tuneSettings,
+} from "./options.js";
 export { epochOrder, stepsPerEpoch } from "./order.js";
 export { type Limits, planLimits, planRun, type RunPlan } from "./plan.js";
 export type { Progress, Validation } from "./progress.js";

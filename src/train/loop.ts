@@ -2,7 +2,8 @@
 // folder, no model but through the trainer, and no metric but by name.
 import { performance } from "node:perf_hooks";
 import { StillroomError } from "../support/errors.js";
-import type { NativeBatch, NativeLora, NativeTensor, NativeTrainer } from "../support/native.js";
+import type { NativeBatch, NativeParameters, NativeTrainer } from "../support/native.js";
+import { BestInMemory, BestOnDisk, type BestWeights } from "./best.js";
 import type { Checkpoint, Fingerprint } from "./checkpoint.js";
 import type { TrainEvent } from "./events.js";
 import { RowOrder } from "./order.js";
@@ -21,7 +22,8 @@ export interface MicroBatch {
 
 /** What the loop works on. */
 export interface TrainJob {
-  lora: NativeLora;
+  /** What the trainer trains; at the end, the best validated step's weights, or the last step's where nothing was validated. */
+  parameters: NativeParameters;
   trainer: NativeTrainer;
   plan: RunPlan;
   batchSize: number;
@@ -32,7 +34,9 @@ export interface TrainJob {
   fingerprint: Fingerprint;
   /** Where to go on from. */
   from: Checkpoint | null;
-  /** Validates the adapter as it is; null: never. Throws "cancelled" when the signal says so. */
+  /** Where the best step's weights lie until the end. */
+  keepBest: "memory" | "disk";
+  /** Validates the parameters as they are; null: never. Throws "cancelled" when the signal says so. */
   validate: (() => Promise<Validation>) | null;
   /** Name of the task's metric, which chooses the best step. */
   metric: string;
@@ -46,8 +50,7 @@ export interface TrainOutcome {
   /** Steps done; fewer than planned when it stopped early. */
   step: number;
   progress: Progress;
-  /** The best validated step's weights, or the last step's where nothing was validated. */
-  adapter: NativeTensor[];
+  /** The step whose weights the parameters are. */
   bestStep: number;
 }
 
@@ -77,7 +80,7 @@ export async function* train(job: TrainJob): AsyncGenerator<TrainEvent, TrainOut
 class Training {
   #step = 0;
   #progress: Progress;
-  #best: NativeTensor[] | null = null;
+  readonly #best: BestWeights;
   readonly #order: RowOrder;
   readonly #here = { steps: 0, tokens: 0, seconds: 0 };
   #clock = performance.now();
@@ -86,10 +89,13 @@ class Training {
   constructor(readonly job: TrainJob) {
     this.#order = new RowOrder(job.plan.rows, job.batchSize, job.seed);
     this.#progress = noProgress();
-    if (job.from) this.#restore(job.from);
+    const { parameters, folder } = job;
+    this.#best =
+      job.keepBest === "memory" ? new BestInMemory(parameters) : new BestOnDisk(parameters, folder.checkpoints);
   }
 
   async *run(): AsyncGenerator<TrainEvent, TrainOutcome> {
+    if (this.job.from) await this.#restore(this.job.from);
     yield* this.#untilAborted(() => this.#validateIfDue());
     while (!this.#finished()) {
       yield* this.#untilAborted(() => this.#oneStep());
@@ -98,17 +104,17 @@ class Training {
     }
     if (this.#saved.step < this.#step) yield await this.#checkpoint();
     if (this.#progress.loss.last === null) throw this.#neverFinite();
-    const adapter = this.#best ?? this.job.lora.tensors();
     const bestStep = this.#progress.best?.step ?? this.#step;
-    return { step: this.#step, progress: this.#progress, adapter, bestStep };
+    if (bestStep !== this.#step) await this.#best.putBack(bestStep);
+    return { step: this.#step, progress: this.#progress, bestStep };
   }
 
-  #restore(from: Checkpoint): void {
+  async #restore(from: Checkpoint): Promise<void> {
+    const { parameters, trainer } = this.job;
     this.#step = from.step;
-    this.#progress = structuredClone(from.progress);
-    this.job.lora.load(from.adapter);
-    this.job.trainer.setState(from.optimizer);
-    this.#best = from.best ?? (from.progress.best === null ? null : from.adapter);
+    this.#progress = structuredClone(from.header.progress);
+    await from.restore({ parameters, optimizer: trainer.state });
+    if (this.#progress.best) await this.#best.resume(from);
     this.#saved.step = from.step;
   }
 
@@ -230,7 +236,7 @@ class Training {
 
   /** Validates after every evaluateEvery-th and after the last step, once: a resume repeats one that was cut off. */
   async *#validateIfDue(): AsyncGenerator<TrainEvent, void> {
-    const { validate, plan, metric, folder } = this.job;
+    const { validate, plan, metric, folder, fingerprint } = this.job;
     const step = this.#step;
     const progress = this.#progress;
     if (!validate || step === 0 || progress.validated === step) return;
@@ -245,18 +251,12 @@ class Training {
     progress.sinceBest = best ? 0 : progress.sinceBest + 1;
     if (best) {
       progress.best = { step, value, validation };
-      this.#keepBest();
+      // The last step's weights stay where they are.
+      if (step < plan.steps) await this.#best.keep({ step, fingerprint, progress });
     }
     this.#elapse();
     await folder.validations.append({ step, ...validation });
     yield { type: "validation", step, validation, best };
-  }
-
-  /** Copies the weights over the best ones so far: one copy is held, whatever the number of validations. */
-  #keepBest(): void {
-    const { lora } = this.job;
-    if (this.#best) for (const [index, { data }] of this.#best.entries()) lora.read(index, data);
-    else this.#best = lora.tensors();
   }
 
   #checkpointDue(): boolean {
@@ -268,14 +268,20 @@ class Training {
 
   async #checkpoint(): Promise<TrainEvent> {
     const started = performance.now();
-    const { folder, fingerprint, lora, trainer } = this.job;
+    const { folder, fingerprint, parameters, trainer } = this.job;
     this.#elapse();
     await folder.sync();
     const isBest = this.#progress.best?.step === this.#step;
-    const optimizer = trainer.state();
-    const best = isBest ? null : this.#best;
-    const state = { step: this.#step, fingerprint, progress: this.#progress, adapter: lora, optimizer, best };
-    const { file, bytes } = await folder.checkpoints.write(state).finally(() => optimizer.release());
+    const best = isBest ? null : this.#best.inCheckpoint;
+    const state = {
+      step: this.#step,
+      fingerprint,
+      progress: this.#progress,
+      parameters,
+      optimizer: trainer.state,
+      best,
+    };
+    const { file, bytes } = await folder.checkpoints.write(state);
     this.#elapse();
     const at = performance.now();
     const seconds = (at - started) / 1000;

@@ -1,6 +1,6 @@
 // An estimate of what a tuning run will hold in memory, and the choice of micro-batch and recomputation from a limit.
 import { StillroomError } from "../support/errors.js";
-import type { LoraTarget, NativeModelInfo } from "../support/native.js";
+import type { NativeModelInfo, WeightTarget } from "../support/native.js";
 import { memorySize } from "../support/words.js";
 import type { TuneSettings } from "./options.js";
 
@@ -12,6 +12,8 @@ const leastTokenBudget = 32;
 const processBytes = 160 * 2 ** 20;
 /** Rows of logits that the loss holds at once, with their gradient. */
 const logitRows = 128;
+/** 8-bit moments that share a scale. */
+const momentBlock = 256;
 
 /** How much of a micro-batch fits. */
 export interface MemoryPlan {
@@ -21,39 +23,65 @@ export interface MemoryPlan {
   bytes: number;
 }
 
-/** Bytes of activations per token: all that the backward pass reads of a layer, or with recompute the layer's input only. */
-export function activationBytes(info: NativeModelInfo, recompute: boolean): number {
+/** What of a model is trained. */
+type Trained = Pick<TuneSettings, "method" | "rank" | "targets" | "layers" | "optimizer">;
+
+/**
+ * Bytes of activations per token: all that the backward pass reads of a layer, or with recompute the layer's input only. Layers below the
+ * lowest that is trained keep nothing.
+ */
+export function activationBytes(
+  info: NativeModelInfo,
+  recompute: boolean,
+  trained: Pick<Trained, "targets" | "layers">,
+): number {
   const keyValueWidth = info.keyValueHeads * info.headWidth;
   const layer = (4 * info.width + 2 * keyValueWidth + 2 * info.feedForward) * 4;
-  return recompute ? info.layers * info.width * 4 + layer : info.layers * layer;
+  const kept = info.layers - lowestLayer(info, trained);
+  return recompute ? kept * info.width * 4 + layer : Math.max(kept, 1) * layer;
 }
 
-/** Weights of a LoRA adapter of this rank: for each target rank * (inputs + outputs). */
-export function adapterParameters(info: NativeModelInfo, targets: readonly LoraTarget[], rank: number): number {
+function lowestLayer(info: NativeModelInfo, { targets, layers }: Pick<Trained, "targets" | "layers">): number {
+  if (targets.includes("embeddings")) return 0;
+  if (targets.every((target) => target === "head" || target === "final_norm")) return info.layers;
+  return Math.min(...(layers ?? [0]));
+}
+
+/** Weights that are trained: of an adapter of a rank, for each target rank * (inputs + outputs); of the model, inputs * outputs. */
+export function trainedParameters(info: NativeModelInfo, { method, rank, targets, layers }: Trained): number {
   const { width, feedForward, vocabulary } = info;
   const queryWidth = info.heads * info.headWidth;
   const keyValueWidth = info.keyValueHeads * info.headWidth;
-  const sides: Record<LoraTarget, number> = {
-    q: width + queryWidth,
-    k: width + keyValueWidth,
-    v: width + keyValueWidth,
-    o: queryWidth + width,
-    gate: width + feedForward,
-    up: width + feedForward,
-    down: feedForward + width,
-    head: width + vocabulary,
-    embeddings: width + vocabulary,
+  const sides: Record<WeightTarget, [number, number]> = {
+    q: [width, queryWidth],
+    k: [width, keyValueWidth],
+    v: [width, keyValueWidth],
+    o: [queryWidth, width],
+    gate: [width, feedForward],
+    up: [width, feedForward],
+    down: [feedForward, width],
+    head: [width, vocabulary],
+    embeddings: [width, vocabulary],
+    norms: [2, width + info.headWidth],
+    biases: [1, queryWidth + 2 * keyValueWidth],
+    final_norm: [1, width],
   };
+  const chosen = layers?.length ?? info.layers;
+  const shared = method !== "lora" && info.tiedEmbeddings && targets.includes("head") && targets.includes("embeddings");
   return targets.reduce((sum, target) => {
-    const copies = target === "head" || target === "embeddings" ? 1 : info.layers;
-    return sum + copies * rank * sides[target];
+    if (target === "head" && shared) return sum;
+    const [inputs, outputs] = sides[target];
+    const copies = target === "head" || target === "embeddings" || target === "final_norm" ? 1 : chosen;
+    return sum + copies * (method === "lora" ? rank! * (inputs + outputs) : inputs * outputs);
   }, 0);
 }
 
-/** Bytes that do not depend on the micro-batch: the mapped file, the adapter with gradients and moments, copies of both for a checkpoint. */
-export function fixedBytes(info: NativeModelInfo, settings: TuneSettings): number {
-  const adapter = adapterParameters(info, settings.targets, settings.rank) * 4;
-  return processBytes + info.fileBytes + 8 * adapter + 2 * logitRows * info.vocabulary * 4;
+/** Bytes that do not depend on the micro-batch: the mapped file, what is trained with its gradients and moments, and the head's logits. */
+export function fixedBytes(info: NativeModelInfo, settings: Trained): number {
+  const parameters = trainedParameters(info, settings);
+  // Weights, gradients and two moments; of an adapter also the best step's weights and the copies that its files are written from.
+  const each = 8 + (settings.optimizer === "adamw" ? 8 : 2 + 8 / momentBlock) + (settings.method === "lora" ? 12 : 0);
+  return processBytes + info.fileBytes + parameters * each + 2 * logitRows * info.vocabulary * 4;
 }
 
 /**
@@ -66,15 +94,15 @@ export function planMemory(info: NativeModelInfo, settings: TuneSettings): Memor
   const plan = (tokenBudget: number, recompute: boolean): MemoryPlan => ({
     tokenBudget,
     recompute,
-    bytes: fixed + tokenBudget * activationBytes(info, recompute),
+    bytes: fixed + tokenBudget * activationBytes(info, recompute, settings),
   });
   if (settings.memory === null) return plan(wanted, settings.recompute ?? false);
   const room = settings.memory - fixed;
-  const fits = (recompute: boolean) => Math.min(wanted, Math.floor(room / activationBytes(info, recompute)));
+  const fits = (recompute: boolean) => Math.min(wanted, Math.floor(room / activationBytes(info, recompute, settings)));
   const recompute = settings.recompute ?? fits(false) < wanted;
   const tokenBudget = fits(recompute);
   if (tokenBudget < Math.min(wanted, leastTokenBudget)) {
-    const least = fixed + leastTokenBudget * activationBytes(info, settings.recompute ?? true);
+    const least = fixed + leastTokenBudget * activationBytes(info, settings.recompute ?? true, settings);
     throw new StillroomError(
       "usage",
       `expected at least ${memorySize(least)} for memory with this model, received ${memorySize(settings.memory)}`,

@@ -1,19 +1,24 @@
 // The options of a tuning run: their names, defaults and limits. Knows no model and no rows (plan.ts adds those).
 import { StillroomError, unexpected } from "../support/errors.js";
-import type { LoraTarget, NativePrecision } from "../support/native.js";
+import type { LoraTarget, NativeLoraOptions, NativePrecision, WeightTarget } from "../support/native.js";
 import { nearestName } from "../task/nearest.js";
 
 /** How the learning rate moves after warm-up; the equations are in schedule.ts. */
 export type ScheduleName = "constant" | "linear" | "cosine";
 
+/** What is trained: a LoRA beside frozen weights, the weights themselves, or the head of the model alone. */
+export type TuneMethod = "lora" | "full" | "head";
+/** AdamW with its moments in f32, or in 8 bits a value (docs/numerics.md). */
+export type OptimizerName = "adamw" | "adamw_8bit";
+
 /** Options of a tuning run. Only `out` is required. */
 export interface TuneOptions {
   /** Path of a GGUF file, or an hf: URI (default: the model in the box). */
   model?: string | undefined;
-  /** The RUN folder: run.json, metrics.jsonl, adapter/, adapter.gguf, checkpoints/. Made when absent. */
+  /** The RUN folder: run.json, metrics.jsonl, checkpoints/, and adapter/ and adapter.gguf or model.gguf. Made when absent. */
   out: string;
-  /** Only "lora". */
-  method?: "lora" | undefined;
+  /** "lora" (default); "full": weights of the model itself; "head": its language-model head and the norm before it. */
+  method?: TuneMethod | undefined;
   /** Passes over the training rows (default 1); a fraction is rounded up to whole steps. Not together with `steps`. */
   epochs?: number | undefined;
   /** Optimiser steps, over as many epochs as they take. Not together with `epochs`. */
@@ -34,9 +39,16 @@ export interface TuneOptions {
   dropout?: number | undefined;
   /** Scale by alpha / sqrt(rank) instead (default false). */
   rsLora?: boolean | undefined;
-  /** Layers that get an adapter (default: the seven linear layers q, k, v, o, gate, up, down). */
-  targets?: LoraTarget[] | undefined;
-  /** Highest learning rate (default 2e-4). */
+  /**
+   * With "lora", the weights that get an adapter (default: the seven linear layers q, k, v, o, gate, up, down). With "full", the weights that
+   * are trained: these, norms, biases, head, final_norm, embeddings (default: all; with `layers`, all that a layer has).
+   */
+  targets?: WeightTarget[] | undefined;
+  /** Layers, from 0, whose weights are adapted or trained (default: all). The layers below the lowest one need no backward pass. */
+  layers?: number[] | undefined;
+  /** Default "adamw". */
+  optimizer?: OptimizerName | undefined;
+  /** Highest learning rate (default 2e-4, with "full" 2e-5). */
   learningRate?: number | undefined;
   /** Default "linear". */
   schedule?: ScheduleName | undefined;
@@ -86,18 +98,21 @@ export interface TuneOptions {
 export interface TuneSettings {
   model: string | null;
   out: string;
-  method: "lora";
+  method: TuneMethod;
   epochs: number | null;
   steps: number | null;
   batchSize: number;
   tokenBudget: number | null;
   memory: number | null;
   recompute: boolean | null;
-  rank: number;
-  alpha: number;
-  dropout: number;
-  rsLora: boolean;
-  targets: LoraTarget[];
+  /** Of "lora", these four; null otherwise. */
+  rank: number | null;
+  alpha: number | null;
+  dropout: number | null;
+  rsLora: boolean | null;
+  targets: WeightTarget[];
+  layers: number[] | null;
+  optimizer: OptimizerName;
   learningRate: number;
   schedule: ScheduleName;
   warmup: number;
@@ -121,32 +136,38 @@ export interface TuneSettings {
   sharePrefix: boolean;
 }
 
-const linearLayers: LoraTarget[] = ["q", "k", "v", "o", "gate", "up", "down"];
-const allTargets: LoraTarget[] = [...linearLayers, "head", "embeddings"];
+const linearLayers: WeightTarget[] = ["q", "k", "v", "o", "gate", "up", "down"];
+/** All that a model has. */
+export const everyWeight: WeightTarget[] = [...linearLayers, "norms", "biases", "head", "final_norm", "embeddings"];
+/** By method, what targets takes. */
+const allTargets: Record<TuneMethod, WeightTarget[]> = {
+  lora: [...linearLayers, "head", "embeddings"],
+  full: everyWeight,
+  head: ["head", "final_norm"],
+};
+/** Weights that belong to no layer. */
+const outside: WeightTarget[] = ["head", "final_norm", "embeddings"];
 
 /** Checks every option and fills in the defaults. Throws "usage" with what was expected and what came. */
 export function tuneSettings(options: TuneOptions): TuneSettings {
-  refuseMethods(options.method);
+  const method = oneOf("method", options.method, ["lora", "full", "head"]) ?? "lora";
   if (options.epochs !== undefined && options.steps !== undefined) {
     throw new StillroomError("usage", "expected epochs or steps, received both", { options: ["epochs", "steps"] });
   }
-  const rank = whole("rank", options.rank, 1) ?? 16;
   const settings: TuneSettings = {
     model: text("model", options.model),
     out: required("out", text("out", options.out)),
-    method: "lora",
+    method,
     epochs: options.steps === undefined ? (real("epochs", options.epochs, above(0)) ?? 1) : null,
     steps: whole("steps", options.steps, 1),
     batchSize: whole("batchSize", options.batchSize, 1) ?? 16,
     tokenBudget: whole("tokenBudget", options.tokenBudget, 1),
     memory: whole("memory", options.memory, 1),
     recompute: flag("recompute", options.recompute),
-    rank,
-    alpha: real("alpha", options.alpha, above(0)) ?? 2 * rank,
-    dropout: real("dropout", options.dropout, fraction) ?? 0,
-    rsLora: flag("rsLora", options.rsLora) ?? false,
-    targets: targets(options.targets),
-    learningRate: real("learningRate", options.learningRate, above(0)) ?? 2e-4,
+    ...adapter(method, options),
+    ...chosenWeights(method, options),
+    optimizer: oneOf("optimizer", options.optimizer, ["adamw", "adamw_8bit"]) ?? "adamw",
+    learningRate: real("learningRate", options.learningRate, above(0)) ?? (method === "full" ? 2e-5 : 2e-4),
     schedule: oneOf("schedule", options.schedule, ["constant", "linear", "cosine"]) ?? "linear",
     warmup: warmup(options.warmup),
     weightDecay: real("weightDecay", options.weightDecay, from(0)) ?? 0,
@@ -156,7 +177,7 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     seed: whole("seed", options.seed, 0) ?? 0,
     threads: whole("threads", options.threads, 1),
     variant: text("variant", options.variant),
-    precision: oneOf("precision", options.precision, ["f32", "bf16", "mixed", "int8"]) ?? "f32",
+    precision: precision(method, options.precision),
     maxLength: whole("maxLength", options.maxLength, 2),
     onLong: oneOf("onLong", options.onLong, ["truncate", "drop"]) ?? "truncate",
     limit: whole("limit", options.limit, 1),
@@ -172,23 +193,19 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
   return settings;
 }
 
+/** The adapter of a run; null with a method that has none. */
+export function loraOptions(settings: TuneSettings): NativeLoraOptions | null {
+  const { rank, alpha, dropout, rsLora, layers, seed } = settings;
+  if (rank === null || alpha === null || dropout === null || rsLora === null) return null;
+  return { rank, alpha, dropout, rsLora, targets: settings.targets as LoraTarget[], ...(layers && { layers }), seed };
+}
+
 function refuseUnknown(options: TuneOptions, known: string[]): void {
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const nearest = nearestName(name, known);
     throw unexpected(`the name of an option of tune${nearest ? ` (did you mean ${nearest}?)` : ""}`, "an option", name);
   }
-}
-
-function refuseMethods(method: unknown): void {
-  if (method === undefined || method === "lora") return;
-  if (method === "full" || method === "head") {
-    throw new StillroomError(
-      "usage",
-      `method "${method}" belongs to a later version of stillroom; this one has "lora"`,
-    );
-  }
-  throw unexpected('"lora"', "method", method);
 }
 
 interface Range {
@@ -254,11 +271,61 @@ function betas(value: unknown): [number, number] {
   return [real("betas[0]", pair[0], fraction) ?? 0.9, real("betas[1]", pair[1], fraction) ?? 0.999];
 }
 
-function targets(value: unknown): LoraTarget[] {
-  if (value === undefined) return [...linearLayers];
-  const what = `different names out of ${allTargets.join(", ")}`;
+/** The options of an adapter, which the other methods have not. */
+function adapter(
+  method: TuneMethod,
+  options: TuneOptions,
+): Pick<TuneSettings, "rank" | "alpha" | "dropout" | "rsLora"> {
+  if (method !== "lora") {
+    const names = ["rank", "alpha", "dropout", "rsLora"] as const;
+    for (const name of names) if (options[name] !== undefined) throw unexpected(`method "lora"`, name, options[name]);
+    return { rank: null, alpha: null, dropout: null, rsLora: null };
+  }
+  const rank = whole("rank", options.rank, 1) ?? 16;
+  return {
+    rank,
+    alpha: real("alpha", options.alpha, above(0)) ?? 2 * rank,
+    dropout: real("dropout", options.dropout, fraction) ?? 0,
+    rsLora: flag("rsLora", options.rsLora) ?? false,
+  };
+}
+
+function chosenWeights(method: TuneMethod, options: TuneOptions): Pick<TuneSettings, "targets" | "layers"> {
+  const chosen = layers(options.layers);
+  const all = allTargets[method];
+  if (method === "head" && chosen !== null) throw unexpected(`method "lora" or "full"`, "layers", options.layers);
+  const usual = method === "lora" ? linearLayers : all.filter((name) => chosen === null || !outside.includes(name));
+  const asked = targets(options.targets, all) ?? usual;
+  // PEFT's layers_to_transform leaves out what lies in no layer.
+  if (method === "lora" && chosen !== null && asked.some((name) => outside.includes(name))) {
+    throw unexpected(`names out of ${linearLayers.join(", ")} together with layers`, "targets", options.targets);
+  }
+  return { targets: asked, layers: chosen };
+}
+
+function targets(value: unknown, all: WeightTarget[]): WeightTarget[] | null {
+  if (value === undefined) return null;
+  const what = `different names out of ${all.join(", ")}`;
   if (!Array.isArray(value) || value.length === 0) throw unexpected(what, "targets", value);
-  const wrong = value.find((name, index) => !allTargets.includes(name) || value.indexOf(name) !== index);
+  const wrong = value.find((name, index) => !all.includes(name) || value.indexOf(name) !== index);
   if (wrong !== undefined) throw unexpected(what, "targets", wrong);
-  return allTargets.filter((name) => value.includes(name));
+  return all.filter((name) => value.includes(name));
+}
+
+function layers(value: unknown): number[] | null {
+  if (value === undefined) return null;
+  const what = "different whole numbers of at least 0";
+  if (!Array.isArray(value) || value.length === 0) throw unexpected(what, "layers", value);
+  const wrong = value.find(
+    (layer, index) => !(Number.isSafeInteger(layer) && layer >= 0) || value.indexOf(layer) !== index,
+  );
+  if (wrong !== undefined) throw unexpected(what, "layers", wrong);
+  return [...value].sort((a, b) => a - b);
+}
+
+/** Rounded operands are for frozen weights. */
+function precision(method: TuneMethod, value: unknown): NativePrecision {
+  const asked = oneOf("precision", value, ["f32", "bf16", "mixed", "int8"]) ?? "f32";
+  if (method !== "lora" && asked !== "f32") throw unexpected(`"f32" with method "${method}"`, "precision", asked);
+  return asked;
 }

@@ -62,7 +62,7 @@ export class RunFolder {
 
   /** Makes the folder's lines those of a run that stands after this step. */
   async rewind(step: number): Promise<void> {
-    await this.checkpoints.tidy();
+    await this.checkpoints.tidy(step);
     await removeHalfWritten(this.folder);
     await removeHalfWritten(path.join(this.folder, "adapter"));
     await this.metrics.rewind(step);

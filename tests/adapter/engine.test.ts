@@ -1,5 +1,5 @@
 // Adapters through the real engine: written as a PEFT folder and as a GGUF, loaded again, and the same in all they compute.
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -75,6 +75,28 @@ describe("an adapter that was stored", () => {
     await native().writeAdapter(file, lora.tensors(), { architecture: "llama", alpha: 6, name: "toy" });
     const loaded = await loadAdapter(model, file);
     expect([...loaded.options.targets].sort()).toEqual([...lora.options.targets].sort());
+    expect(await model.score(batch, loaded)).toEqual(await model.score(batch, lora));
+  });
+
+  it("of some layers is stored and loaded as such", async () => {
+    const { options } = toyLora(toy);
+    const lora = model.createLora({ ...options, targets: ["q", "down"], layers: [1] });
+    for (const [index, { shape }] of lora.shapes.entries()) {
+      lora.write(
+        index,
+        Float32Array.from({ length: shape[0] * shape[1] }, (_, i) => Math.sin(i + index)),
+      );
+    }
+    const place = path.join(folder, "upper");
+    const adapter = { tensors: lora.tensors(), options: lora.options, info: model.info, baseModel: "toy" };
+    await writeAdapterFolder({ folder: place, ...adapter });
+    const config = JSON.parse(await readFile(path.join(place, "adapter_config.json"), "utf8"));
+    expect(config.layers_to_transform).toEqual([1]);
+    const loaded = await loadAdapter(model, place);
+    expect(loaded.options.layers).toEqual([1]);
+    expect(loaded.shapes.map(({ name }) => name)).toEqual(
+      ["blk.1.attn_q", "blk.1.ffn_down"].flatMap((name) => [`${name}.lora_a`, `${name}.lora_b`]),
+    );
     expect(await model.score(batch, loaded)).toEqual(await model.score(batch, lora));
   });
 

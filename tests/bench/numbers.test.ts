@@ -16,4 +16,6 @@ test("operations of a step on a model small enough to count by hand", () => {
   expect(stepFlops(info, 7, { tokens: 1, pairs: 0, logits: 0 })).toBe(4 * 30 + 6 * 7 * 29);
   expect(stepFlops(info, 7, { tokens: 0, pairs: 1, logits: 0 })).toBe(12 * 2);
   expect(stepFlops(info, 7, { tokens: 0, pairs: 0, logits: 1 })).toBe(4 * 2 * 5);
+  // Of all weights, their own gradients too.
+  expect(stepFlops(info, null, { tokens: 1, pairs: 1, logits: 1 })).toBe(6 * 30 + 12 * 2 + 6 * 2 * 5);
 });

@@ -95,8 +95,8 @@ test("both adapter files hold the same weights", async () => {
     adapter: { peft: path.join(out, "adapter"), gguf: path.join(out, "adapter.gguf") },
   });
   const opened = await native().openModel(model, { threads: 1, variant: null });
-  const peft = await readAdapterFolder(result!.adapter.peft, opened.info);
-  const gguf = await native().readAdapter(result!.adapter.gguf);
+  const peft = await readAdapterFolder(result!.adapter!.peft, opened.info);
+  const gguf = await native().readAdapter(result!.adapter!.gguf);
   expect(gguf.alpha).toBe(8);
   for (const tensor of peft.tensors) {
     expect(gguf.tensors.find(({ name }) => name === tensor.name)?.data).toEqual(tensor.data);
@@ -127,7 +127,7 @@ test("the seed draws the adapter's first weights", async () => {
   // B starts at zero, so the first step moves B only; all rows in one step, so their order decides nothing.
   const firstA = async (seed: number) => {
     const { adapter } = await tune(task, small(runFolder(), { steps: 1, batchSize: 60, seed })).result;
-    const { tensors } = await native().readAdapter(adapter.gguf);
+    const { tensors } = await native().readAdapter(adapter!.gguf);
     return tensors.find(({ name }) => name.endsWith("lora_a"))!.data;
   };
   expect(await firstA(0)).not.toEqual(await firstA(1));

@@ -30,8 +30,12 @@ export class FakeLora implements NativeLora {
     return this.tensors().map(({ name, shape }) => ({ name, shape }));
   }
 
-  read(index: number, into: Float32Array): void {
-    into.set(this.tensors()[index]!.data);
+  read(index: number, into: Float32Array, first = 0): void {
+    into.set(this.tensors()[index]!.data.subarray(first, first + into.length));
+  }
+
+  write(index: number, from: Float32Array, first = 0): void {
+    (index === 0 ? this.a : this.b).set(from, first);
   }
 
   tensors(): NativeTensor[] {
@@ -71,7 +75,7 @@ export function stateOf(bytes: Uint8Array): NativeState {
   return {
     bytes: bytes.length,
     read: (offset, into) => into.set(bytes.subarray(offset, offset + into.length)),
-    release: () => undefined,
+    write: (offset, from) => bytes.set(from, offset),
   };
 }
 
@@ -79,7 +83,6 @@ export function stateOf(bytes: Uint8Array): NativeState {
 export function bytesOf(state: NativeState): Uint8Array {
   const bytes = new Uint8Array(state.bytes);
   state.read(0, bytes);
-  state.release();
   return bytes;
 }
 
@@ -87,8 +90,9 @@ export class FakeTrainer implements NativeTrainer {
   readonly calls: { step: number; microBatch: number; queries: number }[] = [];
   readonly #size: number;
   #gradient: Float64Array;
-  #moments: Float64Array;
-  #updates = 0;
+  /** Number of updates, then both moments of each weight. */
+  readonly #memory: Float64Array;
+  readonly state: NativeState;
 
   constructor(
     readonly lora: FakeLora,
@@ -96,7 +100,8 @@ export class FakeTrainer implements NativeTrainer {
   ) {
     this.#size = lora.a.length;
     this.#gradient = new Float64Array(2 * this.#size);
-    this.#moments = new Float64Array(4 * this.#size);
+    this.#memory = new Float64Array(1 + 4 * this.#size);
+    this.state = stateOf(new Uint8Array(this.#memory.buffer));
   }
 
   async accumulate(batch: NativeBatch, step: number, microBatch: number) {
@@ -120,13 +125,14 @@ export class FakeTrainer implements NativeTrainer {
     const gradient = this.#gradient.map((value) => value / divisor);
     const gradientNorm = Math.hypot(...gradient);
     const scale = clipNorm > 0 && gradientNorm > clipNorm ? clipNorm / gradientNorm : 1;
-    this.#updates += 1;
+    this.#memory[0]! += 1;
+    const updates = this.#memory[0]!;
     for (let i = 0; i < gradient.length; i++) {
       const g = gradient[i]! * scale;
-      const m = beta1 * this.#moments[2 * i]! + (1 - beta1) * g;
-      const v = beta2 * this.#moments[2 * i + 1]! + (1 - beta2) * g * g;
-      this.#moments.set([m, v], 2 * i);
-      const step = m / (1 - beta1 ** this.#updates) / (Math.sqrt(v / (1 - beta2 ** this.#updates)) + epsilon);
+      const m = beta1 * this.#memory[1 + 2 * i]! + (1 - beta1) * g;
+      const v = beta2 * this.#memory[2 + 2 * i]! + (1 - beta2) * g * g;
+      this.#memory.set([m, v], 1 + 2 * i);
+      const step = m / (1 - beta1 ** updates) / (Math.sqrt(v / (1 - beta2 ** updates)) + epsilon);
       const [weights, at] = i < this.#size ? [this.lora.a, i] : [this.lora.b, i - this.#size];
       weights[at] = weights[at]! - learningRate * (step + weightDecay * weights[at]!);
     }
@@ -144,17 +150,5 @@ export class FakeTrainer implements NativeTrainer {
       { ...a, data: Float32Array.from(this.#gradient.subarray(0, this.#size)) },
       { ...b, data: Float32Array.from(this.#gradient.subarray(this.#size)) },
     ];
-  }
-
-  state(): NativeState {
-    const bytes = new Uint8Array(Float64Array.from([this.#updates, ...this.#moments]).buffer);
-    return stateOf(bytes);
-  }
-
-  setState(state: Uint8Array): void {
-    const values = new Float64Array(state.slice().buffer);
-    if (values.length !== 1 + this.#moments.length) throw new Error("state of another shape");
-    this.#updates = values[0]!;
-    this.#moments = values.slice(1);
   }
 }

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import type { NativeBatch, NativeTensor } from "../../src/support/native.js";
+import type { NativeBatch, NativeParameters, NativeTensor } from "../../src/support/native.js";
 import type { Toy } from "./toy.js";
 
 const folder = fileURLToPath(new URL("../golden", import.meta.url));
@@ -37,17 +37,28 @@ export interface OptimizerGolden {
 
 const readJson = (file: string): unknown => JSON.parse(readFileSync(path.join(folder, file), "utf8"));
 
-export function gradientGoldens(): GradientGolden[] {
-  const names = readdirSync(path.join(folder, "gradients")).filter((name) => name.endsWith(".json"));
-  return names.sort().map((name) => readJson(`gradients/${name}`) as GradientGolden);
+/** Of LoRA adapters in gradients/, of all weights in gradients/full/. */
+export function gradientGoldens(place: "gradients" | "gradients/full" = "gradients"): GradientGolden[] {
+  const names = readdirSync(path.join(folder, place)).filter((name) => name.endsWith(".json"));
+  return names.sort().map((name) => readJson(`${place}/${name}`) as GradientGolden);
 }
 
-export const optimizerGolden = (): OptimizerGolden => readJson("optimizer.json") as OptimizerGolden;
+export const optimizerGolden = (file: "optimizer" | "optimizer-full"): OptimizerGolden =>
+  readJson(`${file}.json`) as OptimizerGolden;
 
 export function unpackTensors(packed: PackedTensors): NativeTensor[] {
   return Object.entries(packed).map(([name, { shape, data }]) => {
     const bytes = Uint8Array.from(Buffer.from(data, "base64"));
     return { name, shape, data: new Float32Array(bytes.buffer) };
+  });
+}
+
+/** Copies of all tensors. */
+export function tensorsOf(parameters: NativeParameters): NativeTensor[] {
+  return parameters.shapes.map(({ name, shape }, index) => {
+    const data = new Float32Array(shape[0] * shape[1]);
+    parameters.read(index, data);
+    return { name, shape, data };
   });
 }
 

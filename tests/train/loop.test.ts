@@ -45,8 +45,8 @@ test("1×8 and 8×1 rows: the step's loss is the mean over all its label tokens,
   const single = await drive(await toyJob(folder, { microBatch: 1 }));
   const singleLoss = (await lines("metrics.jsonl")).map((line) => line.loss as number);
   for (const [index, loss] of wholeLoss.entries()) expect(singleLoss[index]).toBeCloseTo(loss, 6);
-  for (const [index, { data }] of whole.outcome!.adapter.entries()) {
-    for (const [at, value] of data.entries()) expect(single.outcome!.adapter[index]!.data[at]).toBeCloseTo(value, 5);
+  for (const [index, { data }] of whole.weights.entries()) {
+    for (const [at, value] of data.entries()) expect(single.weights[index]!.data[at]).toBeCloseTo(value, 5);
   }
 });
 
@@ -73,33 +73,39 @@ test("gradients that overflow in their sum end the run instead of entering the w
   expect(events).toEqual([]);
 });
 
-test("a run that is stopped after any step and resumed ends with the bytes of one that was not", async () => {
-  const options = { steps: 12, evaluateEvery: 3 };
-  // A value that is a function of the weights, so that the best step is one in the middle and the same in every run.
-  const validated = async (where: string, stopAt: number | null) => {
-    const abort = new AbortController();
-    const job = await toyJob(where, { ...options, change: { signal: abort.signal } });
-    job.validate = async () => ({ loss: 1, metrics: { accuracy: -Math.abs(job.lora.tensors()[0]!.data[3]! - 0.1) } });
-    return drive(job, (event) => {
-      if (event.type === "step" && event.step === stopAt) abort.abort();
-    });
-  };
-  const undisturbed = await validated(folder, null);
-  expect(undisturbed.outcome?.bestStep).toBeGreaterThan(0);
-  for (let stop = 1; stop < 12; stop++) {
-    const where = await toyFolder();
-    const stopped = await validated(where, stop);
-    expect(stopped.error, `stop at ${stop}`).toMatchObject({ code: "cancelled" });
-    const resumed = await validated(where, null);
-    expect(bits(resumed.outcome!.adapter), `stop at ${stop}`).toBe(bits(undisturbed.outcome!.adapter));
-    expect(resumed.outcome?.bestStep).toBe(undisturbed.outcome?.bestStep);
-    folder = where;
-    expect((await lines("metrics.jsonl")).map((line) => line.step)).toEqual(
-      Array.from({ length: 12 }, (_, i) => i + 1),
-    );
-    expect((await lines("validation.jsonl")).map((line) => line.step)).toEqual([3, 6, 9, 12]);
-  }
-});
+test.each(["memory", "disk"] as const)(
+  "with the best weights in %s, a run that is stopped after any step and resumed ends with the bytes of one that was not",
+  async (keepBest) => {
+    const options = { steps: 12, evaluateEvery: 3 };
+    // A value that is a function of the weights, so that the best step is one in the middle and the same in every run.
+    const validated = async (where: string, stopAt: number | null) => {
+      const abort = new AbortController();
+      const job = await toyJob(where, { ...options, change: { keepBest, signal: abort.signal } });
+      job.validate = async () => ({
+        loss: 1,
+        metrics: { accuracy: -Math.abs(job.parameters.tensors()[0]!.data[3]! - 0.1) },
+      });
+      return drive(job, (event) => {
+        if (event.type === "step" && event.step === stopAt) abort.abort();
+      });
+    };
+    const undisturbed = await validated(folder, null);
+    expect(undisturbed.outcome?.bestStep).toBeGreaterThan(0);
+    for (let stop = 1; stop < 12; stop++) {
+      const where = await toyFolder();
+      const stopped = await validated(where, stop);
+      expect(stopped.error, `stop at ${stop}`).toMatchObject({ code: "cancelled" });
+      const resumed = await validated(where, null);
+      expect(bits(resumed.weights), `stop at ${stop}`).toBe(bits(undisturbed.weights));
+      expect(resumed.outcome?.bestStep).toBe(undisturbed.outcome?.bestStep);
+      folder = where;
+      expect((await lines("metrics.jsonl")).map((line) => line.step)).toEqual(
+        Array.from({ length: 12 }, (_, i) => i + 1),
+      );
+      expect((await lines("validation.jsonl")).map((line) => line.step)).toEqual([3, 6, 9, 12]);
+    }
+  },
+);
 
 test("an abort inside a step leaves that step's gradients behind", async () => {
   const abort = new AbortController();
@@ -154,11 +160,11 @@ test("a micro-batch that is not finite is left out of the mean, reported and cou
 test("a step without a finite row changes no weight and no moment", async () => {
   const rows = toyRows(8).map(([token]) => [token, poison] as [number, number]);
   const job = await toyJob(folder, { rows, steps: 1 });
-  const [weights, state] = [bits(job.lora.tensors()), bytesOf(job.trainer.state())];
+  const [weights, state] = [bits(job.parameters.tensors()), bytesOf(job.trainer.state)];
   const { error } = await drive(job);
   expect(error).toMatchObject({ code: "input", message: expect.stringContaining("not finite") });
-  expect(bits(job.lora.tensors())).toBe(weights);
-  expect(bytesOf(job.trainer.state())).toEqual(state);
+  expect(bits(job.parameters.tensors())).toBe(weights);
+  expect(bytesOf(job.trainer.state)).toEqual(state);
   expect(await lines("metrics.jsonl")).toMatchObject([{ step: 1, loss: null, skipped: true, gradient_norm: null }]);
 });
 
@@ -169,24 +175,27 @@ test("a run in which nothing is finite stops after 20 steps and says so", async 
   expect(events.filter((event) => event.type === "step")).toHaveLength(20);
 });
 
-test("the best validated adapter is the result, and patience ends the run", async () => {
-  const seen: string[] = [];
-  const job = await toyJob(folder, { steps: 100, evaluateEvery: 2, change: { patience: 2 } });
-  const validate = valued([0.5, 0.8, 0.7, 0.8]);
-  job.validate = async () => {
-    seen.push(bits(job.lora.tensors()));
-    return validate();
-  };
-  const { outcome, events } = await drive(job);
-  expect(outcome).toMatchObject({ step: 8, bestStep: 4 });
-  expect(bits(outcome!.adapter)).toBe(seen[1]);
-  expect(events.filter((event) => event.type === "validation").map((event) => event.best)).toEqual([
-    true,
-    true,
-    false,
-    false,
-  ]);
-});
+test.each(["memory", "disk"] as const)(
+  "the best validated weights are the result, and patience ends the run: %s",
+  async (keepBest) => {
+    const seen: string[] = [];
+    const job = await toyJob(folder, { steps: 100, evaluateEvery: 2, change: { keepBest, patience: 2 } });
+    const validate = valued([0.5, 0.8, 0.7, 0.8]);
+    job.validate = async () => {
+      seen.push(bits(job.parameters.tensors()));
+      return validate();
+    };
+    const { outcome, events, weights } = await drive(job);
+    expect(outcome).toMatchObject({ step: 8, bestStep: 4 });
+    expect(bits(weights)).toBe(seen[1]);
+    expect(events.filter((event) => event.type === "validation").map((event) => event.best)).toEqual([
+      true,
+      true,
+      false,
+      false,
+    ]);
+  },
+);
 
 test("between equal values of the metric the lower loss decides", async () => {
   const losses = [3, 1, 2];
@@ -222,7 +231,7 @@ test("a damaged newest checkpoint costs only the steps since the one before it",
   const job = await toyJob(folder, {});
   expect(job.damaged).toHaveLength(1);
   expect(job.from?.step).toBe(6);
-  expect(bits((await drive(job)).outcome!.adapter)).toBe(bits(undisturbed.outcome!.adapter));
+  expect(bits((await drive(job)).weights)).toBe(bits(undisturbed.weights));
 });
 
 test("a finished run has nothing left to do", async () => {
@@ -230,5 +239,5 @@ test("a finished run has nothing left to do", async () => {
   const job = await toyJob(folder, {});
   const again = await drive(job);
   expect(job.trainer.calls).toEqual([]);
-  expect(bits(again.outcome!.adapter)).toBe(bits(first.outcome!.adapter));
+  expect(bits(again.weights)).toBe(bits(first.weights));
 });

@@ -1,7 +1,7 @@
 // Options, memory and plan, with numbers that can be written by hand.
 import { expect, test } from "vitest";
 import type { NativeModelInfo } from "../../src/support/native.js";
-import { activationBytes, adapterParameters, planMemory } from "../../src/train/memory.js";
+import { activationBytes, planMemory, trainedParameters } from "../../src/train/memory.js";
 import { type TuneOptions, tuneSettings } from "../../src/train/options.js";
 import { planLimits, planRun } from "../../src/train/plan.js";
 
@@ -38,12 +38,38 @@ test("defaults", () => {
   expect(settings({ targets: ["down", "q"] }).targets).toEqual(["q", "down"]);
 });
 
+test("what each method trains by default", () => {
+  const linear = ["q", "k", "v", "o", "gate", "up", "down"];
+  const full = settings({ method: "full" });
+  expect(full).toMatchObject({ rank: null, alpha: null, layers: null, learningRate: 2e-5, optimizer: "adamw" });
+  expect(full.targets).toEqual([...linear, "norms", "biases", "head", "final_norm", "embeddings"]);
+  expect(settings({ method: "full", layers: [3, 1] })).toMatchObject({
+    targets: [...linear, "norms", "biases"],
+    layers: [1, 3],
+  });
+  expect(settings({ method: "full", layers: [1], targets: ["head", "norms"] }).targets).toEqual(["norms", "head"]);
+  expect(settings({ method: "head" })).toMatchObject({
+    targets: ["head", "final_norm"],
+    layers: null,
+    learningRate: 2e-4,
+  });
+  expect(settings({ layers: [0] })).toMatchObject({ targets: linear, layers: [0], rank: 16 });
+});
+
 const refused: [Partial<Record<keyof TuneOptions | "learnrate" | "learningrate", unknown>>, string][] = [
   [{ model: "" }, "expected a text that is not empty for model"],
   [{ out: undefined }, "expected a value for out, received undefined"],
-  [{ method: "full" }, 'method "full" belongs to a later version'],
-  [{ method: "head" }, 'method "head" belongs to a later version'],
-  [{ method: "magic" }, 'expected "lora" for method, received "magic"'],
+  [{ method: "magic" }, 'expected one of lora, full, head for method, received "magic"'],
+  [{ method: "full", rank: 8 }, 'expected method "lora" for rank, received 8'],
+  [{ method: "head", targets: ["q"] }, "expected different names out of head, final_norm for targets"],
+  [{ method: "head", layers: [1] }, 'expected method "lora" or "full" for layers'],
+  [{ method: "full", precision: "bf16" }, 'expected "f32" with method "full" for precision, received "bf16"'],
+  [{ targets: ["norms"] }, "for targets"],
+  [{ layers: [] }, "expected different whole numbers of at least 0 for layers"],
+  [{ layers: [1, 1] }, "for layers, received 1"],
+  [{ layers: [-1] }, "for layers, received -1"],
+  [{ layers: [1], targets: ["q", "head"] }, "together with layers for targets"],
+  [{ optimizer: "sgd" }, "expected one of adamw, adamw_8bit for optimizer"],
   [{ epochs: 1, steps: 1 }, "expected epochs or steps, received both"],
   [{ epochs: 0 }, "expected a number above 0 for epochs, received 0"],
   [{ steps: 1.5 }, "expected a whole number of at least 1 for steps, received 1.5"],
@@ -71,13 +97,39 @@ test.each(refused)("%j is refused", (options, message) => {
   }
 });
 
-test("activations and adapter by hand", () => {
+test("activations and trained weights by hand", () => {
+  const kept = (options: Partial<TuneOptions>, recompute = false) =>
+    activationBytes(info, recompute, settings(options));
   // (4*10 + 2*5 + 2*20) * 4 = 360 a layer
-  expect(activationBytes(info, false)).toBe(720);
-  expect(activationBytes(info, true)).toBe(2 * 10 * 4 + 360);
+  expect(kept({})).toBe(720);
+  expect(kept({}, true)).toBe(2 * 10 * 4 + 360);
+  // Below the lowest layer nothing is kept; above all layers one layer's worth is passing.
+  expect(kept({ layers: [1] })).toBe(360);
+  expect(kept({ method: "head" })).toBe(360);
+  expect(kept({ method: "head" }, true)).toBe(360);
+  expect(kept({ method: "full", layers: [1], targets: ["q", "embeddings"] })).toBe(720);
+  const trained = (options: Partial<TuneOptions>, tiedEmbeddings = false) =>
+    trainedParameters({ ...info, tiedEmbeddings }, settings(options));
   // q 10+10, k 10+5, v 10+5, o 10+10, gate, up, down 30 each: 160 a layer and rank
-  expect(adapterParameters(info, settings().targets, 16)).toBe(2 * 16 * 160);
-  expect(adapterParameters(info, ["q", "head"], 2)).toBe(2 * 2 * 20 + 2 * 110);
+  expect(trained({})).toBe(2 * 16 * 160);
+  expect(trained({ targets: ["q", "head"], rank: 2 })).toBe(2 * 2 * 20 + 2 * 110);
+  expect(trained({ layers: [1], rank: 2 })).toBe(2 * 160);
+  // q 100, k 50, v 50, o 100, gate, up, down 200 each: 900 a layer; norms 30, biases 20; embeddings 1000
+  expect(trained({ method: "full" })).toBe(2 * 950 + 10 + 2000);
+  expect(trained({ method: "full" }, true)).toBe(2 * 950 + 10 + 1000);
+  expect(trained({ method: "full", layers: [0] })).toBe(950);
+  expect(trained({ method: "head" }, true)).toBe(1010);
+});
+
+test("a trained weight takes 16 bytes, or 10 with moments in 8 bits", () => {
+  const bytes = (options: Partial<TuneOptions>) => planMemory(info, settings(options)).bytes;
+  const [both, one] = [bytes({ method: "full", targets: ["q", "o"] }), bytes({ method: "full", targets: ["q"] })];
+  expect(both - one).toBe(200 * 16);
+  const narrow = { method: "full", optimizer: "adamw_8bit" } as const;
+  expect(bytes({ ...narrow, targets: ["q", "o"] }) - bytes({ ...narrow, targets: ["q"] })).toBeCloseTo(
+    200 * 10.03125,
+    6,
+  );
 });
 
 test("memory chooses the micro-batch, then recomputation, and refuses what cannot work", () => {

@@ -2,11 +2,12 @@
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import type { NativeBatch } from "../../src/support/native.js";
+import type { NativeBatch, NativeTensor } from "../../src/support/native.js";
 import type { TrainEvent } from "../../src/train/events.js";
 import { type MicroBatch, type TrainJob, type TrainOutcome, train } from "../../src/train/loop.js";
 import { RunFolder } from "../../src/train/run-folder.js";
 import { FakeLora, FakeTrainer } from "../support/fake_engine.js";
+import { tensorsOf } from "../support/golden.js";
 
 export type ToyRow = [token: number, next: number];
 
@@ -21,7 +22,7 @@ export interface ToyOptions {
   microBatch?: number;
   evaluateEvery?: number;
   learningRate?: number;
-  change?: Partial<Omit<TrainJob, "trainer">>;
+  change?: Partial<Omit<TrainJob, "trainer" | "parameters">>;
 }
 
 export function toyBatch(rows: ToyRow[]): NativeBatch {
@@ -41,7 +42,7 @@ export async function toyFolder(): Promise<string> {
 export async function toyJob(
   folder: string,
   options: ToyOptions = {},
-): Promise<TrainJob & { trainer: FakeTrainer; damaged: string[] }> {
+): Promise<TrainJob & { parameters: FakeLora; trainer: FakeTrainer; damaged: string[] }> {
   const {
     rows = toyRows(40),
     steps = 12,
@@ -65,8 +66,9 @@ export async function toyJob(
   const found = await run.checkpoints.latest();
   await run.rewind(found?.checkpoint.step ?? 0);
   return {
-    lora,
+    parameters: lora,
     trainer,
+    keepBest: "memory",
     damaged: found?.damaged ?? [],
     plan: {
       tokenBudget: 1024,
@@ -104,12 +106,14 @@ export async function toyJob(
 export interface Told {
   events: TrainEvent[];
   outcome: TrainOutcome | null;
+  /** What the parameters are at the end. */
+  weights: NativeTensor[];
   error: unknown;
 }
 
 /** Runs a job to its end, calling back at each event; frees the folder. */
 export async function drive(job: TrainJob, onEvent: (event: TrainEvent) => void = () => undefined): Promise<Told> {
-  const told: Told = { events: [], outcome: null, error: null };
+  const told: Told = { events: [], outcome: null, weights: [], error: null };
   const run = train(job);
   try {
     for (;;) {
@@ -124,6 +128,7 @@ export async function drive(job: TrainJob, onEvent: (event: TrainEvent) => void 
   } catch (error) {
     told.error = error;
   }
+  told.weights = tensorsOf(job.parameters);
   await job.folder.close();
   return told;
 }

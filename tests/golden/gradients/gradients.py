@@ -1,4 +1,5 @@
-# Writes the *.json beside it and ../optimizer.json: loss, LoRA gradients and five AdamW steps of the toys, by PyTorch + PEFT in f32.
+# Writes the *.json beside it, full/*.json, ../optimizer.json and ../optimizer-full.json: loss, gradients (of a LoRA; of all weights)
+# and five AdamW steps of the toys, by PyTorch + PEFT in f32.
 # Run: PYTHON tests/golden/gradients/gradients.py   (PYTHON: the environment that `stillroom bench setup pytorch` makes)
 import base64
 import json
@@ -8,7 +9,7 @@ import numpy as np
 import peft
 import torch
 import transformers
-from toys import CASES, base_model, gguf_order, loss_sum, rows, with_adapter
+from toys import CASES, FULL_CASES, base_model, gguf_order, loss_sum, rows, with_adapter, with_weights
 
 HERE = Path(__file__).parent
 VERSIONS = dict(torch=torch.__version__, transformers=transformers.__version__, peft=peft.__version__)
@@ -18,7 +19,7 @@ def packed(toy, values):
     """Tensors by GGUF name as { shape, data: base64 of little-endian f32 }."""
     out = {}
     for name, value in values.items():
-        array = gguf_order(toy, name, value.detach().float().numpy())
+        array = np.atleast_2d(gguf_order(toy, name, value.detach().float().numpy()))
         data = np.ascontiguousarray(array, dtype="<f4").tobytes()
         out[name] = dict(shape=list(array.shape), data=base64.b64encode(data).decode())
     return out
@@ -28,33 +29,39 @@ def write(path, content):
     path.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def gradients(toy, dtype):
-    model, weights = with_adapter(base_model(toy), toy)
+def adapted(toy):
+    return with_adapter(base_model(toy), toy)
+
+
+def whole(toy):
+    return with_weights(base_model(toy))
+
+
+def gradients(toy, trained, dtype):
+    model, weights = trained(toy)
     model.to(dtype)
     loss = loss_sum(model, rows(toy))
     loss.backward()
     return loss.item(), {name: weight.grad for name, weight in weights.items()}
 
 
-def gradient_files():
-    for toy in CASES:
-        loss, grads = gradients(toy, torch.float32)
-        exact_loss, exact = gradients(toy, torch.float64)
+def gradient_files(folder, cases, trained):
+    for toy in cases:
+        loss, grads = gradients(toy, trained, torch.float32)
+        exact_loss, exact = gradients(toy, trained, torch.float64)
         worst = max((torch.linalg.norm(grads[n].double() - exact[n]) / torch.linalg.norm(exact[n])).item() for n in exact)
         print(f"{toy['name']}: loss {loss:.6f} (f64 {exact_loss:.6f}), f32 gradients within {worst:.1e} of f64")
         assert worst < 2e-5, "f32 itself is too coarse here to be a reference"
         batch = rows(toy)
-        write(HERE / f"{toy['name']}.json", dict(
+        write(folder / f"{toy['name']}.json", dict(
             **toy, rows=batch, lossSum=loss, labelCount=sum(len(r["labels"]) for r in batch),
             gradients=packed(toy, grads), versions=VERSIONS,
         ))  # fmt: skip
 
 
-def optimizer_file():
+def optimizer_file(path, toy, trained, options):
     """Five steps on one toy; the clip norm lies among the five gradient norms, so that some steps are clipped and some are not."""
-    toy = next(c for c in CASES if c["name"] == "llama-factors")
-    options = dict(learningRate=0.01, beta1=0.9, beta2=0.98, epsilon=1e-8, weightDecay=0.1, clipNorm=12.0)
-    model, weights = with_adapter(base_model(toy), toy)
+    model, weights = trained(toy)
     parameters = list(weights.values())
     adamw = torch.optim.AdamW(
         parameters, lr=options["learningRate"], betas=(options["beta1"], options["beta2"]), eps=options["epsilon"],
@@ -73,11 +80,18 @@ def optimizer_file():
         print(f"AdamW step {step}: loss {loss.item():.6f}, gradient norm {norm:.4f}")
     assert any(s["gradientNorm"] > options["clipNorm"] for s in steps), "no step was clipped"
     assert any(s["gradientNorm"] < options["clipNorm"] for s in steps), "every step was clipped"
-    write(HERE.parent / "optimizer.json", dict(toy=toy, options=options, steps=steps, weights=packed(toy, weights), versions=VERSIONS))
+    write(path, dict(toy=toy, options=options, steps=steps, weights=packed(toy, weights), versions=VERSIONS))
+
+
+def named(cases, name):
+    return next(case for case in cases if case["name"] == name)
 
 
 if __name__ == "__main__":
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    gradient_files()
-    optimizer_file()
+    gradient_files(HERE, CASES, adapted)
+    gradient_files(HERE / "full", FULL_CASES, whole)
+    options = dict(learningRate=0.01, beta1=0.9, beta2=0.98, epsilon=1e-8, weightDecay=0.1, clipNorm=12.0)
+    optimizer_file(HERE.parent / "optimizer.json", named(CASES, "llama-factors"), adapted, options)
+    optimizer_file(HERE.parent / "optimizer-full.json", named(FULL_CASES, "qwen2-tied"), whole, {**options, "clipNorm": 5.0})

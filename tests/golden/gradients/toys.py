@@ -64,6 +64,16 @@ CASES = [
     case("qwen2-long", "qwen2", layers=1, width=40, heads=4, keyValueHeads=2, headWidth=10, feedForward=37, vocabulary=271,
          contextLength=512, lora=lora(3, 6)),
 ]  # fmt: skip
+# Toys whose every weight is trained: small, for a golden file holds a gradient of each. The adapter is not used.
+SMALL = dict(width=18, heads=3, keyValueHeads=1, headWidth=6, feedForward=13, vocabulary=37)
+FULL_CASES = [
+    case("llama", "llama", **SMALL),
+    case("llama-tied", "llama", **{**SMALL, "layers": 3, "keyValueHeads": 3, "width": 21, "headWidth": 10}, tied=True),
+    case("qwen2", "qwen2", **SMALL, epsilon=1e-6),
+    case("qwen2-tied", "qwen2", **{**SMALL, "width": 27, "headWidth": 4}, tied=True),
+    case("qwen3", "qwen3", **{**SMALL, "layers": 3, "headWidth": 8}, epsilon=1e-6),
+    case("qwen3-tied", "qwen3", **{**SMALL, "feedForward": 33}, tied=True),
+]  # fmt: skip
 # Lengths of the rows: more tokens and labels than the engine's blocks of attention and chunks of the loss.
 LENGTHS = {"qwen2-long": dict(prefix=141, deeper=27, long=331, every=1)}
 
@@ -157,9 +167,14 @@ def with_adapter(model, toy):
     return peft, weights
 
 
+def with_weights(model):
+    """The model and all its weights by GGUF name; a tied head is the embeddings."""
+    return model, {gguf_name(name): weight for name, weight in model.named_parameters()}
+
+
 def gguf_order(toy, name, values):
-    """Rows of B in the order of the GGUF: llama's q and k are stored in interleaved rotary pairs."""
-    if toy["architecture"] != "llama" or not name.endswith((".attn_q.lora_b", ".attn_k.lora_b")):
+    """Rows of W and B in the order of the GGUF: llama's q and k are stored in interleaved rotary pairs."""
+    if toy["architecture"] != "llama" or not name.endswith(tuple(f".attn_{q}.{s}" for q in "qk" for s in ("weight", "lora_b"))):
         return values
     heads = values.shape[0] // toy["headWidth"]
     return values.reshape(heads, 2, toy["headWidth"] // 2, -1).swapaxes(1, 2).reshape(values.shape)

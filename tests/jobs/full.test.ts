@@ -1,0 +1,158 @@
+// tune() of the model's own weights, on a toy that takes text: what it leaves, what stays as it was, resume, and the refusals.
+import { createHash } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { evaluate, exportModel, inspect, type TuneOptions, tune } from "../../src/index.js";
+import { native } from "../../src/support/native.js";
+import { readTask } from "../../src/task/index.js";
+import { tensorsOf } from "../support/golden.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { writeToyTask } from "./toy-task.js";
+
+let model: string;
+beforeAll(() => {
+  model = writeTextToy();
+});
+
+const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-full-")), "run");
+const full = (out: string, change: Partial<TuneOptions> = {}): TuneOptions => ({
+  ...{ model, out, method: "full", steps: 12, batchSize: 8, learningRate: 1e-3, threads: 1 },
+  ...change,
+});
+const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
+const losses = (out: string) =>
+  readFileSync(path.join(out, "metrics.jsonl"), "utf8")
+    .trim()
+    .split("\n")
+    .map((line) => (JSON.parse(line) as { loss: number }).loss);
+
+test("a run leaves a whole model that is the best validated step's", async () => {
+  const out = runFolder();
+  const task = await readTask(writeToyTask().file);
+  const result = await tune(task, full(out, { steps: 40, checkpointEvery: 7 })).result;
+  expect(result).toMatchObject({ adapter: null, model: path.join(out, "model.gguf"), steps: 40 });
+  expect(result.loss.last).toBeLessThan(result.loss.first * 0.8);
+  expect(readdirSync(out).sort()).toEqual([
+    ...["checkpoints", "metrics.jsonl", "model.gguf", "run.json", "validation.jsonl"],
+  ]);
+  expect(await inspect(result.model!)).toMatchObject({ architecture: "llama", types: { f32: expect.any(Number) } });
+  const validated = result.validation!.accuracy as { value: number };
+  const { metrics } = await evaluate(task, { model: result.model!, split: "validation" });
+  expect(metrics.accuracy!.value).toBe(validated.value);
+});
+
+test("the step whose weights are the best is written, not the last", async () => {
+  const out = runFolder();
+  const task = await readTask(writeToyTask().file);
+  // The first steps teach, then a rate beyond all reason undoes it.
+  const change = { steps: 24, evaluateEvery: 1, learningRate: 3e-2, schedule: "constant" as const };
+  const result = await tune(task, full(out, change)).result;
+  expect(result.best_step).toBeLessThan(24);
+  const opened = await native().openModel(result.model!, { threads: 1, variant: null });
+  const written = tensorsOf(await opened.createWeights({ targets: ["q", "norms"] }));
+  await opened.close();
+  const short = await tune(task, full(runFolder(), { ...change, steps: result.best_step })).result;
+  const other = await native().openModel(short.model!, { threads: 1, variant: null });
+  expect(tensorsOf(await other.createWeights({ targets: ["q", "norms"] }))).toEqual(written);
+  await other.close();
+});
+
+test.each<Partial<TuneOptions>>([
+  {},
+  { optimizer: "adamw_8bit" },
+  { layers: [1] },
+  { method: "head", learningRate: 1e-2 },
+])("aborted and resumed with nothing but the folder, %j: the bytes of an undisturbed run", async (change) => {
+  const task = await readTask(writeToyTask().file);
+  const [whole, out] = [runFolder(), runFolder()];
+  const undisturbed = await tune(task, full(whole, change)).result;
+  const abort = new AbortController();
+  const cut = tune(task, full(out, { ...change, signal: abort.signal }));
+  await expect(
+    (async () => {
+      for await (const event of cut) if (event.type === "step" && event.step === 5) abort.abort();
+    })(),
+  ).rejects.toMatchObject({ code: "cancelled" });
+  const resumed = await tune(task, { out, resume: true }).result;
+  expect(sha(resumed.model!)).toBe(sha(undisturbed.model!));
+  // And a finished run is left as it is.
+  await tune(task, { out, resume: true }).result;
+  expect(sha(resumed.model!)).toBe(sha(undisturbed.model!));
+  await expect(tune(task, { out, resume: true, targets: ["q"], method: "full" }).result).rejects.toThrow(
+    /begun with other .*targets/,
+  );
+});
+
+test("what is not trained stays as it was, byte for byte", async () => {
+  const task = await readTask(writeToyTask({ validation: false }).file);
+  const open = async (file: string) => {
+    const opened = await native().openModel(file, { threads: 1, variant: null });
+    const tensors = tensorsOf(
+      await opened.createWeights({ targets: ["q", "k", "down", "norms", "final_norm", "head", "embeddings"] }),
+    );
+    await opened.close();
+    return new Map(tensors.map(({ name, data }) => [name, data]));
+  };
+  const before = await open(model);
+  const changed = async (change: Partial<TuneOptions>) => {
+    const after = await open((await tune(task, full(runFolder(), { steps: 2, ...change })).result).model!);
+    return [...after.keys()].filter(
+      (name) => !before.has(name) || after.get(name)!.some((value, i) => value !== before.get(name)![i]),
+    );
+  };
+  const layers = (await inspect(model)).layers;
+  const of = (...names: string[]) => names.map((name) => `blk.${layers - 1}.${name}.weight`);
+  expect((await changed({ layers: [layers - 1] })).sort()).toEqual(
+    of("attn_q", "attn_k", "ffn_down", "attn_norm", "ffn_norm").sort(),
+  );
+  expect((await changed({ targets: ["norms"], layers: [layers - 1] })).sort()).toEqual(
+    of("attn_norm", "ffn_norm").sort(),
+  );
+  // The toy's head is its embeddings: trained alone, it becomes a matrix of its own.
+  expect((await changed({ method: "head" })).sort()).toEqual(["output.weight", "output_norm.weight"]);
+});
+
+test("moments in 8 bits: the loss curve stays within 2 % of the one in f32", async () => {
+  const task = await readTask(writeToyTask().file);
+  const curves: number[][] = [];
+  for (const optimizer of ["adamw", "adamw_8bit"] as const) {
+    const out = runFolder();
+    await tune(task, full(out, { steps: 60, optimizer })).result;
+    curves.push(losses(out));
+  }
+  const [exact, narrow] = curves as [number[], number[]];
+  const differences = exact.map((loss, step) => Math.abs(narrow[step]! / loss - 1));
+  expect(Math.max(...differences)).toBeLessThan(0.02);
+  expect(Math.max(...differences)).toBeGreaterThan(0);
+  expect(exact.at(-1)!).toBeLessThan(exact[0]! * 0.7);
+});
+
+test("the model is exported like any other", async () => {
+  const task = await readTask(writeToyTask().file);
+  const { model: trained } = await tune(task, full(runFolder())).result;
+  const out = path.join(path.dirname(trained!), "small.gguf");
+  const exported = await exportModel({
+    model: trained!,
+    quantize: "Q8_0",
+    check: task,
+    bounds: { metricDrop: 1 },
+    out,
+  });
+  expect(exported).toMatchObject({ adapter: null, gate: { passed: true, kl: { adapter_merged: null } } });
+});
+
+test("refusals name what is wrong", async () => {
+  const task = await readTask(writeToyTask().file);
+  const out = runFolder();
+  await expect(tune(task, full(out, { layers: [99] })).result).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringMatching(/expected layers from 0 to \d+ for layers, received 99/),
+  });
+  // Nothing was begun.
+  await tune(task, full(out, { steps: 1 })).result;
+  await expect(evaluate(task, { model, adapter: out, limit: 1 })).rejects.toThrow(
+    /trained the model itself: give .*model\.gguf as model, and no adapter/,
+  );
+});
