@@ -144,7 +144,12 @@ Products::Panels Products::right_columns(const Weight& weight, int64_t first, in
     float* row = scratch[thread].reserve(wide);
     float* values = panels[thread].reserve(wide / nr * stride);
     std::fill(row + columns, row + wide, 0.0f);
+    constexpr int64_t ahead = 8;
+    const int64_t piece = weight.row_bytes * columns / weight.in;
     for (int64_t j = 0; j < depth; j++) {
+        // The next rows lie far apart, where no prefetcher of the processor looks.
+        if (j + ahead < depth)
+            for (const uint8_t *p = weight.at(n + j + ahead, first), *end = p + piece; p < end; p += 64) __builtin_prefetch(p, 0, 2);
         const float* from = row;
         if (weight.type == GGML_TYPE_F32 && columns == wide) from = reinterpret_cast<const float*>(weight.at(n + j, first));
         else unpack(weight, n + j, first, columns, row);
