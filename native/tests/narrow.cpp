@@ -120,3 +120,23 @@ TEST(values_that_are_not_finite_survive_narrow_products) {
                 }
             }
 }
+
+TEST(weights_that_are_not_finite_reach_their_own_outputs_alone) {
+    for (const Precision precision : {Precision::bf16, Precision::int8})
+        for (const Kernels* kernels : runnable(precision))
+            for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()})
+                for (const bool backward : {false, true}) {
+                    Threads threads(1);
+                    Products products(*kernels, threads);
+                    auto weights = random_values(40 * 40, 1);
+                    weights[7 * 40 + 3] = bad;  // output 7, input 3
+                    const Weight weight = weight_of(weights, 40, 40);
+                    const auto x = random_values(2 * 40, 2);
+                    std::vector<float> y(2 * 40);
+                    Packed packed;
+                    products.pack_operand(x.data(), 2, 40, 40, precision, 32, packed);
+                    if (backward) products.backward(packed, weight, y.data(), 40, false);
+                    else products.forward(packed, weight, y.data(), 40, false);
+                    for (int i = 0; i < 80; i++) CHECK_EQUAL(std::isfinite(y[i]), i % 40 != (backward ? 3 : 7));
+                }
+}

@@ -260,6 +260,7 @@ NARROW_TARGET __attribute__((noinline)) void tile_int8(int64_t k, const NarrowRo
 #pragma GCC unroll 4
             for (int j = 0; j < N; j++) sum[i][j] = left_words == 1 ? Integers{} + a_sums[i] : Integers{};
         for (int64_t p = 0; p < count; p++) {
+            if (R <= 4) __builtin_prefetch(b + 256);  // few rows: bound by memory
 #pragma GCC unroll 2
             for (int part = 0; part < left_words; part++) {
                 Integers row[N];
