@@ -109,60 +109,75 @@ void Forward::attend(const std::vector<StepToken>& step, int64_t layer, KeyValue
     });
 }
 
-// Softmax over the pages of each row in their order, kept as a running maximum and sum (Milakov & Gimelshein 2018). Rows that share a
-// page meet it together: its keys and values are read once for all of them.
+// Softmax over the pages of each row in their order, kept as a running maximum and sum (Milakov & Gimelshein 2018).
 void Forward::attend_rows(const std::vector<StepToken>& step, int64_t layer, KeyValues& store, int64_t head, const int32_t* rows, int64_t count, Scratch& s) {
-    const Kernels& kernels = graph.kernels;
     const int64_t width = graph.model->head_width, group = graph.model->heads / graph.model->key_value_heads, q_width = graph.model->heads * width;
-    const int64_t mr = kernels.tile_rows, nr = kernels.tile_columns, most = count * group, blocked = (most + mr - 1) / mr * mr;
-    const float factor = 1.0f / std::sqrt(static_cast<float>(width));
-    float *queries = s.queries.reserve(most * width), *sums = s.mixed.reserve(most * width), *scores = s.scores.reserve(most * Pages::length);
-    float *operand = s.packed.reserve(blocked * std::max(width, Pages::length)), *high = s.high.reserve(most), *total = s.sum.reserve(most);
+    const int64_t mr = graph.kernels.tile_rows, most = count * group, blocked = (most + mr - 1) / mr * mr;
+    float *queries = s.queries.reserve(most * width), *sums = s.mixed.reserve(most * width), *high = s.high.reserve(most), *total = s.sum.reserve(most);
+    s.scores.reserve(most * Pages::length);
+    s.packed_queries.reserve(blocked * width);
+    s.packed_scores.reserve(blocked * Pages::length);
     for (int64_t r = 0; r < count; r++)
         std::memcpy(queries + r * group * width, q.data() + rows[r] * q_width + head * group * width, group * width * sizeof(float));
     std::fill(sums, sums + most * width, 0.0f);
     std::fill(high, high + most, -INFINITY);
     std::fill(total, total + most, 0.0f);
-    int64_t deepest = 0;
-    for (int64_t r = 0; r < count; r++) deepest = std::max<int64_t>(deepest, step[rows[r]].position / Pages::length + 1);
-    for (int64_t depth = 0; depth < deepest; depth++) {
-        auto visible = [&](int64_t r) { return std::min<int64_t>(Pages::length, step[rows[r]].position - depth * Pages::length + 1); };
-        for (int64_t first = 0; first < count;) {
-            if (visible(first) <= 0) {
-                first++;
-                continue;
-            }
-            const int32_t page = (*step[rows[first]].pages)[depth];
-            int64_t last = first, n = 0;
-            for (; last < count && visible(last) > 0 && (*step[rows[last]].pages)[depth] == page; last++) n = std::max(n, visible(last));
-            const int64_t m = (last - first) * group;
-            float* out = sums + first * group * width;
-            kernels.pack(m, width, queries + first * group * width, width, 1, factor, operand);
-            const float* keys = store.keys(page, layer, head);
-            for (int64_t j = 0; j < n; j += nr)
-                kernels.multiply(m, static_cast<int>(std::min(nr, n - j)), width, operand, mr * width, keys + j, Pages::length, scores + j, Pages::length, false);
-            for (int64_t i = 0; i < m; i++) {
-                const int64_t at = first * group + i, seen = visible(first + i / group);
-                float* row = scores + i * Pages::length;
-                const float top = std::max(high[at], kernels.maximum(seen, row)), shrink = std::exp(high[at] - top);
-                total[at] = total[at] * shrink + kernels.exp_shifted(seen, row, top);
-                std::fill(row + seen, row + n, 0.0f);
-                if (shrink != 1.0f) kernels.scale(width, shrink, out + i * width);
-                high[at] = top;
-            }
-            kernels.pack(m, n, scores, Pages::length, 1, 1.0f, operand);
-            const float* values = store.values(page, layer, head);
-            for (int64_t j = 0; j < width; j += nr)
-                kernels.multiply(m, static_cast<int>(std::min(nr, width - j)), n, operand, mr * n, values + j, width, out + j, width, true);
-            first = last;
-        }
-    }
+    attend_pages({step, layer, head, rows, store, s}, 0, count, 0);
     for (int64_t r = 0; r < count; r++)
         for (int64_t i = 0; i < group; i++) {
             const float* from = sums + (r * group + i) * width;
             float* to = mixed.data() + rows[r] * q_width + (head * group + i) * width;
             for (int64_t c = 0; c < width; c++) to[c] = from[c] / total[r * group + i];
         }
+}
+
+// Rows [first, last) from page `depth` on. As long as they share pages they meet them together, their queries packed once and a page's
+// keys and values read once for all of them; then each of those that still do goes on by itself.
+void Forward::attend_pages(const Attended& a, int64_t first, int64_t last, int64_t depth) {
+    const Kernels& kernels = graph.kernels;
+    const int64_t width = graph.model->head_width, group = graph.model->heads / graph.model->key_value_heads;
+    auto sees = [&](int64_t r) { return a.step[a.rows[r]].position >= depth * Pages::length; };
+    auto page_of = [&](int64_t r) { return (*a.step[a.rows[r]].pages)[depth]; };
+    auto together = [&](int64_t from) {  // past the rows that share its page
+        int64_t to = from;
+        while (to < last && sees(to) && page_of(to) == page_of(from)) to++;
+        return to;
+    };
+    kernels.pack((last - first) * group, width, a.scratch.queries.data() + first * group * width, width, 1, 1.0f / std::sqrt(static_cast<float>(width)),
+                 a.scratch.packed_queries.data());
+    for (; sees(first) && together(first) == last; depth++) attend_page(a, first, last, depth);
+    for (int64_t from = first, to; from < last; from = to) {
+        to = std::max(together(from), from + 1);
+        if (sees(from)) attend_pages(a, from, to, depth);
+    }
+}
+
+// All of the rows and one page that they share: scores, their exponentials, and the values weighted by them.
+void Forward::attend_page(const Attended& a, int64_t first, int64_t last, int64_t depth) {
+    const Kernels& kernels = graph.kernels;
+    const int64_t width = graph.model->head_width, group = graph.model->heads / graph.model->key_value_heads;
+    const int64_t mr = kernels.tile_rows, nr = kernels.tile_columns, m = (last - first) * group;
+    const int32_t page = (*a.step[a.rows[first]].pages)[depth];
+    auto visible = [&](int64_t r) { return std::min<int64_t>(Pages::length, a.step[a.rows[r]].position - depth * Pages::length + 1); };
+    int64_t n = 0;
+    for (int64_t r = first; r < last; r++) n = std::max(n, visible(r));
+    float *scores = a.scratch.scores.data(), *weights = a.scratch.packed_scores.data(), *out = a.scratch.mixed.data() + first * group * width;
+    const float *keys = a.store.keys(page, a.layer, a.head), *values = a.store.values(page, a.layer, a.head);
+    for (int64_t j = 0; j < n; j += nr)
+        kernels.multiply(m, static_cast<int>(std::min(nr, n - j)), width, a.scratch.packed_queries.data(), mr * width, keys + j, Pages::length, scores + j,
+                         Pages::length, false);
+    for (int64_t i = 0; i < m; i++) {
+        const int64_t seen = visible(first + i / group);
+        float *row = scores + i * Pages::length, &high = a.scratch.high.data()[first * group + i], &total = a.scratch.sum.data()[first * group + i];
+        const float top = std::max(high, kernels.maximum(seen, row)), shrink = std::exp(high - top);
+        total = total * shrink + kernels.exp_shifted(seen, row, top);
+        std::fill(row + seen, row + n, 0.0f);
+        if (shrink != 1.0f) kernels.scale(width, shrink, out + i * width);
+        high = top;
+    }
+    kernels.pack(m, n, scores, Pages::length, 1, 1.0f, weights);
+    for (int64_t j = 0; j < width; j += nr)
+        kernels.multiply(m, static_cast<int>(std::min(nr, width - j)), n, weights, mr * n, values + j, width, out + j, width, true);
 }
 
 float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, KeyValues& store) {

@@ -25,7 +25,14 @@ class Forward {
 
    private:
     struct Scratch {
-        Buffer queries, mixed, scores, packed, high, sum;
+        Buffer queries, mixed, scores, packed_queries, packed_scores, high, sum;
+    };
+    struct Attended {  // what a thread attends for at once: some rows of the step, one head
+        const std::vector<StepToken>& step;
+        int64_t layer, head;
+        const int32_t* rows;
+        KeyValues& store;
+        Scratch& scratch;
     };
     void linear(int64_t layer, Target target, const Weight& weight, const float* bias, int64_t rows, const Packed& x, float* y, bool accumulate);
     void embed(const std::vector<StepToken>& step);
@@ -35,6 +42,8 @@ class Forward {
     void write(const std::vector<StepToken>& step, int64_t layer, KeyValues& store);
     void attend(const std::vector<StepToken>& step, int64_t layer, KeyValues& store);
     void attend_rows(const std::vector<StepToken>& step, int64_t layer, KeyValues& store, int64_t head, const int32_t* rows, int64_t count, Scratch& s);
+    void attend_pages(const Attended& a, int64_t first, int64_t last, int64_t depth);
+    void attend_page(const Attended& a, int64_t first, int64_t last, int64_t depth);
 
     Graph& graph;
     Products products;
