@@ -16,16 +16,45 @@ export function measured(values: number[]): Measured {
   return { median, low: sorted[0]!, high: sorted.at(-1)! };
 }
 
+/** How long single waits took, in seconds: half of them, and all but one in a hundred, were no longer. */
+export interface Latency {
+  p50: number;
+  p99: number;
+}
+
+export function latency(values: number[]): Latency {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (share: number) => sorted[Math.ceil(share * sorted.length) - 1]!;
+  return { p50: at(0.5), p99: at(0.99) };
+}
+
 /**
  * Operations that LoRA on all linear layers of frozen weights needs: forward 2 and the gradient to the input 2 for each frozen
  * weight and token, 6 for each weight of the adapter; attention's four products of a pair forward and backward; the head at the
  * logits that were computed. Recomputation is not counted: it is not needed.
  */
 export function stepFlops(info: NativeModelInfo, rank: number, work: Work): number {
-  const { width, feedForward, layers, vocabulary } = info;
+  const { width, layers, vocabulary } = info;
   const query = info.heads * info.headWidth;
-  const keyValue = info.keyValueHeads * info.headWidth;
-  const shapes = [
+  const shapes = linearShapes(info);
+  const frozen = shapes.reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
+  const adapter = shapes.reduce((sum, [inputs, outputs]) => sum + rank * (inputs + outputs), 0) * layers;
+  const attention = 12 * query * layers; // 4 forward, 8 backward
+  return work.tokens * (4 * frozen + 6 * adapter) + work.pairs * attention + work.logits * 4 * width * vocabulary;
+}
+
+/** Operations of one more token of an answer whose sequence has so many tokens: 2 for each weight, the head's included, and attention. */
+export function decodeFlops(info: NativeModelInfo, before: number): number {
+  const { width, layers, vocabulary, heads, headWidth } = info;
+  const weights = linearShapes(info).reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
+  return 2 * (weights + width * vocabulary) + 4 * heads * headWidth * layers * (before + 1);
+}
+
+/** (inputs, outputs) of a layer's seven linear layers. */
+function linearShapes({ width, feedForward, heads, keyValueHeads, headWidth }: NativeModelInfo): [number, number][] {
+  const query = heads * headWidth;
+  const keyValue = keyValueHeads * headWidth;
+  return [
     [width, query],
     [width, keyValue],
     [width, keyValue],
@@ -33,9 +62,5 @@ export function stepFlops(info: NativeModelInfo, rank: number, work: Work): numb
     [width, feedForward],
     [width, feedForward],
     [feedForward, width],
-  ] as const;
-  const frozen = shapes.reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
-  const adapter = shapes.reduce((sum, [inputs, outputs]) => sum + rank * (inputs + outputs), 0) * layers;
-  const attention = 12 * query * layers; // 4 forward, 8 backward
-  return work.tokens * (4 * frozen + 6 * adapter) + work.pairs * attention + work.logits * 4 * width * vocabulary;
+  ];
 }
