@@ -5,6 +5,8 @@ import { command, real, whole } from "../bin/options.js";
 import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import type { AgreeOptions } from "./agree.js";
+import type { DecodeBenchOptions } from "./decode.js";
+import type { GrowthOptions } from "./growth.js";
 import type { KernelOptions } from "./kernels.js";
 import type { ReferenceOptions } from "./reference.js";
 import type { ScoreBenchOptions } from "./score.js";
@@ -13,11 +15,21 @@ import type { TrialSession, TuneBenchOptions } from "./tune.js";
 
 interface Output {
   json?: boolean;
+  profile?: boolean;
 }
 
 /** The commands below `bench`. */
 export function trialCommands(): Command[] {
-  return [tuneTrial(), scoreTrial(), kernelTrial(), agreeCommand(), referenceCommand(), setupCommand()];
+  return [
+    tuneTrial(),
+    scoreTrial(),
+    decodeTrial(),
+    growthTrial(),
+    kernelTrial(),
+    agreeCommand(),
+    referenceCommand(),
+    setupCommand(),
+  ];
 }
 
 /** Runs a trial and prints its table. Where the sides do not compute the same, the times do not count: that ends as a failed gate. */
@@ -36,6 +48,8 @@ function peerOption(...peers: string[]): Option {
   return new Option("--peer <peer>", "who takes turns").choices([...peers, "none"]).default(peers[0]);
 }
 
+const profileOption = (): Option => new Option("--profile", "print where our time went, by part and kernel");
+
 function tuneTrial(): Command {
   return command("tune", "Tuning: dense batches of 4 x 256 tokens, and SST-2 rows with completion loss.", [
     ...(["model", "threads", "precision", "seed"] as const),
@@ -43,7 +57,9 @@ function tuneTrial(): Command {
     .addOption(peerOption("pytorch"))
     .addOption(new Option("--method <method>", "a LoRA, or all weights").choices(["lora", "full"]).default("lora"))
     .addOption(
-      new Option("--optimizer <name>", "ours; the peer's moments are in f32").choices(["adamw", "adamw_8bit"]).default("adamw"),
+      new Option("--optimizer <name>", "ours; the peer's moments are in f32")
+        .choices(["adamw", "adamw_8bit"])
+        .default("adamw"),
     )
     .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2", "both"]).default("both"))
     .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 5)
@@ -54,12 +70,12 @@ function tuneTrial(): Command {
         .default("all"),
     )
     .option("--peer-rows <n>", "rows of one forward pass of the peer (default: the whole step)", whole(1))
-    .option("--profile", "print where our time went, by part and kernel")
-    .action(({ json: _, profile, ...options }: TuneBenchOptions & Output & { profile?: true }, made: Command) =>
+    .addOption(profileOption())
+    .action(({ json: _, profile, ...options }: TuneBenchOptions & Output, made: Command) =>
       timed(made, async (session) => {
         const [{ benchTune }, tables] = await Promise.all([import("./tune.js"), import("./tables.js")]);
         const result = await benchTune(options, session);
-        const text = [tables.tuneTable(result), ...(profile ? [tables.profileTable(result)] : [])].join("\n");
+        const text = [tables.tuneTable(result), ...(profile ? [tables.profileTable(result.ours.work)] : [])].join("\n");
         return { result, text };
       }),
     );
@@ -74,13 +90,51 @@ function scoreTrial(): Command {
     .option("--shots <k>", "answered training rows before each prompt", whole(0), 0)
     .option("--rows <n>", "rows of a turn", whole(1), 64)
     .option("--repeat <n>", "timed turns of each side", whole(1), 3)
-    .option("--peer-rows <n>", "rows of one forward pass of pytorch", whole(1), 16)
-    .option("--peer-prefix", "pytorch keeps the beginning that all rows share in its cache", false)
-    .action((task: string, { json: _, ...options }: ScoreBenchOptions & Output, made: Command) =>
+    .option("--peer-rows <n>", "rows of one forward pass of pytorch; sequences of node-llama-cpp", whole(1), 16)
+    .option("--peer-prefix", "pytorch keeps what prompts and labels share in its cache", false)
+    .addOption(profileOption())
+    .action((task: string, { json: _, profile, ...options }: ScoreBenchOptions & Output, made: Command) =>
       timed(made, async (session) => {
-        const [{ benchScore }, { scoreTable }] = await Promise.all([import("./score.js"), import("./tables.js")]);
+        const [{ benchScore }, tables] = await Promise.all([import("./score.js"), import("./tables.js")]);
         const result = await benchScore(task, options, session);
-        return { result, text: scoreTable(result) };
+        const profiled = profile ? [tables.profileTable({ [`${options.shots} shots`]: result.ours })] : [];
+        return { result, text: [tables.scoreTable(result), ...profiled].join("\n") };
+      }),
+    );
+}
+
+function decodeTrial(): Command {
+  return command("decode", "Greedy answers to many prompts side by side: tokens/s beside the peer's.", [
+    ...(["model", "threads", "precision", "seed"] as const),
+  ])
+    .addOption(peerOption("llama.cpp", "node-llama-cpp"))
+    .option("--type <type>", "quantise the model to one of llama.cpp's types first")
+    .option("--sequences <n>", "prompts that are answered side by side", whole(1), 32)
+    .option("--prompt-tokens <n>", "of each prompt", whole(1), 128)
+    .option("--answer-tokens <n>", "of each answer", whole(2), 64)
+    .option("--shared-prefix", "all prompts are the same, but for one token behind them", false)
+    .option("--repeat <n>", "timed turns of each side", whole(1), 3)
+    .action(({ json: _, ...options }: DecodeBenchOptions & Output, made: Command) =>
+      timed(made, async (session) => {
+        const [{ benchDecode }, { decodeTable }] = await Promise.all([import("./decode.js"), import("./tables.js")]);
+        const result = await benchDecode(options, session);
+        return { result, text: decodeTable(result) };
+      }),
+    );
+}
+
+function growthTrial(): Command {
+  return command("growth", "How cost grows with rows, row length, shared beginning, sequences and model size.", [
+    ...(["model", "threads"] as const),
+  ])
+    .addOption(peerOption("llama.cpp"))
+    .option("--out <dir>", "folder for growth.json and the plots", "plots")
+    .option("--repeat <n>", "timed turns of each point", whole(1), 3)
+    .action(({ json: _, ...options }: GrowthOptions & Output, made: Command) =>
+      timed(made, async (session) => {
+        const { benchGrowth } = await import("./growth.js");
+        const result = await benchGrowth(options, session);
+        return { result, text: result.files.join("\n") };
       }),
     );
 }

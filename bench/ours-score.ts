@@ -15,8 +15,9 @@ const rows = job.rows.map(({ prompt, choices }) => ({
 emit({ event: "ready", versions: { node: process.versions.node } });
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-for (const turn of job.turns) {
+for (const [index, turn] of job.turns.entries()) {
   if ((await lines.next()).done) break;
+  if (index === 1 && model.tunable) model.native.profile(); // what came before is forgotten
   const start = performance.now();
   const chosen = turn.map((row) => rows[row]!);
   let tokens = 0;
@@ -26,5 +27,6 @@ for (const turn of job.turns) {
   const means = sums.map((row, at) => [...row].map((sum, label) => sum / chosen[at]!.continuations[label]!.length));
   emit({ event: "step", means, tokens, seconds: (performance.now() - start) / 1000 });
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+const profile = model.tunable ? { profile: model.native.profile() } : {};
+emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...profile });
 await model.close();

@@ -8,7 +8,7 @@ import { labelsOf, readRows } from "../src/dataset/index.js";
 import { openModel } from "../src/index.js";
 import { chooseExamples, compilePrompt } from "../src/prompt/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
-import type { NativePrecision } from "../src/support/native.js";
+import type { NativePrecision, NativeProfileRow } from "../src/support/native.js";
 import { readTask } from "../src/task/index.js";
 import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
 import { type Machine, machine } from "./machine.js";
@@ -47,6 +47,8 @@ export interface ScoreSide {
   tokens_per_second: Measured;
   peak_memory_bytes: number;
   accuracy: number;
+  /** Where the time of the timed turns went; our side only. */
+  profile?: NativeProfileRow[];
 }
 
 export interface ScoreBench {
@@ -124,6 +126,7 @@ interface Turns {
   steps: ScoreDone[];
   versions: Record<string, string>;
   peakMemoryBytes: number;
+  profile?: NativeProfileRow[] | undefined;
 }
 
 async function takeTurns(
@@ -151,7 +154,9 @@ async function takeTurns(
       say(`${index === 0 ? "warm-up" : "timed"} turn ${index + 1}: ours ${told.join(", peer ")}`);
     }
     for (const [number, side] of sides.entries()) {
-      turns[number]!.peakMemoryBytes = (await side.done()).peak_memory_bytes;
+      const done = await side.done();
+      turns[number]!.peakMemoryBytes = done.peak_memory_bytes;
+      turns[number]!.profile = done.profile;
     }
     return turns;
   } catch (error) {
@@ -165,7 +170,7 @@ async function takeTurns(
 
 const best = (values: number[]): number => values.indexOf(Math.max(...values));
 
-function sideOf(job: ScoreJob, { steps, peakMemoryBytes }: Turns): ScoreSide {
+function sideOf(job: ScoreJob, { steps, peakMemoryBytes, profile }: Turns): ScoreSide {
   const timed = job.turns.length > 1 ? steps.slice(1) : steps;
   const means = steps.flatMap(({ means }) => means);
   const right = job.turns.flat().filter((row, place) => best(means[place]!) === job.rows[row]!.answer).length;
@@ -174,6 +179,7 @@ function sideOf(job: ScoreJob, { steps, peakMemoryBytes }: Turns): ScoreSide {
     tokens_per_second: measured(timed.map(({ tokens, seconds }) => tokens / seconds)),
     peak_memory_bytes: peakMemoryBytes,
     accuracy: right / means.length,
+    ...(profile && { profile }),
   };
 }
 
@@ -213,11 +219,10 @@ function summary(
   const same = mine.map((means, row) => best(means) === best(theirs[row]!));
   const apart = mine.flatMap((means, row) => means.map((mean, label) => Math.abs(mean - theirs[row]![label]!)));
   const ratios = measured(first!.steps.map(({ seconds }, turn) => second.steps[turn]!.seconds / seconds).slice(1));
-  const settings = {
-    threads: job.threads,
-    rows_of_forward: options.peerRows,
-    prefix_computed_once: options.peerPrefix,
-  };
+  const settings =
+    options.peer === "pytorch"
+      ? { threads: job.threads, dtype: "float32", rows_of_forward: options.peerRows, prefix_cached: options.peerPrefix }
+      : { threads: job.threads, sequences: options.peerRows, batch_tokens: 512, prefix_cached: true };
   return {
     ...base,
     peer: { ...peer, name: options.peer, version: second.versions, settings },

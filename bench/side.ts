@@ -16,6 +16,8 @@ export interface Work {
 export interface Ready {
   event: "ready";
   versions: Record<string, string>;
+  /** What the side chose by itself. */
+  settings?: object;
 }
 
 export interface StepDone {
@@ -45,8 +47,24 @@ export interface ScoreDone {
   seconds: number;
 }
 
+/** A turn of the decoding trial. */
+export interface DecodeDone {
+  event: "step";
+  /** (prompts, tokens) without end tokens; null where a side computes no text. */
+  answers: number[][] | null;
+  /** Of the whole turn, prompts included. */
+  seconds: number;
+  /** Answer tokens while all sequences decode and no prompt is computed, and how long that was. */
+  generated: number;
+  generation_seconds: number;
+  /** From the start of the turn to the first token of each answer. */
+  first_token_seconds: number[] | null;
+  /** From tokens of a sequence to its next ones, while all decode. */
+  token_seconds: number[] | null;
+}
+
 /** Says one line of the protocol, on our own stdout. */
-export function emit(line: Ready | StepDone | ScoreDone | SideDone): void {
+export function emit(line: Ready | StepDone | ScoreDone | DecodeDone | SideDone): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

@@ -1,14 +1,18 @@
 // The results of bench as tables for the eye.
 import Table from "cli-table3";
+import type { NativeProfileRow } from "../src/support/native.js";
 import { counted } from "../src/support/words.js";
+import type { DecodeBench, DecodeSideResult } from "./decode.js";
 import type { KernelBench } from "./kernels.js";
 import { busyLoad, type Machine } from "./machine.js";
-import type { Measured } from "./numbers.js";
+import type { Latency, Measured } from "./numbers.js";
 import type { ScoreBench, ScoreSide } from "./score.js";
 import type { SideResult, TuneBench } from "./tune.js";
 
 const spread = ({ median, low, high }: Measured): string =>
   `${median.toFixed(1)} (${low.toFixed(1)}–${high.toFixed(1)})`;
+const waits = (of: Latency | null): string =>
+  of ? `${(of.p50 * 1000).toFixed(0)}, ${(of.p99 * 1000).toFixed(0)} ms` : "–";
 const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;
 const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
 const plain = { style: { head: [], border: [] } };
@@ -82,13 +86,48 @@ export function scoreTable(result: ScoreBench): string {
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }
 
+export function decodeTable(result: DecodeBench): string {
+  const head = ["side", "tokens/s", "answers/s", "first token", "next token", "peak memory", "FMA peak", "bandwidth"];
+  const table = new Table({ ...plain, head });
+  const add = (side: string, of: DecodeSideResult): void => {
+    table.push([
+      side,
+      spread(of.generation_tokens_per_second),
+      spread(of.rows_per_second),
+      waits(of.first_token_seconds),
+      waits(of.token_seconds),
+      mebibytes(of.peak_memory_bytes),
+      percent(of.fma_share),
+      percent(of.bandwidth_share),
+    ]);
+  };
+  add("stillroom", result.ours);
+  const { peer, spread: range, model } = result;
+  const prompts = `${result.prompt_tokens} tokens of prompt${result.shared_prefix ? ", shared by all" : ""}`;
+  const notes = [
+    `${model.name} ${model.type}, ${counted(result.sequences, "sequence")}, ${prompts}, ${result.answer_tokens} of answer`,
+  ];
+  if (peer && range) {
+    add(peer.name, peer);
+    const [ratio, low, high] = [result.ratio!, range.low, range.high].map((value) => value.toFixed(2));
+    table.push(["ours / peer", `${ratio} x (${low}–${high})`, "", "", "", "", "", ""]);
+    notes.push(`peer: ${JSON.stringify(peer.settings)}`);
+  }
+  const apart =
+    result.agreement < 1 ? `, the others leave it where it is within ${result.largest_gap.toFixed(3)} nats` : "";
+  notes.push(`${percent(result.agreement)} of our answers are llama.cpp's${apart}`);
+  notes.push(describe(result.machine), "medians (lowest–highest turn); waits: half, and 99 of 100, are no longer");
+  if (!result.equal) notes.push("the two sides do NOT compute the same");
+  return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
+}
+
 /** Where the time of each kind of work went, longest first. */
-export function profileTable(result: TuneBench): string {
+export function profileTable(work: Record<string, { profile?: NativeProfileRow[] }>): string {
   const table = new Table({ ...plain, head: ["work", "part", "kernel", "share", "seconds", "calls"] });
-  for (const [work, { profile = [] }] of Object.entries(result.ours.work)) {
+  for (const [name, { profile = [] }] of Object.entries(work)) {
     const all = profile.reduce((sum, { seconds }) => sum + seconds, 0);
     for (const { part, kernel, seconds, calls } of [...profile].sort((a, b) => b.seconds - a.seconds))
-      table.push([work, part, kernel, `${((seconds / all) * 100).toFixed(1)} %`, seconds.toFixed(3), calls]);
+      table.push([name, part, kernel, `${((seconds / all) * 100).toFixed(1)} %`, seconds.toFixed(3), calls]);
   }
   return table.toString();
 }

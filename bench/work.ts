@@ -1,5 +1,5 @@
 // The rows of the tuning trials: dense rows of running text, and SST-2 rows as `tune` encodes them. Knows no trainer.
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -70,4 +70,25 @@ export async function denseRows(model: Model, count: number, length: number, see
     const from = random.below(tokens.length - length);
     return { tokens: [...tokens.subarray(from, from + length)], answerFrom: 1 };
   });
+}
+
+/**
+ * Prompts of `tokens` tokens and one more, cut at seeded places from the package's README, which is running text of many kinds.
+ * sharedPrefix: they differ in the last token only.
+ */
+export function textPrompts(
+  model: Model,
+  count: number,
+  { tokens, sharedPrefix, seed }: { tokens: number; sharedPrefix: boolean; seed: number },
+): number[][] {
+  const text = readFileSync(path.join(packageRoot(), "README.md"), "utf8");
+  let all = [...model.tokenizer.tokenize(text, false, false)];
+  while (all.length < 2 * (tokens + 1)) all = [...all, ...all];
+  const random = new Random(seed);
+  const piece = () => {
+    const from = random.below(all.length - tokens);
+    return all.slice(from, from + tokens + 1);
+  };
+  const first = piece();
+  return Array.from({ length: count }, () => (sharedPrefix ? [...first.slice(0, tokens), piece()[0]!] : piece()));
 }

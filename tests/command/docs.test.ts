@@ -12,7 +12,9 @@ const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
 const [shared, ...sections] = text.split(/^##+ (?=inspect|eval|tune|export|bench)/m);
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
-const trials = ["tune", "score", "kernels", "agree", "reference", "setup"].map((trial) => `bench ${trial}`);
+const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
+  (trial) => `bench ${trial}`,
+);
 const commands = ["inspect", "eval", "tune", "export", ...trials];
 const run = path.join(folder, "run");
 let model = "";
@@ -66,6 +68,10 @@ describe("the fields of --json stand in docs/cli.md:", () => {
       ],
     ],
     ["bench score", () => ["bench", "score", task, "--model", model, "--peer", "none", "--rows", "4"]],
+    [
+      "bench decode",
+      () => ["bench", "decode", "--model", model, "--peer", "none", "--sequences", "2", "--answer-tokens", "4"],
+    ],
     ["bench kernels", () => ["bench", "kernels", "--types", "q4_0", "--repeat", "1"]],
   ])("%s", async (command, args) => {
     const ended = await stillroom([...args(), "--json"]);
