@@ -43,7 +43,9 @@ function tuneTrial(): Command {
     .addOption(peerOption("pytorch"))
     .addOption(new Option("--method <method>", "a LoRA, or all weights").choices(["lora", "full"]).default("lora"))
     .addOption(
-      new Option("--optimizer <name>", "ours; the peer's moments are in f32").choices(["adamw", "adamw_8bit"]).default("adamw"),
+      new Option("--optimizer <name>", "ours; the peer's moments are in f32")
+        .choices(["adamw", "adamw_8bit"])
+        .default("adamw"),
     )
     .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2", "both"]).default("both"))
     .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 5)
