@@ -38,6 +38,8 @@ export async function run(command: Command, work: (session: Session) => Promise<
       progress.line("stopping after the piece of work in hand; a second signal stops at once");
     });
   }
+  // Nobody reads the progress any more: no reason to stop the work.
+  process.stderr.on("error", () => undefined);
   // A reader that has seen enough (head) is no fault.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : exitCodes.io));
   try {

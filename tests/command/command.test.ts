@@ -252,6 +252,19 @@ describe("exit codes", () => {
     }
   });
 
+  it("works on when nobody reads the progress any more", async () => {
+    const out = path.join(folder, "unwatched");
+    const args = ["tune", task, "--model", model, "--out", out, "--steps", "3", "--rank", "2", "--threads", "1"];
+    const child = spawn(process.execPath, [path.join(packageRoot(), "dist/bin/stillroom.js"), ...args], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    child.stdout.resume();
+    child.stderr.destroy();
+    const [code] = await once(child, "close");
+    expect(code).toBe(0);
+    expect(existsSync(path.join(out, "adapter.gguf"))).toBe(true);
+  });
+
   it("ends quietly when nobody reads on", async () => {
     const child = spawn(process.execPath, [path.join(packageRoot(), "dist/bin/stillroom.js"), "inspect", model], {
       stdio: ["ignore", "pipe", "pipe"],
