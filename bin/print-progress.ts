@@ -2,7 +2,7 @@
 import type { WriteStream } from "node:tty";
 import cliProgress from "cli-progress";
 import { counted } from "../src/support/words.js";
-import { colours } from "./print.js";
+import { colours, plain } from "./print.js";
 
 const secondsBetweenLines = 10;
 /** Warnings of one kind are counted after so many. */
@@ -36,7 +36,7 @@ export class Progress {
 
   /** A warning; from the 21st on they are only counted. */
   warn(text: string): void {
-    if (++this.#warnings <= warningsShown) this.line(`${colours(this.#stream).yellow("warning:")} ${text}`);
+    if (++this.#warnings <= warningsShown) this.line(`${colours(this.#stream).yellow("warning:")} ${plain(text)}`);
   }
 
   /** Ends the bar, and says how many warnings were not shown. */

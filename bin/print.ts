@@ -14,10 +14,18 @@ export function colours(stream: NodeJS.WriteStream): ReturnType<typeof pc.create
   return pc.createColors(!NO_COLOR && (Boolean(FORCE_COLOR) || (stream.isTTY === true && TERM !== "dumb")));
 }
 
+/** Controls, what turns the direction of writing, and the line ends of Unicode. */
+const controls = /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu;
+
+/** Text of a file as a terminal may be given it: what would steer the terminal is spelt out. */
+export function plain(text: string): string {
+  return text.replace(controls, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, "0")}`);
+}
+
 export function inspectionText(facts: Inspection): string {
-  const { types, chat_template, tunable, reason, bytes, ...plain } = facts;
+  const { types, chat_template, tunable, reason, bytes, ...others } = facts;
   const c = colours(process.stdout);
-  const rows: [string, string][] = Object.entries(plain).map(([name, value]) => [
+  const rows: [string, string][] = Object.entries(others).map(([name, value]) => [
     name.replaceAll("_", " "),
     grouped(value),
   ]);
@@ -29,7 +37,7 @@ export function inspectionText(facts: Inspection): string {
       .join(", "),
   ]);
   rows.push(["chat template", chat_template === null ? "none" : counted(chat_template.length, "character")]);
-  rows.push(["tunable", tunable ? c.green("yes") : `${c.red("no")}: ${reason}`]);
+  rows.push(["tunable", tunable ? c.green("yes") : `${c.red("no")}: ${plain(reason ?? "")}`]);
   return table(rows);
 }
 
@@ -37,24 +45,28 @@ export function evaluationText(evaluation: Evaluation): string {
   const { task, model, adapter, split, shots, rows, errors, metrics, classes, confusion, against } = evaluation;
   const c = colours(process.stdout);
   const parts = [
-    c.bold(task),
+    c.bold(plain(task)),
     counted(rows, `${split} row`),
     counted(shots, "shot"),
-    adapter ? `${model} + ${adapter}` : model,
+    plain(adapter ? `${model} + ${adapter}` : model),
   ];
   const out = [`${parts.join(" · ")}\n`, table(metricRows(metrics))];
   if (classes && classes.length <= labelsShown) {
     const head = ["label", "precision", "recall", "F1", "rows"];
     out.push(
-      table([head, ...classes.map((s) => [s.label, share(s.precision), share(s.recall), share(s.f1), `${s.support}`])]),
+      table([
+        head,
+        ...classes.map((s) => [plain(s.label), share(s.precision), share(s.recall), share(s.f1), `${s.support}`]),
+      ]),
     );
   }
   if (confusion && confusion.labels.length <= confusionShown) {
-    const counts = confusion.counts.map((row, index) => [confusion.labels[index]!, ...row.map(String)]);
-    out.push(table([["answer ↓ prediction →", ...confusion.labels], ...counts]));
+    const labels = confusion.labels.map(plain);
+    const counts = confusion.counts.map((row, index) => [labels[index]!, ...row.map(String)]);
+    out.push(table([["answer ↓ prediction →", ...labels], ...counts]));
   }
   if (against) {
-    out.push(`against ${against.against}\n${table(metricRows(against.metrics))}`);
+    out.push(`against ${plain(against.against)}\n${table(metricRows(against.metrics))}`);
     out.push(`only this one right: ${counted(against.only_first, "row")}, only the other: ${against.only_second}; `);
     out.push(`McNemar p = ${significant(against.p_value)}\n`);
   }
@@ -66,18 +78,18 @@ export function evaluationText(evaluation: Evaluation): string {
 export function tuneText(result: TuneResult): string {
   const { run, steps, rows, loss, validation, best_step, adapter, model } = result;
   const c = colours(process.stdout);
-  const out = [`${c.bold(run)} · ${counted(steps, "step")} · ${counted(rows, "row")}\n`];
+  const out = [`${c.bold(plain(run))} · ${counted(steps, "step")} · ${counted(rows, "row")}\n`];
   out.push(`loss ${number(loss.first)} → ${number(loss.last)}\n`);
   if (validation) out.push(`best step ${best_step}\n${table(metricRows(validation))}`);
-  out.push(adapter ? `adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)\n` : `model ${model} (GGUF)\n`);
-  out.push(`${speed(result)}\n`);
+  const made = adapter ? `adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)` : `model ${model} (GGUF)`;
+  out.push(`${plain(made)}\n${speed(result)}\n`);
   return out.join("");
 }
 
 export function exportText(result: ExportResult): string {
   const { out, type, bytes, gate } = result;
   const c = colours(process.stdout);
-  const first = `${c.bold(out)} · ${type} · ${fileSize(bytes)}\n`;
+  const first = `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)}\n`;
   if (!gate) return `${first}not checked on a task (--check TASK)\n`;
   const { adapter, merged, quantized, name } = gate.metric;
   const rows: string[][] = [["", name, "95 %", "KL to the one before", "same first token"]];
@@ -148,7 +160,7 @@ function significant(value: number): string {
 }
 
 function grouped(value: unknown): string {
-  return typeof value === "number" ? value.toLocaleString("en-GB") : String(value ?? "–");
+  return typeof value === "number" ? value.toLocaleString("en-GB") : plain(String(value ?? "–"));
 }
 
 /** Columns two spaces apart, without lines. */

@@ -3,7 +3,7 @@
 import type { Command } from "commander";
 import { exitCodes, StillroomError } from "../src/index.js";
 import { asTyped } from "./options.js";
-import { colours } from "./print.js";
+import { colours, plain } from "./print.js";
 import { Progress } from "./print-progress.js";
 
 /** Exit code of a command that is done, but had bad rows. */
@@ -59,7 +59,9 @@ async function fail(error: unknown, json: boolean, command: Command): Promise<nu
     error instanceof StillroomError ? error : new StillroomError("internal", describe(error), { cause: error });
   const { code, cause } = known;
   const message = asTyped(known, command);
-  process.stderr.write(`${colours(process.stderr).red("error:")} ${message}\n`);
+  // The parser of task files shows the lines that it means.
+  const lines = message.split("\n").map(plain);
+  process.stderr.write(`${colours(process.stderr).red("error:")} ${lines.join("\n")}\n`);
   if (code === "internal" && cause instanceof Error && cause.stack) process.stderr.write(`${cause.stack}\n`);
   const result = code === "gate" && cause !== null && typeof cause === "object" ? cause : {};
   if (json) await write(`${JSON.stringify({ error: { code, message }, ...result })}\n`);

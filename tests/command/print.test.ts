@@ -1,7 +1,7 @@
 // Rounding and colours of what people read.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { size } from "../../bin/options.js";
-import { clock, colours, fileSize, number } from "../../bin/print.js";
+import { clock, colours, evaluationText, fileSize, number, plain } from "../../bin/print.js";
 import { Progress } from "../../bin/print-progress.js";
 
 afterEach(() => vi.unstubAllEnvs());
@@ -11,6 +11,21 @@ describe("print", () => {
     expect([0, 999, 1000, 98362432, 2e15].map(fileSize)).toEqual(["0 B", "999 B", "1.0 kB", "98.4 MB", "2000.0 TB"]);
     expect([0, 59.6, 65, 7384].map(clock)).toEqual(["0:00", "1:00", "1:05", "2:03:04"]);
     expect([1.23456, null].map(number)).toEqual(["1.2346", "–"]);
+  });
+
+  it("spells out what would steer the terminal", () => {
+    expect(plain("a\u001b[2J\u0007\u009b\u202eb\n")).toBe("a\\u001b[2J\\u0007\\u009b\\u202eb\\u000a");
+    expect(plain("日本 – é ❄\ufe0f")).toBe("日本 – é ❄\ufe0f");
+    const label = "\u001b[31mred";
+    const text = evaluationText({
+      ...{ task: label, model: label, adapter: label, split: "test", shots: 0, rows: 1, errors: 0, bad_rows: [] },
+      ...{ metrics: {}, confusion: { labels: [label], counts: [[1]] } },
+      classes: [{ label, precision: 1, recall: 1, f1: 1, support: 1 }],
+      against: { against: label, rows: 1, metrics: {}, only_first: 0, only_second: 0, p_value: 1 },
+      ...{ rows_per_second: 1, tokens_per_second: 1, peak_memory_bytes: 1, seconds: 1 },
+    });
+    expect(text).not.toContain("\u001b");
+    expect(text.split("\\u001b[31mred")).toHaveLength(8);
   });
 
   it("reads sizes in powers of 1024", () => {
@@ -41,9 +56,10 @@ describe("Progress without a terminal", () => {
     progress.update("checking", 1, 2);
     expect(text).toBe("scoring 0% 0 rows\nscoring 100% 100 rows\nchecking 50%\n");
     text = "";
-    for (let row = 0; row < 23; row++) progress.warn(`row ${row}`);
+    for (let row = 0; row < 23; row++) progress.warn(`row ${row}\u0007`);
     progress.end();
     expect(text.trim().split("\n")).toHaveLength(21);
+    expect(text).toMatch(/^warning: row 0\\u0007\n/);
     expect(text).toMatch(/… and 3 more warnings\n$/);
   });
 });
