@@ -1,5 +1,6 @@
 // One process at a time in a folder, whatever became of the one before.
-import { spawnSync } from "node:child_process";
+import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import path from "node:path";
@@ -48,6 +49,24 @@ test("a lock of a dead process is taken over", async () => {
   expect(await readdir(folder)).toEqual(["lock-5"]);
   expect(JSON.parse(await readFile(path.join(folder, "lock-5"), "utf8"))).toMatchObject({ pid: process.pid });
 });
+
+test.runIf(process.platform === "linux")(
+  "a process that has ended and was never waited for is not the owner",
+  async () => {
+    // The shell becomes a sleep, which waits for nobody.
+    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "ignore"] });
+    try {
+      const [pid] = await once(parent.stdout.setEncoding("utf8"), "data");
+      const stat = () => readFile(`/proc/${Number(pid)}/stat`, "utf8");
+      while (!(await stat()).includes(") Z ")) await new Promise((resolve) => setTimeout(resolve, 10));
+      await writeFile(file, owner({ pid: Number(pid) }));
+      await lockFolder(folder);
+      expect(await readdir(folder)).toEqual(["lock-5"]);
+    } finally {
+      parent.kill();
+    }
+  },
+);
 
 test.runIf(process.platform === "linux")("a pid that another process got since is not the owner", async () => {
   await writeFile(file, owner({ started: "1" }));
