@@ -81,15 +81,8 @@ export function tuneText(result: TuneResult): string {
   const out = [`${c.bold(plain(run))} · ${counted(steps, "step")} · ${counted(rows, "row")}\n`];
   out.push(`loss ${number(loss.first)} → ${number(loss.last)}\n`);
   if (validation) out.push(`best step ${best_step}\n${table(metricRows(validation))}`);
-  out.push(
-    adapter
-      ? `adapter ${plain(adapter.peft)} (PEFT), ${plain(adapter.gguf)} (GGUF)
-`
-      : `model ${plain(model!)} (GGUF)
-`,
-  );
-  out.push(`${speed(result)}
-`);
+  const made = adapter ? `adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)` : `model ${model} (GGUF)`;
+  out.push(`${plain(made)}\n${speed(result)}\n`);
   return out.join("");
 }
 

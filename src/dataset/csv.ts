@@ -63,6 +63,10 @@ function header({ cells, line }: Cells, file: string): string[] {
     ? names.map(textFault).find((one) => one !== null)
     : "is not valid UTF-8";
   if (fault) throw new StillroomError("input", `${file}:${line}: the line of column names ${fault}`);
+  if (names.some((name) => /\r(?!\n)/.test(name))) {
+    const message = "expected lines that end in LF or CRLF, received a carriage return without a line feed";
+    throw new StillroomError("input", `${file}:${line}: ${message}`);
+  }
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined)
     throw new StillroomError("input", `${file}:${line}: two columns are named ${JSON.stringify(twice)}`);

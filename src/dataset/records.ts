@@ -54,5 +54,6 @@ export function unreadable(file: string, error: unknown): StillroomError {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "ENOENT" || code === "ENOTDIR")
     return new StillroomError("input", `${file}: no such file`, { cause: error });
+  if (code === "EISDIR") return new StillroomError("input", `${file}: a folder, not a file`, { cause: error });
   return new StillroomError("io", `cannot read ${file}: ${message}`, { cause: error });
 }

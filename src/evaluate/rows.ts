@@ -40,9 +40,12 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
       bad.length > 0 ? `, ${bad.length} bad (the first: ${bad[0]!.file}:${bad[0]!.line}: ${bad[0]!.reason})` : "";
     throw new StillroomError("input", `expected rows in the ${split} data of ${task.name}, received none${skipped}`);
   }
-  const needed = shots > 0 || (task.kind === "classify" && !task.answer.labels);
-  const train = needed && task.data.train ? (await readRows(task, "train", reading)).rows : [];
-  const labels = task.kind === "classify" ? labelsOf(task, train.length > 0 ? train : rows) : [];
+  const fromValues = task.kind === "classify" && !task.answer.labels;
+  const train = (shots > 0 || fromValues) && task.data.train ? (await readRows(task, "train", reading)).rows : [];
+  // Without training rows they are those of the whole split, not of the rows that a limit leaves.
+  const whole =
+    fromValues && train.length === 0 && limit !== undefined ? (await readRows(task, split, reading)).rows : rows;
+  const labels = task.kind === "classify" ? labelsOf(task, train.length > 0 ? train : whole) : [];
   const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...(labels.length > 0 && { labels }) });
   if (examples.length < shots) {
     throw new StillroomError(

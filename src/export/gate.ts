@@ -164,6 +164,10 @@ async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSetti
   const { rows, bad }: { rows: Row[]; bad: BadRow[] } = await readRows(task, split, { ...options, limit });
   if (rows.length === 0) throw new StillroomError("input", `the task ${task.name} has no good ${split} row`);
   if (task.kind !== "classify") return { rows, bad, split, labels: [] } as const;
-  const train = task.answer.labels || !task.data.train ? rows : (await readRows(task, "train", options)).rows;
-  return { rows, bad, split, labels: labelsOf(task, train) } as const;
+  if (task.answer.labels) return { rows, bad, split, labels: labelsOf(task, rows) } as const;
+  // Without training rows they are the values of the whole split, whose bad rows are told already.
+  const { rows: all } = task.data.train
+    ? await readRows(task, "train", options)
+    : await readRows(task, split, { ...options, onBad: undefined });
+  return { rows, bad, split, labels: labelsOf(task, all) } as const;
 }

@@ -43,7 +43,7 @@ export async function readTask(file: string, options: { data?: string } = {}): P
   const absolute = path.resolve(file);
   const known = { ...parsed(taskSchema, await readMapping(absolute), absolute, "") };
   const kind = checkKind(known.kind, absolute);
-  const prompt = checkPrompt(parsed(promptSchema, known.prompt, absolute, "prompt"), absolute);
+  const prompt = checkPrompt(parsed(promptSchema, known.prompt, absolute, "prompt"), known.prompt, absolute);
   const answer = parsed(answerSchema, known.answer ?? {}, absolute, "answer");
   const data = parsed(dataSchema, known.data, absolute, "data");
   const task: Task = {
@@ -79,20 +79,27 @@ async function readMapping(file: string): Promise<unknown> {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await readFile(file));
   } catch (error) {
     if (error instanceof StillroomError) throw error;
-    throw new StillroomError("input", `cannot read the task file ${file}: ${(error as Error).message}`, {
-      cause: error,
-    });
+    throw new StillroomError("input", `cannot read the task file ${file}: ${unreadable(error)}`, { cause: error });
   }
   try {
     if (path.extname(file).toLowerCase() === ".json") return JSON.parse(text);
     const document = parseDocument(text, { prettyErrors: true });
-    if (document.errors[0]) throw document.errors[0];
+    const [wrong] = document.errors;
+    if (wrong?.code === "MULTIPLE_DOCS") throw new Error("it holds more than one document");
+    if (wrong) throw wrong;
     return document.toJS({ maxAliasCount: 100 });
   } catch (error) {
     throw new StillroomError("input", `${file} is not a readable task file: ${(error as Error).message}`, {
       cause: error,
     });
   }
+}
+
+function unreadable(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT" || code === "ENOTDIR") return "there is no such file";
+  if (code === "EISDIR") return "it is a folder";
+  return code === "ERR_ENCODING_INVALID_ENCODED_DATA" ? "it is not valid UTF-8" : message;
 }
 
 /** Checks one mapping of the task file; `at` is its path in the file, "" for the file itself. */
@@ -155,14 +162,15 @@ function checkMaxTokens(maxTokens: number | undefined, kind: TaskKind, file: str
   return maxTokens ?? 64;
 }
 
-function checkPrompt(prompt: z.output<typeof promptSchema>, file: string): z.output<typeof promptSchema> {
-  if (prompt.template === "" && !prompt.chat) {
-    throw unexpected(
-      "a Jinja template over the fields of a row",
-      fieldName(file, "prompt.template"),
-      undefined,
-      "input",
-    );
+function checkPrompt(
+  prompt: z.output<typeof promptSchema>,
+  given: unknown,
+  file: string,
+): z.output<typeof promptSchema> {
+  if (prompt.template.trim() === "" && !prompt.chat) {
+    const { template } = given as { template?: unknown };
+    const field = fieldName(file, "prompt.template");
+    throw unexpected("a Jinja template over the fields of a row", field, template, "input");
   }
   parseTemplate(prompt.template, fieldName(file, "prompt.template"));
   return prompt;
@@ -172,9 +180,10 @@ function checkLabels(labels: Record<string, string>, kind: TaskKind, file: strin
   const at = fieldName(file, "answer.labels");
   if (kind !== "classify")
     throw new StillroomError("input", `${file}: answer.labels is for kind classify, not ${kind}`);
-  const texts = Object.values(labels);
+  // White space around an answer is left out: "x" and "x " would have the same tokens.
+  const texts = Object.values(labels).map((text) => text.trim());
   if (texts.length < 2) throw unexpected("two labels or more", at, labels, "input");
-  if (texts.some((text) => text.trim() === "")) throw unexpected("a text for every value", at, labels, "input");
+  if (texts.includes("")) throw unexpected("a text for every value", at, labels, "input");
   const twice = texts.find((text, index) => texts.indexOf(text) !== index);
   if (twice !== undefined)
     throw new StillroomError("input", `${at}: two values have the same text ${JSON.stringify(twice)}`);

@@ -51,7 +51,9 @@ export function parseTemplate(template: string, where: string): Program {
   try {
     return parse(tokenize(template, { lstrip_blocks: true, trim_blocks: true }));
   } catch (error) {
-    throw new StillroomError("input", `expected a Jinja template for ${where}: ${(error as Error).message}`, {
+    // The parser reads past its last token where a block is never closed.
+    const reason = error instanceof TypeError ? "a block or an expression is not closed" : (error as Error).message;
+    throw new StillroomError("input", `expected a Jinja template for ${where}: ${reason}`, {
       cause: error,
     });
   }

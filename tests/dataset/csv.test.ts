@@ -1,5 +1,6 @@
 // CSV and TSV: quotes, line numbers, recovery after broken records, flat memory.
 import { open, rm } from "node:fs/promises";
+import path from "node:path";
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { readCsv } from "../../src/dataset/csv.js";
@@ -46,6 +47,19 @@ test("missing fields, surplus fields, NUL, invalid UTF-8, stray quotes", async (
     [6, "has a quote inside a field that is not quoted"],
     [7, "is not valid UTF-8"],
   ]);
+});
+
+test("lines that end in a carriage return alone, and a folder, are an error and not an empty file", async () => {
+  await expect(read("rows.csv", "text,label\ra,yes\rb,no\r")).rejects.toMatchObject({
+    code: "input",
+    message: expect.stringMatching(/rows\.csv:1: expected lines that end in LF or CRLF, received a carriage return/),
+  });
+  const file = await fileOf("rows.csv", "");
+  const folder = path.dirname(file);
+  await expect(readRows(taskOf({ train: { ...sourceOf(file), path: folder } }), "train")).rejects.toMatchObject({
+    code: "input",
+    message: `${folder}: a folder, not a file`,
+  });
 });
 
 test("a column named __proto__ is only a field", async () => {

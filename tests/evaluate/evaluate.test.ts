@@ -173,6 +173,20 @@ describe("evaluate", () => {
     });
   });
 
+  it("has the same labels whatever the limit, also where they are the values of the test rows", async () => {
+    const { folder: data, file } = writeToyTask({ validation: false });
+    writeFileSync(file, readFileSync(file, "utf8").replace(/ {2}(labels|train):.*\n/g, ""));
+    writeFileSync(
+      path.join(data, "test.jsonl"),
+      ["early", "early", "late"].map((half) => `{"text":"a","half":"${half}"}\n`).join(""),
+    );
+    const found = await evaluate(await readTask(file), { model, limit: 2 });
+    expect(found.classes!.map(({ label, support }) => [label, support])).toEqual([
+      ["early", 2],
+      ["late", 0],
+    ]);
+  });
+
   it("stops with strict at a row that does not fit", async () => {
     const { folder: data, file } = writeToyTask();
     appendFileSync(path.join(data, "test.jsonl"), `{"text": "${"a".repeat(300)}", "half": "late"}\n`);

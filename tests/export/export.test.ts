@@ -114,6 +114,18 @@ describe("exportModel", () => {
     expect(found.gate).toMatchObject({ passed: true, rows: 4, errors: 1 });
   });
 
+  it("has the same labels whatever the limit, also where they are the values of the test rows", async () => {
+    const { folder: data, file } = writeToyTask({ validation: false });
+    writeFileSync(file, readFileSync(file, "utf8").replace(/ {2}(labels|train):.*\n/g, ""));
+    writeFileSync(
+      path.join(data, "test.jsonl"),
+      ["early", "early", "late"].map((half) => `{"text":"a","half":"${half}"}\n`).join(""),
+    );
+    // Of one label nothing could be chosen.
+    const found = await exportModel({ model, adapter, quantize: "F32", check: await readTask(file), out, limit: 2 });
+    expect(found.gate).toMatchObject({ passed: true, rows: 2 });
+  });
+
   it("makes the importance matrix of the task's own rows", async () => {
     const found = await exportModel({ model, adapter, quantize: "Q4_0", imatrix: check, out, limit: 5 });
     expect(found.imatrix_tokens).toBeGreaterThan(5 * 5);

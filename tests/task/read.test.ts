@@ -164,6 +164,24 @@ describe("refusals name the file, the field and the remedy", () => {
       /two values have the same text "negative"/,
     ],
     [
+      "two values whose texts differ by white space",
+      (text) => text.replace('"1": positive', '"1": "negative "'),
+      /two values have the same text "negative"/,
+    ],
+    [
+      "an empty template",
+      (text) => text.replace(/template: ".*"/, 'template: ""'),
+      /expected a Jinja template over the fields of a row for prompt\.template in .*, received ""$/,
+    ],
+    ["a blank template", (text) => text.replace(/template: ".*"/, 'template: " "'), /template in .*, received " "$/],
+    ["no template", (text) => text.replace(/ {2}template: .*\n/, ""), /template in .*, received undefined$/],
+    [
+      "a template that ends too early",
+      (text) => text.replace("{{ text }}", "{% for c in text %}"),
+      /expected a Jinja template for .*: a block or an expression is not closed$/,
+    ],
+    ["two documents", (text) => `${text}---\n${text}`, /not a readable task file: it holds more than one document$/],
+    [
       "a drawn split without its file",
       (text) => text.replace(/ {2}train: .*\n/, ""),
       /data\.validation\.from names train, and data\.train is no file/,
@@ -193,7 +211,13 @@ describe("refusals name the file, the field and the remedy", () => {
   });
 
   test("no file, no text", async () => {
-    await expect(readTask("/nowhere/task.yaml")).rejects.toThrow(/cannot read the task file \/nowhere\/task\.yaml/);
+    await expect(readTask("/nowhere/task.yaml")).rejects.toThrow(
+      /cannot read the task file \/nowhere\/task\.yaml: there is no such file$/,
+    );
+    await expect(readTask(os.tmpdir())).rejects.toThrow(/cannot read the task file .*: it is a folder$/);
+    const latin = await write("");
+    await writeFile(latin, Buffer.from("name: caf\xe9\n", "latin1"));
+    await expect(readTask(latin)).rejects.toThrow(/task\.yaml: it is not valid UTF-8$/);
     expect(await refusal("", "task.json")).toMatch(/not a readable task file/);
     expect(await refusal("just a text")).toMatch(/expected a mapping for .*task\.yaml, received "just a text"/);
   });
