@@ -49,11 +49,12 @@ TEST(eight_bits_round_to_a_neighbour_in_the_list) {
             double most = 0;
             for (float value : values) most = std::max<double>(most, std::fabs(value));
             for (int64_t i = 0; i < Block8::size; i++) {
-                const double wanted = std::fabs(values[i]) / most, got = std::fabs(back[i]) / most, slack = 1e-6 * wanted + 1e-14;
-                const auto above = std::lower_bound(list.begin(), list.end(), wanted - slack);
-                const double high = above == list.end() ? 1 : *above, low = above == list.begin() ? 0 : *(above - 1);
-                const bool near = std::fabs(got - high) <= 1e-6 * high || std::fabs(got - low) <= 1e-6 * low + 1e-18;
-                CHECK(near);
+                const double wanted = std::fabs(values[i]) / most, got = std::fabs(back[i]) / most;
+                const auto found = std::lower_bound(list.begin(), list.end(), got * (1 - 1e-6));
+                CHECK(found != list.end() && std::fabs(*found - got) <= 1e-6 * got);
+                // Not beyond the next one on either side; f32 rounds the value itself a little.
+                CHECK(found == list.begin() || *(found - 1) <= wanted * (1 + 1e-6) + 1e-15);
+                CHECK(found + 1 == list.end() || *(found + 1) >= wanted * (1 - 1e-6));
                 CHECK(back[i] == 0 || std::signbit(back[i]) == std::signbit(values[i]));
                 if (values[i] == 0) CHECK(back[i] == 0);
                 if (!with_sign && values[i] > 0) CHECK(back[i] > 0);
