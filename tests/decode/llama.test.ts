@@ -1,5 +1,6 @@
 // Our greedy answers and llama.cpp's, on SmolLM2: the same tokens, or llama.cpp's own two best lie closer than what its rounding of
-// activations to 8 bits moves. Short by default; STILLROOM_LONG=1 takes whole sentences, longer answers, and an f32 copy of the model.
+// activations to 8 bits moves; on an f32 copy of the model, where it rounds nothing, the same tokens. Short by default: beginnings of
+// sentences, few of them in f32; STILLROOM_LONG=1 takes all, and longer answers.
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -14,7 +15,7 @@ const long = process.env.STILLROOM_LONG === "1";
 const [promptTokens, maxTokens] = long ? [64, 24] : [8, 6];
 
 /** docs/numerics.md: how far the distance of the two best log-probabilities may differ, on the quantised model and in f32. */
-const bounds = { quantised: 1.5, exact: 2e-3 };
+const bounds = { quantised: 0.75, exact: 2e-4 };
 
 async function answersOf(opening: Promise<NativeDecoder>, prompts: readonly Int32Array[]): Promise<NativeDecoded[]> {
   const decoder = await opening;
@@ -37,10 +38,12 @@ interface Agreement {
   moved: number;
 }
 
-async function agreement(file: string, exact: boolean): Promise<Agreement> {
+async function agreement(file: string, count: number, exact: boolean): Promise<Agreement> {
   const tokenizer = await native().openTokenizer(file);
   const model = await native().openModel(file, { threads: 1, variant: null });
-  const lines = readFileSync(sharedPath("data/sst2/dev.tsv"), "utf8").split("\n").slice(1, 201);
+  const lines = readFileSync(sharedPath("data/sst2/dev.tsv"), "utf8")
+    .split("\n")
+    .slice(1, 1 + count);
   const prompts = lines.map((line) =>
     tokenizer.tokenize(`Review: ${line.replaceAll("\t", " ")}`, false, false).slice(0, promptTokens),
   );
@@ -75,30 +78,29 @@ describe("greedy answers to 200 beginnings of SST-2 sentences", () => {
   testShared(
     "are llama.cpp's, or its two best are closer than its rounding moves them",
     async () => {
-      const { different, widest, moved } = await agreement(smol, false);
+      const { different, widest, moved } = await agreement(smol, 200, false);
       expect(widest).toBeLessThan(bounds.quantised);
       expect(moved).toBeLessThan(bounds.quantised);
-      expect(different).toBeLessThan(60);
+      // Beginnings of eight tokens leave open how they go on: the two best are often close.
+      expect(different).toBeLessThan(80);
     },
     long ? 1_800_000 : 300_000,
   );
 
-  if (long) {
-    testShared(
-      "are llama.cpp's on an f32 copy of the model",
-      async () => {
-        const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-f32-"));
-        try {
-          const file = path.join(folder, "f32.gguf");
-          await native().quantize(smol, file, { type: "F32", importance: null, threads: 2 });
-          const { widest, moved } = await agreement(file, true);
-          expect(widest).toBeLessThan(bounds.exact);
-          expect(moved).toBeLessThan(bounds.exact);
-        } finally {
-          rmSync(folder, { recursive: true, force: true });
-        }
-      },
-      1_800_000,
-    );
-  }
+  testShared(
+    "are llama.cpp's on an f32 copy of the model",
+    async () => {
+      const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-f32-"));
+      try {
+        const file = path.join(folder, "f32.gguf");
+        await native().quantize(smol, file, { type: "F32", importance: null, threads: 2 });
+        const { different, moved } = await agreement(file, long ? 200 : 40, true);
+        expect(different).toBe(0);
+        expect(moved).toBeLessThan(bounds.exact);
+      } finally {
+        rmSync(folder, { recursive: true, force: true });
+      }
+    },
+    1_800_000,
+  );
 });
