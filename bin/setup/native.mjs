@@ -9,7 +9,7 @@ import { existsSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync } 
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { fingerprint, isStamped, stamp } from "./stamp.mjs";
+import { fingerprint, forgetMoved, isStamped, stamp } from "./stamp.mjs";
 import { installLine, requireTools, run } from "./tools.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
@@ -125,6 +125,7 @@ if (process.argv.includes("--force") || !existsSync(product) || !isStamped(stamp
     options.STILLROOM_LLAMA_SOURCE,
     fromSource ? ["."] : ["LICENSE", "include", "ggml/include", "ggml/src/ggml-common.h"],
   );
+  forgetMoved(out, root);
   cmakeJs("configure", out, options);
   cmakeJs("build", out, options);
   stamp(stampFile, inputs);

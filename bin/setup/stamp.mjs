@@ -1,6 +1,15 @@
 // Whether a build step has anything to do: a hash over the contents of its inputs, kept beside its output.
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import path from "node:path";
 
 function* filesUnder(entry) {
@@ -23,6 +32,19 @@ export function fingerprint(root, entries, words = []) {
     }
   }
   return hash.digest("hex");
+}
+
+/** Removes a build folder that CMake configured for other sources: CMake refuses one whose clone was moved or copied. */
+export function forgetMoved(folder, sources) {
+  const cache = path.join(folder, "CMakeCache.txt");
+  if (!existsSync(cache)) return;
+  const text = readFileSync(cache, "utf8");
+  const isStill = (key, place) => {
+    const known = new RegExp(`^${key}:INTERNAL=(.*)$`, "m").exec(text)?.[1] ?? "";
+    return existsSync(known) && realpathSync(known) === realpathSync(place);
+  };
+  if (isStill("CMAKE_HOME_DIRECTORY", sources) && isStill("CMAKE_CACHEFILE_DIR", folder)) return;
+  rmSync(folder, { recursive: true });
 }
 
 export function isStamped(file, value) {

@@ -7,7 +7,7 @@ import { type FolderLock, lockFolder } from "../support/lock.js";
 import { CheckpointStore } from "./checkpoint-store.js";
 
 /** What a run writes beside run.json. In a folder without a run.json these are somebody else's. */
-const ownNames = ["metrics.jsonl", "validation.jsonl", "checkpoints", "adapter", "adapter.gguf"];
+const ownNames = ["metrics.jsonl", "validation.jsonl", "checkpoints", "adapter", "adapter.gguf", "model.gguf"];
 
 /** A locked run folder. */
 export class RunFolder {
@@ -40,13 +40,13 @@ export class RunFolder {
     return run;
   }
 
-  /** Throws "usage" where the folder holds files of the names that a run would write: without a run.json they are no run's. */
+  /** Throws "usage" where the folder holds files of the names that a run writes: without a run.json they are no run's. */
   async requireFree(): Promise<void> {
     for (const name of ownNames) {
       if (!(await exists(path.join(this.folder, name)))) continue;
       throw new StillroomError(
         "usage",
-        `${this.folder} holds no run, but ${name}, which the run would replace; give another folder`,
+        `${this.folder} holds no run, but ${name}, a name that runs write; give another folder`,
       );
     }
   }

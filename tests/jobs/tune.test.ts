@@ -1,6 +1,6 @@
 // tune() from a task file to an adapter, on a toy that takes text: folder, events, bytes, refusals.
 import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
@@ -192,12 +192,14 @@ test("a folder with a task's own files is refused, and left as it was", async ()
   for (const resume of [false, true]) {
     await expect(tune(task, small(toy.folder, { resume })).result).rejects.toMatchObject({
       code: "usage",
-      message: expect.stringMatching(/holds no run, but validation\.jsonl, which the run would replace; give another/),
+      message: expect.stringMatching(/holds no run, but validation\.jsonl, a name that runs write; give another/),
     });
   }
   expect(readdirSync(toy.folder)).toEqual(before);
   expect(readFileSync(own, "utf8")).toBe('{"text":"a","half":"early"}\n');
-  rmSync(own);
+  renameSync(own, path.join(toy.folder, "model.gguf"));
+  await expect(tune(task, small(toy.folder)).result).rejects.toThrow("holds no run, but model.gguf, ");
+  rmSync(path.join(toy.folder, "model.gguf"));
   await tune(task, small(toy.folder, { steps: 1 })).result;
   expect(readFileSync(path.join(toy.folder, "notes.tmp"), "utf8")).toBe("mine");
 });
