@@ -37,7 +37,7 @@ export class Reference {
     const limits = { memory, sequences: sideBySide, stepTokens: 512 };
     const llama = { threads, adapter: null, gpuLayers: 0, backends: [], exact: true };
     const decoder = await native().openDecoder(path, model.tokenizer, { ...limits, ...llama });
-    const scoring = { threads, adapter: null, contextTokens: tokens, sequences: 1 };
+    const scoring = { threads, adapter: null, contextTokens: tokens, sequences: sideBySide };
     return new Reference(model, decoder, await native().openRunner(path, scoring));
   }
 
@@ -68,24 +68,22 @@ export class Reference {
 
   /** Compares answers with its own; one that is shorter ended with the model's end token. */
   async compare({ prompts, answers }: Answers, others: readonly number[][]): Promise<Agreement> {
-    let same = 0;
-    let gap = 0;
+    const { eos } = this.#model.tokenizer;
+    const befores: Int32Array[] = [];
+    const choices: Int32Array[][] = [];
     for (const [index, answer] of answers.entries()) {
       const other = others[index]!;
       const longest = Math.max(answer.length, other.length);
       let at = 0;
       while (at < longest && answer[at] === other[at]) at++;
-      if (at === longest) {
-        same++;
-        continue;
-      }
-      const { eos } = this.#model.tokenizer;
-      const before = Int32Array.from([...prompts[index]!, ...answer.slice(0, at)]);
-      const choices = [answer, other].map((tokens) => Int32Array.of(tokens[at] ?? eos));
-      const [theirs, ours] = await this.#runner.score(packChoices([before], [choices]).batch);
-      gap = Math.max(gap, theirs! - ours!);
+      if (at === longest) continue;
+      befores.push(Int32Array.from([...prompts[index]!, ...answer.slice(0, at)]));
+      choices.push([answer, other].map((tokens) => Int32Array.of(tokens[at] ?? eos)));
     }
-    return { agreement: same / answers.length, largest_gap: gap };
+    const agreement = 1 - befores.length / answers.length;
+    if (befores.length === 0) return { agreement, largest_gap: 0 };
+    const scores = await this.#runner.score(packChoices(befores, choices).batch);
+    return { agreement, largest_gap: Math.max(...befores.map((_, row) => scores[2 * row]! - scores[2 * row + 1]!)) };
   }
 
   async close(): Promise<void> {

@@ -6,7 +6,7 @@ import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import type { AgreeOptions } from "./agree.js";
 import type { DecodeBenchOptions } from "./decode.js";
-import type { GrowthOptions } from "./growth.js";
+import type { GrowthOptions, PlotName } from "./growth.js";
 import type { KernelOptions } from "./kernels.js";
 import type { ReferenceOptions } from "./reference.js";
 import type { ScoreBenchOptions } from "./score.js";
@@ -124,11 +124,13 @@ function decodeTrial(): Command {
 }
 
 function growthTrial(): Command {
+  const plots: PlotName[] = ["rows", "length", "prefix", "sequences", "context", "size"];
   return command("growth", "How cost grows with rows, row length, shared beginning, sequences and model size.", [
     ...(["model", "threads"] as const),
   ])
     .addOption(peerOption("llama.cpp"))
-    .option("--out <dir>", "folder for growth.json and the plots", "plots")
+    .addOption(new Option("--plots <names...>", "which").choices(plots).default(plots))
+    .option("--out <dir>", "folder for the plots and their numbers", "plots")
     .option("--repeat <n>", "timed turns of each point", whole(1), 3)
     .action(({ json: _, ...options }: GrowthOptions & Output, made: Command) =>
       timed(made, async (session) => {

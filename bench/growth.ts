@@ -1,5 +1,5 @@
 // How cost grows, with everything else held: rows, row length, a beginning in common, sequences, model size. Our engine by itself, and
-// llama.cpp beside it where it decodes. Writes growth.json and a plot for each.
+// llama.cpp beside it where it decodes. Writes each as JSON and as a plot.
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -17,9 +17,12 @@ import { measured } from "./numbers.js";
 import { type Plot, svgOf } from "./svg.js";
 import type { TrialSession } from "./tune.js";
 
+export type PlotName = "rows" | "length" | "prefix" | "sequences" | "context" | "size";
+
 export interface GrowthOptions {
   peer: "llama.cpp" | "none";
   model?: string;
+  plots: PlotName[];
   out: string;
   repeat: number;
   threads?: number;
@@ -29,8 +32,8 @@ export interface Growth {
   trial: "growth";
   machine: Machine;
   model: string;
-  /** By name; each is plotted in NAME.svg. Points are medians. */
-  plots: Record<string, Plot>;
+  /** Points are medians. */
+  plots: Partial<Record<PlotName, Plot>>;
   /** The plots' files. */
   files: string[];
   equal: null;
@@ -62,31 +65,33 @@ export async function benchGrowth(options: GrowthOptions, session: TrialSession)
   const facts = await machine(model.threads);
   const work: Work = { ...session, model, repeat: options.repeat };
   const peer = options.peer === "llama.cpp";
-  const plots = {
-    rows: await byRows(work),
-    length: await byLength(work),
-    prefix: await byPrefix(work),
-    sequences: await bySequences(work, peer),
-    context: await byContext(work, peer),
-    size: await bySize(work),
+  const makers: Record<PlotName, () => Promise<Plot>> = {
+    rows: () => byRows(work),
+    length: () => byLength(work),
+    prefix: () => byPrefix(work),
+    sequences: () => bySequences(work, peer),
+    context: () => byContext(work, peer),
+    size: () => bySize(work),
   };
   const { path: file, name } = model.info;
-  await model.close();
-  await mkdir(out, { recursive: true });
-  const files: string[] = [];
-  for (const [plot, shown] of Object.entries(plots)) {
-    files.push(path.join(out, `${plot}.svg`));
-    await writeFile(files.at(-1)!, svgOf(shown));
-  }
-  const result = {
-    trial: "growth" as const,
+  const result: Growth = {
+    trial: "growth",
     machine: facts,
     model: name ?? path.basename(file),
-    plots,
-    files,
+    plots: {},
+    files: [],
     equal: null,
   };
-  await writeFile(path.join(out, "growth.json"), `${JSON.stringify({ ...result, files: undefined }, null, 1)}\n`);
+  await mkdir(out, { recursive: true });
+  for (const plot of options.plots) {
+    const made = await makers[plot]();
+    result.plots[plot] = made;
+    result.files.push(path.join(out, `${plot}.svg`));
+    await writeFile(path.join(out, `${plot}.svg`), svgOf(made));
+    const measured = { machine: facts, model: result.model, repeat: options.repeat, ...made };
+    await writeFile(path.join(out, `${plot}.json`), `${JSON.stringify(measured, null, 1)}\n`);
+  }
+  await model.close();
   return result;
 }
 

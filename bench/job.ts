@@ -3,8 +3,9 @@ import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { writeAdapterFolder } from "../src/adapter/index.js";
 import type { Model } from "../src/model/index.js";
-import type { LoraTarget, NativeOptimizerOptions, NativePrecision } from "../src/support/native.js";
+import type { LoraTarget, NativeBatch, NativeOptimizerOptions, NativePrecision } from "../src/support/native.js";
 import type { Encoded } from "../src/tokens/index.js";
+import type { Work } from "./side.js";
 
 /** A row of token ids; every token from answerFrom on is a label. */
 export interface JobRow {
@@ -66,4 +67,17 @@ export async function writeJob(file: string, job: object): Promise<string> {
   await mkdir(path.dirname(file), { recursive: true });
   await writeFile(file, JSON.stringify(job));
   return file;
+}
+
+/** What a batch computes. */
+export function workOf({ tokens, segments, queryPositions }: NativeBatch): Work {
+  const depths: number[] = []; // position of each segment's end
+  let pairs = 0;
+  for (let at = 0; at < segments.length; at += 3) {
+    const [length, parent] = [segments[at + 1]!, segments[at + 2]!];
+    const from = parent < 0 ? 0 : depths[parent]!;
+    depths.push(from + length);
+    pairs += from * length + (length * (length + 1)) / 2;
+  }
+  return { tokens: tokens.length, pairs, logits: new Set(queryPositions).size };
 }

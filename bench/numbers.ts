@@ -46,11 +46,16 @@ export function stepFlops(info: NativeModelInfo, rank: number | null, work: Work
   );
 }
 
-/** Operations of one more token of an answer whose sequence has so many tokens: 2 for each weight, the head's included, and attention. */
-export function decodeFlops(info: NativeModelInfo, before: number): number {
+/** Operations of a forward pass: 2 for each weight and token, attention's two products of a pair, the head at the logits. */
+export function scoreFlops(info: NativeModelInfo, work: Work): number {
   const { width, layers, vocabulary, heads, headWidth } = info;
   const weights = linearShapes(info).reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
-  return 2 * (weights + width * vocabulary) + 4 * heads * headWidth * layers * (before + 1);
+  return 2 * work.tokens * weights + 4 * work.pairs * heads * headWidth * layers + 2 * work.logits * width * vocabulary;
+}
+
+/** Operations of one more token of an answer whose sequence has so many tokens: 2 for each weight, the head's included, and attention. */
+export function decodeFlops(info: NativeModelInfo, before: number): number {
+  return scoreFlops(info, { tokens: 1, pairs: before + 1, logits: 1 });
 }
 
 /** (inputs, outputs) of a layer's seven linear layers. */

@@ -3,6 +3,8 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { scoreChoices } from "../src/evaluate/index.js";
 import { openModel } from "../src/index.js";
+import { packChoices } from "../src/tokens/index.js";
+import { workOf } from "./job.js";
 import type { ScoreJob } from "./score.js";
 import { emit } from "./side.js";
 
@@ -24,8 +26,13 @@ for (const [index, turn] of job.turns.entries()) {
   const sums = await scoreChoices({ model, lora: null }, chosen, (_, count) => {
     tokens += count;
   });
+  const seconds = (performance.now() - start) / 1000;
   const means = sums.map((row, at) => [...row].map((sum, label) => sum / chosen[at]!.continuations[label]!.length));
-  emit({ event: "step", means, tokens, seconds: (performance.now() - start) / 1000 });
+  const { batch } = packChoices(
+    chosen.map(({ prompt }) => prompt),
+    chosen.map(({ continuations }) => continuations),
+  );
+  emit({ event: "step", means, tokens, seconds, work: workOf(batch) });
 }
 const profile = model.tunable ? { profile: model.native.profile() } : {};
 emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...profile });

@@ -3,22 +3,10 @@
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { readAdapterFolder, writeAdapterFolder } from "../src/adapter/index.js";
-import { type NativeBatch, type NativeLora, native } from "../src/support/native.js";
+import { type NativeLora, native } from "../src/support/native.js";
 import { everyWeight, microBatcher } from "../src/train/index.js";
-import { encodedRow, type TuneJob } from "./job.js";
+import { encodedRow, type TuneJob, workOf } from "./job.js";
 import { emit, type Work } from "./side.js";
-
-function workOf({ tokens, segments, queryPositions }: NativeBatch): Work {
-  const depths: number[] = []; // position of each segment's end
-  let pairs = 0;
-  for (let at = 0; at < segments.length; at += 3) {
-    const [length, parent] = [segments[at + 1]!, segments[at + 2]!];
-    const from = parent < 0 ? 0 : depths[parent]!;
-    depths.push(from + length);
-    pairs += from * length + (length * (length + 1)) / 2;
-  }
-  return { tokens: tokens.length, pairs, logits: queryPositions.length };
-}
 
 /** The adapter that both sides start from. */
 async function firstAdapter(folder: string): Promise<NativeLora> {

@@ -8,11 +8,11 @@ import { labelsOf, readRows } from "../src/dataset/index.js";
 import { openModel } from "../src/index.js";
 import { chooseExamples, compilePrompt } from "../src/prompt/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
-import type { NativePrecision, NativeProfileRow } from "../src/support/native.js";
+import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
 import { readTask } from "../src/task/index.js";
 import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
 import { type Machine, machine } from "./machine.js";
-import { type Measured, measured } from "./numbers.js";
+import { type Measured, measured, scoreFlops } from "./numbers.js";
 import { peerProgram, peerScript } from "./setup.js";
 import { type ScoreDone, Side } from "./side.js";
 import type { TrialSession } from "./tune.js";
@@ -47,6 +47,8 @@ export interface ScoreSide {
   tokens_per_second: Measured;
   peak_memory_bytes: number;
   accuracy: number;
+  /** Of the operations that are needed when what the rows of a turn share is computed once, whichever side. */
+  fma_share: number;
   /** Where the time of the timed turns went; our side only. */
   profile?: NativeProfileRow[];
 }
@@ -81,18 +83,26 @@ export async function benchScore(
   if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
-    const { job, labels } = await jobOf(taskFile, options);
+    const { job, labels, info } = await jobOf(taskFile, options);
     const file = path.join(folder, "score.json");
     await writeFile(file, JSON.stringify(job));
     const facts = await machine(job.threads);
     const turns = await takeTurns(file, job, options, session);
-    return summary(taskFile, options, job, labels, facts, turns);
+    const first = turns[0]!.steps;
+    const rates = turns.map(({ steps }) =>
+      steps.map(({ seconds }, at) => scoreFlops(info, first[at]!.work!) / 1e9 / seconds),
+    );
+    const shares = rates.map((rate) => measured(timed(rate)).median / facts.fma_peak_gflops);
+    return summary(taskFile, options, job, labels, facts, turns, shares);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function jobOf(taskFile: string, options: ScoreBenchOptions): Promise<{ job: ScoreJob; labels: number }> {
+async function jobOf(
+  taskFile: string,
+  options: ScoreBenchOptions,
+): Promise<{ job: ScoreJob; labels: number; info: NativeModelInfo }> {
   const task = await readTask(taskFile, options.data === undefined ? {} : { data: options.data });
   const model = await openModel(options.model, { threads: options.threads });
   const train = await readRows(task, "train", {});
@@ -119,7 +129,7 @@ async function jobOf(taskFile: string, options: ScoreBenchOptions): Promise<{ jo
     peer: { batchRows: options.peerRows, prefix: options.peerPrefix },
   };
   await model.close();
-  return { job, labels: labels.length };
+  return { job, labels: labels.length, info: model.info };
 }
 
 interface Turns {
@@ -170,15 +180,18 @@ async function takeTurns(
 
 const best = (values: number[]): number => values.indexOf(Math.max(...values));
 
-function sideOf(job: ScoreJob, { steps, peakMemoryBytes, profile }: Turns): ScoreSide {
-  const timed = job.turns.length > 1 ? steps.slice(1) : steps;
+/** The first turn warms up, unless it is the only one. */
+const timed = <T>(turns: T[]): T[] => (turns.length > 1 ? turns.slice(1) : turns);
+
+function sideOf(job: ScoreJob, { steps, peakMemoryBytes, profile }: Turns, fma_share: number): ScoreSide {
   const means = steps.flatMap(({ means }) => means);
   const right = job.turns.flat().filter((row, place) => best(means[place]!) === job.rows[row]!.answer).length;
   return {
-    rows_per_second: measured(timed.map(({ means, seconds }) => means.length / seconds)),
-    tokens_per_second: measured(timed.map(({ tokens, seconds }) => tokens / seconds)),
+    rows_per_second: measured(timed(steps).map(({ means, seconds }) => means.length / seconds)),
+    tokens_per_second: measured(timed(steps).map(({ tokens, seconds }) => tokens / seconds)),
     peak_memory_bytes: peakMemoryBytes,
     accuracy: right / means.length,
+    fma_share,
     ...(profile && { profile }),
   };
 }
@@ -190,6 +203,7 @@ function summary(
   labels: number,
   facts: Machine,
   [first, second]: Turns[],
+  shares: number[],
 ): ScoreBench {
   const exact = options.peer === "pytorch" && job.precision === "f32";
   const bound = exact ? bounds.exact : bounds.rounded;
@@ -200,14 +214,14 @@ function summary(
     shots: options.shots,
     labels,
     rows_of_turn: job.turns[0]!.length,
-    ours: { ...sideOf(job, first!), settings: { precision: job.precision }, versions: first!.versions },
+    ours: { ...sideOf(job, first!, shares[0]!), settings: { precision: job.precision }, versions: first!.versions },
     equal_bound: bound,
   };
   if (!second) {
     const nothing = { peer: null, ratio: null, spread: null, agreement: null, largest_difference: null };
     return { ...base, ...nothing, equal: true };
   }
-  const peer = sideOf(job, second);
+  const peer = sideOf(job, second, shares[1]!);
   const [mine, theirs] = [first!, second].map(({ steps }) => steps.flatMap(({ means }) => means)) as [
     number[][],
     number[][],

@@ -45,6 +45,8 @@ export interface ScoreDone {
   means: number[][];
   tokens: number;
   seconds: number;
+  /** What there is to compute when everything that the rows share is computed once; our side tells. */
+  work?: Work;
 }
 
 /** A turn of the decoding trial. */

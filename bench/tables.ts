@@ -60,11 +60,11 @@ export function tuneTable(result: TuneBench): string {
 }
 
 export function scoreTable(result: ScoreBench): string {
-  const table = new Table({ ...plain, head: ["side", "rows/s", "tokens/s", "peak memory", "accuracy"] });
+  const table = new Table({ ...plain, head: ["side", "rows/s", "tokens/s", "peak memory", "FMA peak", "accuracy"] });
   const add = (side: string, of: ScoreSide): void => {
-    const { rows_per_second, tokens_per_second, peak_memory_bytes, accuracy } = of;
+    const { rows_per_second, tokens_per_second, peak_memory_bytes, fma_share, accuracy } = of;
     const speeds = [spread(rows_per_second), spread(tokens_per_second)];
-    table.push([side, ...speeds, mebibytes(peak_memory_bytes), accuracy.toFixed(3)]);
+    table.push([side, ...speeds, mebibytes(peak_memory_bytes), percent(fma_share), accuracy.toFixed(3)]);
   };
   add("stillroom", result.ours);
   const { peer, spread: range } = result;
@@ -74,6 +74,7 @@ export function scoreTable(result: ScoreBench): string {
     table.push([
       "ours / peer",
       `${result.ratio!.toFixed(2)} x (${range.low.toFixed(2)}–${range.high.toFixed(2)})`,
+      "",
       "",
       "",
       "",
