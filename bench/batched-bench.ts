@@ -33,6 +33,7 @@ interface Line {
 
 /** Answers of the runs that look for the best settings, in tokens. */
 const trialTokens = 16;
+const mostAttempts = 8;
 
 /** Plays the part of a Side. */
 export class BatchedBench {
@@ -58,8 +59,8 @@ export class BatchedBench {
     const wide = await this.#try({ micro_batch: 2048 });
     if (wide.seconds < fastest.seconds) this.#settings = wide.settings;
     this.#peakMemoryBytes = 0;
-    const { text } = await call(["--version"], this.#signal);
-    const versions = { "llama.cpp": /version: (\S+)/.exec(text)?.[1] ?? "unknown" };
+    const { out, complaints } = await call(["--version"], this.#signal);
+    const versions = { "llama.cpp": /version: (\S+)/.exec(out + complaints)?.[1] ?? "unknown" };
     const { threads } = this.#job;
     const fixed = { threads, cache_type: "f16", weights: "repacked for the processor" };
     return { event: "ready", versions, settings: { ...fixed, ...this.#settings, tried: this.#tried } };
@@ -134,27 +135,32 @@ export async function benched(
   };
   const flags = [unified_cache ? "-kvu" : "-no-kvu", ...(shared ? ["-pps"] : [])];
   const args = [...Object.entries(options).flat().map(String), ...flags];
-  const { text, peakMemoryBytes } = await call(args, signal, { OMP_WAIT_POLICY: wait });
-  const line = text.split("\n").find((one) => one.startsWith("{"));
-  if (line === undefined) throw new StillroomError("internal", `llama-batched-bench printed no result:\n${text}`);
-  return { line: JSON.parse(line) as Line, peakMemoryBytes };
+  // On a busy machine it may end before its log has printed the result (exit code 0, nothing on stdout): then it is asked again.
+  for (let attempt = 1; ; attempt++) {
+    const { out, complaints, peakMemoryBytes } = await call(args, signal, { OMP_WAIT_POLICY: wait });
+    const line = out.split("\n").find((one) => one.startsWith("{"));
+    if (line !== undefined) return { line: JSON.parse(line) as Line, peakMemoryBytes };
+    if (attempt === mostAttempts)
+      throw new StillroomError("internal", `llama-batched-bench printed no result:\n${complaints}`);
+  }
 }
 
-/** What the program prints on stdout and stderr, and its largest resident memory. */
+/** What the program prints on stdout, the last of what it prints on stderr, and its largest resident memory. */
 async function call(
   args: string[],
   signal: AbortSignal,
   environment: Record<string, string> = {},
-): Promise<{ text: string; peakMemoryBytes: number }> {
+): Promise<{ out: string; complaints: string; peakMemoryBytes: number }> {
   const env = { ...process.env, ...environment };
   const child = spawn(peerProgram("llama.cpp"), args, { stdio: ["ignore", "pipe", "pipe"], signal, env });
-  let text = "";
+  const said = { out: "", complaints: "" }; // apart: one breaks into the other's lines
   let peakMemoryBytes = 0;
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.setEncoding("utf8").on("data", (part: string) => {
-      text += part;
-    });
-  }
+  child.stdout.setEncoding("utf8").on("data", (part: string) => {
+    said.out += part;
+  });
+  child.stderr.setEncoding("utf8").on("data", (part: string) => {
+    said.complaints = (said.complaints + part).slice(-2000);
+  });
   const watch = setInterval(() => {
     peakMemoryBytes = Math.max(peakMemoryBytes, peakMemory(child.pid));
   }, 50);
@@ -163,8 +169,8 @@ async function call(
     child.once("close", (code) => resolve(code === 0 ? null : `exit code ${code}`));
   });
   clearInterval(watch);
-  if (ended === null) return { text, peakMemoryBytes };
-  throw new StillroomError("internal", `llama-batched-bench failed (${ended}):\n${text.slice(-2000)}`);
+  if (ended === null) return { ...said, peakMemoryBytes };
+  throw new StillroomError("internal", `llama-batched-bench failed (${ended}):\n${said.complaints}`);
 }
 
 /** Largest resident memory of a process that runs, by Linux; 0 where that cannot be read. */

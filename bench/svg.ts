@@ -13,7 +13,7 @@ export interface Plot {
 }
 
 const size = { width: 560, height: 340 };
-const frame = { left: 64, right: 16, top: 40, bottom: 52 };
+const frame = { left: 64, right: 24, top: 40, bottom: 52 };
 /** Readable side by side for the colour-blind (Okabe and Ito). */
 const colours = ["#0072b2", "#d55e00", "#009e73", "#cc79a7"];
 
@@ -65,7 +65,7 @@ function stepOf(highest: number): { by: number; most: number } {
 }
 
 const round = (value: number): number => Math.round(value * 10) / 10;
-const label = (value: number): string => Number(value.toPrecision(3)).toLocaleString("en");
+const label = (value: number): string => Number(value.toPrecision(4)).toLocaleString("en");
 
 function text(x: number, y: number, words: string, attributes: string): string {
   const safe = words.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
