@@ -21,8 +21,8 @@ export function command(name: string, description: string, shared: readonly (key
 export const precisionOption = (): Option =>
   new Option(
     "--precision <p>",
-    "frozen products: exact f32, or rounded to bf16 or int8 where the processor can (default: f32)",
-  ).choices(["f32", "bf16", "mixed", "int8"]);
+    "frozen products: exact f32, or rounded to bf16, int16 or int8 where the processor can (default: f32)",
+  ).choices(["f32", "bf16", "mixed", "int16", "int8"]);
 
 const sharedOptions = {
   model: () => new Option("--model <model>", "path of a GGUF, or an hf: URI (default: the model in the box)"),

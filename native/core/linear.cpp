@@ -20,7 +20,7 @@ struct Narrow {
     Narrow(Precision precision, int64_t group, int64_t depth)
         : values(precision == Precision::int8 ? 4 : 2),
           words((depth + values - 1) / values),
-          groups(precision == Precision::int8 ? (depth + group - 1) / group : 0) {}
+          groups(precision == Precision::int8 || precision == Precision::int16 ? (depth + group - 1) / group : 0) {}
     Narrow(const Packed& like, int64_t depth) : Narrow(like.precision, like.group, depth) {}
 };
 // A block of the left operand from that word and that group on.
@@ -95,7 +95,7 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
                 const float* row = x + (b * mr + r) * ld;
                 if (precision == Precision::bf16) kernels.to_bf16(depth, row, row_words + r * row_size);
                 else
-                    kernels.to_int8(depth, group, row, row_words + r * row_size, row_scales + r * shape.groups,
+                    kernels.to_integers(precision, depth, group, row, row_words + r * row_size, row_scales + r * shape.groups,
                                     reinterpret_cast<int32_t*>(row_sums + r * shape.groups));
             }
             // Words and sums travel as floats: packing with factor 1 moves bits only.
@@ -120,7 +120,7 @@ void Products::panel_of_rows(const Weight& weight, int64_t first, int64_t column
 // One panel (depth, tile_columns) in the left operand's precision.
 void Products::narrow(Precision precision, int64_t group, int64_t depth, const float* panel, uint32_t* words, float* scales) const {
     if (precision == Precision::bf16) kernels.columns_to_bf16(depth, panel, kernels.tile_columns, words);
-    else kernels.columns_to_int8(depth, group, panel, kernels.tile_columns, words, scales);
+    else kernels.columns_to_integers(precision, depth, group, panel, kernels.tile_columns, words, scales);
 }
 
 // Panels of rows [first, first + columns) of a weight, inputs [k, k + depth): the right operand of forward.

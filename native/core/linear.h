@@ -16,7 +16,7 @@ struct Packed {
     Buffer buffer;
     int64_t rows = 0, depth = 0, block = 0;  // block: floats between two blocks of rows
     Precision precision = Precision::f32;  // of products with frozen weights
-    int64_t group = 0;                     // int8: depth of a group
+    int64_t group = 0;                     // of integers: depth of a group
     // The same rows narrow, unless that is f32: words (blocks, depth / values a word, tile_rows), scales and sums (blocks, groups, tile_rows).
     Buffer words, scales, sums;
     int64_t word_block = 0, group_block = 0;

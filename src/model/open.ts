@@ -19,7 +19,7 @@ export interface OpenModelOptions extends DownloadOptions {
   threads?: number | undefined;
   /** Kernel variant of the native engine (default: the best that this machine runs). */
   variant?: string | undefined;
-  /** What products with frozen weights multiply: "f32" exactly (default), or rounded to "bf16" or "int8", where the processor can. */
+  /** What products with frozen weights multiply: "f32" exactly (default), or rounded to "bf16", "int16" or "int8", where the processor can. */
   precision?: NativePrecision | undefined;
 }
 

@@ -68,7 +68,7 @@ export interface TuneOptions {
   threads?: number | undefined;
   /** Kernel variant of the native engine (default: the best that this machine runs). */
   variant?: string | undefined;
-  /** Products with frozen weights: "f32" exactly (default), or faster and rounded to "bf16", "mixed" (bf16 forward, int8 backward) or "int8". */
+  /** Products with frozen weights: "f32" exactly (default), or faster and rounded to "bf16", "mixed" (bf16 forward, int8 backward), "int16" or "int8". */
   precision?: NativePrecision | undefined;
   /** Longest row in tokens, answer included (default: 1024, or less where the model or `memory` allows less). */
   maxLength?: number | undefined;
@@ -325,7 +325,7 @@ function layers(value: unknown): number[] | null {
 
 /** Rounded operands are for frozen weights. */
 function precision(method: TuneMethod, value: unknown): NativePrecision {
-  const asked = oneOf("precision", value, ["f32", "bf16", "mixed", "int8"]) ?? "f32";
+  const asked = oneOf("precision", value, ["f32", "bf16", "mixed", "int16", "int8"]) ?? "f32";
   if (method !== "lora" && asked !== "f32") throw unexpected(`"f32" with method "${method}"`, "precision", asked);
   return asked;
 }

@@ -41,9 +41,10 @@ Precisions choose_precisions(const Kernels& kernels, const std::string& name) {
     static const std::map<std::string, Precisions> known = {{"f32", {}},
                                                             {"bf16", {Precision::bf16, Precision::bf16}},
                                                             {"mixed", {Precision::bf16, Precision::int8}},
+                                                            {"int16", {Precision::int16, Precision::int16}},
                                                             {"int8", {Precision::int8, Precision::int8}}};
     const auto found = known.find(name);
-    if (found == known.end()) throw Failure(Code::usage, "expected one of f32, bf16, mixed, int8 for precision, received \"" + name + "\"");
+    if (found == known.end()) throw Failure(Code::usage, "expected one of f32, bf16, mixed, int16, int8 for precision, received \"" + name + "\"");
     for (const Precision precision : {found->second.forward, found->second.backward})
         if (precision != Precision::f32 && !kernels.narrow_is_fast(precision))
             throw Failure(Code::usage, name + " products need " + (precision == Precision::bf16 ? "AVX512_BF16" : "AVX2 or AVX512_VNNI") +

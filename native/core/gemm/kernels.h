@@ -7,16 +7,16 @@
 
 namespace stillroom {
 
-// What the frozen products multiply: f32 exactly, or operands rounded to pairs of bf16 or to int8 with a scale for each group of the depth.
-enum class Precision { f32, bf16, int8 };
+// What the frozen products multiply: f32 exactly, or operands rounded to bf16, or to int8 or int16 with a scale for each group of the depth.
+enum class Precision { f32, bf16, int8, int16 };
 struct Precisions {
     Precision forward = Precision::f32, backward = Precision::f32;
 };
-// Groups of int8: short in the forward pass, where rounding moves the logits; long in the backward pass, where it averages out.
+// Groups of integers: short in the forward pass, where rounding moves the logits; long in the backward pass, where it averages out.
 constexpr int64_t forward_group = 32, backward_group = 128;
 
 // A block of at most tile_rows rows of a narrow left operand, interleaved by rows: words (depth / values a word, tile_rows), of int8
-// (depth / 4, left_words, tile_rows); int8 only: scales and sums (groups, tile_rows).
+// (depth / 4, left_words, tile_rows); integers only: scales and sums (groups, tile_rows).
 struct NarrowRows {
     const uint32_t* words;
     const float* scales;
@@ -60,8 +60,8 @@ struct Kernels {
     double (*fma_peak)(double seconds);
     double (*thread_seconds)();  // CPU time of the calling thread
     // Narrow operands (gemm/narrow.h): a row of the left operand to words, and panels of tile_columns columns of the right one.
-    void (*to_int8)(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums);
-    void (*columns_to_int8)(int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales);
+    void (*to_integers)(Precision precision, int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums);
+    void (*columns_to_integers)(Precision precision, int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales);
     void (*to_bf16)(int64_t k, const float* x, uint32_t* words);
     void (*columns_to_bf16)(int64_t k, const float* source, int64_t ld, uint32_t* words);
     void (*multiply_narrow)(Precision precision, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c,
@@ -75,7 +75,7 @@ struct Kernels {
 const std::vector<const Kernels*>& available_kernels();
 // The named variant, or the best for an empty name; Failure(usage) names the ones there are.
 const Kernels& choose_kernels(const std::string& name);
-// "f32", "bf16", "int8", or "mixed" (bf16 forward, int8 backward); Failure(usage) for another name, or where the variant or this processor lacks the instructions.
+// "f32", "bf16", "int16", "int8", or "mixed" (bf16 forward, int8 backward); Failure(usage) for another name, or where the variant or this processor lacks the instructions.
 Precisions choose_precisions(const Kernels& kernels, const std::string& name);
 
 }  // namespace stillroom

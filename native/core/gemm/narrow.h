@@ -1,9 +1,10 @@
-// Products of narrow operands: int8 with a scale for each group of the depth, and pairs of bf16. Both travel as 32-bit words: four int8
-// or two bf16 neighbours in depth, so that one transposition serves both. Included by kernels.cpp once per variant; equations: docs/numerics.md.
+// Products of narrow operands: int8 or int16 with a scale for each group of the depth, and pairs of bf16. All travel as 32-bit words: four
+// or two neighbours in depth, so that one transposition serves all. Included by kernels.cpp once per variant; equations: docs/numerics.md.
 #pragma once
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "core/gemm/kernels.h"
 #if defined(__AVX2__)
@@ -26,13 +27,15 @@ namespace stillroom {
 namespace KERNEL_VARIANT {
 namespace {
 
-// AVX2 multiplies int16 (vpmaddwd: exact, where vpmaddubsw saturates): four neighbours of the left operand are two words of int16. The
-// right one stays bytes, signed there, which are widened on their way into registers: (depth / 2, tile_columns) pairs of them.
+// AVX2 multiplies int16 (vpmaddwd: exact, where vpmaddubsw saturates). Of int8 there, four neighbours of the left operand are two words of
+// int16; the right one stays bytes, signed, which are widened on their way into registers: (depth / 2, tile_columns) pairs of them.
 #if defined(__AVX2__) && !defined(__AVX512F__)
 constexpr int left_words = 2;
 #else
 constexpr int left_words = 1;
 #endif
+// Largest integers. 128 products of two of int16 still fit in int32.
+constexpr int levels_of(Precision precision) { return precision == Precision::int8 ? 127 : 4095; }
 
 // The bits of x as integers.
 inline Integers bits_of(Vector x) {
@@ -54,67 +57,78 @@ inline Vector load_some(const float* p, int64_t count) {
 // Scale of a group from its largest magnitude, which is compared as bits: infinity and NaN lie above all others and give NaN, so that no
 // batch with one passes for a good one.
 template <typename Floats>
-inline Floats group_scale(Floats largest) {
-    return largest / 127.0f + largest * 0.0f;
+inline Floats group_scale(Floats largest, int levels) {
+    return largest / static_cast<float>(levels) + largest * 0.0f;
 }
 inline Integers magnitude(Vector x) { return bits_of(x) & 0x7FFFFFFF; }
 inline Integers larger(Integers x, Integers y) { return x > y ? x : y; }
 
+// All lanes as one, as unsigned numbers: sums may wrap where the scale is NaN.
 template <typename Reduce>
-inline int32_t reduced(Integers v, Reduce reduce) {
-    typedef int32_t Quad __attribute__((vector_size(16)));
+inline uint32_t reduced(Integers v, Reduce reduce) {
+    typedef uint32_t Quad __attribute__((vector_size(16)));
     Quad quads[width / 4];
     std::memcpy(quads, &v, sizeof v);
     for (int i = 1; i < width / 4; i++) quads[0] = reduce(quads[0], quads[i]);
     return reduce(reduce(quads[0][0], quads[0][1]), reduce(quads[0][2], quads[0][3]));
 }
 
-// The integers as left_words bytes each.
+// The integers as one or two bytes each.
+template <int bytes>
 inline void store_left(uint8_t* out, Integers value) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
+    static_assert(bytes == 2);
     const __m256i lanes = reinterpret_cast<__m256i>(value);
-    const __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+    const __m128i narrow = _mm_packs_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
 #else
-    typedef int8_t Bytes __attribute__((vector_size(width)));
-    const Bytes halves = __builtin_convertvector(value, Bytes);
+    typedef std::conditional_t<bytes == 1, int8_t, int16_t> Part;
+    typedef Part Parts __attribute__((vector_size(width * bytes)));
+    const Parts narrow = __builtin_convertvector(value, Parts);
 #endif
-    std::memcpy(out, &halves, sizeof halves);
+    std::memcpy(out, &narrow, sizeof narrow);
 }
 
-// A row of the left operand: k values to ceil(k / 4) * left_words words, and, where the right one is unsigned, the sums of each group's
-// integers, times -128.
-void to_int8(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
+template <Precision precision>
+inline void row_to_integers(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
+    constexpr bool eight = precision == Precision::int8;
+    constexpr int bytes = eight ? left_words : 2, unit = eight ? 4 : 2;
     uint8_t* out = reinterpret_cast<uint8_t*>(words);
     for (int64_t first = 0, g = 0; first < k; first += group, g++) {
-        const int64_t count = k - first < group ? k - first : group, padded = (count + 3) / 4 * 4;
+        const int64_t count = k - first < group ? k - first : group, padded = (count + unit - 1) / unit * unit;
         const float* from = x + first;
         Integers high{}, total{};
         for (int64_t i = 0; i < count; i += width) high = larger(high, magnitude(load_some(from + i, count - i)));
-        const int32_t bits = reduced(high, [](auto a, auto b) { return a > b ? a : b; });
+        const uint32_t bits = reduced(high, [](auto a, auto b) { return a > b ? a : b; });
         float largest;
         std::memcpy(&largest, &bits, sizeof largest);
-        scales[g] = group_scale(largest);
+        scales[g] = group_scale(largest, levels_of(precision));
         const float inverse = scales[g] > 0 ? 1.0f / scales[g] : 0.0f;
         int64_t i = 0;
-        for (; i + width <= padded; i += width, out += width * left_words) {
+        for (; i + width <= padded; i += width, out += width * bytes) {
             const Integers value = nearest(load_some(from + i, count - i) * inverse);
             total += value;
-            store_left(out, value);
+            store_left<bytes>(out, value);
         }
         if (i < padded) {
             const Integers value = nearest(load_some(from + i, count - i) * inverse);
             total += value;
-            uint8_t piece[width * left_words];
-            store_left(piece, value);
-            std::memcpy(out, piece, (padded - i) * left_words);
-            out += (padded - i) * left_words;
+            uint8_t piece[width * bytes];
+            store_left<bytes>(piece, value);
+            std::memcpy(out, piece, (padded - i) * bytes);
+            out += (padded - i) * bytes;
         }
-        // As unsigned numbers: they may wrap where the scale is NaN.
-        sums[g] = left_words == 1 ? static_cast<int32_t>(reduced(total, [](auto a, auto b) { return a + b; }) * -128u) : 0;
+        sums[g] = bytes == 1 ? static_cast<int32_t>(reduced(total, [](auto a, auto b) { return a + b; }) * -128u) : 0;
     }
 }
 
-// Four rows of integers (their low bytes count) as words of a panel.
+// A row of the left operand: k values to words and scales, and, where the right one is unsigned, the sums of each group's integers,
+// times -128.
+void to_integers(Precision precision, int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
+    if (precision == Precision::int8) row_to_integers<Precision::int8>(k, group, x, words, scales, sums);
+    else row_to_integers<Precision::int16>(k, group, x, words, scales, sums);
+}
+
+// Four rows of integers (their low bytes count), or two (their low halves), as words of a panel.
 inline void store_right(uint32_t* words, const Integers (&value)[4][NV]) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
     for (int half = 0; half < 2; half++) {
@@ -132,10 +146,16 @@ inline void store_right(uint32_t* words, const Integers (&value)[4][NV]) {
     }
 #endif
 }
+inline void store_right(uint32_t* words, const Integers (&value)[2][NV]) {
+    for (int v = 0; v < NV; v++) {
+        const Integers word = (value[0][v] & 0xFFFF) | value[1][v] << 16;
+        std::memcpy(words + v * width, &word, sizeof word);
+    }
+}
 
-// A panel of tile_columns columns of source (k, tile_columns) with row stride ld, groups along k: ceil(k / 4) * tile_columns words, 128
-// added to every byte but on AVX2, and scales (groups, tile_columns).
-void columns_to_int8(int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales) {
+template <Precision precision>
+inline void panel_to_integers(int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales) {
+    constexpr int unit = precision == Precision::int8 ? 4 : 2;
     for (int64_t first = 0; first < k; first += group, scales += NR) {
         const int64_t last = first + group < k ? first + group : k;
         Vector inverse[NV];
@@ -144,17 +164,24 @@ void columns_to_int8(int64_t k, int64_t group, const float* source, int64_t ld, 
             for (int64_t p = first; p < last; p++) bits = larger(bits, magnitude(load(source + p * ld + v * width)));
             Vector largest;
             std::memcpy(&largest, &bits, sizeof largest);
-            const Vector scale = group_scale(largest);
+            const Vector scale = group_scale(largest, levels_of(precision));
             store(scales + v * width, scale);
             inverse[v] = scale > 0.0f ? 1.0f / scale : Vector{};
         }
-        for (int64_t p = first; p < last; p += 4, words += NR) {
-            Integers value[4][NV];
-            for (int q = 0; q < 4; q++)
+        for (int64_t p = first; p < last; p += unit, words += NR) {
+            Integers value[unit][NV];
+            for (int q = 0; q < unit; q++)
                 for (int v = 0; v < NV; v++) value[q][v] = p + q < last ? nearest(load(source + (p + q) * ld + v * width) * inverse[v]) : Integers{};
             store_right(words, value);
         }
     }
+}
+
+// A panel of tile_columns columns of source (k, tile_columns) with row stride ld, groups along k: words (a row of them for four or two of
+// the depth), 128 added to every byte but on AVX2, and scales (groups, tile_columns).
+void columns_to_integers(Precision precision, int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales) {
+    if (precision == Precision::int8) panel_to_integers<Precision::int8>(k, group, source, ld, words, scales);
+    else panel_to_integers<Precision::int16>(k, group, source, ld, words, scales);
 }
 
 inline uint32_t bf16_bits(float x) {
@@ -196,13 +223,25 @@ void columns_to_bf16(int64_t k, const float* source, int64_t ld, uint32_t* words
         }
 }
 
-// sum += the products of b, four unsigned bytes or, on AVX2, two int16, and signed a.
+// sum += the two products of int16 pairs.
+inline NARROW_TARGET __attribute__((always_inline)) Integers dot_int16(Integers sum, Integers b, uint32_t a) {
+#if defined(__AVX512F__)
+    return reinterpret_cast<Integers>(
+        _mm512_dpwssd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(b), _mm512_set1_epi32(static_cast<int>(a))));
+#elif defined(__AVX2__)
+    return sum + reinterpret_cast<Integers>(_mm256_madd_epi16(reinterpret_cast<__m256i>(b), _mm256_set1_epi32(static_cast<int>(a))));
+#else
+    return sum + (b << 16 >> 16) * static_cast<int32_t>(static_cast<int16_t>(a)) + (b >> 16) * (static_cast<int32_t>(a) >> 16);
+#endif
+}
+
+// sum += the four products of unsigned bytes b and signed bytes a; on AVX2 as of int16 pairs.
 inline NARROW_TARGET __attribute__((always_inline)) Integers dot_int8(Integers sum, Integers b, uint32_t a) {
 #if defined(__AVX512F__)
     return reinterpret_cast<Integers>(
         _mm512_dpbusd_epi32(reinterpret_cast<__m512i>(sum), reinterpret_cast<__m512i>(b), _mm512_set1_epi32(static_cast<int>(a))));
 #elif defined(__AVX2__)
-    return sum + reinterpret_cast<Integers>(_mm256_madd_epi16(reinterpret_cast<__m256i>(b), _mm256_set1_epi32(static_cast<int>(a))));
+    return dot_int16(sum, b, a);
 #else
     for (int q = 0; q < 4; q++) sum += (b >> (8 * q) & 255) * static_cast<int32_t>(static_cast<int8_t>(a >> (8 * q)));
     return sum;
@@ -215,8 +254,8 @@ inline Integers load_words(const uint32_t* p) {
     return v;
 }
 
-// What a word of the left operand meets in vector j of a panel's row.
-inline __attribute__((always_inline)) Integers load_right(const uint32_t* row, int j) {
+// What a word of the left operand meets in vector j of an int8 panel's row.
+inline __attribute__((always_inline)) Integers load_int8(const uint32_t* row, int j) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
     return reinterpret_cast<Integers>(_mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(row + j * width / 2))));
 #else
@@ -243,9 +282,11 @@ inline NARROW_TARGET __attribute__((always_inline)) Vector dot_bf16(Vector sum, 
 }
 
 // The f32 sums lie together between two groups: rows of c a power of two apart would wait for each other's stores.
-template <int R, int N>
-NARROW_TARGET __attribute__((noinline)) void tile_int8(int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* __restrict c,
-                                                       int64_t ldc, bool accumulate) {
+template <Precision precision, int R, int N>
+NARROW_TARGET __attribute__((noinline)) void tile_integers(int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales,
+                                                           float* __restrict c, int64_t ldc, bool accumulate) {
+    constexpr bool eight = precision == Precision::int8;
+    constexpr int parts = eight ? left_words : 1, unit = eight ? 4 : 2;
     const uint32_t* words = a.words;
     const float* a_scales = a.scales;
     const int32_t* a_sums = a.sums;
@@ -253,29 +294,29 @@ NARROW_TARGET __attribute__((noinline)) void tile_int8(int64_t k, const NarrowRo
     for (int i = 0; i < R; i++)
         for (int j = 0; j < N; j++) store(total[i] + j * width, accumulate ? load(c + i * ldc + j * width) : Vector{});
     for (int64_t left = k; left > 0; left -= a.group, a_scales += MR, a_sums += MR, b_scales += NR) {
-        const int64_t count = ((left < a.group ? left : a.group) + 3) / 4;
+        const int64_t count = ((left < a.group ? left : a.group) + unit - 1) / unit;
         Integers sum[R][N];
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < N; j++) sum[i][j] = left_words == 1 ? Integers{} + a_sums[i] : Integers{};
+            for (int j = 0; j < N; j++) sum[i][j] = eight && left_words == 1 ? Integers{} + a_sums[i] : Integers{};
         for (int64_t p = 0; p < count; p++) {
             if (R <= 4) __builtin_prefetch(b + 256);  // few rows: bound by memory
 #pragma GCC unroll 2
-            for (int part = 0; part < left_words; part++) {
+            for (int part = 0; part < parts; part++) {
                 Integers row[N];
 #pragma GCC unroll 4
-                for (int j = 0; j < N; j++) row[j] = load_right(b, j);
+                for (int j = 0; j < N; j++) row[j] = eight ? load_int8(b, j) : load_words(b + j * width);
 #pragma GCC unroll 16
                 for (int i = 0; i < R; i++) {
 #pragma GCC unroll 4
                     for (int j = 0; j < N; j++) {
-                        sum[i][j] = dot_int8(sum[i][j], row[j], words[i]);
+                        sum[i][j] = eight ? dot_int8(sum[i][j], row[j], words[i]) : dot_int16(sum[i][j], row[j], words[i]);
                         KEEP_ORDER(sum[i][j]);
                     }
                 }
                 words += MR;
-                b += NR / left_words;
+                b += NR / parts;
             }
         }
         Vector scale[N];
@@ -324,7 +365,10 @@ using NarrowTile = void (*)(int64_t, const NarrowRows&, const uint32_t*, const f
 
 template <int R>
 NarrowTile narrow_tile(Precision precision, int rows) {
-    if (rows == R) return precision == Precision::int8 ? tile_int8<R, NV> : tile_bf16<R, NV>;
+    if (rows == R)
+        return precision == Precision::bf16 ? tile_bf16<R, NV>
+               : precision == Precision::int8 ? tile_integers<Precision::int8, R, NV>
+                                              : tile_integers<Precision::int16, R, NV>;
     if constexpr (R > 1) return narrow_tile<R - 1>(precision, rows);
     return nullptr;
 }
@@ -347,9 +391,9 @@ void multiply_narrow(Precision precision, int m, int n, int64_t k, const NarrowR
 bool narrow_is_fast(Precision precision) {
 #if defined(__AVX512F__)
     __builtin_cpu_init();
-    return precision == Precision::int8 ? __builtin_cpu_supports("avx512vnni") : __builtin_cpu_supports("avx512bf16");
+    return precision == Precision::bf16 ? __builtin_cpu_supports("avx512bf16") : __builtin_cpu_supports("avx512vnni");
 #elif defined(__AVX2__)
-    return precision == Precision::int8;
+    return precision != Precision::bf16;
 #else
     static_cast<void>(precision);
     return false;
