@@ -70,7 +70,7 @@ export async function writeJob(file: string, job: object): Promise<string> {
 }
 
 /** What a batch computes. */
-export function workOf({ tokens, segments, queryPositions }: NativeBatch): Work {
+export function workOf({ tokens, segments, queryPositions }: NativeBatch): Required<Work> {
   const depths: number[] = []; // position of each segment's end
   let pairs = 0;
   for (let at = 0; at < segments.length; at += 3) {
@@ -79,5 +79,6 @@ export function workOf({ tokens, segments, queryPositions }: NativeBatch): Work 
     depths.push(from + length);
     pairs += from * length + (length * (length + 1)) / 2;
   }
-  return { tokens: tokens.length, pairs, logits: new Set(queryPositions).size };
+  const queried = new Set(queryPositions).size;
+  return { tokens: tokens.length, pairs, logits: queried, queried };
 }

@@ -31,26 +31,27 @@ export function latency(values: number[]): Latency {
 /**
  * Operations that a step needs: of LoRA on all linear layers (rank), forward 2 and the gradient to the input 2 for each frozen weight and
  * token, 6 for each weight of the adapter; of all weights (rank null), 6 for each weight and token. Attention's four products of a pair
- * forward and backward; the head at the logits that were computed. Recomputation is not counted: it is not needed.
+ * forward and backward; the head at the logits that were computed. Recomputation is not counted: it is not needed. Where the last layer
+ * goes beyond keys and values for some tokens only, so do the operations of its linear layers; its attention is counted whole.
  */
 export function stepFlops(info: NativeModelInfo, rank: number | null, work: Work): number {
   const { width, layers, vocabulary } = info;
   const query = info.heads * info.headWidth;
-  const shapes = linearShapes(info);
-  const weights = shapes.reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
-  const adapter = shapes.reduce((sum, [inputs, outputs]) => sum + (rank ?? 0) * (inputs + outputs), 0) * layers;
   const attention = 12 * query * layers; // 4 forward, 8 backward
   const passes = rank === null ? 6 : 4;
-  return (
-    work.tokens * (passes * weights + 6 * adapter) + work.pairs * attention + work.logits * passes * width * vocabulary
+  const linear = linearWork(
+    info,
+    work,
+    (inputs, outputs) => passes * inputs * outputs + 6 * (rank ?? 0) * (inputs + outputs),
   );
+  return linear + work.pairs * attention + work.logits * passes * width * vocabulary;
 }
 
 /** Operations of a forward pass: 2 for each weight and token, attention's two products of a pair, the head at the logits. */
 export function scoreFlops(info: NativeModelInfo, work: Work): number {
   const { width, layers, vocabulary, heads, headWidth } = info;
-  const weights = linearShapes(info).reduce((sum, [inputs, outputs]) => sum + inputs * outputs, 0) * layers;
-  return 2 * work.tokens * weights + 4 * work.pairs * heads * headWidth * layers + 2 * work.logits * width * vocabulary;
+  const linear = linearWork(info, work, (inputs, outputs) => 2 * inputs * outputs);
+  return linear + 4 * work.pairs * heads * headWidth * layers + 2 * work.logits * width * vocabulary;
 }
 
 /** Operations of one more token of an answer whose sequence has so many tokens: 2 for each weight, the head's included, and attention. */
@@ -58,17 +59,31 @@ export function decodeFlops(info: NativeModelInfo, before: number): number {
   return scoreFlops(info, { tokens: 1, pairs: before + 1, logits: 1 });
 }
 
-/** (inputs, outputs) of a layer's seven linear layers. */
-function linearShapes({ width, feedForward, heads, keyValueHeads, headWidth }: NativeModelInfo): [number, number][] {
+/** What the linear layers cost, given what one costs a token. */
+function linearWork(info: NativeModelInfo, work: Work, cost: (inputs: number, outputs: number) => number): number {
+  const { forAll, forQueried } = linearShapes(info);
+  const sum = (shapes: Shapes) => shapes.reduce((total, [inputs, outputs]) => total + cost(inputs, outputs), 0);
+  const queried = work.queried ?? work.tokens;
+  return work.tokens * info.layers * sum(forAll) + (work.tokens * (info.layers - 1) + queried) * sum(forQueried);
+}
+
+type Shapes = [number, number][];
+
+/** (inputs, outputs) of a layer's linear layers: keys and values, which all tokens need in the last layer too, and the others. */
+function linearShapes(info: NativeModelInfo): { forAll: Shapes; forQueried: Shapes } {
+  const { width, feedForward, heads, keyValueHeads, headWidth } = info;
   const query = heads * headWidth;
   const keyValue = keyValueHeads * headWidth;
-  return [
+  const forAll: Shapes = [
+    [width, keyValue],
+    [width, keyValue],
+  ];
+  const forQueried: Shapes = [
     [width, query],
-    [width, keyValue],
-    [width, keyValue],
     [query, width],
     [width, feedForward],
     [width, feedForward],
     [feedForward, width],
   ];
+  return { forAll, forQueried };
 }

@@ -35,15 +35,16 @@ for (const [index, step] of job.steps.entries()) {
   if (index === job.untimed) model.profile(); // what came before is forgotten
   const start = performance.now();
   let [loss, labels] = [0, 0];
-  const work: Work = { tokens: 0, pairs: 0, logits: 0 };
+  const work = { tokens: 0, pairs: 0, logits: 0, queried: 0 } satisfies Work;
   for (const [number, { batch }] of batchesOf(Int32Array.from(step.rows)).entries()) {
     const done = await trainer.accumulate(batch, index + 1, number);
     loss += done.lossSum;
     labels += done.count;
-    const { tokens, pairs, logits } = workOf(batch);
+    const { tokens, pairs, logits, queried } = workOf(batch);
     work.tokens += tokens;
     work.pairs += pairs;
     work.logits += logits;
+    work.queried += queried;
   }
   await trainer.update({ learningRate: step.learningRate, divisor: labels });
   const seconds = (performance.now() - start) / 1000;

@@ -11,6 +11,8 @@ export interface Work {
   pairs: number;
   /** Rows of logits. */
   logits: number;
+  /** Tokens for which the last layer goes beyond keys and values (default: all). */
+  queried?: number;
 }
 
 export interface Ready {

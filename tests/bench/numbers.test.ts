@@ -18,6 +18,9 @@ test("operations of a step on a model small enough to count by hand", () => {
   expect(stepFlops(info, 7, { tokens: 0, pairs: 0, logits: 1 })).toBe(4 * 2 * 5);
   // Of all weights, their own gradients too.
   expect(stepFlops(info, null, { tokens: 1, pairs: 1, logits: 1 })).toBe(6 * 30 + 12 * 2 + 6 * 2 * 5);
+  // Of three tokens only one goes on in the last layer behind k and v.
+  const two = { ...info, layers: 2 };
+  expect(stepFlops(two, 0, { tokens: 3, pairs: 0, logits: 0, queried: 1 })).toBe(4 * (3 * 30 + 3 * 4 + 26));
 });
 
 test("half of the waits, and all but one in a hundred, are no longer", () => {
