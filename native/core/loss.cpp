@@ -17,17 +17,35 @@ void chunks(Graph& graph, Body body) {
         body(first, std::min(Graph::head_chunk, graph.head_rows() - first));
 }
 
-std::vector<std::vector<int32_t>> queries_of_rows(const Graph& graph, const Batch& batch) {
-    std::vector<std::vector<int32_t>> queries(graph.head_rows());
-    for (size_t q = 0; q < batch.query_tokens.size(); q++) queries[graph.head_row(q)].push_back(static_cast<int32_t>(q));
-    return queries;
+struct Span {
+    const int32_t *first, *last;
+    const int32_t* begin() const { return first; }
+    const int32_t* end() const { return last; }
+    int64_t size() const { return last - first; }
+};
+Span queries_of(const LossScratch& scratch, int64_t row) {
+    return {scratch.queries.data() + scratch.begins[row], scratch.queries.data() + scratch.begins[row + 1]};
+}
+
+// Sorts the queries by their head row, in their order.
+void sort_queries(const Graph& graph, const Batch& batch, LossScratch& scratch) {
+    const int64_t rows = graph.head_rows(), count = static_cast<int64_t>(batch.query_tokens.size());
+    scratch.begins.assign(rows + 1, 0);
+    scratch.queries.resize(count);
+    for (int64_t q = 0; q < count; q++) scratch.begins[graph.head_row(q) + 1]++;
+    for (int64_t r = 0; r < rows; r++) scratch.begins[r + 1] += scratch.begins[r];
+    // Each row's begin moves to its end while its queries are put down, and back.
+    for (int64_t q = 0; q < count; q++) scratch.queries[scratch.begins[graph.head_row(q)]++] = static_cast<int32_t>(q);
+    for (int64_t r = rows; r > 0; r--) scratch.begins[r] = scratch.begins[r - 1];
+    scratch.begins[0] = 0;
 }
 
 }  // namespace
 
 std::vector<double> log_probabilities(Graph& graph, const Batch& batch) {
     std::vector<double> result(batch.query_tokens.size());
-    const auto queries = queries_of_rows(graph, batch);
+    LossScratch scratch;
+    sort_queries(graph, batch, scratch);
     const int64_t vocabulary = graph.model->vocabulary;
     chunks(graph, [&](int64_t first, int64_t count) {
         float* logits = graph.logits(first, count);
@@ -35,28 +53,29 @@ std::vector<double> log_probabilities(Graph& graph, const Batch& batch) {
             for (int64_t r = begin; r < end; r++) {
                 float* row = logits + r * vocabulary;
                 const float high = graph.kernels.maximum(vocabulary, row);
-                for (int32_t q : queries[first + r]) result[q] = static_cast<double>(row[batch.query_tokens[q]]) - high;
+                for (int32_t q : queries_of(scratch, first + r)) result[q] = static_cast<double>(row[batch.query_tokens[q]]) - high;
                 const double log_sum = std::log(static_cast<double>(graph.kernels.exp_shifted(vocabulary, row, high)));
-                for (int32_t q : queries[first + r]) result[q] -= log_sum;
+                for (int32_t q : queries_of(scratch, first + r)) result[q] -= log_sum;
             }
         });
     });
     return result;
 }
 
-double cross_entropy(Graph& graph, const Batch& batch, float* gradients) {
-    const auto queries = queries_of_rows(graph, batch);
+double cross_entropy(Graph& graph, const Batch& batch, float* gradients, LossScratch& scratch) {
+    sort_queries(graph, batch, scratch);
     const int64_t vocabulary = graph.model->vocabulary;
     double sum = 0;
     const Profile::Scope scope(graph.threads.profile, Part::head);
     chunks(graph, [&](int64_t first, int64_t count) {
         if (!std::isfinite(sum)) return;
         float* logits = graph.logits(first, count);
-        std::vector<double> losses(count, 0.0);
+        std::vector<double>& losses = scratch.losses;
+        losses.assign(count, 0.0);
         graph.threads.run(Kernel::loss, count, [&](int64_t begin, int64_t end, int) {
             for (int64_t r = begin; r < end; r++) {
                 float* row = logits + r * vocabulary;
-                const std::vector<int32_t>& asked = queries[first + r];
+                const Span asked = queries_of(scratch, first + r);
                 const float high = graph.kernels.maximum(vocabulary, row);
                 for (int32_t q : asked) losses[r] -= static_cast<double>(row[batch.query_tokens[q]]) - high;
                 const float denominator = graph.kernels.exp_shifted(vocabulary, row, high);

@@ -9,9 +9,15 @@ namespace stillroom {
 // log p(token) of every query after graph.forward(), natural logarithm.
 std::vector<double> log_probabilities(Graph& graph, const Batch& batch);
 
+// The queries of each head row, and the losses of a chunk of rows: kept from call to call, so that a step allocates nothing.
+struct LossScratch {
+    std::vector<int32_t> begins, queries;  // (R + 1) where a row's queries begin, (Q) the queries
+    std::vector<double> losses;            // (rows of a chunk)
+};
+
 // Sum over queries of -log p(token), with its gradient left in the graph (head_backward is called; graph.backward() is not).
 // When the sum is not finite, no gradient is computed.
-double cross_entropy(Graph& graph, const Batch& batch, float* gradients);
+double cross_entropy(Graph& graph, const Batch& batch, float* gradients, LossScratch& scratch);
 
 struct Comparison {
     double kl_sum = 0;       // sum over rows of KL(first || second), nats

@@ -7,6 +7,11 @@
 
 namespace stillroom {
 
+namespace {
+// Weights of a block, of fixed size, so that the norm does not depend on the number of threads.
+constexpr int64_t block = 1 << 16;
+}  // namespace
+
 Optimizer::Optimizer(const OptimizerOptions& options, int64_t size) : options(options), size(size), moments(size, options.eight_bit) {
     auto check = [](bool good, const char* what, const char* name, float value) {
         if (!good) throw Failure(Code::usage, std::string("expected ") + what + " for " + name + ", received " + std::to_string(value));
@@ -20,10 +25,8 @@ Optimizer::Optimizer(const OptimizerOptions& options, int64_t size) : options(op
 
 double Optimizer::update(float* weights, const float* gradients, double divisor, float rate, const Kernels& kernels, Threads& threads) {
     if (!(divisor > 0)) throw Failure(Code::usage, "expected a positive number for divisor, received " + std::to_string(divisor));
-    // Blocks of fixed size, so that the sum does not depend on the number of threads.
-    constexpr int64_t block = 1 << 16;
     const int64_t blocks = (size + block - 1) / block;
-    std::vector<double> squares(blocks);
+    squares.resize(blocks);
     threads.run(Kernel::optimizer, blocks, [&](int64_t begin, int64_t end, int) {
         for (int64_t b = begin; b < end; b++) {
             double sum = 0;

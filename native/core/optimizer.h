@@ -30,6 +30,7 @@ class Optimizer {
     const int64_t size;
     int64_t steps = 0;
     Moments moments;
+    std::vector<double> squares;  // (blocks) of the gradients
 };
 
 }  // namespace stillroom

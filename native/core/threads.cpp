@@ -22,7 +22,7 @@ struct Threads::Pool {
     std::atomic<int> running{0};
     std::atomic<bool> stop{false};
     int64_t items = 0;
-    const std::function<void(int64_t, int64_t, int)>* work = nullptr;
+    const Work* work = nullptr;
     std::vector<std::exception_ptr> errors;
 
     void share(int thread) {
@@ -70,7 +70,7 @@ Threads::~Threads() {
 
 int Threads::count() const { return pool->count; }
 
-void Threads::run(Kernel kernel, int64_t items, const std::function<void(int64_t, int64_t, int)>& work) {
+void Threads::run(Kernel kernel, int64_t items, const Work& work) {
     if (items <= 0) return;
     const auto start = Profile::Clock::now();
     pool->items = items;

@@ -2,6 +2,7 @@
 #include "core/train.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 
@@ -17,15 +18,19 @@ Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& opti
 Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t step, uint64_t micro_batch) {
     Step result{0, static_cast<int64_t>(batch.query_tokens.size()), true};
     if (result.count == 0) return result;
-    summed.push_back({batch, step, micro_batch});
-    result.loss_sum = add(graph, summed.back());
+    if (held == summed.size()) summed.emplace_back();
+    MicroBatch& latest = summed[held];
+    latest.batch = batch;
+    latest.step = step;
+    latest.index = micro_batch;
+    result.loss_sum = add(graph, latest);
     const bool loss_finite = std::isfinite(result.loss_sum);
     result.finite = loss_finite && finite(graph);
+    held += result.finite;
     if (result.finite) return result;
-    summed.pop_back();
     if (!loss_finite && graph.head_rows() <= Graph::head_chunk) return result;  // seen before anything was added
     clear(graph);
-    for (const MicroBatch& before : summed) add(graph, before);
+    for (size_t i = 0; i < held; i++) add(graph, summed[i]);
     return result;
 }
 
@@ -34,24 +39,24 @@ double Trainer::add(Graph& graph, const MicroBatch& given) {
     const Lora* lora = parameters->lora();
     const Dropout dropout{lora ? lora->options.dropout : 0.0f, seed, given.step, given.index};
     graph.forward(given.batch, lora, recompute ? Graph::Keep::inputs : Graph::Keep::everything, dropout);
-    const double loss = cross_entropy(graph, given.batch, sums.data());
-    if (std::isfinite(loss)) graph.backward(sums.data());
-    return loss;
+    const double sum = cross_entropy(graph, given.batch, sums.data(), loss);
+    if (std::isfinite(sum)) graph.backward(sums.data());
+    return sum;
 }
 
 bool Trainer::finite(Graph& graph) const {
     const Profile::Scope scope(graph.threads.profile, Part::update);
-    std::vector<int64_t> found(graph.threads.count());
-    graph.threads.run(Kernel::optimizer, static_cast<int64_t>(sums.size()), [&](int64_t begin, int64_t end, int thread) {
+    std::atomic<int64_t> found{0};
+    graph.threads.run(Kernel::optimizer, static_cast<int64_t>(sums.size()), [&](int64_t begin, int64_t end, int) {
         int64_t count = 0;
         for (int64_t i = begin; i < end; i++) {
             uint32_t bits;
             std::memcpy(&bits, &sums[i], sizeof bits);
             count += (bits & 0x7f800000) == 0x7f800000;  // the exponent of NaN and of both infinities
         }
-        found[thread] = count;
+        found += count;
     });
-    return std::all_of(found.begin(), found.end(), [](int64_t count) { return count == 0; });
+    return found == 0;
 }
 
 double Trainer::update(Graph& graph, float rate, double divisor) {
@@ -62,7 +67,7 @@ double Trainer::update(Graph& graph, float rate, double divisor) {
 }
 
 void Trainer::discard(Graph& graph) {
-    summed.clear();
+    held = 0;
     clear(graph);
 }
 

@@ -39,7 +39,9 @@ class Trainer {
     const bool recompute;
     const uint64_t seed;
     std::vector<float> sums;         // over micro-batches
-    std::vector<MicroBatch> summed;  // those that sums holds
+    std::vector<MicroBatch> summed;  // the first `held` are those that sums holds; the others keep their memory for the next
+    size_t held = 0;
+    LossScratch loss;
 };
 
 }  // namespace stillroom
