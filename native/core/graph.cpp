@@ -112,7 +112,7 @@ float* Graph::logits(int64_t first, int64_t count) {
     const int64_t width = model->width;
     float* out = logit_rows.reserve(std::min(head_chunk, std::max(head_rows(), count)) * model->vocabulary);
     const float* h = hidden.data() + first * width;
-    products.pack_operand(h, count, width, width, precisions.forward, forward_group, packed_x);
+    products.pack_operand(h, count, width, width, precisions.forward, forward_group, lora, packed_x);
     linear_forward(0, target_head, model->head, nullptr, {count, queried.data() + first}, h, packed_x, out, head_u, false);
     return out;
 }

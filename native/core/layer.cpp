@@ -122,7 +122,7 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
     // The head's outputs are many: packed a slice at a time they take no memory and stay in the cache. An adapter needs them whole.
     const int64_t slice = pair ? weight.out : output_slice;
     for (int64_t first = 0; first < weight.out; first += slice) {
-        products.pack_operand(dy + first, n, std::min(slice, weight.out - first), weight.out, precisions.backward, backward_group, packed_dy);
+        products.pack_operand(dy + first, n, std::min(slice, weight.out - first), weight.out, precisions.backward, backward_group, pair, packed_dy);
         if (d) products.backward(packed_dy, weight, d, weight.in, accumulate || first > 0, first);
     }
     if (!pair) return;
@@ -174,7 +174,7 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     const int64_t n = rows.count, q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width;
     const bool qk_norm = !layer.q_norm.empty();
     auto pack = [&](const float* operand, int64_t count, int64_t width) {
-        products.pack_operand(operand, count, width, width, precisions.forward, forward_group, packed_x);
+        products.pack_operand(operand, count, width, width, precisions.forward, forward_group, lora, packed_x);
     };
     float* h = normed.reserve(total * m.width);
     norm(x, layer.attention_norm, total, h);

@@ -23,11 +23,11 @@ struct Narrow {
           groups(precision == Precision::int8 || precision == Precision::int16 ? (depth + group - 1) / group : 0) {}
     Narrow(const Packed& like, int64_t depth) : Narrow(like.precision, like.group, depth) {}
 };
-// A block of the left operand from that word and that group on.
-NarrowRows narrow_rows_of(const Packed& a, int64_t block, int64_t word, int64_t group) {
+// A block of the left operand from that word (or that word of bytes) and that group on.
+NarrowRows narrow_rows_of(const Packed& a, bool bytes, int64_t block, int64_t word, int64_t group) {
     const int64_t groups = block * a.group_block + group;
-    return {reinterpret_cast<const uint32_t*>(a.words.data()) + block * a.word_block + word, a.scales.data() + groups,
-            reinterpret_cast<const int32_t*>(a.sums.data()) + groups, a.group};
+    const float* from = bytes ? a.bytes.data() + block * a.byte_block : a.words.data() + block * a.word_block;
+    return {reinterpret_cast<const uint32_t*>(from) + word, a.scales.data() + groups, reinterpret_cast<const int32_t*>(a.sums.data()) + groups, a.group};
 }
 uint32_t* words_of(Buffer& buffer, int64_t count) { return reinterpret_cast<uint32_t*>(buffer.reserve(count)); }
 }  // namespace
@@ -73,8 +73,10 @@ void Products::sweep(int64_t rows, int64_t columns, int64_t depth, const float* 
                              panels + j / nr * stride, nr, c + i * ldc + j, ldc, accumulate);
 }
 
-void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, int64_t group, Packed& out) {
-    pack(x, rows, depth, ld, 1.0f, out);
+void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, int64_t group, bool exact_too, Packed& out) {
+    if (exact_too || precision == Precision::f32) pack(x, rows, depth, ld, 1.0f, out);
+    out.rows = rows;
+    out.depth = depth;
     out.precision = precision;
     out.group = group;
     if (precision == Precision::f32) return;
@@ -83,10 +85,13 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
     const int64_t row_size = shape.words * (precision == Precision::int8 ? kernels.left_words : 1);
     out.word_block = mr * row_size;
     out.group_block = mr * shape.groups;
+    const bool twice = row_size != shape.words;
+    out.byte_block = twice ? mr * shape.words : 0;
     float *words = out.words.reserve(blocks * out.word_block), *scales = out.scales.reserve(blocks * out.group_block);
-    float* sums = out.sums.reserve(blocks * out.group_block);
+    float *sums = out.sums.reserve(blocks * out.group_block), *bytes = out.bytes.reserve(blocks * out.byte_block);
     threads.run(Kernel::pack, blocks, [&](int64_t begin, int64_t end, int thread) {
-        uint32_t* row_words = words_of(narrow_rows[thread], mr * row_size);
+        uint32_t* row_words = words_of(narrow_rows[thread], mr * (row_size + shape.words));
+        uint32_t* row_bytes = row_words + mr * row_size;
         float* row_scales = narrow_scales[thread].reserve(2 * mr * shape.groups);
         float* row_sums = row_scales + mr * shape.groups;
         for (int64_t b = begin; b < end; b++) {
@@ -95,11 +100,12 @@ void Products::pack_operand(const float* x, int64_t rows, int64_t depth, int64_t
                 const float* row = x + (b * mr + r) * ld;
                 if (precision == Precision::bf16) kernels.to_bf16(depth, row, row_words + r * row_size);
                 else
-                    kernels.to_integers(precision, depth, group, row, row_words + r * row_size, row_scales + r * shape.groups,
-                                    reinterpret_cast<int32_t*>(row_sums + r * shape.groups));
+                    kernels.to_integers(precision, depth, group, row, row_words + r * row_size, row_bytes + r * shape.words,
+                                        row_scales + r * shape.groups, reinterpret_cast<int32_t*>(row_sums + r * shape.groups));
             }
             // Words and sums travel as floats: packing with factor 1 moves bits only.
             kernels.pack(count, row_size, reinterpret_cast<float*>(row_words), row_size, 1, 1.0f, words + b * out.word_block);
+            if (twice) kernels.pack(count, shape.words, reinterpret_cast<float*>(row_bytes), shape.words, 1, 1.0f, bytes + b * out.byte_block);
             kernels.pack(count, shape.groups, row_scales, shape.groups, 1, 1.0f, scales + b * out.group_block);
             kernels.pack(count, shape.groups, row_sums, shape.groups, 1, 1.0f, sums + b * out.group_block);
         }
@@ -123,14 +129,39 @@ void Products::narrow(Precision precision, int64_t group, int64_t depth, const f
     else kernels.columns_to_integers(precision, depth, group, panel, kernels.tile_columns, words, scales);
 }
 
+// How the file's own codes of a weight are read, where products of that precision can take them: then only the left operand is rounded.
+Codes Products::codes_of(const Weight& weight, Precision precision, int64_t group) const {
+    return precision == Precision::int8 && group == code_group ? kernels.codes(weight.type) : Codes{};
+}
+
+// One panel of codes (depth / 4, tile_columns), and their scales and offsets (groups, tile_columns). Words travel as floats.
+void Products::panel_of_codes(const Codes& codes, const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, uint32_t* words,
+                              float* scales, float* offsets, int thread) {
+    const int64_t groups = depth / code_group, row = depth / 4;
+    float* rows = scratch[thread].reserve(columns * (row + 2 * groups));
+    float *row_scales = rows + columns * row, *row_offsets = row_scales + columns * groups;
+    for (int64_t n = 0; n < columns; n++)
+        codes.read(weight.at(first + n, k), depth, reinterpret_cast<uint8_t*>(rows + n * row), row_scales + n * groups, row_offsets + n * groups);
+    kernels.pack_transposed(static_cast<int>(columns), row, rows, row, reinterpret_cast<float*>(words));
+    kernels.pack_transposed(static_cast<int>(columns), groups, row_scales, groups, scales);
+    kernels.pack_transposed(static_cast<int>(columns), groups, row_offsets, groups, offsets);
+}
+
 // Panels of rows [first, first + columns) of a weight, inputs [k, k + depth): the right operand of forward.
 Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, const Packed& like, int thread) {
     const int64_t nr = kernels.tile_columns, wide = (columns + nr - 1) / nr * nr;
     const Narrow shape(like, depth);
     const bool exact = like.precision == Precision::f32;
-    float* values = panels[thread].reserve((exact ? wide : nr) * depth);
     uint32_t* words = exact ? nullptr : words_of(narrow_panels[thread], wide * shape.words);
-    float* scales = exact ? nullptr : narrow_scales[thread].reserve(wide * shape.groups);
+    float* scales = exact ? nullptr : narrow_scales[thread].reserve(2 * wide * shape.groups);
+    if (const Codes codes = codes_of(weight, like.precision, like.group); codes.bits) {
+        float* offsets = scales + wide * shape.groups;
+        for (int64_t j = 0; j < columns; j += nr)
+            panel_of_codes(codes, weight, first + j, std::min(nr, columns - j), k, depth, words + j * shape.words, scales + j * shape.groups,
+                           offsets + j * shape.groups, thread);
+        return {nullptr, words, scales, 0, codes.bits, offsets};
+    }
+    float* values = panels[thread].reserve((exact ? wide : nr) * depth);
     for (int64_t j = 0; j < columns; j += nr) {
         float* panel = values + (exact ? j * depth : 0);
         panel_of_rows(weight, first + j, std::min(nr, columns - j), k, depth, panel, thread);
@@ -176,42 +207,57 @@ void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64
         return;
     }
     const Narrow shape(a, depth), before(a, k);
-    const int64_t word = before.words * (precision == Precision::int8 ? kernels.left_words : 1);
+    const bool bytes = group.bits && a.byte_block > 0;
+    const int64_t word = before.words * (precision == Precision::int8 && !bytes ? kernels.left_words : 1);
     for (int64_t i = 0; i < rows; i += mr) {
-        const NarrowRows left = narrow_rows_of(a, block + i / mr, word * mr, before.groups * mr);
-        for (int64_t j = 0; j < columns; j += nr)
-            kernels.multiply_narrow(precision, static_cast<int>(std::min(mr, rows - i)), static_cast<int>(std::min(nr, columns - j)), depth, left,
-                                    group.words + j * shape.words, group.scales + j * shape.groups, c + i * ldc + j, ldc, accumulate);
+        const NarrowRows left = narrow_rows_of(a, bytes, block + i / mr, word * mr, before.groups * mr);
+        const int m = static_cast<int>(std::min(mr, rows - i));
+        for (int64_t j = 0; j < columns; j += nr) {
+            const int n = static_cast<int>(std::min(nr, columns - j));
+            const uint32_t* words = group.words + j * shape.words;
+            const int64_t at = j * shape.groups;
+            if (group.bits) kernels.multiply_codes(group.bits, m, n, depth, left, words, group.scales + at, group.offsets + at, c + i * ldc + j, ldc, accumulate);
+            else kernels.multiply_narrow(precision, m, n, depth, left, words, group.scales + at, c + i * ldc + j, ldc, accumulate);
+        }
     }
 }
 
 int64_t Products::prepare(const Weight& weight) {
     const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
     const Narrow shape(Precision::int8, forward_group, weight.in);
+    const Codes codes = codes_of(weight, Precision::int8, forward_group);
     Prepared& kept = prepared[weight.data];
-    float *words = kept.words.reserve(count * nr * shape.words), *scales = kept.scales.reserve(count * nr * shape.groups);
+    kept.bits = codes.bits;
+    const int64_t words = nr * shape.words, groups = nr * shape.groups;  // of a panel
+    uint32_t* all_words = words_of(kept.words, count * words);
+    float *all_scales = kept.scales.reserve(count * groups), *all_offsets = kept.offsets.reserve(codes.bits ? count * groups : 0);
     threads.run(Kernel::pack, count, [&](int64_t begin, int64_t end, int thread) {
-        float* panel = panels[thread].reserve(nr * weight.in);
         for (int64_t p = begin; p < end; p++) {
-            panel_of_rows(weight, p * nr, std::min(nr, weight.out - p * nr), 0, weight.in, panel, thread);
-            narrow(Precision::int8, forward_group, weight.in, panel, reinterpret_cast<uint32_t*>(words) + p * nr * shape.words,
-                   scales + p * nr * shape.groups);
+            const int64_t columns = std::min(nr, weight.out - p * nr);
+            uint32_t* to = all_words + p * words;
+            float* scales = all_scales + p * groups;
+            if (codes.bits) {
+                panel_of_codes(codes, weight, p * nr, columns, 0, weight.in, to, scales, all_offsets + p * groups, thread);
+                continue;
+            }
+            float* panel = panels[thread].reserve(nr * weight.in);
+            panel_of_rows(weight, p * nr, columns, 0, weight.in, panel, thread);
+            narrow(Precision::int8, forward_group, weight.in, panel, to, scales);
         }
     });
-    return count * nr * (shape.words + shape.groups) * static_cast<int64_t>(sizeof(float));
+    return count * (words + groups * (codes.bits ? 2 : 1)) * static_cast<int64_t>(sizeof(float));
 }
 
 // Every panel meets all rows while it is in the cache: with few rows the weights are what has to be read.
 void Products::forward_prepared(const Packed& x, const Weight& weight, const Prepared& kept, float* y, int64_t ldy, bool accumulate) {
-    const int64_t nr = kernels.tile_columns, mr = kernels.tile_rows, count = (weight.out + nr - 1) / nr;
+    const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
     const Narrow shape(x, weight.in);
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int) {
         for (int64_t p = begin; p < end; p++) {
             const uint32_t* words = reinterpret_cast<const uint32_t*>(kept.words.data()) + p * nr * shape.words;
-            for (int64_t i = 0; i < x.rows; i += mr)
-                kernels.multiply_narrow(Precision::int8, static_cast<int>(std::min(mr, x.rows - i)), static_cast<int>(std::min(nr, weight.out - p * nr)),
-                                        weight.in, narrow_rows_of(x, i / mr, 0, 0), words, kept.scales.data() + p * nr * shape.groups,
-                                        y + i * ldy + p * nr, ldy, accumulate);
+            const int64_t groups = p * nr * shape.groups;
+            const Panels panel{nullptr, words, kept.scales.data() + groups, 0, kept.bits, kept.bits ? kept.offsets.data() + groups : nullptr};
+            sweep_weights(0, x.rows, std::min(nr, weight.out - p * nr), 0, weight.in, x, panel, y + p * nr, ldy, accumulate);
         }
     });
 }

@@ -17,9 +17,10 @@ struct Packed {
     int64_t rows = 0, depth = 0, block = 0;  // block: floats between two blocks of rows
     Precision precision = Precision::f32;  // of products with frozen weights
     int64_t group = 0;                     // of integers: depth of a group
-    // The same rows narrow, unless that is f32: words (blocks, depth / values a word, tile_rows), scales and sums (blocks, groups, tile_rows).
-    Buffer words, scales, sums;
-    int64_t word_block = 0, group_block = 0;
+    // The same rows narrow, unless that is f32: words (blocks, depth / values a word, tile_rows), scales and sums (blocks, groups, tile_rows);
+    // of int8 where a word holds less than four, bytes (blocks, depth / 4, tile_rows) as well.
+    Buffer words, bytes, scales, sums;
+    int64_t word_block = 0, byte_block = 0, group_block = 0;
 };
 
 class Products {
@@ -29,16 +30,16 @@ class Products {
     const Kernels& kernels;
     Threads& threads;
 
-    // The left operand of forward or backward, x (T, K) with row stride ld: in f32, and narrow too where precision asks for it; the product
-    // rounds the weights alike.
-    void pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, int64_t group, Packed& out);
+    // The left operand of forward or backward, x (T, K) with row stride ld, narrow where precision asks for it: the product rounds the
+    // weights alike, but for those that are codes. exact_too: in f32 as well, for products with an adapter.
+    void pack_operand(const float* x, int64_t rows, int64_t depth, int64_t ld, Precision precision, int64_t group, bool exact_too, Packed& out);
     // x (T, K) with row stride ld.
     void pack(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
     // x^T: out packs the (K, T) transpose of x (T, K), for gradients of weights.
     void pack_transposed(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
 
-    // Keeps a weight as int8 panels, with which forward multiplies int8 operands from then on: for products of few rows, which would
-    // spend their time unpacking. The weight must outlive them. Returns the bytes they take.
+    // Keeps a weight as the panels that forward multiplies int8 operands with: for products of few rows, which would spend their time
+    // unpacking. The weight must outlive them. Returns the bytes they take.
     int64_t prepare(const Weight& weight);
 
     // y (T, N) = or += x W^T.
@@ -60,7 +61,12 @@ class Products {
         const uint32_t* words;  // (panels, depth / values a word, tile_columns)
         const float* scales;    // (panels, groups, tile_columns)
         int64_t stride;         // floats between two panels of values
+        int bits = 0;           // of codes: words hold them, four each
+        const float* offsets = nullptr;  // of codes, like scales
     };
+    Codes codes_of(const Weight& weight, Precision precision, int64_t group) const;
+    void panel_of_codes(const Codes& codes, const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, uint32_t* words, float* scales,
+                        float* offsets, int thread);
     void panel_of_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, float* panel, int thread);
     void narrow(Precision precision, int64_t group, int64_t depth, const float* panel, uint32_t* words, float* scales) const;
     Panels right_rows(const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, const Packed& like, int thread);
@@ -71,7 +77,8 @@ class Products {
                bool accumulate) const;
     void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const;
     struct Prepared {
-        Buffer words, scales;  // (panels, K / 4, tile_columns), (panels, groups, tile_columns)
+        Buffer words, scales, offsets;  // (panels, K / 4, tile_columns), twice (panels, groups, tile_columns)
+        int bits;
     };
     void forward_prepared(const Packed& x, const Weight& weight, const Prepared& panels, float* y, int64_t ldy, bool accumulate);
     std::map<const uint8_t*, Prepared> prepared;  // by the weight's data

@@ -48,7 +48,7 @@ double measure_linear(const LinearTrial& trial) {
     for (int i = 0; i < trial.repeat; i++) {
         const double start = products.kernels.thread_seconds();
         products.pack_operand(x.data(), trial.rows, from, from, trial.backward ? precisions.backward : precisions.forward,
-                              trial.backward ? backward_group : forward_group, packed);
+                              trial.backward ? backward_group : forward_group, false, packed);
         if (trial.backward) products.backward(packed, weight, y.data(), to, false);
         else products.forward(packed, weight, y.data(), to, false);
         const double seconds = products.kernels.thread_seconds() - start;

@@ -200,7 +200,7 @@ float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, Key
         const Layer& layer = m.layers[l];
         auto bias = [](const auto& values) { return values.empty() ? nullptr : values.data(); };
         norm(x.data(), layer.attention_norm.data(), m.width, count, h.data());
-        products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, packed);
+        products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, lora, packed);
         linear(l, target_q, layer.q, bias(layer.q_bias), count, packed, q.data(), false);
         linear(l, target_k, layer.k, bias(layer.k_bias), count, packed, k.data(), false);
         linear(l, target_v, layer.v, bias(layer.v_bias), count, packed, v.data(), false);
@@ -214,17 +214,17 @@ float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, Key
         rotate(count, k.data(), m.key_value_heads);
         write(step, l, store);
         attend(step, l, store);
-        products.pack_operand(mixed.data(), count, q_width, q_width, precision, forward_group, packed);
+        products.pack_operand(mixed.data(), count, q_width, q_width, precision, forward_group, lora, packed);
         linear(l, target_o, layer.o, nullptr, count, packed, x.data(), true);
         norm(x.data(), layer.feed_forward_norm.data(), m.width, count, h.data());
-        products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, packed);
+        products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, lora, packed);
         linear(l, target_gate, layer.gate, nullptr, count, packed, gate.data(), false);
         linear(l, target_up, layer.up, nullptr, count, packed, up.data(), false);
         graph.threads.run(Kernel::swiglu, count, [&](int64_t begin, int64_t end, int) {
             const int64_t from = begin * m.feed_forward;
             graph.kernels.swiglu((end - begin) * m.feed_forward, gate.data() + from, up.data() + from, gate.data() + from);
         });
-        products.pack_operand(gate.data(), count, m.feed_forward, m.feed_forward, precision, forward_group, packed);
+        products.pack_operand(gate.data(), count, m.feed_forward, m.feed_forward, precision, forward_group, lora, packed);
         linear(l, target_down, layer.down, nullptr, count, packed, x.data(), true);
     }
     int64_t wanted = 0;
@@ -233,7 +233,7 @@ float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, Key
         if (step[t].wanted) std::memcpy(last.data() + wanted++ * m.width, x.data() + t * m.width, m.width * sizeof(float));
     if (wanted == 0) return nullptr;
     norm(last.data(), m.output_norm.data(), m.width, wanted, h.data());
-    products.pack_operand(h.data(), wanted, m.width, m.width, precision, forward_group, packed);
+    products.pack_operand(h.data(), wanted, m.width, m.width, precision, forward_group, lora, packed);
     float* result = logits.reserve(wanted * m.vocabulary);
     linear(0, target_head, m.head, nullptr, wanted, packed, result, false);
     return result;

@@ -15,6 +15,14 @@ struct Precisions {
 // Groups of integers: short in the forward pass, where rounding moves the logits; long in the backward pass, where it averages out.
 constexpr int64_t forward_group = 32, backward_group = 128;
 
+// Weights of at most five bits as their file holds them: value = scale * code + offset, one scale and offset for 32 values.
+constexpr int64_t code_group = 32;
+struct Codes {
+    int bits = 0;  // of a code: 4 or 5; 0 for all other types
+    // count values, whole blocks, of a row.
+    void (*read)(const uint8_t* from, int64_t count, uint8_t* codes, float* scales, float* offsets) = nullptr;
+};
+
 // A block of at most tile_rows rows of a narrow left operand, interleaved by rows: words (depth / values a word, tile_rows), of int8
 // (depth / 4, left_words, tile_rows); integers only: scales and sums (groups, tile_rows).
 struct NarrowRows {
@@ -60,15 +68,21 @@ struct Kernels {
     double (*fma_peak)(double seconds);
     double (*thread_seconds)();  // CPU time of the calling thread
     // Narrow operands (gemm/narrow.h): a row of the left operand to words, and panels of tile_columns columns of the right one.
-    void (*to_integers)(Precision precision, int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums);
+    // bytes: the same integers as bytes, four a word, where words hold int16; not written where left_words is 1, nor for int16.
+    void (*to_integers)(Precision precision, int64_t k, int64_t group, const float* x, uint32_t* words, uint32_t* bytes, float* scales, int32_t* sums);
     void (*columns_to_integers)(Precision precision, int64_t k, int64_t group, const float* source, int64_t ld, uint32_t* words, float* scales);
     void (*to_bf16)(int64_t k, const float* x, uint32_t* words);
     void (*columns_to_bf16)(int64_t k, const float* source, int64_t ld, uint32_t* words);
     void (*multiply_narrow)(Precision precision, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c,
                             int64_t ldc, bool accumulate);
+    // The same for a panel of codes (k / 4, tile_columns) with scales and offsets (k / code_group, tile_columns), and a left operand of bytes
+    // in groups of code_group.
+    void (*multiply_codes)(int bits, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* codes, const float* scales, const float* offsets,
+                           float* c, int64_t ldc, bool accumulate);
     bool (*narrow_is_fast)(Precision precision);
     // Unpacks whole blocks of a weight type (ggml_type) to f32; nullptr for types that ggml unpacks as fast.
     void (*(*unpack)(int type))(const uint8_t* from, int64_t count, float* out);
+    Codes (*codes)(int type);
 };
 
 // Variants that this machine can run, best first.

@@ -73,26 +73,27 @@ inline uint32_t reduced(Integers v, Reduce reduce) {
     return reduce(reduce(quads[0][0], quads[0][1]), reduce(quads[0][2], quads[0][3]));
 }
 
-// The integers as one or two bytes each.
+// The first `count` integers as one or two bytes each.
 template <int bytes>
-inline void store_left(uint8_t* out, Integers value) {
+inline void store_left(uint8_t* out, Integers value, int64_t count) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
-    static_assert(bytes == 2);
     const __m256i lanes = reinterpret_cast<__m256i>(value);
-    const __m128i narrow = _mm_packs_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+    __m128i narrow = _mm_packs_epi32(_mm256_castsi256_si128(lanes), _mm256_extracti128_si256(lanes, 1));
+    if (bytes == 1) narrow = _mm_packs_epi16(narrow, narrow);
 #else
     typedef std::conditional_t<bytes == 1, int8_t, int16_t> Part;
     typedef Part Parts __attribute__((vector_size(width * bytes)));
     const Parts narrow = __builtin_convertvector(value, Parts);
 #endif
-    std::memcpy(out, &narrow, sizeof narrow);
+    if (count == width) std::memcpy(out, &narrow, width * bytes);
+    else std::memcpy(out, &narrow, count * bytes);
 }
 
 template <Precision precision>
-inline void row_to_integers(int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
+inline void row_to_integers(int64_t k, int64_t group, const float* x, uint32_t* words, uint32_t* as_bytes, float* scales, int32_t* sums) {
     constexpr bool eight = precision == Precision::int8;
     constexpr int bytes = eight ? left_words : 2, unit = eight ? 4 : 2;
-    uint8_t* out = reinterpret_cast<uint8_t*>(words);
+    uint8_t *out = reinterpret_cast<uint8_t*>(words), *narrow = reinterpret_cast<uint8_t*>(as_bytes);
     for (int64_t first = 0, g = 0; first < k; first += group, g++) {
         const int64_t count = k - first < group ? k - first : group, padded = (count + unit - 1) / unit * unit;
         const float* from = x + first;
@@ -104,28 +105,25 @@ inline void row_to_integers(int64_t k, int64_t group, const float* x, uint32_t* 
         scales[g] = group_scale(largest, levels_of(precision));
         const float inverse = scales[g] > 0 ? 1.0f / scales[g] : 0.0f;
         int64_t i = 0;
-        for (; i + width <= padded; i += width, out += width * bytes) {
+        for (; i < padded; i += width) {
             const Integers value = nearest(load_some(from + i, count - i) * inverse);
+            const int64_t stored = padded - i < width ? padded - i : width;
             total += value;
-            store_left<bytes>(out, value);
+            store_left<bytes>(out, value, stored);
+            out += stored * bytes;
+            if (!eight || bytes == 1) continue;
+            store_left<1>(narrow, value, stored);
+            narrow += stored;
         }
-        if (i < padded) {
-            const Integers value = nearest(load_some(from + i, count - i) * inverse);
-            total += value;
-            uint8_t piece[width * bytes];
-            store_left<bytes>(piece, value);
-            std::memcpy(out, piece, (padded - i) * bytes);
-            out += (padded - i) * bytes;
-        }
-        sums[g] = bytes == 1 ? static_cast<int32_t>(reduced(total, [](auto a, auto b) { return a + b; }) * -128u) : 0;
+        sums[g] = eight ? static_cast<int32_t>(reduced(total, [](auto a, auto b) { return a + b; })) : 0;
     }
 }
 
-// A row of the left operand: k values to words and scales, and, where the right one is unsigned, the sums of each group's integers,
-// times -128.
-void to_integers(Precision precision, int64_t k, int64_t group, const float* x, uint32_t* words, float* scales, int32_t* sums) {
-    if (precision == Precision::int8) row_to_integers<Precision::int8>(k, group, x, words, scales, sums);
-    else row_to_integers<Precision::int16>(k, group, x, words, scales, sums);
+// A row of the left operand: k values to words (int8: and bytes) and scales; of int8, the sums of each group's integers too, which a right
+// operand with an offset needs.
+void to_integers(Precision precision, int64_t k, int64_t group, const float* x, uint32_t* words, uint32_t* bytes, float* scales, int32_t* sums) {
+    if (precision == Precision::int8) row_to_integers<Precision::int8>(k, group, x, words, bytes, scales, sums);
+    else row_to_integers<Precision::int16>(k, group, x, words, bytes, scales, sums);
 }
 
 // Four rows of integers (their low bytes count), or two (their low halves), as words of a panel.
@@ -299,7 +297,7 @@ NARROW_TARGET __attribute__((noinline)) void tile_integers(int64_t k, const Narr
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < N; j++) sum[i][j] = eight && left_words == 1 ? Integers{} + a_sums[i] : Integers{};
+            for (int j = 0; j < N; j++) sum[i][j] = eight && left_words == 1 ? Integers{} + a_sums[i] * -128 : Integers{};
         for (int64_t p = 0; p < count; p++) {
             if (R <= 4) __builtin_prefetch(b + 256);  // few rows: bound by memory
 #pragma GCC unroll 2
@@ -361,6 +359,102 @@ NARROW_TARGET __attribute__((noinline)) void tile_bf16(int64_t k, const NarrowRo
             store(c + i * ldc + j * width, accumulate ? load(c + i * ldc + j * width) + sum[i][j] : sum[i][j]);
 }
 
+// Runs a tile of whole vectors on the first n columns of c, through a copy where those are fewer.
+template <typename Tile>
+inline void on_columns(int m, int n, float* c, int64_t ldc, bool accumulate, Tile tile) {
+    if (n == NR) return tile(c, ldc, accumulate);
+    float edge[MR * NR];
+    tile(edge, NR, false);
+    for (int r = 0; r < m; r++)
+        for (int j = 0; j < n; j++) c[r * ldc + j] = edge[r * NR + j] + (accumulate ? c[r * ldc + j] : 0.0f);
+}
+
+// sum += the products of unsigned bytes b and signed bytes a, as int32, or on AVX2 as pairs of int16.
+inline NARROW_TARGET __attribute__((always_inline)) Integers dot_codes(Integers sum, Integers b, uint32_t a) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    // Spelt out, so that GCC adds in place (twelve moves a step otherwise) and in this order.
+    const __m256i products = _mm256_maddubs_epi16(reinterpret_cast<__m256i>(b), _mm256_set1_epi32(static_cast<int>(a)));
+    asm volatile("vpaddw %1, %0, %0" : "+x"(sum) : "x"(products));
+    return sum;
+#else
+    return dot_int8(sum, b, a);
+#endif
+}
+inline __attribute__((always_inline)) Integers widened(Integers sum) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    return reinterpret_cast<Integers>(_mm256_madd_epi16(reinterpret_cast<__m256i>(sum), _mm256_set1_epi16(1)));
+#else
+    return sum;
+#endif
+}
+
+// On AVX2 vpmaddubsw adds two products in int16. Codes of 4 bits: eight such sums stay below 8 * 2 * 15 * 127 < 2^15; of 5 bits, four do.
+template <int bits, int R, int N>
+NARROW_TARGET __attribute__((noinline)) void tile_codes(int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales,
+                                                        const float* b_offsets, float* __restrict c, int64_t ldc, bool accumulate) {
+    constexpr int steps = bits == 4 || left_words == 1 ? code_group / 4 : code_group / 8;
+    const uint32_t* words = a.words;
+    const float* a_scales = a.scales;
+    const int32_t* a_sums = a.sums;
+    alignas(64) float total[R][N * width];
+    for (int i = 0; i < R; i++)
+        for (int j = 0; j < N; j++) store(total[i] + j * width, accumulate ? load(c + i * ldc + j * width) : Vector{});
+    for (int64_t first = 0; first < k; first += code_group, a_scales += MR, a_sums += MR, b_scales += NR, b_offsets += NR) {
+        Vector scale[N], offset[N];
+        for (int part = 0; part < code_group / 4; part += steps) {
+            Integers sum[R][N];
+#pragma GCC unroll 16
+            for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+                for (int j = 0; j < N; j++) sum[i][j] = Integers{};
+            for (int p = 0; p < steps; p++) {
+                __builtin_prefetch(b + 256);
+                Integers row[N];
+#pragma GCC unroll 4
+                for (int j = 0; j < N; j++) row[j] = load_words(b + j * width);
+#pragma GCC unroll 16
+                for (int i = 0; i < R; i++) {
+#pragma GCC unroll 4
+                    for (int j = 0; j < N; j++) sum[i][j] = dot_codes(sum[i][j], row[j], words[i]);
+                }
+                words += MR;
+                b += NR;
+            }
+#pragma GCC unroll 4
+            for (int j = 0; j < N; j++) {
+                scale[j] = load(b_scales + j * width);
+                offset[j] = part == 0 ? load(b_offsets + j * width) : Vector{};
+            }
+#pragma GCC unroll 16
+            for (int i = 0; i < R; i++)
+#pragma GCC unroll 4
+                for (int j = 0; j < N; j++) {
+                    float* to = total[i] + j * width;
+                    Vector part_sum = __builtin_convertvector(widened(sum[i][j]), Vector) * scale[j];
+                    if (part == 0) part_sum += offset[j] * static_cast<float>(a_sums[i]);
+                    store(to, load(to) + part_sum * a_scales[i]);
+                }
+        }
+    }
+    for (int i = 0; i < R; i++)
+        for (int j = 0; j < N; j++) store(c + i * ldc + j * width, load(total[i] + j * width));
+}
+
+using CodesTile = void (*)(int64_t, const NarrowRows&, const uint32_t*, const float*, const float*, float*, int64_t, bool);
+
+template <int bits, int R>
+CodesTile codes_tile(int rows) {
+    if (rows == R) return tile_codes<bits, R, NV>;
+    if constexpr (R > 1) return codes_tile<bits, R - 1>(rows);
+    return nullptr;
+}
+
+void multiply_codes(int bits, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* codes, const float* scales, const float* offsets, float* c,
+                    int64_t ldc, bool accumulate) {
+    const CodesTile tile = bits == 4 ? codes_tile<4, MR>(m) : codes_tile<5, MR>(m);
+    on_columns(m, n, c, ldc, accumulate, [&](float* to, int64_t ld, bool add) { tile(k, a, codes, scales, offsets, to, ld, add); });
+}
+
 using NarrowTile = void (*)(int64_t, const NarrowRows&, const uint32_t*, const float*, float*, int64_t, bool);
 
 template <int R>
@@ -376,15 +470,8 @@ NarrowTile narrow_tile(Precision precision, int rows) {
 // C (m, n) = or += A B for one block of at most tile_rows rows and one panel.
 void multiply_narrow(Precision precision, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c, int64_t ldc,
                      bool accumulate) {
-    const NarrowTile call = narrow_tile<MR>(precision, m);
-    if (n == NR) {
-        call(k, a, b, b_scales, c, ldc, accumulate);
-        return;
-    }
-    float edge[MR * NR];
-    call(k, a, b, b_scales, edge, NR, false);
-    for (int r = 0; r < m; r++)
-        for (int j = 0; j < n; j++) c[r * ldc + j] = edge[r * NR + j] + (accumulate ? c[r * ldc + j] : 0.0f);
+    const NarrowTile tile = narrow_tile<MR>(precision, m);
+    on_columns(m, n, c, ldc, accumulate, [&](float* to, int64_t ld, bool add) { tile(k, a, b, b_scales, to, ld, add); });
 }
 
 // Whether this processor has the instructions; elsewhere narrow products are slower than f32 ones.

@@ -75,24 +75,64 @@ inline void scale_sixteen(Sixteen bytes, float d, float* out, float m = 0) {
 
 // Blocks of 32: d (f16), with_minimum: m (f16), high: one fifth bit a value (u32), then 16 bytes of two nibbles each.
 template <bool high, bool with_minimum>
+struct Nibbles {
+    static constexpr int64_t bytes = 18 + (with_minimum ? 2 : 0) + (high ? 4 : 0);
+    static constexpr uint8_t offset = with_minimum ? 0 : high ? 16 : 8;
+    float d, m = 0;
+    Sixteen low, top;  // codes of the first and the last 16 values
+    explicit Nibbles(const uint8_t* from) : d(from_half(from)) {
+        if (with_minimum) m = from_half(from + 2);
+        const Sixteen nibbles = load_sixteen(from + bytes - 16);
+        low = nibbles & 15;
+        top = nibbles >> 4;
+        if (!high) return;
+        uint32_t fifth;
+        std::memcpy(&fifth, from + bytes - 20, sizeof fifth);
+        low |= from_bits(fifth) & 16;
+        top |= from_bits(fifth >> 16) & 16;
+    }
+};
+
+template <bool high, bool with_minimum>
 void unpack_nibbles(const uint8_t* from, int64_t count, float* out) {
-    constexpr uint8_t offset = with_minimum ? 0 : high ? 16 : 8;
-    for (int64_t b = 0; b < count; b += 32, from += 16, out += 32) {
-        const float d = from_half(from), m = with_minimum ? from_half(from + 2) : 0.0f;
-        from += with_minimum ? 4 : 2;
-        uint32_t fifth = 0;
-        if (high) {
-            std::memcpy(&fifth, from, sizeof fifth);
-            from += 4;
+    typedef Nibbles<high, with_minimum> Block;
+    for (int64_t b = 0; b < count; b += 32, from += Block::bytes, out += 32) {
+        const Block block(from);
+        scale_sixteen<with_minimum>(block.low - Block::offset, block.d, out, block.m);
+        scale_sixteen<with_minimum>(block.top - Block::offset, block.d, out + 16, block.m);
+    }
+}
+
+template <bool high, bool with_minimum>
+void nibble_codes(const uint8_t* from, int64_t count, uint8_t* codes, float* scales, float* offsets) {
+    typedef Nibbles<high, with_minimum> Block;
+    for (int64_t b = 0; b < count; b += 32, from += Block::bytes, codes += 32) {
+        const Block block(from);
+        std::memcpy(codes, &block.low, 16);
+        std::memcpy(codes + 16, &block.top, 16);
+        *scales++ = block.d;
+        *offsets++ = block.m - block.d * static_cast<float>(Block::offset);
+    }
+}
+
+// Blocks of 256: d and the minimum's factor (f16), eight scales and minima of 6 bits in 12 bytes, high: 32 bytes of fifth bits, then 128 of
+// two nibbles each: of every 32, the low ones are 32 values and the high ones the next.
+template <bool high>
+void superblock_codes(const uint8_t* from, int64_t count, uint8_t* codes, float* scales, float* offsets) {
+    for (int64_t b = 0; b < count; b += 256, from += high ? 176 : 144) {
+        const float d = from_half(from), least = from_half(from + 2);
+        const uint8_t *packed = from + 4, *fifth = from + 16, *nibbles = from + (high ? 48 : 16);
+        for (int i = 0; i < 8; i++, codes += 32) {
+            const int scale = i < 4 ? packed[i] & 63 : (packed[i + 4] & 15) | packed[i - 4] >> 6 << 4;
+            const int minimum = i < 4 ? packed[i + 4] & 63 : packed[i + 4] >> 4 | packed[i] >> 6 << 4;
+            *scales++ = d * static_cast<float>(scale);
+            *offsets++ = -least * static_cast<float>(minimum);
+            for (int part = 0; part < 32; part += 16) {
+                Sixteen code = load_sixteen(nibbles + i / 2 * 32 + part) >> i % 2 * 4 & 15;
+                if (high) code |= (load_sixteen(fifth + part) >> i & 1) << 4;
+                std::memcpy(codes + part, &code, sizeof code);
+            }
         }
-        const Sixteen nibbles = load_sixteen(from);
-        Sixteen low = nibbles & 15, top = nibbles >> 4;
-        if (high) {
-            low |= from_bits(fifth) & 16;
-            top |= from_bits(fifth >> 16) & 16;
-        }
-        scale_sixteen<with_minimum>(low - offset, d, out, m);
-        scale_sixteen<with_minimum>(top - offset, d, out + 16, m);
     }
 }
 
@@ -181,6 +221,18 @@ Unpack unpack_of(int type) {
         case GGML_TYPE_IQ4_NL: return unpack_iq4_nl;
         case GGML_TYPE_IQ4_XS: return unpack_iq4_xs;
         default: return nullptr;
+    }
+}
+
+Codes codes_of(int type) {
+    switch (type) {
+        case GGML_TYPE_Q4_0: return {4, nibble_codes<false, false>};
+        case GGML_TYPE_Q4_1: return {4, nibble_codes<false, true>};
+        case GGML_TYPE_Q5_0: return {5, nibble_codes<true, false>};
+        case GGML_TYPE_Q5_1: return {5, nibble_codes<true, true>};
+        case GGML_TYPE_Q4_K: return {4, superblock_codes<false>};
+        case GGML_TYPE_Q5_K: return {5, superblock_codes<true>};
+        default: return {};
     }
 }
 
