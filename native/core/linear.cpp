@@ -248,24 +248,46 @@ int64_t Products::prepare(const Weight& weight) {
     return count * (words + groups * (codes.bits ? 2 : 1)) * static_cast<int64_t>(sizeof(float));
 }
 
-// Every panel meets all rows while it is in the cache: with few rows the weights are what has to be read.
-void Products::forward_prepared(const Packed& x, const Weight& weight, const Prepared& kept, float* y, int64_t ldy, bool accumulate) {
-    const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
+const Products::Prepared* Products::prepared_of(const Packed& x, const Weight& weight) const {
+    if (x.precision != Precision::int8 || x.group != forward_group) return nullptr;
+    const auto found = prepared.find(weight.data);
+    return found == prepared.end() ? nullptr : &found->second;
+}
+
+// A panel meets all rows while it is in the cache: with few rows the weights are what has to be read.
+void Products::panel_forward(const Packed& x, const Weight& weight, const Prepared& kept, int64_t panel, float* y, int64_t ldy, bool accumulate) const {
     const Narrow shape(x, weight.in);
+    const int64_t first = panel * kernels.tile_columns, groups = first * shape.groups;
+    const uint32_t* words = reinterpret_cast<const uint32_t*>(kept.words.data()) + first * shape.words;
+    const Panels one{nullptr, words, kept.scales.data() + groups, 0, kept.bits, kept.bits ? kept.offsets.data() + groups : nullptr};
+    sweep_weights(0, x.rows, std::min<int64_t>(kernels.tile_columns, weight.out - first), 0, weight.in, x, one, y + first, ldy, accumulate);
+}
+
+void Products::forward(const Packed& x, std::initializer_list<Output> outputs, bool accumulate) {
+    int64_t count = 0;
+    bool all = true;
+    for (const Output& output : outputs) {
+        count += (output.weight.out + kernels.tile_columns - 1) / kernels.tile_columns;
+        all = all && prepared_of(x, output.weight);
+    }
+    if (!all) {
+        for (const Output& output : outputs) forward(x, output.weight, output.y, output.weight.out, accumulate);
+        return;
+    }
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int) {
-        for (int64_t p = begin; p < end; p++) {
-            const uint32_t* words = reinterpret_cast<const uint32_t*>(kept.words.data()) + p * nr * shape.words;
-            const int64_t groups = p * nr * shape.groups;
-            const Panels panel{nullptr, words, kept.scales.data() + groups, 0, kept.bits, kept.bits ? kept.offsets.data() + groups : nullptr};
-            sweep_weights(0, x.rows, std::min(nr, weight.out - p * nr), 0, weight.in, x, panel, y + p * nr, ldy, accumulate);
+        int64_t first = 0;  // panel of the output
+        for (const Output& output : outputs) {
+            const int64_t next = first + (output.weight.out + kernels.tile_columns - 1) / kernels.tile_columns;
+            const Prepared& kept = *prepared_of(x, output.weight);
+            for (int64_t p = std::max(begin, first); p < std::min(end, next); p++)
+                panel_forward(x, output.weight, kept, p - first, output.y, output.weight.out, accumulate);
+            first = next;
         }
     });
 }
 
 void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
-    if (x.precision == Precision::int8 && x.group == forward_group)
-        if (const auto found = prepared.find(weight.data); found != prepared.end())
-            return forward_prepared(x, weight, found->second, y, ldy, accumulate);
+    if (ldy == weight.out && prepared_of(x, weight)) return forward(x, {{weight, y}}, accumulate);
     const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
     const int64_t wide = std::max<int64_t>(1, group_columns / nr) * nr;
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int thread) {

@@ -1,7 +1,7 @@
 // Products with packed operands: the frozen linear layer (any weight type, unpacked while packing) forward and backward, and plain f32 products.
 // Knows no layer and no adapter. Letters: T rows of activations, K inputs, N outputs.
 #pragma once
-#include <functional>
+#include <initializer_list>
 #include <map>
 
 #include "core/buffer.h"
@@ -44,6 +44,12 @@ class Products {
 
     // y (T, N) = or += x W^T.
     void forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate);
+    // The same for several weights at once, rows of each y (T, N) behind one another: where all are prepared, in one parallel section.
+    struct Output {
+        const Weight& weight;
+        float* y;
+    };
+    void forward(const Packed& x, std::initializer_list<Output> outputs, bool accumulate);
     // dx (T, K) = or += dy W; dy may hold a slice of the outputs, from that one on.
     void backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate, int64_t from = 0);
     // c (M, N) = or += a b, with b (K, N) row-major and row stride ldb.
@@ -80,7 +86,8 @@ class Products {
         Buffer words, scales, offsets;  // (panels, K / 4, tile_columns), twice (panels, groups, tile_columns)
         int bits;
     };
-    void forward_prepared(const Packed& x, const Weight& weight, const Prepared& panels, float* y, int64_t ldy, bool accumulate);
+    const Prepared* prepared_of(const Packed& x, const Weight& weight) const;
+    void panel_forward(const Packed& x, const Weight& weight, const Prepared& kept, int64_t panel, float* y, int64_t ldy, bool accumulate) const;
     std::map<const uint8_t*, Prepared> prepared;  // by the weight's data
     Packed turned;                // a slab of dy^T in add_outer
     std::vector<Buffer> scratch;  // per thread: unpacked rows

@@ -55,48 +55,50 @@ void Forward::angles(const std::vector<StepToken>& step) {
     });
 }
 
-void Forward::rotate(int64_t count, float* rows, int64_t heads) {
+void Forward::rotate(int64_t first, int64_t last, float* rows, int64_t heads) const {
     const Rope& rope = graph.model->rope;
     const int64_t width = graph.model->head_width, half = rope.width / 2, stride = rope.interleaved ? 2 : 1, other = rope.interleaved ? 1 : half;
-    graph.threads.run(Kernel::rope, count, [&](int64_t begin, int64_t end, int) {
-        for (int64_t at = begin * heads; at < end * heads; at++) {
-            const float *s = sines.data() + at / heads * half, *c = cosines.data() + at / heads * half;
-            float* head = rows + at * width;
-            for (int64_t i = 0; i < half; i++) {
-                const float a = head[i * stride], b = head[i * stride + other];
-                head[i * stride] = a * c[i] - b * s[i];
-                head[i * stride + other] = a * s[i] + b * c[i];
-            }
+    for (int64_t at = first * heads; at < last * heads; at++) {
+        const float *s = sines.data() + at / heads * half, *c = cosines.data() + at / heads * half;
+        float* head = rows + at * width;
+        for (int64_t i = 0; i < half; i++) {
+            const float a = head[i * stride], b = head[i * stride + other];
+            head[i * stride] = a * c[i] - b * s[i];
+            head[i * stride + other] = a * s[i] + b * c[i];
         }
-    });
+    }
 }
 
-// y (T, N) = or += x W^T + bias + scale (x A^T) B^T.
-void Forward::linear(int64_t layer, Target target, const Weight& weight, const float* bias, int64_t rows, const Packed& from, float* y, bool accumulate) {
-    products.forward(from, weight, y, weight.out, accumulate);
-    if (bias)
-        for (int64_t t = 0; t < rows; t++) graph.kernels.add(weight.out, bias, y + t * weight.out);
+// y (T, N) += bias + scale (x A^T) B^T.
+void Forward::add_rest(int64_t layer, Target target, const Vector& bias, int64_t rows, const Packed& from, Products::Output output) {
+    const int64_t width = output.weight.out;
+    for (int64_t t = 0; !bias.empty() && t < rows; t++) graph.kernels.add(width, bias.data(), output.y + t * width);
     const LoraPair* pair = lora ? lora->find(layer, target) : nullptr;
     if (!pair) return;
     const int64_t rank = lora->options.rank;
     float* u = low.reserve(rows * rank);
     products.multiply_transposed(from, lora->values.data() + pair->a, rank, u, rank, false);
     products.pack(u, rows, rank, rank, lora->options.scale(), packed_low);
-    products.multiply(packed_low, lora->values.data() + pair->b, pair->out, pair->out, y, pair->out, true);
+    products.multiply(packed_low, lora->values.data() + pair->b, width, width, output.y, width, true);
 }
 
-void Forward::write(const std::vector<StepToken>& step, int64_t layer, KeyValues& store) {
+// Queries and keys turned by their positions, keys and values into the sequences' pages.
+void Forward::place(const std::vector<StepToken>& step, int64_t layer, KeyValues& store) {
     const int64_t heads = graph.model->key_value_heads, width = graph.model->head_width;
-    for (size_t t = 0; t < step.size(); t++) {
-        const int64_t at = step[t].position % Pages::length;
-        const int32_t page = (*step[t].pages)[step[t].position / Pages::length];
-        for (int64_t head = 0; head < heads; head++) {
-            const float *key = k.data() + (t * heads + head) * width, *value = v.data() + (t * heads + head) * width;
-            float* keys = store.keys(page, layer, head);
-            for (int64_t i = 0; i < width; i++) keys[i * Pages::length + at] = key[i];
-            std::memcpy(store.values(page, layer, head) + at * width, value, width * sizeof(float));
+    graph.threads.run(Kernel::rope, static_cast<int64_t>(step.size()), [&](int64_t begin, int64_t end, int) {
+        rotate(begin, end, q.data(), graph.model->heads);
+        rotate(begin, end, k.data(), heads);
+        for (int64_t t = begin; t < end; t++) {
+            const int64_t at = step[t].position % Pages::length;
+            const int32_t page = (*step[t].pages)[step[t].position / Pages::length];
+            for (int64_t head = 0; head < heads; head++) {
+                const float *key = k.data() + (t * heads + head) * width, *value = v.data() + (t * heads + head) * width;
+                float* keys = store.keys(page, layer, head);
+                for (int64_t i = 0; i < width; i++) keys[i * Pages::length + at] = key[i];
+                std::memcpy(store.values(page, layer, head) + at * width, value, width * sizeof(float));
+            }
         }
-    }
+    });
 }
 
 void Forward::attend(const std::vector<StepToken>& step, int64_t layer, KeyValues& store) {
@@ -198,34 +200,35 @@ float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, Key
     angles(step);
     for (int64_t l = 0; l < m.layer_count; l++) {
         const Layer& layer = m.layers[l];
-        auto bias = [](const auto& values) { return values.empty() ? nullptr : values.data(); };
         norm(x.data(), layer.attention_norm.data(), m.width, count, h.data());
         products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, lora, packed);
-        linear(l, target_q, layer.q, bias(layer.q_bias), count, packed, q.data(), false);
-        linear(l, target_k, layer.k, bias(layer.k_bias), count, packed, k.data(), false);
-        linear(l, target_v, layer.v, bias(layer.v_bias), count, packed, v.data(), false);
+        products.forward(packed, {{layer.q, q.data()}, {layer.k, k.data()}, {layer.v, v.data()}}, false);
+        add_rest(l, target_q, layer.q_bias, count, packed, {layer.q, q.data()});
+        add_rest(l, target_k, layer.k_bias, count, packed, {layer.k, k.data()});
+        add_rest(l, target_v, layer.v_bias, count, packed, {layer.v, v.data()});
         if (!layer.q_norm.empty()) {
             norm(q.data(), layer.q_norm.data(), m.head_width, count * m.heads, raw.data());
             std::memcpy(q.data(), raw.data(), count * q_width * sizeof(float));
             norm(k.data(), layer.k_norm.data(), m.head_width, count * m.key_value_heads, raw.data());
             std::memcpy(k.data(), raw.data(), count * kv_width * sizeof(float));
         }
-        rotate(count, q.data(), m.heads);
-        rotate(count, k.data(), m.key_value_heads);
-        write(step, l, store);
+        place(step, l, store);
         attend(step, l, store);
         products.pack_operand(mixed.data(), count, q_width, q_width, precision, forward_group, lora, packed);
-        linear(l, target_o, layer.o, nullptr, count, packed, x.data(), true);
+        products.forward(packed, {{layer.o, x.data()}}, true);
+        add_rest(l, target_o, {}, count, packed, {layer.o, x.data()});
         norm(x.data(), layer.feed_forward_norm.data(), m.width, count, h.data());
         products.pack_operand(h.data(), count, m.width, m.width, precision, forward_group, lora, packed);
-        linear(l, target_gate, layer.gate, nullptr, count, packed, gate.data(), false);
-        linear(l, target_up, layer.up, nullptr, count, packed, up.data(), false);
+        products.forward(packed, {{layer.gate, gate.data()}, {layer.up, up.data()}}, false);
+        add_rest(l, target_gate, {}, count, packed, {layer.gate, gate.data()});
+        add_rest(l, target_up, {}, count, packed, {layer.up, up.data()});
         graph.threads.run(Kernel::swiglu, count, [&](int64_t begin, int64_t end, int) {
             const int64_t from = begin * m.feed_forward;
             graph.kernels.swiglu((end - begin) * m.feed_forward, gate.data() + from, up.data() + from, gate.data() + from);
         });
         products.pack_operand(gate.data(), count, m.feed_forward, m.feed_forward, precision, forward_group, lora, packed);
-        linear(l, target_down, layer.down, nullptr, count, packed, x.data(), true);
+        products.forward(packed, {{layer.down, x.data()}}, true);
+        add_rest(l, target_down, {}, count, packed, {layer.down, x.data()});
     }
     int64_t wanted = 0;
     last.reserve(count * m.width);
@@ -235,7 +238,8 @@ float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, Key
     norm(last.data(), m.output_norm.data(), m.width, wanted, h.data());
     products.pack_operand(h.data(), wanted, m.width, m.width, precision, forward_group, lora, packed);
     float* result = logits.reserve(wanted * m.vocabulary);
-    linear(0, target_head, m.head, nullptr, wanted, packed, result, false);
+    products.forward(packed, {{m.head, result}}, false);
+    add_rest(0, target_head, {}, wanted, packed, {m.head, result});
     return result;
 }
 

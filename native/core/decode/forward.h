@@ -34,12 +34,12 @@ class Forward {
         KeyValues& store;
         Scratch& scratch;
     };
-    void linear(int64_t layer, Target target, const Weight& weight, const float* bias, int64_t rows, const Packed& x, float* y, bool accumulate);
+    void add_rest(int64_t layer, Target target, const Vector& bias, int64_t rows, const Packed& x, Products::Output output);
     void embed(const std::vector<StepToken>& step);
     void norm(const float* x, const float* weight, int64_t width, int64_t rows, float* y);
     void angles(const std::vector<StepToken>& step);
-    void rotate(int64_t count, float* rows, int64_t heads);
-    void write(const std::vector<StepToken>& step, int64_t layer, KeyValues& store);
+    void rotate(int64_t first, int64_t last, float* rows, int64_t heads) const;
+    void place(const std::vector<StepToken>& step, int64_t layer, KeyValues& store);
     void attend(const std::vector<StepToken>& step, int64_t layer, KeyValues& store);
     void attend_rows(const std::vector<StepToken>& step, int64_t layer, KeyValues& store, int64_t head, const int32_t* rows, int64_t count, Scratch& s);
     void attend_pages(const Attended& a, int64_t first, int64_t last, int64_t depth);
