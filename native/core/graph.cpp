@@ -87,7 +87,7 @@ void Graph::embed_backward(const float* gradient, float* gradients) {
     });
 }
 
-void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dropout& masks) {
+void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dropout& masks, FrozenStates* frozen) {
     const Profile::Scope scope(threads.profile, Part::forward);
     batch = &given;
     lora = adapter;
@@ -120,8 +120,16 @@ void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dr
     last.reserve(count * width);
     rope_table();
     share_workspace();
-    embed();
-    for (int64_t l = 0; l < layers; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[keep == Keep::everything ? slot(l) : 0]);
+    // What enters the lowest trained layer, or the final norm.
+    float* entering = lowest < layers ? inputs[slot(lowest)].data() : last.data();
+    const Rows entered = lowest < layers ? Rows{total} : rows_of(layers - 1);
+    const bool known = frozen && lowest > 0 && frozen->read(given, entered, width, entering);
+    if (!known) {
+        embed();
+        for (int64_t l = 0; l < lowest; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[0]);
+        if (frozen && lowest > 0) frozen->write(given, entered, width, entering);
+    }
+    for (int64_t l = lowest; l < layers; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[keep == Keep::everything ? slot(l) : 0]);
     norm(last.data(), model->output_norm, count, hidden.reserve(count * width));
 }
 

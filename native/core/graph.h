@@ -7,6 +7,7 @@
 
 #include "core/attention.h"
 #include "core/batch.h"
+#include "core/frozen_states.h"
 #include "core/importance.h"
 #include "core/linear.h"
 #include "core/lora.h"
@@ -31,8 +32,9 @@ class Graph {
     Importance* importance = nullptr;  // when set, forward passes add to it and run the last layer and the head over all tokens
 
     enum class Keep { nothing, everything, inputs };  // inputs: only each layer's input, the rest is computed again in backward
-    // Runs the layers and the final norm at the queries' positions. lora may be null.
-    void forward(const Batch& batch, const Lora* lora, Keep keep, const Dropout& dropout = {});
+    // Runs the layers and the final norm at the queries' positions. lora may be null. Where frozen has what enters the lowest layer that is
+    // trained, begins there; what it has not it is given. One such memory belongs to one choice of what is trained.
+    void forward(const Batch& batch, const Lora* lora, Keep keep, const Dropout& dropout = {}, FrozenStates* frozen = nullptr);
 
     int64_t head_rows() const { return static_cast<int64_t>(queried.size()); }  // R
     int64_t head_row(int64_t query) const { return row_of_query[query]; }

@@ -2,6 +2,7 @@
 import { StillroomError } from "../support/errors.js";
 import type { NativeModelInfo, WeightTarget } from "../support/native.js";
 import { memorySize } from "../support/words.js";
+import type { Encoded } from "../tokens/index.js";
 import type { TuneSettings } from "./options.js";
 
 /** Tokens of a micro-batch where nothing else asks for less or more. */
@@ -14,6 +15,10 @@ const processBytes = 160 * 2 ** 20;
 const logitRows = 128;
 /** 8-bit moments that share a scale. */
 const momentBlock = 256;
+
+/** Hidden states that native/core/frozen_states takes memory for at once, and the bytes of a token's place beside its state. */
+const frozenPage = 256;
+const frozenPlaceBytes = 64;
 
 /** How much of a micro-batch fits. */
 export interface MemoryPlan {
@@ -45,6 +50,34 @@ function lowestLayer(info: NativeModelInfo, { targets, layers }: Pick<Trained, "
   if (targets.includes("embeddings")) return 0;
   if (targets.every((target) => target === "head" || target === "final_norm")) return info.layers;
   return Math.min(...(layers ?? [0]));
+}
+
+/**
+ * Bytes of what the layers below the lowest trained one make of these rows, what all of them begin with counted once; of the states behind
+ * the last layer only those at the labels are kept. 0 where no layer is below.
+ */
+export function frozenStateBytes(
+  info: NativeModelInfo,
+  trained: Pick<TuneSettings, "targets" | "layers" | "sharePrefix">,
+  rows: readonly Encoded[],
+): number {
+  const lowest = lowestLayer(info, trained);
+  if (lowest === 0) return 0;
+  const tokens = rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length - 1, 0);
+  const labels = rows.reduce((sum, { answer }) => sum + answer.length, 0);
+  const shared = trained.sharePrefix ? (rows.length - 1) * commonPrefix(rows) : 0;
+  const states = lowest === info.layers ? labels : tokens - shared;
+  const whole = Math.ceil(states / frozenPage) * frozenPage;
+  return whole * info.width * 4 + (tokens - shared) * frozenPlaceBytes;
+}
+
+/** How many tokens all prompts begin with. */
+function commonPrefix(rows: readonly Encoded[]): number {
+  const first = rows[0]!.prompt;
+  return rows.reduce((length, { prompt }) => {
+    const differs = first.subarray(0, length).findIndex((token, index) => prompt[index] !== token);
+    return differs < 0 ? length : differs;
+  }, first.length);
 }
 
 /** Weights that are trained: of an adapter of a rank, for each target rank * (inputs + outputs); of the model, inputs * outputs. */

@@ -1,9 +1,10 @@
 // Options, memory and plan, with numbers that can be written by hand.
 import { expect, test } from "vitest";
 import type { NativeModelInfo } from "../../src/support/native.js";
-import { activationBytes, planMemory, trainedParameters } from "../../src/train/memory.js";
-import { type TuneOptions, tuneSettings } from "../../src/train/options.js";
-import { planLimits, planRun } from "../../src/train/plan.js";
+import type { Encoded } from "../../src/tokens/index.js";
+import { activationBytes, frozenStateBytes, planMemory, trainedParameters } from "../../src/train/memory.js";
+import { type TuneOptions, type TuneSettings, tuneSettings } from "../../src/train/options.js";
+import { keepFrozen, planLimits, planRun } from "../../src/train/plan.js";
 
 const settings = (options: Partial<TuneOptions> = {}) => tuneSettings({ model: "m.gguf", out: "run", ...options });
 
@@ -174,4 +175,29 @@ test("steps from epochs, or as given; four validations a run", () => {
   expect(planRun(settings({ epochs: 2 }), limits, 17).steps).toBe(4);
   expect(planRun(settings({ epochs: 0.5 }), limits, 160).steps).toBe(5);
   expect(planRun(settings({ steps: 7, evaluateEvery: 3 }), limits, 160)).toMatchObject({ steps: 7, evaluateEvery: 3 });
+});
+
+test("states of frozen layers are kept where rows come again, a layer lies below, and all fit", () => {
+  const row = (...prompt: number[]): Encoded =>
+    ({ prompt: Int32Array.from(prompt), answer: Int32Array.from([5, 6]) }) as Encoded;
+  const rows = [row(1, 2, 3), row(1, 2, 4, 4)];
+  const upper = settings({ layers: [1], batchSize: 1, epochs: 2 });
+  // 9 tokens go in, 2 of them shared; states of 10 floats, 256 at once, and 64 bytes for each token's place.
+  const bytes = 256 * 40 + 7 * 64;
+  expect(frozenStateBytes(info, upper, rows)).toBe(bytes);
+  expect(frozenStateBytes(info, { ...upper, sharePrefix: false }, rows)).toBe(256 * 40 + 9 * 64);
+  expect(frozenStateBytes(info, settings({}), rows)).toBe(0);
+  const kept = (options: TuneSettings, free: number) => {
+    const plan = planRun(options, planLimits(options, info), rows.length);
+    return keepFrozen(plan, options, info, rows, free).frozenBytes;
+  };
+  expect(kept(upper, 4 * bytes)).toBe(bytes);
+  expect(kept(upper, 8 * bytes)).toBe(1.5 * bytes);
+  expect(kept(upper, 4 * bytes - 4)).toBe(0);
+  expect(kept({ ...upper, epochs: 1 }, 8 * bytes)).toBe(0);
+  expect(kept(settings({ batchSize: 1, epochs: 2 }), 8 * bytes)).toBe(0);
+  // Under a limit, what the limit leaves.
+  const { bytes: whole } = planMemory(info, upper);
+  expect(kept({ ...upper, memory: whole + bytes }, 0)).toBe(bytes);
+  expect(kept({ ...upper, memory: whole + bytes - 1 }, 8 * bytes)).toBe(0);
 });
