@@ -3,7 +3,7 @@ import { StillroomError } from "../support/errors.js";
 import type { NativeModelInfo, WeightTarget } from "../support/native.js";
 import { memorySize } from "../support/words.js";
 import type { Encoded } from "../tokens/index.js";
-import type { TuneSettings } from "./options.js";
+import { outside, type TuneSettings } from "./options.js";
 
 /** Tokens of a micro-batch where nothing else asks for less or more. */
 const defaultTokenBudget = 512;
@@ -11,8 +11,8 @@ const defaultTokenBudget = 512;
 const leastTokenBudget = 32;
 /** Node, the addon, the tokenizer and the rows. */
 const processBytes = 160 * 2 ** 20;
-/** Rows of logits that the loss holds at once, with their gradient. */
-const logitRows = 128;
+/** Rows of logits that the loss holds at once; their gradient takes their place (Graph::head_chunk). */
+const logitRows = 108;
 /** 8-bit moments that share a scale. */
 const momentBlock = 256;
 
@@ -32,18 +32,26 @@ export interface MemoryPlan {
 type Trained = Pick<TuneSettings, "method" | "rank" | "targets" | "layers" | "optimizer">;
 
 /**
- * Bytes of activations per token: all that the backward pass reads of a layer, or with recompute the layer's input only. Layers below the
- * lowest that is trained keep nothing.
+ * Bytes of activations per token: all that the backward pass reads of a layer, or with recompute the layer's input only, and what one layer
+ * computes in passing. Layers below the lowest that is trained keep nothing.
  */
 export function activationBytes(
   info: NativeModelInfo,
   recompute: boolean,
-  trained: Pick<Trained, "targets" | "layers">,
+  trained: Pick<Trained, "targets" | "layers" | "rank">,
 ): number {
+  const { width, feedForward, heads } = info;
+  const queryWidth = heads * info.headWidth;
   const keyValueWidth = info.keyValueHeads * info.headWidth;
-  const layer = (4 * info.width + 2 * keyValueWidth + 2 * info.feedForward) * 4;
+  const projected = 2 * queryWidth + 2 * keyValueWidth + 2 * feedForward;
+  const raw = info.architecture === "qwen3" ? queryWidth + keyValueWidth : 0;
+  const lowRank = (trained.rank ?? 0) * trained.targets.filter((target) => !outside.includes(target)).length;
+  const layer = (2 * width + projected + raw + heads + lowRank) * 4;
+  // The operand of a product is packed; for the gradient of a weight its transpose is, too.
+  const packed = Math.max(width, queryWidth, feedForward) * (trained.rank === null ? 2 : 1);
+  const passing = (7 * width + projected + packed) * 4;
   const kept = info.layers - lowestLayer(info, trained);
-  return recompute ? kept * info.width * 4 + layer : Math.max(kept, 1) * layer;
+  return passing + (recompute ? kept * width * 4 + layer : Math.max(kept, 1) * layer);
 }
 
 function lowestLayer(info: NativeModelInfo, { targets, layers }: Pick<Trained, "targets" | "layers">): number {
@@ -114,7 +122,7 @@ export function fixedBytes(info: NativeModelInfo, settings: Trained): number {
   const parameters = trainedParameters(info, settings);
   // Weights, gradients and two moments; of an adapter also the best step's weights and the copies that its files are written from.
   const each = 8 + (settings.optimizer === "adamw" ? 8 : 2 + 8 / momentBlock) + (settings.method === "lora" ? 12 : 0);
-  return processBytes + info.fileBytes + parameters * each + 2 * logitRows * info.vocabulary * 4;
+  return processBytes + info.fileBytes + parameters * each + logitRows * info.vocabulary * 4;
 }
 
 /**
