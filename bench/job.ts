@@ -3,7 +3,13 @@ import { mkdir, writeFile } from "node:fs/promises";
 import path from "node:path";
 import { writeAdapterFolder } from "../src/adapter/index.js";
 import type { Model } from "../src/model/index.js";
-import type { LoraTarget, NativeBatch, NativeOptimizerOptions, NativePrecision } from "../src/support/native.js";
+import type {
+  LoraTarget,
+  NativeBatch,
+  NativeLoraOptions,
+  NativeOptimizerOptions,
+  NativePrecision,
+} from "../src/support/native.js";
 import type { Encoded } from "../src/tokens/index.js";
 import type { Work } from "./side.js";
 
@@ -19,6 +25,11 @@ export interface JobStep {
   learningRate: number;
 }
 
+export interface FirstAdapter {
+  folder: string;
+  options: NativeLoraOptions;
+}
+
 /** The job file that bench/ours-tune.ts and bench/peers/pytorch_tune.py read. */
 export interface TuneJob {
   model: string;
@@ -30,8 +41,11 @@ export interface TuneJob {
   /** Steps before the timed ones. */
   untimed: number;
   optimizer: NativeOptimizerOptions;
-  /** PEFT folder of the first weights; null: the model's own weights are trained, all of them. */
-  adapter: string | null;
+  /**
+   * First weights: what draws them, as tune does on our side, and the same as a PEFT folder for the peer; null: the model's own weights are
+   * trained, all of them.
+   */
+  adapter: FirstAdapter | null;
   /** Folder for the trained adapter, or null. */
   out: string | null;
   ours: { tokenBudget: number; sharePrefix: boolean; recompute: boolean; seed: number };
@@ -56,11 +70,12 @@ export async function writeFirstAdapter(
   folder: string,
   model: Model,
   adapter: { rank: number; alpha: number; seed: number; targets: LoraTarget[] },
-): Promise<string> {
-  const lora = model.native.createLora({ ...adapter, dropout: 0, rsLora: false });
+): Promise<FirstAdapter> {
+  const options = { ...adapter, dropout: 0, rsLora: false };
+  const lora = model.native.createLora(options);
   const baseModel = model.info.name ?? path.basename(model.info.path);
   await writeAdapterFolder({ folder, tensors: lora.tensors(), options: lora.options, info: model.info, baseModel });
-  return folder;
+  return { folder, options };
 }
 
 export async function writeJob(file: string, job: object): Promise<string> {

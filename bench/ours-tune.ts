@@ -2,24 +2,16 @@
 // node dist/bench/ours-tune.js JOB.json: each step waits for a line on stdin; one JSON line ready, one a step, one done.
 import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
-import { readAdapterFolder, writeAdapterFolder } from "../src/adapter/index.js";
-import { type NativeLora, native } from "../src/support/native.js";
+import { writeAdapterFolder } from "../src/adapter/index.js";
+import { native } from "../src/support/native.js";
 import { everyWeight, microBatcher } from "../src/train/index.js";
 import { encodedRow, type TuneJob, workOf } from "./job.js";
 import { emit, type Work } from "./side.js";
 
-/** The adapter that both sides start from. */
-async function firstAdapter(folder: string): Promise<NativeLora> {
-  const { options, tensors } = await readAdapterFolder(folder, model.info);
-  const lora = model.createLora(options);
-  lora.load(tensors);
-  return lora;
-}
-
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as TuneJob;
 const { tokenBudget, sharePrefix, recompute, seed } = job.ours;
 const model = await native().openModel(job.model, { threads: job.threads, variant: null, precision: job.precision });
-const lora = job.adapter === null ? null : await firstAdapter(job.adapter);
+const lora = job.adapter === null ? null : model.createLora(job.adapter.options);
 const parameters = lora ?? (await model.createWeights({ targets: everyWeight }));
 const trainer = model.createTrainer(parameters, { ...job.optimizer, recompute, seed });
 const rows = job.rows.map(encodedRow);

@@ -1,7 +1,7 @@
 // One side of a trial as a child process that speaks JSON lines: ready, then one answer a step, then done. Owns the process.
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
-import { StillroomError } from "../src/index.js";
+import { StillroomError } from "../src/support/errors.js";
 import type { NativeProfileRow } from "../src/support/native.js";
 
 /** What was computed, padding and repeats included. */

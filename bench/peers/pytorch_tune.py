@@ -1,7 +1,7 @@
 # The peer of `tune`: LoRA by PyTorch + PEFT, or all weights by PyTorch, in f32, on the token rows, batches, rates and first weights of a job file.
 # Run: PYTHON bench/peers/pytorch_tune.py JOB.json [--interactive]
 # Job: model (GGUF), threads, rows [{tokens, answerFrom}], steps [{rows: [index], learningRate}], optimizer {beta1, beta2,
-# epsilon, weightDecay, clipNorm}, adapter (PEFT folder that it starts from; null: all weights), out (folder for the result, or null),
+# epsilon, weightDecay, clipNorm}, adapter {folder (PEFT, that it starts from)} (null: all weights), out (folder for the result, or null),
 # peer {microBatchRows, logits: "all" | "labels"}. Output: one JSON line ready, one a step, one done.
 # With --interactive each step waits for a line on stdin, so that two sides can take turns.
 import json
@@ -46,11 +46,12 @@ def main():
         job = json.load(file)
     interactive = "--interactive" in sys.argv
     rows, peer, options = job["rows"], job["peer"], job["optimizer"]
-    model = open_model(job["model"], job["adapter"], True, job["threads"])
+    adapter = job["adapter"] and job["adapter"]["folder"]
+    model = open_model(job["model"], adapter, True, job["threads"])
     parameters = [p for p in model.parameters() if p.requires_grad]
     adamw = torch.optim.AdamW(
         parameters, lr=0.0, betas=(options["beta1"], options["beta2"]), eps=options["epsilon"],
-        weight_decay=options["weightDecay"], fused=job["adapter"] is None or None,
+        weight_decay=options["weightDecay"], fused=adapter is None or None,
     )  # fmt: skip
     emit(event="ready", versions=versions(), parameters=sum(p.numel() for p in parameters), load_peak_memory_bytes=peak_memory_bytes())
     began = time.perf_counter()

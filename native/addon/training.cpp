@@ -249,8 +249,10 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
     const std::string optimizer = to_text_or_null(from.Get("optimizer"), "optimizer").value_or("adamw");
     if (optimizer != "adamw" && optimizer != "adamw_8bit") throw unexpected("adamw or adamw_8bit", "optimizer", from.Get("optimizer"));
     options.eight_bit = optimizer == "adamw_8bit";
+    const Napi::Value frozen = from.Get("frozenBytes");
     const auto trainer = std::make_shared<Trainer>(parameters, options, to_boolean(from.Get("recompute"), "recompute"),
-                                                   static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)));
+                                                   static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)),
+                                                   frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact));
     Napi::Object object = Napi::Object::New(info.Env());
     add_async_method(object, "accumulate", [trainer, engine](const Napi::CallbackInfo& call) {
         const auto open = engine->use();

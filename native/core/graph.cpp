@@ -34,6 +34,23 @@ void Graph::rope_table() {
     table_positions = needed;
 }
 
+// The logits and what a layer computes in passing are never needed together: one memory holds the one, then the other.
+void Graph::share_workspace() {
+    const Model& m = *model;
+    const int64_t width = total * m.width, ff = total * m.feed_forward, q = total * m.heads * m.head_width, kv = total * m.key_value_heads * m.head_width;
+    const std::pair<float**, int64_t> arrays[] = {{&normed, width}, {&activated, ff}, {&dnormed, width}, {&dactivated, ff}, {&dattention, q},
+                                                  {&dq, q},         {&dk, kv},        {&dv, kv},         {&dx, width},      {&dlast, head_rows() * m.width}};
+    const size_t used = keep == Keep::nothing ? 2 : std::size(arrays);  // the forward pass needs the first two
+    const auto rounded = [](int64_t count) { return (count + 15) / 16 * 16; };
+    int64_t floats = 0;
+    for (size_t i = 0; i < used; i++) floats += rounded(arrays[i].second);
+    float* at = workspace.reserve(std::max(floats, std::min(head_chunk, head_rows()) * m.vocabulary));
+    for (size_t i = 0; i < used; i++) {
+        *arrays[i].first = at;
+        at += rounded(arrays[i].second);
+    }
+}
+
 void Graph::embed() {
     const int64_t width = model->width, rank = lora ? lora->options.rank : 0;
     const LoraPair* pair = lora ? lora->find(0, target_embeddings) : nullptr;
@@ -70,7 +87,7 @@ void Graph::embed_backward(const float* gradient, float* gradients) {
     });
 }
 
-void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dropout& masks) {
+void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dropout& masks, FrozenStates* frozen) {
     const Profile::Scope scope(threads.profile, Part::forward);
     batch = &given;
     lora = adapter;
@@ -102,18 +119,27 @@ void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dr
     for (size_t i = 0; i < slots; i++) inputs[i].reserve(total * width);
     last.reserve(count * width);
     rope_table();
-    embed();
-    for (int64_t l = 0; l < layers; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[keep == Keep::everything ? slot(l) : 0]);
+    share_workspace();
+    // What enters the lowest trained layer, or the final norm.
+    float* entering = lowest < layers ? inputs[slot(lowest)].data() : last.data();
+    const Rows entered = lowest < layers ? Rows{total} : rows_of(layers - 1);
+    const bool known = frozen && lowest > 0 && frozen->read(given, entered, width, entering);
+    if (!known) {
+        embed();
+        for (int64_t l = 0; l < lowest; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[0]);
+        if (frozen && lowest > 0) frozen->write(given, entered, width, entering);
+    }
+    for (int64_t l = lowest; l < layers; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[keep == Keep::everything ? slot(l) : 0]);
     norm(last.data(), model->output_norm, count, hidden.reserve(count * width));
 }
 
 float* Graph::logits(int64_t first, int64_t count) {
     const Profile::Scope scope(threads.profile, Part::head);
     const int64_t width = model->width;
-    float* out = logit_rows.reserve(std::min(head_chunk, std::max(head_rows(), count)) * model->vocabulary);
+    float* out = workspace.data();
     const float* h = hidden.data() + first * width;
-    products.pack_operand(h, count, width, width, precisions.forward, forward_group, lora, packed_x);
-    linear_forward(0, target_head, model->head, nullptr, {count, queried.data() + first}, h, packed_x, out, head_u, false);
+    products.pack_operand(h, count, width, width, precisions.forward, forward_group, lora, packed);
+    linear_forward(0, target_head, model->head, nullptr, {count, queried.data() + first}, h, out, head_u, false);
     return out;
 }
 
@@ -121,24 +147,23 @@ void Graph::head_backward(int64_t first, int64_t count, float* gradients) {
     const Profile::Scope scope(threads.profile, Part::head);
     const int64_t width = model->width;
     float* dh = dhidden.reserve(head_rows() * width);
-    linear_backward(0, target_head, model->head, {count, queried.data() + first}, hidden.data() + first * width, logit_rows.data(), head_u.data(),
+    linear_backward(0, target_head, model->head, {count, queried.data() + first}, hidden.data() + first * width, workspace.data(), head_u.data(),
                     dh + first * width, false, gradients);
 }
 
 void Graph::backward(float* gradients) {
     const Profile::Scope scope(threads.profile, Part::backward);
     const int64_t width = model->width, layers = model->layer_count, count = head_rows();
-    float *d = dx.reserve(total * width), *dtop = dlast.reserve(count * width);
-    std::fill(dtop, dtop + count * width, 0.0f);
-    norm_backward(last.data(), model->output_norm, count, dhidden.data(), dtop, gradients);
+    std::fill(dlast, dlast + count * width, 0.0f);
+    norm_backward(last.data(), model->output_norm, count, dhidden.data(), dlast, gradients);
     for (int64_t l = layers - 1; l >= lowest; l--) {
         State& state = states[keep == Keep::everything ? slot(l) : 0];
         // Computing a layer again writes its output where the next layer's input lies: the same values, bit for bit. The last layer's
         // state is still there.
         if (keep == Keep::inputs && !is_last(l)) layer_forward(l, inputs[slot(l)].data(), output_of(l), state);
-        layer_backward(l, inputs[slot(l)].data(), state, is_last(l) ? dtop : d, d, gradients);
+        layer_backward(l, inputs[slot(l)].data(), state, is_last(l) ? dlast : dx, dx, gradients);
     }
-    if (into_embeddings) embed_backward(d, gradients);
+    if (into_embeddings) embed_backward(dx, gradients);
 }
 
 }  // namespace stillroom

@@ -7,6 +7,7 @@
 
 #include "core/attention.h"
 #include "core/batch.h"
+#include "core/frozen_states.h"
 #include "core/importance.h"
 #include "core/linear.h"
 #include "core/lora.h"
@@ -31,14 +32,15 @@ class Graph {
     Importance* importance = nullptr;  // when set, forward passes add to it and run the last layer and the head over all tokens
 
     enum class Keep { nothing, everything, inputs };  // inputs: only each layer's input, the rest is computed again in backward
-    // Runs the layers and the final norm at the queries' positions. lora may be null.
-    void forward(const Batch& batch, const Lora* lora, Keep keep, const Dropout& dropout = {});
+    // Runs the layers and the final norm at the queries' positions. lora may be null. Where frozen has what enters the lowest layer that is
+    // trained, begins there; what it has not it is given. One such memory belongs to one choice of what is trained.
+    void forward(const Batch& batch, const Lora* lora, Keep keep, const Dropout& dropout = {}, FrozenStates* frozen = nullptr);
 
     int64_t head_rows() const { return static_cast<int64_t>(queried.size()); }  // R
     int64_t head_row(int64_t query) const { return row_of_query[query]; }
     // Logits (count, V) of head rows [first, first + count); valid until the next call. count at most head_chunk.
     float* logits(int64_t first, int64_t count);
-    static constexpr int64_t head_chunk = 256;
+    static constexpr int64_t head_chunk = 108;  // whole blocks of rows for every kernel
 
     // Takes d loss / d logits of the rows that logits() computed last, in that buffer. gradients: flat like the values of the lora or of the
     // weights under training; added to.
@@ -64,8 +66,8 @@ class Graph {
     int64_t slot(int64_t layer) const { return layer > lowest ? layer - lowest : 0; }
     void layer_forward(int64_t l, const float* x, float* out, State& state);
     void layer_backward(int64_t l, const float* x, State& state, float* dout, float* dx, float* gradients);
-    void linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, Rows rows, const float* x, const Packed& packed, float* y,
-                        Buffer& u, bool accumulate);
+    void linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, Rows rows, const float* x, float* y, Buffer& u,
+                        bool accumulate);
     void linear_backward(int64_t layer, Target target, const Weight& weight, Rows rows, const float* x, const float* dy, const float* u, float* dx,
                          bool accumulate, float* gradients);
     const float* dropped(int64_t layer, Target target, Rows rows, const float* x, int64_t width);
@@ -81,6 +83,7 @@ class Graph {
     void embed();
     void embed_backward(const float* dx, float* gradients);
     void rope_table();
+    void share_workspace();
     void add_weight_gradient(const Weight& weight, int64_t n, const float* x, const float* dy, float* gradients);
     void add_bias_gradient(const Vector& bias, int64_t n, const float* dy, float* gradients);
     void add_norm_gradient(const Vector& weight, int64_t n, const float* x, const float* dy, float* gradients);
@@ -102,9 +105,10 @@ class Graph {
     // Scratch, grown to the largest batch and reused
     std::vector<Buffer> inputs;  // (T, C) of the layers from lowest on; one when nothing is kept
     std::vector<State> states;
-    Buffer normed, normed_rows, activated, sines, cosines, last, hidden, logit_rows, head_u, drop, product, inverses;
-    Buffer dhidden, dlast, dx, dnormed, dnormed_rows, dactivated, dattention, dq, dk, dv, du;
-    Packed packed_x, packed_u, packed_dy, packed_t, packed_drop;
+    Buffer workspace, normed_rows, sines, cosines, last, hidden, head_u, drop, product, inverses, dhidden, dnormed_rows, du;
+    Packed packed, packed_u, packed_t, packed_drop;  // packed: the operand of the frozen product under way
+    // Into the workspace, and lost where the head begins: of the layer under way, and the gradients that layers hand down.
+    float *normed, *activated, *dnormed, *dactivated, *dattention, *dq, *dk, *dv, *dx, *dlast;
     int64_t table_positions = 0;
 };
 

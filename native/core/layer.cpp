@@ -86,9 +86,9 @@ const float* Graph::dropped(int64_t layer, Target target, Rows rows, const float
     return out;
 }
 
-// y (N, out) = or += x W^T + bias + scale (x A^T) B^T; u keeps x A^T (N, rank).
-void Graph::linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, Rows rows, const float* x, const Packed& packed, float* y,
-                           Buffer& u, bool accumulate) {
+// y (N, out) = or += x W^T + bias + scale (x A^T) B^T of the x that is packed; u keeps x A^T (N, rank).
+void Graph::linear_forward(int64_t layer, Target target, const Weight& weight, const float* bias, Rows rows, const float* x, float* y, Buffer& u,
+                           bool accumulate) {
     const int64_t n = rows.count;
     if (importance) {
         std::vector<double>& sums = importance->sums[weight.name + ".weight"];
@@ -122,15 +122,15 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
     // The head's outputs are many: packed a slice at a time they take no memory and stay in the cache. An adapter needs them whole.
     const int64_t slice = pair ? weight.out : output_slice;
     for (int64_t first = 0; first < weight.out; first += slice) {
-        products.pack_operand(dy + first, n, std::min(slice, weight.out - first), weight.out, precisions.backward, backward_group, pair, packed_dy);
-        if (d) products.backward(packed_dy, weight, d, weight.in, accumulate || first > 0, first);
+        products.pack_operand(dy + first, n, std::min(slice, weight.out - first), weight.out, precisions.backward, backward_group, pair, packed);
+        if (d) products.backward(packed, weight, d, weight.in, accumulate || first > 0, first);
     }
     if (!pair) return;
     const int64_t rank = lora->options.rank;
     const float scale = lora->options.scale();
     const float *a = lora->values.data() + pair->a, *b = lora->values.data() + pair->b;
     float* low = du.reserve(n * rank);
-    products.multiply_transposed(packed_dy, b, rank, low, rank, false);
+    products.multiply_transposed(packed, b, rank, low, rank, false);
     kernels.scale(n * rank, scale, low);
     products.pack_transposed(u, n, rank, rank, scale, packed_t);
     products.multiply(packed_t, dy, weight.out, weight.out, gradients + pair->b, weight.out, true);
@@ -174,18 +174,18 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     const int64_t n = rows.count, q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width;
     const bool qk_norm = !layer.q_norm.empty();
     auto pack = [&](const float* operand, int64_t count, int64_t width) {
-        products.pack_operand(operand, count, width, width, precisions.forward, forward_group, lora, packed_x);
+        products.pack_operand(operand, count, width, width, precisions.forward, forward_group, lora, packed);
     };
-    float* h = normed.reserve(total * m.width);
+    float* h = normed;
     norm(x, layer.attention_norm, total, h);
     pack(h, total, m.width);
     float *q = s.q.reserve(n * q_width), *k = s.k.reserve(total * kv_width), *v = s.v.reserve(total * kv_width);
     float *q_raw = qk_norm ? s.q_raw.reserve(n * q_width) : q, *k_raw = qk_norm ? s.k_raw.reserve(total * kv_width) : k;
-    linear_forward(l, target_k, layer.k, layer.k_bias.data(), all, h, packed_x, k_raw, s.u[target_k], false);
-    linear_forward(l, target_v, layer.v, layer.v_bias.data(), all, h, packed_x, v, s.u[target_v], false);
+    linear_forward(l, target_k, layer.k, layer.k_bias.data(), all, h, k_raw, s.u[target_k], false);
+    linear_forward(l, target_v, layer.v, layer.v_bias.data(), all, h, v, s.u[target_v], false);
     const float* h_rows = gathered(rows, h, m.width, normed_rows);
     if (h_rows != h) pack(h_rows, n, m.width);
-    linear_forward(l, target_q, layer.q, layer.q_bias.data(), rows, h_rows, packed_x, q_raw, s.u[target_q], false);
+    linear_forward(l, target_q, layer.q, layer.q_bias.data(), rows, h_rows, q_raw, s.u[target_q], false);
     if (qk_norm) {
         norm(q_raw, layer.q_norm, n * m.heads, q);
         norm(k_raw, layer.k_norm, total * m.key_value_heads, k);
@@ -199,20 +199,20 @@ void Graph::layer_forward(int64_t l, const float* x, float* out, State& s) {
     float* middle = l < lowest ? out : s.middle.reserve(n * m.width);
     if (const float* from = gathered(rows, x, m.width, normed_rows); from != middle) copy(from, n, m.width, middle);
     pack(mixed, n, q_width);
-    linear_forward(l, target_o, layer.o, nullptr, rows, mixed, packed_x, middle, s.u[target_o], true);
+    linear_forward(l, target_o, layer.o, nullptr, rows, mixed, middle, s.u[target_o], true);
 
     norm(middle, layer.feed_forward_norm, n, h);
     pack(h, n, m.width);
     float *gate = s.gate.reserve(n * m.feed_forward), *up = s.up.reserve(n * m.feed_forward);
-    linear_forward(l, target_gate, layer.gate, nullptr, rows, h, packed_x, gate, s.u[target_gate], false);
-    linear_forward(l, target_up, layer.up, nullptr, rows, h, packed_x, up, s.u[target_up], false);
-    float* act = activated.reserve(n * m.feed_forward);
+    linear_forward(l, target_gate, layer.gate, nullptr, rows, h, gate, s.u[target_gate], false);
+    linear_forward(l, target_up, layer.up, nullptr, rows, h, up, s.u[target_up], false);
+    float* act = activated;
     threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * m.feed_forward, gate + begin * m.feed_forward, up + begin * m.feed_forward, act + begin * m.feed_forward);
     });
     if (out != middle) copy(middle, n, m.width, out);
     pack(act, n, m.feed_forward);
-    linear_forward(l, target_down, layer.down, nullptr, rows, act, packed_x, out, s.u[target_down], true);
+    linear_forward(l, target_down, layer.down, nullptr, rows, act, out, s.u[target_down], true);
 }
 
 // dout (N, C): the gradient of the layer's output at its rows, lost. d (T, C): the gradient of its input, on return; may be dout where
@@ -221,11 +221,9 @@ void Graph::layer_backward(int64_t l, const float* x, State& s, float* dout, flo
     const Model& m = *model;
     const Layer& layer = m.layers[l];
     const Rows all{total}, rows = rows_of(l);
-    const int64_t n = rows.count, q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width, ff = m.feed_forward;
+    const int64_t n = rows.count, ff = m.feed_forward;
     const bool qk_norm = !layer.q_norm.empty();
-    float *h = normed.reserve(total * m.width), *dh = dnormed.reserve(total * m.width);
-
-    float *act = activated.reserve(n * ff), *dact = dactivated.reserve(n * ff);
+    float *h = normed, *dh = dnormed, *act = activated, *dact = dactivated;
     float *gate = s.gate.data(), *up = s.up.data();
     threads.run(Kernel::swiglu, n, [&](int64_t begin, int64_t end, int) {
         kernels.swiglu((end - begin) * ff, gate + begin * ff, up + begin * ff, act + begin * ff);
@@ -241,8 +239,7 @@ void Graph::layer_backward(int64_t l, const float* x, State& s, float* dout, flo
     linear_backward(l, target_up, layer.up, rows, h, up, s.u[target_up].data(), dh, true, gradients);
     norm_backward(middle, layer.feed_forward_norm, n, dh, dout, gradients);
 
-    float *dmixed = dattention.reserve(n * q_width), *q = dq.reserve(n * q_width);
-    float *k = dk.reserve(total * kv_width), *v = dv.reserve(total * kv_width);
+    float *dmixed = dattention, *q = dq, *k = dk, *v = dv;
     linear_backward(l, target_o, layer.o, rows, s.attention.data(), dout, s.u[target_o].data(), dmixed, false, gradients);
     attention.backward(*batch, rows, {m.heads, m.key_value_heads, m.head_width}, s.q.data(), s.k.data(), s.v.data(), s.attention.data(), s.lse.data(), dmixed, q,
                        k, v);

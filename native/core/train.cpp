@@ -8,12 +8,14 @@
 
 namespace stillroom {
 
-Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed)
+Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed, int64_t frozen_bytes)
     : parameters(std::move(given)),
       optimizer(options, static_cast<int64_t>(parameters->values.size())),
       recompute(again),
       seed(dropout_seed),
-      sums(parameters->values.size()) {}
+      sums(parameters->values.size()) {
+    if (frozen_bytes > 0) frozen.emplace(frozen_bytes);
+}
 
 Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t step, uint64_t micro_batch) {
     Step result{0, static_cast<int64_t>(batch.query_tokens.size()), true};
@@ -38,7 +40,7 @@ Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t ste
 double Trainer::add(Graph& graph, const MicroBatch& given) {
     const Lora* lora = parameters->lora();
     const Dropout dropout{lora ? lora->options.dropout : 0.0f, seed, given.step, given.index};
-    graph.forward(given.batch, lora, recompute ? Graph::Keep::inputs : Graph::Keep::everything, dropout);
+    graph.forward(given.batch, lora, recompute ? Graph::Keep::inputs : Graph::Keep::everything, dropout, frozen ? &*frozen : nullptr);
     const double sum = cross_entropy(graph, given.batch, sums.data(), loss);
     if (std::isfinite(sum)) graph.backward(sums.data());
     return sum;

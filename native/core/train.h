@@ -2,6 +2,7 @@
 // shares the graph and the parameters. Loops over steps are TypeScript's.
 #pragma once
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "core/loss.h"
@@ -11,7 +12,8 @@ namespace stillroom {
 
 class Trainer {
    public:
-    Trainer(std::shared_ptr<Parameters> parameters, const OptimizerOptions& options, bool recompute, uint64_t seed);
+    // frozen_bytes: most that hidden states below the lowest trained layer may take; 0: they are computed each time.
+    Trainer(std::shared_ptr<Parameters> parameters, const OptimizerOptions& options, bool recompute, uint64_t seed, int64_t frozen_bytes = 0);
 
     struct Step {
         double loss_sum;
@@ -37,6 +39,7 @@ class Trainer {
     bool finite(Graph& graph) const;
     void clear(Graph& graph);
     const bool recompute;
+    std::optional<FrozenStates> frozen;  // where rows are to come again
     const uint64_t seed;
     std::vector<float> sums;         // over micro-batches
     std::vector<MicroBatch> summed;  // the first `held` are those that sums holds; the others keep their memory for the next

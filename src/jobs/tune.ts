@@ -1,4 +1,5 @@
 // The public tune(): one run from a task file to an adapter in both formats, or to a whole model. Composes rooms; holds no loop and no equation.
+import { freemem } from "node:os";
 import { type Model, openModel } from "../model/index.js";
 import { EventRun } from "../support/event-run.js";
 import { type NativeLora, type NativeWeights, rethrow } from "../support/native.js";
@@ -8,6 +9,7 @@ import {
   type FoundCheckpoint,
   fingerprintOf,
   hashRows,
+  keepFrozen,
   loraOptions,
   microBatcher,
   planLimits,
@@ -102,7 +104,8 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   const limits = planLimits(settings, model.native.info);
   const data = yield* readTuneData(task, model, settings, limits, signal);
   if (!before) yield* duplicateWarnings(task, signal);
-  const plan = planRun(settings, limits, data.train.length);
+  const once = planRun(settings, limits, data.train.length);
+  const plan = keepFrozen(once, settings, model.native.info, data.train, freeBytes());
   const validation = await prepareValidation(job, data, plan);
   const modelHash = await hashFile(model.info.path);
   const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
@@ -114,9 +117,9 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   // Before run.json: what the engine refuses leaves no run behind.
   const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
   const parameters = await createParameters(settings, model);
-  const { recompute } = plan;
+  const { recompute, frozenBytes } = plan;
   const moments = { optimizer, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
-  const trainer = model.native.createTrainer(parameters, { ...moments, recompute, seed });
+  const trainer = model.native.createTrainer(parameters, { ...moments, recompute, seed, frozenBytes });
   yield* resumeWarnings(found, before, run);
   // run.json first: the folder is then a run's, whenever the process is killed.
   await folder.writeRun(run);
@@ -147,6 +150,12 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   await folder.writeRun({ ...run, result });
   yield { type: "end", result };
   return result;
+}
+
+/** Memory that this process could still take. */
+function freeBytes(): number {
+  const limit = process.constrainedMemory();
+  return limit > 0 ? Math.min(freemem(), limit) : freemem();
 }
 
 /** What is trained, at its first values. */

@@ -101,6 +101,11 @@ export interface NativeTrainerOptions extends NativeOptimizerOptions {
   recompute: boolean;
   /** Seed of the dropout masks. */
   seed: number;
+  /**
+   * Most bytes of hidden states that are kept below the lowest trained layer, for rows that come again: they begin there then, with the same
+   * bits. Default 0: none.
+   */
+  frozenBytes?: number;
 }
 
 export interface NativeTrainer {

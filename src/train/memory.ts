@@ -2,7 +2,8 @@
 import { StillroomError } from "../support/errors.js";
 import type { NativeModelInfo, WeightTarget } from "../support/native.js";
 import { memorySize } from "../support/words.js";
-import type { TuneSettings } from "./options.js";
+import type { Encoded } from "../tokens/index.js";
+import { outside, type TuneSettings } from "./options.js";
 
 /** Tokens of a micro-batch where nothing else asks for less or more. */
 const defaultTokenBudget = 512;
@@ -10,10 +11,14 @@ const defaultTokenBudget = 512;
 const leastTokenBudget = 32;
 /** Node, the addon, the tokenizer and the rows. */
 const processBytes = 160 * 2 ** 20;
-/** Rows of logits that the loss holds at once, with their gradient. */
-const logitRows = 128;
+/** Rows of logits that the loss holds at once; their gradient takes their place (Graph::head_chunk). */
+const logitRows = 108;
 /** 8-bit moments that share a scale. */
 const momentBlock = 256;
+
+/** Hidden states that native/core/frozen_states takes memory for at once, and the bytes of a token's place beside its state. */
+const frozenPage = 256;
+const frozenPlaceBytes = 64;
 
 /** How much of a micro-batch fits. */
 export interface MemoryPlan {
@@ -27,24 +32,60 @@ export interface MemoryPlan {
 type Trained = Pick<TuneSettings, "method" | "rank" | "targets" | "layers" | "optimizer">;
 
 /**
- * Bytes of activations per token: all that the backward pass reads of a layer, or with recompute the layer's input only. Layers below the
- * lowest that is trained keep nothing.
+ * Bytes of activations per token: all that the backward pass reads of a layer, or with recompute the layer's input only, and what one layer
+ * computes in passing. Layers below the lowest that is trained keep nothing.
  */
 export function activationBytes(
   info: NativeModelInfo,
   recompute: boolean,
-  trained: Pick<Trained, "targets" | "layers">,
+  trained: Pick<Trained, "targets" | "layers" | "rank">,
 ): number {
+  const { width, feedForward, heads } = info;
+  const queryWidth = heads * info.headWidth;
   const keyValueWidth = info.keyValueHeads * info.headWidth;
-  const layer = (4 * info.width + 2 * keyValueWidth + 2 * info.feedForward) * 4;
+  const projected = 2 * queryWidth + 2 * keyValueWidth + 2 * feedForward;
+  const raw = info.architecture === "qwen3" ? queryWidth + keyValueWidth : 0;
+  const lowRank = (trained.rank ?? 0) * trained.targets.filter((target) => !outside.includes(target)).length;
+  const layer = (2 * width + projected + raw + heads + lowRank) * 4;
+  // The operand of a product is packed; for the gradient of a weight its transpose is, too.
+  const packed = Math.max(width, queryWidth, feedForward) * (trained.rank === null ? 2 : 1);
+  const passing = (7 * width + projected + packed) * 4;
   const kept = info.layers - lowestLayer(info, trained);
-  return recompute ? kept * info.width * 4 + layer : Math.max(kept, 1) * layer;
+  return passing + (recompute ? kept * width * 4 + layer : Math.max(kept, 1) * layer);
 }
 
 function lowestLayer(info: NativeModelInfo, { targets, layers }: Pick<Trained, "targets" | "layers">): number {
   if (targets.includes("embeddings")) return 0;
   if (targets.every((target) => target === "head" || target === "final_norm")) return info.layers;
   return Math.min(...(layers ?? [0]));
+}
+
+/**
+ * Bytes of what the layers below the lowest trained one make of these rows, what all of them begin with counted once; of the states behind
+ * the last layer only those at the labels are kept. 0 where no layer is below.
+ */
+export function frozenStateBytes(
+  info: NativeModelInfo,
+  trained: Pick<TuneSettings, "targets" | "layers" | "sharePrefix">,
+  rows: readonly Encoded[],
+): number {
+  const lowest = lowestLayer(info, trained);
+  if (lowest === 0) return 0;
+  const tokens = rows.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length - 1, 0);
+  const labels = rows.reduce((sum, { answer }) => sum + answer.length, 0);
+  const shared = trained.sharePrefix ? (rows.length - 1) * commonPrefix(rows) : 0;
+  const states = lowest === info.layers ? labels : tokens - shared;
+  const whole = Math.ceil(states / frozenPage) * frozenPage;
+  return whole * info.width * 4 + (tokens - shared) * frozenPlaceBytes;
+}
+
+/** How many tokens all prompts begin with. */
+function commonPrefix(rows: readonly Encoded[]): number {
+  const first = rows[0]!.prompt;
+  return rows.reduce((length, { prompt }) => {
+    const differs = first.subarray(0, length).findIndex((token, index) => prompt[index] !== token);
+    return differs < 0 ? length : differs;
+  }, first.length);
 }
 
 /** Weights that are trained: of an adapter of a rank, for each target rank * (inputs + outputs); of the model, inputs * outputs. */
@@ -81,7 +122,7 @@ export function fixedBytes(info: NativeModelInfo, settings: Trained): number {
   const parameters = trainedParameters(info, settings);
   // Weights, gradients and two moments; of an adapter also the best step's weights and the copies that its files are written from.
   const each = 8 + (settings.optimizer === "adamw" ? 8 : 2 + 8 / momentBlock) + (settings.method === "lora" ? 12 : 0);
-  return processBytes + info.fileBytes + parameters * each + 2 * logitRows * info.vocabulary * 4;
+  return processBytes + info.fileBytes + parameters * each + logitRows * info.vocabulary * 4;
 }
 
 /**

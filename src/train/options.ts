@@ -146,7 +146,7 @@ const allTargets: Record<TuneMethod, WeightTarget[]> = {
   head: ["head", "final_norm"],
 };
 /** Weights that belong to no layer. */
-const outside: WeightTarget[] = ["head", "final_norm", "embeddings"];
+export const outside: WeightTarget[] = ["head", "final_norm", "embeddings"];
 
 /** Checks every option and fills in the defaults. Throws "usage" with what was expected and what came. */
 export function tuneSettings(options: TuneOptions): TuneSettings {

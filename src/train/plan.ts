@@ -1,7 +1,8 @@
 // What a run will do once the model and the number of rows are known: steps, micro-batch, cadence. No state, no files.
 import { unexpected } from "../support/errors.js";
 import type { NativeModelInfo } from "../support/native.js";
-import { planMemory } from "./memory.js";
+import type { Encoded } from "../tokens/index.js";
+import { frozenStateBytes, planMemory } from "./memory.js";
 import type { TuneSettings } from "./options.js";
 import { stepsPerEpoch } from "./order.js";
 import { type Schedule, warmupSteps } from "./schedule.js";
@@ -25,6 +26,8 @@ export interface RunPlan extends Limits {
   schedule: Schedule;
   /** Steps between validations. */
   evaluateEvery: number;
+  /** Most bytes of hidden states kept below the lowest trained layer, for the epochs after the first; part of memoryBytes. */
+  frozenBytes: number;
   /** Most rows of a validation: by default few enough that validating costs a fraction of training. */
   validationLimit: number;
 }
@@ -61,8 +64,29 @@ export function planRun(settings: TuneSettings, limits: Limits, rows: number): R
       warmup: warmupSteps(settings.warmup, steps),
       steps,
     },
+    frozenBytes: 0,
     evaluateEvery: settings.evaluateEvery ?? Math.ceil(steps / 4),
     validationLimit:
       settings.validationLimit ?? Math.min(500, Math.max(50, Math.ceil((steps * settings.batchSize) / 20))),
   };
+}
+
+/**
+ * The plan with what the frozen lower layers make of the rows kept from epoch to epoch, where there is a second epoch, a frozen layer below
+ * the lowest trained one, and room for all rows: under a limit what the limit leaves, else a quarter of the free memory.
+ */
+export function keepFrozen(
+  plan: RunPlan,
+  settings: TuneSettings,
+  info: NativeModelInfo,
+  rows: readonly Encoded[],
+  freeBytes: number,
+): RunPlan {
+  if (plan.steps <= stepsPerEpoch(plan.rows, settings.batchSize)) return plan;
+  const needed = frozenStateBytes(info, settings, rows);
+  const room = settings.memory === null ? freeBytes / 4 : settings.memory - plan.memoryBytes;
+  if (needed === 0 || needed > room) return plan;
+  // Rows whose beginnings are shared otherwise in another epoch are kept once more.
+  const frozenBytes = Math.floor(Math.min(room, 1.5 * needed));
+  return { ...plan, frozenBytes, memoryBytes: plan.memoryBytes + frozenBytes };
 }

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { type NativeModel, native } from "../../src/support/native.js";
+import { type LoraTarget, type NativeModel, native } from "../../src/support/native.js";
 import { Random } from "../../src/support/random.js";
 import type { MicroBatch, TrainJob } from "../../src/train/loop.js";
 import { type Toy, writeToy } from "../support/toy.js";
@@ -72,13 +72,24 @@ interface Choice {
   dropout?: number;
   signal?: AbortSignal;
   recompute?: boolean;
+  layers?: number[];
+  frozenBytes?: number;
 }
 
 async function engineJob(folder: string, choice: Choice = {}): Promise<TrainJob> {
-  const { microBatchRows = 3, dropout = 0, recompute = false } = choice;
-  const lora = model.createLora({ rank: 4, alpha: 8, dropout, rsLora: false, targets: ["q", "v", "down"], seed: 1 });
+  const { microBatchRows = 3, dropout = 0, recompute = false, layers, frozenBytes = 0 } = choice;
+  const targets: LoraTarget[] = ["q", "v", "down"];
+  const lora = model.createLora({
+    rank: 4,
+    alpha: 8,
+    dropout,
+    rsLora: false,
+    targets,
+    seed: 1,
+    ...(layers && { layers }),
+  });
   const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0.01, clipNorm: 1 };
-  const trainer = model.createTrainer(lora, { ...optimizer, recompute, seed: 1 });
+  const trainer = model.createTrainer(lora, { ...optimizer, recompute, seed: 1, frozenBytes });
   const job = await toyJob(folder, { steps: 20, change: { ...(choice.signal && { signal: choice.signal }) } });
   return {
     ...job,
@@ -115,7 +126,7 @@ test("1×8 and 8×1 rows of different length agree", async () => {
   for (const [step, loss] of first.entries()) expect(Math.abs(second[step]! - loss) / loss).toBeLessThan(1e-3);
 });
 
-test.each([{ dropout: 0 }, { dropout: 0.2 }, { recompute: true }])(
+test.each([{ dropout: 0 }, { dropout: 0.2 }, { recompute: true }, { layers: [1], dropout: 0.2, frozenBytes: 1 << 20 }])(
   "stopped and resumed, with %j: the same bytes",
   async (choice) => {
     const undisturbed = await drive(await engineJob(await toyFolder(), choice));
@@ -136,3 +147,14 @@ test("recomputation changes memory, not bytes", async () => {
   const again = await drive(await engineJob(await toyFolder(), { recompute: true }));
   expect(bits(again.weights)).toBe(bits(kept.weights));
 });
+
+test.each([{ dropout: 0 }, { dropout: 0.2 }, { recompute: true }])(
+  "states of the frozen layer kept for four epochs, with %j: the same bytes and losses",
+  async (choice) => {
+    const [plain, kept] = [await toyFolder(), await toyFolder()];
+    const computed = await drive(await engineJob(plain, { ...choice, layers: [1] }));
+    const reused = await drive(await engineJob(kept, { ...choice, layers: [1], frozenBytes: 1 << 20 }));
+    expect(bits(reused.weights)).toBe(bits(computed.weights));
+    expect(await lossOf(kept)).toEqual(await lossOf(plain));
+  },
+);

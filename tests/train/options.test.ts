@@ -1,9 +1,10 @@
 // Options, memory and plan, with numbers that can be written by hand.
 import { expect, test } from "vitest";
 import type { NativeModelInfo } from "../../src/support/native.js";
-import { activationBytes, planMemory, trainedParameters } from "../../src/train/memory.js";
-import { type TuneOptions, tuneSettings } from "../../src/train/options.js";
-import { planLimits, planRun } from "../../src/train/plan.js";
+import type { Encoded } from "../../src/tokens/index.js";
+import { activationBytes, frozenStateBytes, planMemory, trainedParameters } from "../../src/train/memory.js";
+import { type TuneOptions, type TuneSettings, tuneSettings } from "../../src/train/options.js";
+import { keepFrozen, planLimits, planRun } from "../../src/train/plan.js";
 
 const settings = (options: Partial<TuneOptions> = {}) => tuneSettings({ model: "m.gguf", out: "run", ...options });
 
@@ -100,14 +101,16 @@ test.each(refused)("%j is refused", (options, message) => {
 test("activations and trained weights by hand", () => {
   const kept = (options: Partial<TuneOptions>, recompute = false) =>
     activationBytes(info, recompute, settings(options));
-  // (4*10 + 2*5 + 2*20) * 4 = 360 a layer
-  expect(kept({})).toBe(720);
-  expect(kept({}, true)).toBe(2 * 10 * 4 + 360);
+  // In passing 7*10 widths, 2*(10 + 5 + 20) projected and the widest of them, 20: 640.
+  // A layer keeps 2*10, what is projected, 2 heads' sums, 7 * 16 of the adapter: 816; without an adapter 368, and 720 in passing.
+  expect(kept({})).toBe(640 + 2 * 816);
+  expect(kept({}, true)).toBe(640 + 2 * 10 * 4 + 816);
   // Below the lowest layer nothing is kept; above all layers one layer's worth is passing.
-  expect(kept({ layers: [1] })).toBe(360);
-  expect(kept({ method: "head" })).toBe(360);
-  expect(kept({ method: "head" }, true)).toBe(360);
-  expect(kept({ method: "full", layers: [1], targets: ["q", "embeddings"] })).toBe(720);
+  expect(kept({ layers: [1] })).toBe(640 + 816);
+  expect(kept({ method: "head" })).toBe(720 + 368);
+  expect(kept({ method: "head" }, true)).toBe(720 + 368);
+  expect(kept({ method: "full", layers: [1], targets: ["q", "embeddings"] })).toBe(720 + 2 * 368);
+  expect(activationBytes({ ...info, architecture: "qwen3" }, false, settings())).toBe(640 + 2 * (816 + 60));
   const trained = (options: Partial<TuneOptions>, tiedEmbeddings = false) =>
     trainedParameters({ ...info, tiedEmbeddings }, settings(options));
   // q 10+10, k 10+5, v 10+5, o 10+10, gate, up, down 30 each: 160 a layer and rank
@@ -133,19 +136,19 @@ test("a trained weight takes 16 bytes, or 10 with moments in 8 bits", () => {
 });
 
 test("memory chooses the micro-batch, then recomputation, and refuses what cannot work", () => {
-  const fixed = planMemory(info, settings()).bytes - 512 * 720;
+  const fixed = planMemory(info, settings()).bytes - 512 * 2272;
   expect(planMemory(info, settings())).toMatchObject({ tokenBudget: 512, recompute: false });
   expect(planMemory(info, settings({ tokenBudget: 50 }))).toMatchObject({ tokenBudget: 50, recompute: false });
-  expect(planMemory(info, settings({ memory: fixed + 512 * 720 }))).toMatchObject({
+  expect(planMemory(info, settings({ memory: fixed + 512 * 2272 }))).toMatchObject({
     tokenBudget: 512,
     recompute: false,
   });
-  expect(planMemory(info, settings({ memory: fixed + 300 * 720 }))).toMatchObject({
-    tokenBudget: 490,
+  expect(planMemory(info, settings({ memory: fixed + 300 * 2272 }))).toMatchObject({
+    tokenBudget: 443,
     recompute: true,
   });
-  const kept = settings({ memory: fixed + 300 * 720, recompute: false });
-  expect(planMemory(info, kept)).toEqual({ tokenBudget: 300, recompute: false, bytes: fixed + 300 * 720 });
+  const kept = settings({ memory: fixed + 300 * 2272, recompute: false });
+  expect(planMemory(info, kept)).toEqual({ tokenBudget: 300, recompute: false, bytes: fixed + 300 * 2272 });
   expect(() => planMemory(info, settings({ memory: fixed }))).toThrow(
     /^expected at least \d+ MiB for memory with this model, received \d+ MiB$/,
   );
@@ -156,8 +159,8 @@ test("the longest row is bounded by the model's context, and by memory", () => {
   expect(planLimits(settings(), { ...info, contextLength: 512 }).maxLength).toBe(512);
   expect(planLimits(settings({ maxLength: 4096 }), info).maxLength).toBe(4096);
   expect(() => planLimits(settings({ maxLength: 4097 }), info)).toThrow("expected at most 4096 tokens");
-  const fixed = planMemory(info, settings()).bytes - 512 * 720;
-  expect(planLimits(settings({ memory: fixed + 100 * 440 }), info).maxLength).toBe(100);
+  const fixed = planMemory(info, settings()).bytes - 512 * 2272;
+  expect(planLimits(settings({ memory: fixed + 100 * 1536 }), info).maxLength).toBe(100);
 });
 
 test("steps from epochs, or as given; four validations a run", () => {
@@ -174,4 +177,29 @@ test("steps from epochs, or as given; four validations a run", () => {
   expect(planRun(settings({ epochs: 2 }), limits, 17).steps).toBe(4);
   expect(planRun(settings({ epochs: 0.5 }), limits, 160).steps).toBe(5);
   expect(planRun(settings({ steps: 7, evaluateEvery: 3 }), limits, 160)).toMatchObject({ steps: 7, evaluateEvery: 3 });
+});
+
+test("states of frozen layers are kept where rows come again, a layer lies below, and all fit", () => {
+  const row = (...prompt: number[]): Encoded =>
+    ({ prompt: Int32Array.from(prompt), answer: Int32Array.from([5, 6]) }) as Encoded;
+  const rows = [row(1, 2, 3), row(1, 2, 4, 4)];
+  const upper = settings({ layers: [1], batchSize: 1, epochs: 2 });
+  // 9 tokens go in, 2 of them shared; states of 10 floats, 256 at once, and 64 bytes for each token's place.
+  const bytes = 256 * 40 + 7 * 64;
+  expect(frozenStateBytes(info, upper, rows)).toBe(bytes);
+  expect(frozenStateBytes(info, { ...upper, sharePrefix: false }, rows)).toBe(256 * 40 + 9 * 64);
+  expect(frozenStateBytes(info, settings({}), rows)).toBe(0);
+  const kept = (options: TuneSettings, free: number) => {
+    const plan = planRun(options, planLimits(options, info), rows.length);
+    return keepFrozen(plan, options, info, rows, free).frozenBytes;
+  };
+  expect(kept(upper, 4 * bytes)).toBe(bytes);
+  expect(kept(upper, 8 * bytes)).toBe(1.5 * bytes);
+  expect(kept(upper, 4 * bytes - 4)).toBe(0);
+  expect(kept({ ...upper, epochs: 1 }, 8 * bytes)).toBe(0);
+  expect(kept(settings({ batchSize: 1, epochs: 2 }), 8 * bytes)).toBe(0);
+  // Under a limit, what the limit leaves.
+  const { bytes: whole } = planMemory(info, upper);
+  expect(kept({ ...upper, memory: whole + bytes }, 0)).toBe(bytes);
+  expect(kept({ ...upper, memory: whole + bytes - 1 }, 8 * bytes)).toBe(0);
 });

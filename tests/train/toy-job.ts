@@ -78,6 +78,7 @@ export async function toyJob(
       rows: rows.length,
       steps,
       schedule: { name: "linear", learningRate, warmup: 2, steps },
+      frozenBytes: 0,
       evaluateEvery,
       validationLimit: 50,
     },
