@@ -40,6 +40,29 @@ export {
   type OpenModelOptions,
   openModel,
 } from "./model/index.js";
+export {
+  type Answer,
+  backupStore,
+  type ExportedStore,
+  exportStore,
+  type ImportedStore,
+  importStore,
+  type Lookup,
+  type Maker,
+  type Normalisation,
+  normalisations,
+  type OpenStoreOptions,
+  openStore,
+  type PruneOptions,
+  type PruneResult,
+  pruneStore,
+  type Store,
+  type StoreCounts,
+  type StoreStats,
+  type StoreVerification,
+  storeStats,
+  verifyStore,
+} from "./store/index.js";
 export { type ErrorCode, exitCodes, StillroomError } from "./support/errors.js";
 export { readTask, type Source, type Split, type Task, type TaskKind } from "./task/index.js";
 export type { TuneOptions } from "./train/index.js";

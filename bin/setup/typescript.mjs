@@ -16,6 +16,7 @@ const inputs = fingerprint(root, [
   "bin",
   "bench",
   "tests/jobs",
+  "tests/store",
   "tests/support",
   "tsconfig.json",
   "tsconfig.build.json",
