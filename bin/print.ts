@@ -147,6 +147,17 @@ function speed(result: {
   return [...parts, `${fileSize(peak_memory_bytes)} at most`, clock(seconds)].join(" · ");
 }
 
+/** Fields of a result, one a line; lists and what is null are left out, sizes are as people read them. */
+export function facts(result: object): string {
+  const rows = Object.entries(result).flatMap(([name, value]): [string, string][] => {
+    if (value === null || Array.isArray(value)) return [];
+    if (typeof value === "object")
+      return Object.entries(value).map(([key, one]) => [`${name} ${plain(key)}`, grouped(one)]);
+    return [[name.replaceAll("_", " "), /bytes$/.test(name) ? fileSize(value as number) : grouped(value)]];
+  });
+  return table(rows);
+}
+
 function share(value: number): string {
   return value.toFixed(3);
 }

@@ -9,6 +9,8 @@ import { benchCommand } from "./commands/bench.js";
 import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
+import { lookupCommand } from "./commands/lookup.js";
+import { storeCommand } from "./commands/store.js";
 import { tuneCommand } from "./commands/tune.js";
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
@@ -31,7 +33,8 @@ Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 ba
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-for (const made of [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), benchCommand()]) {
+const commands = [inspectCommand(), evalCommand(), tuneCommand(), exportCommand()];
+for (const made of [...commands, lookupCommand(), storeCommand(), benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
   program.addCommand(made);
 }
