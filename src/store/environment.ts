@@ -52,8 +52,8 @@ export class Environment {
     else requireEmpty(folder);
     // Loaded here, so that a program that opens no store does not wait for it.
     const { open } = await import("lmdb");
-    // Without overlapping syncs a transaction is on the disk when its call returns, and a full disk is that call's error.
-    const options = { encoding: "binary", keyEncoding: "binary", overlappingSync: false, noMemInit: false } as const;
+    // A folder's name may have a dot in it, which LMDB's binding takes for a file's. Without overlapping syncs a transaction is on the disk when its call returns, and a full disk is that call's error.
+    const options = { encoding: "binary", keyEncoding: "binary", overlappingSync: false, noSubdir: false } as const;
     const root = guarded(folder, "open", () =>
       open<Buffer, Uint8Array>({ path: folder, ...options, readOnly, maxDbs: tableNames.length, maxReaders }),
     );

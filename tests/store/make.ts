@@ -42,5 +42,5 @@ export function entryOf(number: number, text: string, texts: string[] = []): Ent
 }
 
 export function freshFolder(): string {
-  return path.join(mkdtempSync(path.join(tmpdir(), "stillroom-store-")), "store");
+  return path.join(mkdtempSync(path.join(tmpdir(), "stillroom-store-")), "the.store");
 }

@@ -27,7 +27,7 @@ async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshF
 
 /** Changes a table's row as no part of the store would. */
 async function tamper(folder: string, table: string, change: (value: Buffer) => Buffer): Promise<void> {
-  const root = open<Buffer, Uint8Array>({ path: folder, encoding: "binary", keyEncoding: "binary" });
+  const root = open<Buffer, Uint8Array>({ path: folder, noSubdir: false, encoding: "binary", keyEncoding: "binary" });
   const db = root.openDB<Buffer, Uint8Array>({ name: table, encoding: "binary", keyEncoding: "binary" });
   const [first] = [...db.getRange({ limit: 1 })];
   await db.put(Buffer.from(first!.key), change(Buffer.from(first!.value)));
@@ -121,7 +121,12 @@ describe("what is not what was written", () => {
   it("a record under another's key is a miss", async () => {
     const store = await filled(2);
     await store.close();
-    const root = open<Buffer, Uint8Array>({ path: store.folder, encoding: "binary", keyEncoding: "binary" });
+    const root = open<Buffer, Uint8Array>({
+      path: store.folder,
+      noSubdir: false,
+      encoding: "binary",
+      keyEncoding: "binary",
+    });
     const db = root.openDB<Buffer, Uint8Array>({ name: "answers", encoding: "binary", keyEncoding: "binary" });
     const [a, b] = [...db.getRange()].map(({ key, value }) => ({ key: Buffer.from(key), value: Buffer.from(value) }));
     await db.put(a!.key, b!.value);
