@@ -1,5 +1,6 @@
 // Files that are either whole or absent: temporary name, fsync, rename, fsync of the folder. Knows no format.
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "./errors.js";
@@ -154,6 +155,13 @@ async function makeUpTo(folder: string): Promise<void> {
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST" || known) throw error;
   });
+}
+
+/** SHA-256 of a file, streamed. */
+export async function hashFile(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest("hex");
 }
 
 /** Makes renames and removals in a folder durable. Windows has no such call: there it does nothing. */
