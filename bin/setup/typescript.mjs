@@ -15,6 +15,7 @@ const inputs = fingerprint(root, [
   "src",
   "bin",
   "bench",
+  "tests/batch",
   "tests/jobs",
   "tests/store",
   "tests/support",

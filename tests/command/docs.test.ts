@@ -18,7 +18,7 @@ const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "refere
   (trial) => `bench ${trial}`,
 );
 const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
-const commands = ["inspect", "eval", "tune", "export", "lookup", ...upkeep, ...trials];
+const commands = ["inspect", "eval", "tune", "export", "batch", "lookup", ...upkeep, ...trials];
 const run = path.join(folder, "run");
 const answers = path.join(folder, "answers");
 let model = "";
@@ -74,6 +74,7 @@ describe("the fields of --json stand in docs/cli.md:", () => {
         `${run}.gguf`,
       ],
     ],
+    ["batch", () => ["batch", task, "--model", model, "--store", answers, "--out", `${answers}.out`]],
     ["store stats", () => ["store", "stats", "--store", answers]],
     ["store verify", () => ["store", "verify", "--store", answers]],
     ["store export", () => ["store", "export", "--store", answers, "--out", `${answers}.jsonl`]],
