@@ -44,15 +44,18 @@ export function manyRequests(count: number, seed = 1): object[] {
   });
 }
 
-/** A task without answers in its rows: what is its half of the alphabet? */
+/** A task without answers in its rows: what is its half of the alphabet? Some rows begin alike, beyond what all have in common. */
 export function writeOpenTask(kind: "classify" | "generate", count: number): string {
   const folder = freshFolder();
   const random = new Random(9);
   const letters = () =>
     Array.from({ length: 2 + random.below(8) }, () => String.fromCharCode(97 + random.below(26))).join("");
+  const families = Array.from({ length: 20 }, () => letters() + letters() + letters() + letters());
   writeFileSync(
     path.join(folder, "rows.jsonl"),
-    Array.from({ length: count }, () => `${JSON.stringify({ text: letters() })}\n`).join(""),
+    Array.from({ length: count }, () => `${JSON.stringify({ text: families[random.below(20)] + letters() })}\n`).join(
+      "",
+    ),
   );
   const answer =
     kind === "classify" ? ["answer: { field: half, labels: { early: early, late: the late one } }"] : ["maxTokens: 4"];
