@@ -44,10 +44,13 @@ function fold(text: string): string {
 /** Bytes of an alias beside its namespace: which normalisations, and SHA-256 of the text. */
 export const aliasBytes = 33;
 
-/** The key of a text under normalisations; null where nothing is left of it, for everything would ask for the same answer then. */
-export function aliasOf(text: string, names: readonly Normalisation[]): Buffer | null {
+/** The key of a text under normalisations, behind its namespace; null where nothing is left of it, for everything would ask for the same answer then. */
+export function aliasOf(text: string, names: readonly Normalisation[], namespace: Uint8Array): Buffer | null {
   const even = names.length === 0 ? text : normalise(text, names);
   if (even === "") return null;
-  const bits = names.reduce((sum, name) => sum | (1 << normalisations.indexOf(name)), 0);
-  return Buffer.concat([Buffer.of(bits), sha256(Buffer.from(even, "utf16le"))], aliasBytes);
+  const key = Buffer.allocUnsafe(namespace.length + aliasBytes);
+  key.set(namespace);
+  key[namespace.length] = names.reduce((sum, name) => sum | (1 << normalisations.indexOf(name)), 0);
+  key.set(sha256(Buffer.from(even, "utf16le")), namespace.length + 1);
+  return key;
 }

@@ -1,6 +1,4 @@
 // An answer as the bytes that the store keeps, with a checksum over them and their key. Trusts no byte that it reads.
-import { sha256 } from "./key.js";
-
 /** What was answered. */
 export interface Answer {
   /** The text as the model gave it; of labels, the most likely one. */
@@ -40,11 +38,20 @@ export interface StoredRecord extends RecordHeader {
 const version = 1;
 export const makerBytes = 8;
 const headerBytes = 1 + makerBytes + 3 * 8;
-export const checksumBytes = 8;
+const checksumBytes = 4;
 
-/** The first bytes of SHA-256 over the parts, one behind the other. */
-export function checksum(...parts: Uint8Array[]): Buffer {
-  return sha256(Buffer.concat(parts)).subarray(0, checksumBytes);
+const table = Int32Array.from({ length: 256 }, (_, byte) => {
+  let crc = byte;
+  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
+  return crc;
+});
+
+/** CRC-32 (as of zlib) over a key and the bytes behind it, the first `length` of them. Against damage, not against forgery. */
+export function checksum(key: Uint8Array, bytes: Uint8Array, length: number): number {
+  let crc = -1;
+  for (let at = 0; at < key.length; at++) crc = table[(crc ^ key[at]!) & 255]! ^ (crc >>> 8);
+  for (let at = 0; at < length; at++) crc = table[(crc ^ bytes[at]!) & 255]! ^ (crc >>> 8);
+  return ~crc >>> 0;
 }
 
 /** u8 version, maker, f64 written, f64 expires, f64 sequence; the answer as JSON; the checksum over key and all of it. */
@@ -56,7 +63,8 @@ export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
   const numbers = [record.written, record.expires, record.sequence];
   for (const [place, value] of numbers.entries()) bytes.writeDoubleLE(value, 1 + makerBytes + 8 * place);
   answer.copy(bytes, headerBytes);
-  checksum(key, bytes.subarray(0, -checksumBytes)).copy(bytes, bytes.length - checksumBytes);
+  const end = bytes.length - checksumBytes;
+  bytes.writeUInt32LE(checksum(key, bytes, end), end);
   return bytes;
 }
 
@@ -64,9 +72,9 @@ export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
 export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | null {
   const header = unpackHeader(bytes);
   if (header === null) return null;
-  const content = bytes.subarray(0, -checksumBytes);
-  if (!checksum(key, content).equals(bytes.subarray(-checksumBytes))) return null;
-  return { ...header, answer: JSON.parse(content.toString("utf8", headerBytes)) as Answer };
+  const end = bytes.length - checksumBytes;
+  if (checksum(key, bytes, end) !== bytes.readUInt32LE(end)) return null;
+  return { ...header, answer: JSON.parse(bytes.toString("utf8", headerBytes, end)) as Answer };
 }
 
 /** What stands before the answer, unchecked; null where there are too few bytes, or another version's. */
@@ -79,11 +87,14 @@ export function unpackHeader(bytes: Buffer): RecordHeader | null {
 
 /** An alias's value: the key that it leads to, and the checksum over both. */
 export function packAlias(alias: Uint8Array, key: Uint8Array): Buffer {
-  return Buffer.concat([key, checksum(alias, key)]);
+  const bytes = Buffer.alloc(key.length + checksumBytes);
+  bytes.set(key);
+  bytes.writeUInt32LE(checksum(alias, key, key.length), key.length);
+  return bytes;
 }
 
 export function unpackAlias(alias: Uint8Array, bytes: Buffer): Buffer | null {
-  if (bytes.length <= checksumBytes) return null;
-  const key = bytes.subarray(0, -checksumBytes);
-  return checksum(alias, key).equals(bytes.subarray(-checksumBytes)) ? key : null;
+  const end = bytes.length - checksumBytes;
+  if (end <= 0 || checksum(alias, bytes, end) !== bytes.readUInt32LE(end)) return null;
+  return bytes.subarray(0, end);
 }

@@ -215,8 +215,9 @@ export class Store {
     if (typeof text !== "string") throw unexpected("a text", "key", text);
     return this.tables.read(() => {
       let miss: Miss = "unknown";
-      for (const alias of this.#aliases([text])) {
-        const bytes = this.#tables.aliases.get(alias);
+      for (const names of this.#kinds) {
+        const alias = aliasOf(text, names, this.#namespace);
+        const bytes = alias && this.#tables.aliases.get(alias);
         if (!bytes) continue;
         const key = unpackAlias(alias, bytes);
         const found = key === null ? "damaged" : this.#record(key);
@@ -241,8 +242,8 @@ export class Store {
   *#aliases(texts: readonly string[]): Generator<Buffer> {
     for (const text of texts) {
       for (const names of this.#kinds) {
-        const alias = aliasOf(text, names);
-        if (alias !== null) yield Buffer.concat([this.#namespace, alias]);
+        const alias = aliasOf(text, names, this.#namespace);
+        if (alias !== null) yield alias;
       }
     }
   }

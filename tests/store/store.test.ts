@@ -15,6 +15,7 @@ import {
   storeStats,
   verifyStore,
 } from "../../src/store/index.js";
+import { checksum } from "../../src/store/record.js";
 import { entryOf, freshFolder, maker } from "./make.js";
 
 async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshFolder()): Promise<Store> {
@@ -292,4 +293,8 @@ describe("misuse", () => {
       message: expect.stringMatching(new RegExp(`for ${name}, received`)),
     });
   });
+});
+
+it("a checksum is zlib's CRC-32 over key and bytes", () => {
+  expect(checksum(Buffer.from("1234"), Buffer.from("56789..."), 5)).toBe(0xcbf43926);
 });
