@@ -24,6 +24,13 @@ export const precisionOption = (): Option =>
     "frozen products: exact f32, or rounded to bf16, int16 or int8 where the processor can (default: f32)",
   ).choices(["f32", "bf16", "mixed", "int16", "int8"]);
 
+/** What is evened out in texts that ask for answers. */
+export const normaliseOption = (): Option =>
+  new Option(
+    "--normalise <names>",
+    "unicode,case,punctuation,space, or some of them; none: exact texts only (default: all)",
+  ).argParser(someNames);
+
 const sharedOptions = {
   model: () => new Option("--model <model>", "path of a GGUF, or an hf: URI (default: the model in the box)"),
   adapter: () => new Option("--adapter <run>", "a RUN folder of tune, a PEFT folder or a GGUF LoRA"),
@@ -76,9 +83,21 @@ export function size(text: string): number {
   return Math.floor(Number(match[1]) * 1024 ** " kmgt".indexOf(match[2] === "" ? " " : match[2]!.toLowerCase()));
 }
 
+/** A parser of times in seconds: 90, 90s, 10m, 12h, 30d. */
+export function duration(text: string): number {
+  const match = /^(\d+(?:\.\d+)?)\s*([smhd]?)$/i.exec(text.trim());
+  if (!match) throw new InvalidArgumentError("Expected a time such as 90s, 10m, 12h or 30d.");
+  return Number(match[1]) * { "": 1, s: 1, m: 60, h: 3600, d: 86_400 }[match[2]!.toLowerCase()]!;
+}
+
 /** A parser of names separated by commas. */
 export function names(text: string): string[] {
   return text.split(",").map((name) => name.trim());
+}
+
+/** As names, and "none" for no name. */
+function someNames(text: string): string[] {
+  return text.trim() === "none" ? [] : names(text);
 }
 
 /** A parser of numbers and ranges of numbers, separated by commas: 0,5,20-29. */

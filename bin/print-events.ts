@@ -1,5 +1,12 @@
 // What library callbacks and events look like on stderr. Knows their fields; computes nothing.
-import type { BadRow, DownloadProgress, ExportProgress, ScoringProgress, TuneEvent } from "../src/index.js";
+import type {
+  BadRow,
+  BatchProgress,
+  DownloadProgress,
+  ExportProgress,
+  ScoringProgress,
+  TuneEvent,
+} from "../src/index.js";
 import { counted } from "../src/support/words.js";
 import { clock, fileSize, number } from "./print.js";
 import type { Progress } from "./print-progress.js";
@@ -25,6 +32,15 @@ export function onScoring(progress: Progress): (event: ScoringProgress) => void 
   return ({ rows, totalRows, tokens, seconds }) => {
     const speed = seconds > 0 ? ` · ${Math.round(tokens / seconds)} tokens/s` : "";
     progress.update("scoring", rows, totalRows, `${rows} of ${counted(totalRows, "row")}${speed}`);
+  };
+}
+
+export function onBatch(progress: Progress): (event: BatchProgress) => void {
+  return ({ rows, totalRows, fromStore, errors, tokens, seconds, secondsLeft }) => {
+    const speed = (count: number) => Math.round(count / Math.max(seconds, 1e-3));
+    const words = [`${rows} of ${counted(totalRows, "row")}`, `${speed(rows)} rows/s`, `${speed(tokens)} tokens/s`];
+    const known = [`${fromStore} from the store`, counted(errors, "error"), `${clock(secondsLeft)} left`];
+    progress.update("answering", rows, totalRows, [...words, ...known].join(" · "));
   };
 }
 

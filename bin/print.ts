@@ -1,7 +1,7 @@
 // How results look to a person: colours, rounding, tables. Knows the fields of results; computes nothing.
 import Table from "cli-table3";
 import pc from "picocolors";
-import type { Evaluation, ExportResult, Inspection, TuneResult } from "../src/index.js";
+import type { BatchResult, Evaluation, ExportResult, Inspection, TuneResult } from "../src/index.js";
 import { counted } from "../src/support/words.js";
 
 /** More labels than this make a table of classes unreadable. */
@@ -145,6 +145,25 @@ function speed(result: {
   const { rows_per_second, tokens_per_second, peak_memory_bytes, seconds } = result;
   const parts = [`${rows_per_second.toFixed(1)} rows/s`, `${tokens_per_second.toFixed(0)} tokens/s`];
   return [...parts, `${fileSize(peak_memory_bytes)} at most`, clock(seconds)].join(" · ");
+}
+
+export function batchText(result: BatchResult): string {
+  const { rows, computed, from_store, errors, out, errors_file, stopped } = result;
+  const lines = [`${counted(rows, "row")} in ${plain(out)}: ${computed} computed, ${from_store} from the store`];
+  if (errors_file !== null) lines.push(`${counted(errors, "row")} failed: ${plain(errors_file)}`);
+  if (stopped !== null) lines.push(`stopped by --${stopped.replace("_", "-")}; the same command does the rest`);
+  return `${[...lines, speed(result)].join("\n")}\n`;
+}
+
+/** Fields of a result, one a line; lists and what is null are left out, sizes are as people read them. */
+export function facts(result: object): string {
+  const rows = Object.entries(result).flatMap(([name, value]): [string, string][] => {
+    if (value === null || Array.isArray(value)) return [];
+    if (typeof value === "object")
+      return Object.entries(value).map(([key, one]) => [`${name} ${plain(key)}`, grouped(one)]);
+    return [[name.replaceAll("_", " "), /bytes$/.test(name) ? fileSize(value as number) : grouped(value)]];
+  });
+  return table(rows);
 }
 
 function share(value: number): string {

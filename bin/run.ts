@@ -19,8 +19,8 @@ export interface Session {
 
 /** What a command gives back. */
 export interface Outcome {
-  /** What --json prints. */
-  result: object;
+  /** What --json prints; null where lines of JSON were printed on the way, with --json or without. */
+  result: object | null;
   /** What is printed otherwise. */
   text: string;
   badRows?: number;
@@ -45,7 +45,7 @@ export async function run(command: Command, work: (session: Session) => Promise<
   try {
     const { result, text, badRows = 0 } = await work({ signal: controller.signal, progress });
     progress.end();
-    await write(json ? `${JSON.stringify(result)}\n` : text);
+    await write(json && result !== null ? `${JSON.stringify(result)}\n` : text);
     process.exit(badRows > 0 ? doneWithBadRows : 0);
   } catch (error) {
     progress.end();

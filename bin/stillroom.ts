@@ -5,10 +5,13 @@ import path from "node:path";
 import { Command, CommanderError } from "commander";
 import { exitCodes } from "../src/index.js";
 import { packageRoot } from "../src/model/index.js";
+import { batchCommand } from "./commands/batch.js";
 import { benchCommand } from "./commands/bench.js";
 import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
+import { lookupCommand } from "./commands/lookup.js";
+import { storeCommand } from "./commands/store.js";
 import { tuneCommand } from "./commands/tune.js";
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
@@ -26,12 +29,15 @@ Examples:
   $ stillroom eval task.yaml --model model.gguf --shots 4
   $ stillroom tune task.yaml --model model.gguf --out runs/first
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
+  $ stillroom batch task.yaml --model small.gguf --store answers --out answers.jsonl
+  $ stillroom lookup --store answers "the text of a row"
 
 Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 bad input file; 69 a model or file is
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-for (const made of [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), benchCommand()]) {
+const commands = [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), batchCommand()];
+for (const made of [...commands, lookupCommand(), storeCommand(), benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
   program.addCommand(made);
 }

@@ -1,4 +1,5 @@
 // The table of contents of stillroom's API. Nothing lives here.
+export { type BatchCalls, type BatchOptions, type BatchProgress, type BatchResult, batch } from "./batch/index.js";
 export { type BadRow, type Dataset, type Row, type RowOptions, readRows, type SplitName } from "./dataset/index.js";
 export {
   type DecodedRow,
@@ -40,6 +41,29 @@ export {
   type OpenModelOptions,
   openModel,
 } from "./model/index.js";
+export {
+  type Answer,
+  backupStore,
+  type ExportedStore,
+  exportStore,
+  type ImportedStore,
+  importStore,
+  type Lookup,
+  type Maker,
+  type Normalisation,
+  normalisations,
+  type OpenStoreOptions,
+  openStore,
+  type PruneOptions,
+  type PruneResult,
+  pruneStore,
+  type Store,
+  type StoreCounts,
+  type StoreStats,
+  type StoreVerification,
+  storeStats,
+  verifyStore,
+} from "./store/index.js";
 export { type ErrorCode, exitCodes, StillroomError } from "./support/errors.js";
 export { readTask, type Source, type Split, type Task, type TaskKind } from "./task/index.js";
 export type { TuneOptions } from "./train/index.js";

@@ -1,5 +1,6 @@
 // Room dataset: the rows of a task's files, good and bad, streamed, and split by a seed.
 export { findDuplicates, type Place } from "./duplicates.js";
+export { readLines } from "./lines.js";
 export { defaultMaxBytes } from "./records.js";
 export { type BadRow, type Row, usedFields } from "./row.js";
 export { type Dataset, labelsOf, type RowOptions, readRows, type SplitName, splitNames, streamRows } from "./rows.js";

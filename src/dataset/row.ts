@@ -38,7 +38,12 @@ export function usedFields(task: Task): { all: string[]; required: string[] } {
 }
 
 /** What turns the records of a source into rows of the task. */
-export function rowMaker(task: Task, source: Source, alsoRequired: readonly string[] = []): RowMaker {
+export function rowMaker(
+  task: Task,
+  source: Source,
+  alsoRequired: readonly string[] = [],
+  unanswered = false,
+): RowMaker {
   const columns = Object.entries(source.columns);
   const required = new Set([...usedFields(task).required, ...columns.map(([field]) => field), ...alsoRequired]);
   required.delete(task.answer.field);
@@ -50,7 +55,7 @@ export function rowMaker(task: Task, source: Source, alsoRequired: readonly stri
     }
     const own = isConversationColumn(task.answer.field) ? undefined : fields[task.answer.field];
     const conversation = recognise(fields);
-    if (typeof conversation === "string" && (usesTurns || own === undefined)) return conversation;
+    if (typeof conversation === "string" && (usesTurns || (own === undefined && !unanswered))) return conversation;
     if (conversation !== null && typeof conversation !== "string") {
       fields.messages = conversation.messages;
       delete fields.conversations;
@@ -59,9 +64,11 @@ export function rowMaker(task: Task, source: Source, alsoRequired: readonly stri
       if (fields[field] === undefined || fields[field] === null) return missing(field, source, record);
     }
     const value = own ?? (typeof conversation === "string" ? undefined : conversation?.answer);
-    if (value === undefined || value === null) return missing(task.answer.field, source, record);
-    if (typeof value === "object") return `${task.answer.field} is no text, number, true or false`;
-    return labelled(task, fields, String(value));
+    const none = unanswered ? { fields, value: "", answer: "" } : null;
+    if (value === undefined || value === null) return none ?? missing(task.answer.field, source, record);
+    if (typeof value === "object") return none ?? `${task.answer.field} is no text, number, true or false`;
+    const made = labelled(task, fields, String(value));
+    return typeof made === "string" ? (none ?? made) : made;
   };
 }
 
@@ -71,6 +78,7 @@ export function checkColumns(
   source: Source,
   columns: readonly string[],
   alsoRequired: readonly string[] = [],
+  unanswered = false,
 ): void {
   const present = new Set(columns);
   const mapped = new Set(Object.keys(source.columns));
@@ -79,7 +87,8 @@ export function checkColumns(
   }
   if (conversationColumns.some((name) => present.has(name)) || (present.has("instruction") && present.has("output")))
     return;
-  for (const field of [...usedFields(task).required, ...alsoRequired, task.answer.field]) {
+  const answer = unanswered ? [] : [task.answer.field];
+  for (const field of [...usedFields(task).required, ...alsoRequired, ...answer]) {
     if (!present.has(field) && !mapped.has(field)) throw noColumn(source, field, columns, "");
   }
 }

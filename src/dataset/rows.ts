@@ -18,6 +18,8 @@ export interface RowOptions {
   strict?: boolean | undefined;
   /** Called for every bad row. A split that is drawn from another one's file has none: they are that one's. */
   onBad?: ((bad: BadRow) => void) | undefined;
+  /** Take rows without a known answer as well, their answer "" (default: they are bad rows). */
+  unanswered?: boolean | undefined;
   /** Longest row of the file in bytes (default 16 MiB). */
   maxBytes?: number | undefined;
   signal?: AbortSignal | undefined;
@@ -144,7 +146,8 @@ async function drawParts(
 }
 
 async function* goodRows(task: Task, source: Source, options: RowOptions, splitFields: string[]): AsyncGenerator<Row> {
-  const make = rowMaker(task, source, splitFields);
+  const unanswered = options.unanswered ?? false;
+  const make = rowMaker(task, source, splitFields, unanswered);
   let index = 0;
   let checked = source.format === "jsonl";
   for await (const record of readRecords(source, {
@@ -152,7 +155,7 @@ async function* goodRows(task: Task, source: Source, options: RowOptions, splitF
     signal: options.signal,
   })) {
     if (!checked && "fields" in record) {
-      checkColumns(task, source, Object.keys(record.fields), splitFields);
+      checkColumns(task, source, Object.keys(record.fields), splitFields, unanswered);
       checked = true;
     }
     const made = "fields" in record ? make(record.fields) : record.reason;

@@ -48,7 +48,7 @@ export async function* decodeRows(
   throwIfCancelled(options.signal, "decoding");
   const started = performance.now();
   const decoder = await openBatch(model, options);
-  const batch = new Batch(model, decoder);
+  const batch = new Batch(model, decoder, options.wrong ?? "throw");
   const feed = new Feed(requests);
   const done = { rows: 0, promptTokens: 0, answerTokens: 0 };
   const lookahead = sequencesOf(options);
@@ -82,7 +82,7 @@ export async function* decodeRows(
 }
 
 const knownOptions = [
-  ...["adapter", "lora", "longest", "memory", "sequences", "gpuLayers", "threads", "precision"],
+  ...["adapter", "lora", "longest", "memory", "sequences", "gpuLayers", "threads", "precision", "wrong"],
   ...["onProgress", "onDownload", "signal"],
 ];
 
@@ -94,6 +94,7 @@ class Batch {
   constructor(
     readonly model: Model,
     readonly decoder: NativeDecoder,
+    readonly wrong: "throw" | "refuse",
   ) {}
 
   /** The row of a request that can never run. */
@@ -110,6 +111,8 @@ class Batch {
       this.#alive.set(id, { index, request, leave: () => given.signal?.removeEventListener("abort", cancel) });
       return null;
     } catch (error) {
+      const { code, message } = error as { code?: string; message: string };
+      if (this.wrong === "refuse" && (code === "usage" || code === "input")) return refusedRow(index, 0, message);
       return rethrow(error);
     }
   }

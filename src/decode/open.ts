@@ -46,6 +46,8 @@ export interface DecodeProgress {
 export interface BatchOptions extends Pick<DecodeOptions, "adapter" | "memory" | "sequences" | "gpuLayers"> {
   /** An adapter that is loaded already, instead of a place. */
   lora?: NativeLora | null | undefined;
+  /** Whether a wrong request ends the work, or becomes a row that was refused (default "throw"). */
+  wrong?: "throw" | "refuse" | undefined;
   /** Tokens of the longest request with its answer, where that is known: llama.cpp's memory is taken by it. */
   longest?: number | undefined;
 }

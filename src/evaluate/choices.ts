@@ -2,7 +2,7 @@
 // branches behind them. Knows tokens and batches; no task and no metric.
 import type { Model } from "../model/index.js";
 import { type NativeBatch, type NativeLora, native } from "../support/native.js";
-import { compareTokens, packChoices, sharedPrefix } from "../tokens/index.js";
+import { compareTokens, goesOn, packChoices, sharedPrefix } from "../tokens/index.js";
 import type { Step } from "./scoring.js";
 
 /** Sequences that llama.cpp has room for at once. */
@@ -17,6 +17,14 @@ export interface Choices {
   continuations: readonly Int32Array[];
 }
 
+interface ChoicesJob {
+  model: Model;
+  lora: NativeLora | null;
+  tokenBudget?: number | undefined;
+  /** As of packChoices: the same bits in any batch, for prompts that share no more than this. */
+  front?: Int32Array | undefined;
+}
+
 type Score = (batch: NativeBatch) => Promise<Float64Array>;
 
 /**
@@ -25,18 +33,19 @@ type Score = (batch: NativeBatch) => Promise<Float64Array>;
  * @param tokenBudget - most tokens of one batch (default: 2048, or up to 6144 where prompts share a long beginning); a longer row goes alone
  */
 export async function scoreChoices(
-  { model, lora, tokenBudget }: { model: Model; lora: NativeLora | null; tokenBudget?: number | undefined },
+  { model, lora, tokenBudget, front }: ChoicesJob,
   rows: readonly Choices[],
   step: Step,
 ): Promise<Float64Array[]> {
   const sums = new Array<Float64Array>(rows.length);
   const { score, close } = await scorer(model, lora, rows);
   try {
-    for (const places of planBatches(rows, tokenBudget)) {
+    for (const places of planBatches(rows, tokenBudget, front)) {
       const prompts = places.map((place) => rows[place]!.prompt);
       const { batch, ranges } = packChoices(
         prompts,
         places.map((place) => rows[place]!.continuations),
+        front,
       );
       const logProbabilities = await score(batch);
       let at = 0;
@@ -60,17 +69,19 @@ export async function scoreChoices(
 const continued = ({ continuations }: Choices): number => continuations.reduce((sum, { length }) => sum + length, 0);
 
 /** Row places in batches: ordered by their tokens, so that rows with a long beginning in common meet, and it is counted once a batch. */
-export function planBatches(rows: readonly Choices[], tokenBudget?: number): number[][] {
+export function planBatches(rows: readonly Choices[], tokenBudget?: number, front?: Int32Array): number[][] {
   const places = [...rows.keys()].sort((a, b) => compareTokens(rows[a]!.prompt, rows[b]!.prompt) || a - b);
   const first = rows[places[0]!];
-  const shared = first ? sharedPrefix(first.prompt, rows[places.at(-1)!]!.prompt) : 0;
+  const shared = front?.length ?? (first ? sharedPrefix(first.prompt, rows[places.at(-1)!]!.prompt) : 0);
+  const sharedWith = (before: Int32Array, prompt: Int32Array) =>
+    front ? (goesOn(prompt, front) ? front.length : 0) : sharedPrefix(before, prompt);
   const budget = tokenBudget ?? Math.min(mostBudget, Math.max(leastBudget, 8 * shared));
   const batches: number[][] = [];
   let used = 0;
   for (const [index, place] of places.entries()) {
     const row = rows[place]!;
     const whole = row.prompt.length + continued(row);
-    const own = index === 0 ? whole : whole - sharedPrefix(rows[places[index - 1]!]!.prompt, row.prompt);
+    const own = index === 0 ? whole : whole - sharedWith(rows[places[index - 1]!]!.prompt, row.prompt);
     const last = batches.at(-1);
     if (last && used + own <= budget) {
       last.push(place);

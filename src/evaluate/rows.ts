@@ -27,7 +27,7 @@ export interface JobRows {
 
 /** Reads them. Training rows are read only where labels or examples come from them. Throws what readRows throws. */
 export async function readJobRows(task: Task, options: JobRowsOptions): Promise<JobRows> {
-  const { split, shots, seed, limit } = options;
+  const { split, shots, limit } = options;
   const reading = { strict: options.strict ?? false, ...(options.signal && { signal: options.signal }) };
   const { rows, bad } = await readRows(task, split, {
     ...reading,
@@ -40,12 +40,25 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
       bad.length > 0 ? `, ${bad.length} bad (the first: ${bad[0]!.file}:${bad[0]!.line}: ${bad[0]!.reason})` : "";
     throw new StillroomError("input", `expected rows in the ${split} data of ${task.name}, received none${skipped}`);
   }
+  const { labels, examples } = await readPromptParts(task, options, async () => {
+    // Without training rows they are those of the whole split, not of the rows that a limit leaves.
+    return limit === undefined ? rows : (await readRows(task, split, reading)).rows;
+  });
+  const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
+  return { rows: rows.filter(({ index }) => !taken.has(index)).slice(0, limit), bad, labels, examples };
+}
+
+/** The labels and the examples of a job. whole: the rows of its split, asked for where labels come from nowhere else. Throws what readRows throws. */
+export async function readPromptParts(
+  task: Task,
+  { shots, seed, strict, signal }: Omit<JobRowsOptions, "limit" | "onBad">,
+  whole: () => Promise<readonly Row[]>,
+): Promise<Pick<JobRows, "labels" | "examples">> {
   const fromValues = task.kind === "classify" && !task.answer.labels;
+  const reading = { strict: strict ?? false, ...(signal && { signal }) };
   const train = (shots > 0 || fromValues) && task.data.train ? (await readRows(task, "train", reading)).rows : [];
-  // Without training rows they are those of the whole split, not of the rows that a limit leaves.
-  const whole =
-    fromValues && train.length === 0 && limit !== undefined ? (await readRows(task, split, reading)).rows : rows;
-  const labels = task.kind === "classify" ? labelsOf(task, train.length > 0 ? train : whole) : [];
+  const known = train.length > 0 ? train : fromValues ? await whole() : [];
+  const labels = task.kind === "classify" ? labelsOf(task, known) : [];
   const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...(labels.length > 0 && { labels }) });
   if (examples.length < shots) {
     throw new StillroomError(
@@ -53,6 +66,5 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
       `${task.name} has ${counted(examples.length, "training row")} for examples, ${shots} were asked for`,
     );
   }
-  const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
-  return { rows: rows.filter(({ index }) => !taken.has(index)).slice(0, limit), bad, labels, examples };
+  return { labels, examples };
 }

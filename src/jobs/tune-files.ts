@@ -1,6 +1,6 @@
 // What a tuning run leaves in its folder beside the loop's own files: run.json, and the adapter in both formats or the whole model.
 import { createHash } from "node:crypto";
-import { createReadStream, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -71,13 +71,6 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
     // Falls through to the one message for a file that is not ours.
   }
   throw new StillroomError("input", `${file} is not the run.json of a run of this version`);
-}
-
-/** SHA-256 of a file, streamed. */
-export async function hashFile(file: string): Promise<string> {
-  const hash = createHash("sha256");
-  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
-  return hash.digest("hex");
 }
 
 /** Hash of what a task says, wherever its file lies. */

@@ -2,6 +2,7 @@
 import { freemem } from "node:os";
 import { type Model, openModel } from "../model/index.js";
 import { EventRun } from "../support/event-run.js";
+import { hashFile } from "../support/files.js";
 import { type NativeLora, type NativeWeights, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import {
@@ -24,7 +25,7 @@ import {
   type Validation,
 } from "../train/index.js";
 import { duplicateWarnings, readTuneData, sampleRows, type TuneData } from "./tune-data.js";
-import { hashFile, hashTask, machineOf, type RunFile, readRunFile, writeTrained } from "./tune-files.js";
+import { hashTask, machineOf, type RunFile, readRunFile, writeTrained } from "./tune-files.js";
 import { resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
 import { validate } from "./validate.js";
 

@@ -5,7 +5,7 @@ import type { Task } from "../task/index.js";
 import { ChatTemplate } from "./chat.js";
 import { OutOfTime } from "./limits.js";
 import { Renderer } from "./render.js";
-import type { CompiledPrompt, PromptModel } from "./types.js";
+import type { CompiledPrompt, Piece, PromptModel } from "./types.js";
 import { UnsuitableRow } from "./unsuitable.js";
 
 /**
@@ -70,6 +70,33 @@ function compileChat(task: Task, chat: ChatTemplate): CompiledPrompt {
         throw at(row, (error as Error).message, error);
       }
     },
+  };
+}
+
+/**
+ * What is asked by a row alone, as its task's template lays it out, without instruction, examples and the model's frame; of a task without a template, its
+ * turns. Throws where the values do not suit the template.
+ */
+export function compileQuestion(task: Task): (row: Row) => string {
+  if (task.prompt.template === "") return (row) => questionOf(row.fields.messages as Turn[]);
+  const renderer = new Renderer(task.prompt.template, `the template of the task ${task.name}`);
+  return (row) => renderRow(renderer, row).trim();
+}
+
+/** What is asked by a conversation: the text of its one turn, or all turns as JSON. */
+export function questionOf(turns: readonly Turn[]): string {
+  const [first] = turns;
+  if (turns.length === 1 && first?.role === "user") return first.content;
+  return JSON.stringify(turns.map(({ role, content }) => ({ role, content })));
+}
+
+/** Conversations as one model is shown them. Throws "input" for a model without a chat template, and for turns that do not suit it. */
+export function compileConversation(model: PromptModel): (turns: readonly Turn[]) => Piece[] {
+  const chat = new ChatTemplate(model);
+  return (turns) => {
+    const system = turns.filter(({ role }) => role === "system").map(({ content }) => content);
+    const others = turns.filter(({ role }) => role !== "system");
+    return chat.render(withSystem(others, system.join("\n\n"), "\n\n", chat.takesSystem));
   };
 }
 

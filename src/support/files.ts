@@ -1,6 +1,7 @@
 // Files that are either whole or absent: temporary name, fsync, rename, fsync of the folder. Knows no format.
-import { randomBytes } from "node:crypto";
-import { type FileHandle, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { createHash, randomBytes } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "./errors.js";
 
@@ -42,6 +43,84 @@ export async function writeFileAtomic(
   }
 }
 
+/** A file that is written piece by piece, and has its name once it is whole. */
+export class WholeFile {
+  #waiting: Uint8Array[] = [];
+  #waitingBytes = 0;
+  #bytes = 0;
+
+  private constructor(
+    readonly file: string,
+    readonly temporary: string,
+    readonly handle: FileHandle,
+  ) {}
+
+  /** Throws "io" naming the file. */
+  static async create(file: string): Promise<WholeFile> {
+    await requireWritable(file);
+    await removeLeftovers(file);
+    const temporary = temporaryName(file);
+    return new WholeFile(file, temporary, await open(temporary, "wx").catch((error) => cannotWrite(file, error)));
+  }
+
+  /** Gathers small pieces, and writes them together. Throws "io" naming the file. */
+  async write(piece: Uint8Array): Promise<void> {
+    this.#waiting.push(piece);
+    this.#waitingBytes += piece.byteLength;
+    if (this.#waitingBytes >= 1 << 18) await this.#flush();
+  }
+
+  /** Puts the file in its place, and gives its size. */
+  async finish(): Promise<number> {
+    await this.#flush();
+    try {
+      await this.handle.sync();
+      await this.handle.close();
+      await rename(this.temporary, this.file);
+      await syncFolder(path.dirname(this.file));
+    } catch (error) {
+      cannotWrite(this.file, error);
+    }
+    return this.#bytes;
+  }
+
+  /** Leaves nothing. */
+  async discard(): Promise<void> {
+    await this.handle.close().catch(() => undefined);
+    await rm(this.temporary, { force: true });
+  }
+
+  async #flush(): Promise<void> {
+    const bytes = Buffer.concat(this.#waiting);
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    await writeAll(this.handle, bytes).catch((error) => cannotWrite(this.file, error));
+    this.#bytes += bytes.length;
+  }
+}
+
+/** Temporary files of this one whose processes were killed. */
+async function removeLeftovers(file: string): Promise<void> {
+  const folder = path.dirname(file);
+  const names = await readdir(folder);
+  for (const name of names.filter((one) => one.startsWith(`${path.basename(file)}.`))) {
+    const pid = Number(/\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1]);
+    if (pid > 0 && !lives(pid)) await rm(path.join(folder, name), { force: true });
+  }
+}
+
+function lives(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
+function cannotWrite(file: string, error: unknown): never {
+  throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
+}
+
 /** Throws "io", as writeFileAtomic would, where a file cannot be written: for long work whose result goes there. */
 export async function requireWritable(file: string): Promise<void> {
   const temporary = temporaryName(file);
@@ -76,6 +155,13 @@ async function makeUpTo(folder: string): Promise<void> {
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
     if (error.code !== "EEXIST" || known) throw error;
   });
+}
+
+/** SHA-256 of a file, streamed. */
+export async function hashFile(file: string): Promise<string> {
+  const hash = createHash("sha256");
+  for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk as Buffer);
+  return hash.digest("hex");
 }
 
 /** Makes renames and removals in a folder durable. Windows has no such call: there it does nothing. */

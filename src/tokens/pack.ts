@@ -2,7 +2,16 @@
 import { unexpected } from "../support/errors.js";
 import type { NativeBatch } from "../support/native.js";
 import type { Encoded } from "./encode.js";
-import { buildForest, eachPath, lastPositions, layOut, type Node, Queries, sharedPrefix } from "./forest.js";
+import {
+  buildForest,
+  eachPath,
+  lastPositions,
+  layOut,
+  type Node,
+  Queries,
+  type Sequence,
+  sharedPrefix,
+} from "./forest.js";
 
 /** Shortest beginning that rows share a segment for: below it, another segment costs more than the tokens do. */
 const leastShared = 8;
@@ -54,6 +63,8 @@ function inputOf({ prompt, answer, row }: Encoded): Int32Array {
  * last token only where another choice goes on behind it.
  *
  * @param choices - for each prompt its choices, none of them empty
+ * @param front - the one beginning that is shared, by the prompts that have it, and nothing else is: a row's scores are then the same bits in any batch,
+ * because its segments are (default: whatever prompts have in common)
  * @returns the batch, and `ranges` (P, C, 2) flattened: for each prompt and choice its first query and one past its last
  * @example
  * ```ts
@@ -65,6 +76,7 @@ function inputOf({ prompt, answer, row }: Encoded): Int32Array {
 export function packChoices(
   prompts: readonly Int32Array[],
   choices: readonly (readonly Int32Array[])[],
+  front?: Int32Array,
 ): { batch: NativeBatch; ranges: Int32Array } {
   if (prompts.length !== choices.length)
     throw unexpected("choices for every prompt", "choices", choices.length, "internal");
@@ -74,10 +86,8 @@ export function packChoices(
       throw unexpected("choices of at least one token", `the choices of prompt ${index}`, [], "input");
     }
   }
-  const roots = buildForest(
-    prompts.map((tokens, id) => ({ tokens, id })),
-    leastShared,
-  );
+  const sequences = prompts.map((tokens, id) => ({ tokens, id }));
+  const roots = front ? behindFront(sequences, front) : buildForest(sequences, leastShared);
   const branches = prompts.map((_, id) => branchesOf(choices[id]!));
   const ends = endsOf(roots, prompts.length);
   for (const [id, branch] of branches.entries()) ends[id]!.children.push(...branch);
@@ -99,6 +109,23 @@ export function packChoices(
     }
   }
   return { batch: queries.batch(layout), ranges: Int32Array.from(ranges) };
+}
+
+/** Each sequence as a segment of its own, behind the front where it goes on behind it. */
+function behindFront(sequences: readonly Sequence[], front: Int32Array): Node[] {
+  const shared: Node = { tokens: front, children: [], ends: [] };
+  const leaf = (tokens: Int32Array, id: number): Node => ({ tokens, children: [], ends: [id] });
+  const alone: Node[] = [];
+  for (const { tokens, id } of sequences) {
+    if (goesOn(tokens, front)) shared.children.push(leaf(tokens.subarray(front.length), id));
+    else alone.push(leaf(tokens, id));
+  }
+  return shared.children.length > 0 ? [shared, ...alone] : alone;
+}
+
+/** Whether a prompt begins with a front that is worth a segment, and goes on. */
+export function goesOn(prompt: Int32Array, front: Int32Array): boolean {
+  return front.length >= leastShared && prompt.length > front.length && sharedPrefix(front, prompt) === front.length;
 }
 
 /** The forest of the choices' tokens that go into the model. */

@@ -4,25 +4,32 @@ import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/model/index.js";
+import { openStore } from "../../src/store/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
+import { entryOf } from "../store/make.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { stillroom } from "./program.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
-const [shared, ...sections] = text.split(/^##+ (?=inspect|eval|tune|export|bench)/m);
+const [shared, ...sections] = text.split(/^##+ (?=inspect|eval|tune|export|batch|lookup|store|bench)/m);
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
-const commands = ["inspect", "eval", "tune", "export", ...trials];
+const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
+const commands = ["inspect", "eval", "tune", "export", "batch", "lookup", ...upkeep, ...trials];
 const run = path.join(folder, "run");
+const answers = path.join(folder, "answers");
 let model = "";
 let task = "";
 
 beforeAll(async () => {
   model = writeTextToy();
   task = writeToyTask().file;
+  const store = await openStore(answers);
+  await store.put([entryOf(1, "one", ["a"])]);
+  await store.close();
   await stillroom(["tune", task, "--model", model, "--out", run, "--steps", "2", "--rank", "2", "--threads", "1"]);
 });
 
@@ -67,6 +74,14 @@ describe("the fields of --json stand in docs/cli.md:", () => {
         `${run}.gguf`,
       ],
     ],
+    ["batch", () => ["batch", task, "--model", model, "--store", answers, "--out", `${answers}.out`]],
+    ["store stats", () => ["store", "stats", "--store", answers]],
+    ["store verify", () => ["store", "verify", "--store", answers]],
+    ["store export", () => ["store", "export", "--store", answers, "--out", `${answers}.jsonl`]],
+    ["store import", () => ["store", "import", `${answers}.jsonl`, "--store", answers]],
+    ["store backup", () => ["store", "backup", "--store", answers, "--out", `${answers}-copy`]],
+    ["lookup", () => ["lookup", "a", "--store", answers]],
+    ["store prune", () => ["store", "prune", "--store", answers]],
     ["bench score", () => ["bench", "score", task, "--model", model, "--peer", "none", "--rows", "4"]],
     [
       "bench decode",

@@ -10,7 +10,7 @@ import { chooseExamples, compilePrompt } from "../../src/prompt/index.js";
 import { native } from "../../src/support/native.js";
 import { Random } from "../../src/support/random.js";
 import { readTask } from "../../src/task/index.js";
-import { encodeAnswer, encodePrompt, packChoices } from "../../src/tokens/index.js";
+import { encodeAnswer, encodePrompt, packChoices, sharedPrefix } from "../../src/tokens/index.js";
 import { needs, sharedPath } from "../support/needs.js";
 
 /** Nats of log p of a label, as docs/numerics.md publishes them. */
@@ -106,6 +106,33 @@ testShared(
     } finally {
       await rm(folder, { recursive: true });
     }
+  },
+  120_000,
+);
+
+testShared(
+  "with one beginning that is shared and no other, a row's scores are the same bits alone, in any batch and in any order",
+  async () => {
+    const model = await openModel(smollm2, { threads: 2 });
+    const rows = await fewShot(model, 12);
+    const prompts = rows.map(({ prompt }) => prompt);
+    const length = prompts.slice(1).reduce((least, prompt) => Math.min(least, sharedPrefix(prompts[0]!, prompt)), 1e9);
+    const front = prompts[0]!.slice(0, length);
+    expect(length).toBeGreaterThan(50);
+    const score = (some: Choices[], tokenBudget?: number) =>
+      scoreChoices({ model, lora: null, tokenBudget, front }, some, () => undefined);
+    const alone = await score(rows, 1);
+    expect(await score(rows)).toEqual(alone);
+    expect(await score(rows, 400)).toEqual(alone);
+    const order = [7, 2, 11, 0, 5];
+    expect(
+      await score(
+        order.map((row) => rows[row]!),
+        1000,
+      ),
+    ).toEqual(order.map((row) => alone[row]!));
+    expect(apart(alone, await inBatches(model, rows, 4096))).toBeLessThan(bounds.batch);
+    await model.close();
   },
   120_000,
 );

@@ -12,8 +12,10 @@ export const rooms = [
   "train",
   "adapter",
   "decode",
+  "store",
   "evaluate",
   "export",
+  "batch",
   "jobs",
   "report",
 ];

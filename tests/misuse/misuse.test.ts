@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
+  batch,
   decode,
   evaluate,
   exportModel,
@@ -74,6 +75,11 @@ const calls: Call[] = [
   { name: "model.tokenizer", onPath: null, onModel: async (model) => model.tokenizer.tokenize("a", false, false) },
   { name: "model.native", onPath: null, onModel: async (model) => model.native.info },
 ];
+calls.push({
+  name: "batch",
+  onPath: (model, signal) => batch(task, { model, store: fresh(), out: fresh(".jsonl"), ...signalled(signal) }),
+  onModel: (model, signal) => batch(task, { model, store: fresh(), out: fresh(".jsonl"), ...signalled(signal) }),
+});
 const paths = calls.filter((call) => call.onPath);
 const models = calls.filter((call) => call.onModel);
 

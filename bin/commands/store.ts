@@ -1,0 +1,110 @@
+// stillroom store: looking after the answers that batch keeps.
+import { Command } from "commander";
+import {
+  backupStore,
+  exportStore,
+  importStore,
+  openStore,
+  pruneStore,
+  type Store,
+  storeStats,
+  verifyStore,
+} from "../../src/index.js";
+import { command, duration, size } from "../options.js";
+import { facts } from "../print.js";
+import { type Outcome, run, type Session } from "../run.js";
+
+interface StoreCommandOptions {
+  store: string;
+  out: string;
+  olderThan?: number;
+  namespace?: string;
+  maxBytes?: number;
+}
+
+type Work = (store: Store, options: StoreCommandOptions, session: Session) => Promise<object & Partial<Counted>>;
+interface Counted {
+  errors: number;
+  damaged: number;
+}
+
+export function storeCommand(): Command {
+  const made = new Command("store").description(
+    "What a store holds, whether it is whole, and how it is kept small and carried elsewhere.",
+  );
+  for (const one of [stats(), verify(), exporting(), importing(), prune(), backup()]) made.addCommand(one);
+  return made;
+}
+
+/** A command on an open store; damaged rows and bad lines give exit code 2. */
+function upkeep(
+  name: string,
+  description: string,
+  readOnly: boolean,
+): { made: Command; does: (work: Work) => Command } {
+  const made = command(name, description, []).requiredOption("--store <dir>", "the store's folder");
+  const action = (options: StoreCommandOptions, command: Command, work: Work) =>
+    run(command, async (session): Promise<Outcome> => {
+      const store = await openStore(options.store, { readOnly });
+      try {
+        const result = await work(store, options, session);
+        return { result, text: facts(result), badRows: name === "prune" ? 0 : (result.errors ?? result.damaged ?? 0) };
+      } finally {
+        await store.close();
+      }
+    });
+  const does = (work: Work) =>
+    made.action((options: StoreCommandOptions, command: Command) => action(options, command, work));
+  return { made, does };
+}
+
+function stats(): Command {
+  return upkeep("stats", "What a store holds.", true).does((store, _, { signal }) => storeStats(store, { signal }));
+}
+
+function verify(): Command {
+  return upkeep("verify", "Read all that a store holds and compare it with its checksums.", true).does(
+    (store, _, { signal }) => verifyStore(store, { signal }),
+  );
+}
+
+function exporting(): Command {
+  const { made, does } = upkeep("export", "Write all answers to a file of JSON lines.", true);
+  made.requiredOption("--out <file>", "the file to write");
+  return does((store, { out }, { signal }) => exportStore(store, out, { signal }));
+}
+
+function importing(): Command {
+  const made = command("import", "Take the answers of an export into a store.", [])
+    .argument("<file>", "what store export wrote")
+    .requiredOption("--store <dir>", "the store's folder; a new one is begun");
+  return made.action((file: string, { store: folder }: StoreCommandOptions, command: Command) =>
+    run(command, async ({ signal, progress }) => {
+      const store = await openStore(folder);
+      try {
+        const result = await importStore(store, file, { signal });
+        for (const bad of result.bad_lines) progress.warn(`${bad.file}:${bad.line}: ${bad.reason}`);
+        return { result, text: facts(result), badRows: result.errors };
+      } finally {
+        await store.close();
+      }
+    }),
+  );
+}
+
+function prune(): Command {
+  const { made, does } = upkeep("prune", "Remove what has expired, what is damaged, and what is asked for.", false);
+  made
+    .option("--older-than <time>", "answers written so long ago, such as 30d or 12h", duration)
+    .option("--namespace <name>", "all answers of this namespace")
+    .option("--max-bytes <size>", "the answers written first, until the store fits, such as 2G", size);
+  return does((store, { olderThan, namespace, maxBytes }, { signal }) =>
+    pruneStore(store, { olderThan, namespace, maxBytes, signal }),
+  );
+}
+
+function backup(): Command {
+  const { made, does } = upkeep("backup", "Copy a store as it is now, also while a batch writes to it.", true);
+  made.requiredOption("--out <dir>", "a folder that is not there yet");
+  return does((store, { out }) => backupStore(store, out));
+}

@@ -1,0 +1,347 @@
+// From a file of requests to a file of answers, through a store: what is known is not computed, what is computed is kept before it counts as done. Holds a
+// window of rows at a time.
+import { rm } from "node:fs/promises";
+import path from "node:path";
+import { performance } from "node:perf_hooks";
+import { adapterFiles } from "../adapter/index.js";
+import { Model, openModel } from "../model/index.js";
+import { type Entry, openStore, requestKey, type Store } from "../store/index.js";
+import { throwIfCancelled } from "../support/cancelled.js";
+import { WholeFile } from "../support/files.js";
+import { requireNoInput } from "../support/inputs.js";
+import { rethrow } from "../support/native.js";
+import { type Task, taskFiles } from "../task/index.js";
+import { answerAll, type Engine, frontOf, type Outcome, openEngine } from "./engine.js";
+import type { Input, Item } from "./item.js";
+import { openRequests } from "./openai-input.js";
+import { type BatchOptions, checkBatchOptions } from "./options.js";
+import { openTaskInput } from "./task-input.js";
+
+/** How far a batch is. What it counts is on the disk. */
+export interface BatchProgress {
+  /** Done, of the rows of the input. */
+  rows: number;
+  totalRows: number;
+  computed: number;
+  fromStore: number;
+  errors: number;
+  tokens: number;
+  seconds: number;
+  /** At the speed so far. */
+  secondsLeft: number;
+}
+
+/** The fields of `stillroom batch --json`. */
+export interface BatchResult {
+  /** Lines of `out`. */
+  rows: number;
+  /** Of these, answered by the model; equal requests count once. */
+  computed: number;
+  /** Of these, known already, or equal to another of the batch. */
+  from_store: number;
+  /** Rows that failed. */
+  errors: number;
+  out: string;
+  /** The file of the rows that failed; null where none did. */
+  errors_file: string | null;
+  /** Which limit ended the work before the end of the input; null where none did. */
+  stopped: "max_rows" | "max_time" | "max_tokens" | null;
+  rows_per_second: number;
+  /** Tokens of the prompts that were computed, each as if it were alone, and of their answers, by second. */
+  tokens_per_second: number;
+  peak_memory_bytes: number;
+  /** From the first row to the last; opening the model not counted. */
+  seconds: number;
+}
+
+export interface BatchCalls {
+  onProgress?: ((progress: BatchProgress) => void) | undefined;
+  /** Called for every row that failed. */
+  onBad?: ((bad: { file: string; line: number; reason: string }) => void) | undefined;
+}
+
+/**
+ * Answers all rows of a task's split, or of a file of requests in OpenAI's batch format, and keeps the answers in a store, where `lookup` finds them. A batch that
+ * was cut off, however it ended, is begun again and does the rest; its file is then that of a batch that was never cut off.
+ *
+ * @param input - a task, or the path of a JSONL file of requests
+ * @throws StillroomError "usage" for a wrong option, and at once where another process writes to the store; "missing" or "input" for the model, the adapter and
+ * the input; "io" for the disk; "cancelled" on abort: what was done is kept. A row that fails is an error row, and the others go on.
+ *
+ * @example
+ * ```ts
+ * import { batch, readTask } from "stillroom";
+ * const task = await readTask("sst2/task.yaml");
+ * const { rows, computed, from_store } = await batch(task, { model: "model.gguf", store: "answers", out: "answers.jsonl" });
+ * console.log(rows, computed, from_store);
+ * ```
+ */
+export async function batch(input: Task | string, options: BatchOptions & BatchCalls): Promise<BatchResult> {
+  const { onProgress, onBad, ...rest } = options;
+  checkBatchOptions(rest);
+  const began = performance.now();
+  const { namespace, maxBytes, lifetime, normalise } = rest;
+  // First of all, so that a second start leaves at once.
+  const store = await openStore(rest.store, { namespace, maxBytes, lifetime, normalise });
+  try {
+    const given = rest.model;
+    const model = given instanceof Model ? given : await openModel(given, rest);
+    try {
+      await requireNoInputs(input, model, rest);
+      const engine = await openEngine(model, rest.adapter, rest.precision ?? "f32");
+      const rows =
+        typeof input === "string"
+          ? await openRequests(input, model, engine.maker.model, rest.signal)
+          : await openTaskInput(input, model, rest);
+      return await new Work(store, engine, rows, rest, { onProgress, onBad }, began).run();
+    } finally {
+      if (model !== given) await model.close();
+    }
+  } catch (error) {
+    return rethrow(error);
+  } finally {
+    await store.close();
+  }
+}
+
+async function requireNoInputs(input: Task | string, model: Model, options: BatchOptions): Promise<void> {
+  const inputs = [
+    ...(typeof input === "string" ? [{ what: "the input of the batch", file: input }] : taskFiles(input)),
+    { what: "the model that answers", file: model.info.path },
+    ...(options.adapter === undefined ? [] : adapterFiles(options.adapter)),
+  ];
+  await requireNoInput(options.out, inputs);
+  await requireNoInput(errorsOf(options), [...inputs, { what: "the file of answers", file: options.out }]);
+}
+
+const errorsOf = ({ out, errors }: BatchOptions): string => errors ?? `${out}.errors.jsonl`;
+
+/** Answers that are written together, and how long they wait at most. */
+const together = 256;
+const longestWait = 250;
+/** Rows that show what all prompts share. */
+const frontRows = 64;
+/** Tokens of a window at most, unless a row has more. */
+const windowTokens = 2 ** 22;
+
+/** A request that the store does not know, and the rows that ask it. */
+interface Missing {
+  key: Uint8Array;
+  request: Exclude<Item["request"], string>;
+  items: Item[];
+}
+
+class Work {
+  readonly #counts = { rows: 0, computed: 0, fromStore: 0, errors: 0, tokens: 0, lines: 0 };
+  readonly #started = performance.now();
+  readonly #stop = new AbortController();
+  readonly #outcomes = new Map<string, Outcome>();
+  #stopped: BatchResult["stopped"] = null;
+  #front: Int32Array | null = null;
+  #waiting: { entry: Entry; missing: Missing }[] = [];
+  #committed = performance.now();
+  #told = 0;
+  #out: WholeFile | null = null;
+  #errors: WholeFile | null = null;
+
+  constructor(
+    readonly store: Store,
+    readonly engine: Engine,
+    readonly input: Input,
+    readonly options: BatchOptions,
+    readonly calls: BatchCalls,
+    readonly began: number,
+  ) {}
+
+  async run(): Promise<BatchResult> {
+    const { signal, maxTime, out } = this.options;
+    const cancel = () => this.#stop.abort();
+    signal?.addEventListener("abort", cancel);
+    const left = maxTime === undefined ? null : 1000 * maxTime - (performance.now() - this.began);
+    const timer = left === null ? null : setTimeout(() => this.#end("max_time"), Math.max(1, left));
+    try {
+      throwIfCancelled(signal, "preparing a batch");
+      this.#out = await WholeFile.create(out);
+      for await (const items of windowsOf(this.input.items(), this.options.window ?? 2048)) {
+        await this.#window(items);
+        throwIfCancelled(
+          signal,
+          `answering, after ${this.#counts.rows} rows; what was done is kept in ${this.store.folder}`,
+        );
+        if (this.#stopped !== null) break;
+      }
+      return await this.#finish();
+    } catch (error) {
+      await this.#out?.discard();
+      await this.#errors?.discard();
+      throw error;
+    } finally {
+      if (timer !== null) clearTimeout(timer);
+      signal?.removeEventListener("abort", cancel);
+    }
+  }
+
+  async #finish(): Promise<BatchResult> {
+    const { rows: _, fromStore, tokens, lines, ...counts } = this.#counts;
+    await this.#out!.finish();
+    const file = errorsOf(this.options);
+    // One of an earlier run would speak of rows that are answered now.
+    if (this.#errors) await this.#errors.finish();
+    else await rm(file, { force: true });
+    this.#tell(true);
+    const seconds = (performance.now() - this.#started) / 1000;
+    return {
+      rows: lines,
+      computed: counts.computed,
+      from_store: fromStore,
+      errors: counts.errors,
+      out: this.options.out,
+      errors_file: this.#errors ? file : null,
+      stopped: this.#stopped,
+      rows_per_second: lines / seconds,
+      tokens_per_second: tokens / seconds,
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
+      seconds,
+    };
+  }
+
+  #end(why: NonNullable<BatchResult["stopped"]>): void {
+    this.#stopped ??= why;
+    this.#stop.abort();
+  }
+
+  /** Looks rows up, answers those that are not known, and writes the lines of all. */
+  async #window(items: readonly Item[]): Promise<void> {
+    this.#front ??= frontOf(
+      items.slice(0, frontRows).flatMap(({ request }) => (typeof request === "string" ? [] : [request.prompt])),
+    );
+    this.#outcomes.clear();
+    const keys = items.map(({ request }) =>
+      typeof request === "string" ? null : requestKey(this.engine.maker, request),
+    );
+    const missing = await this.#lookUp(items, keys);
+    const room = (this.options.maxRows ?? Number.POSITIVE_INFINITY) - this.#counts.computed;
+    if (missing.length > room) this.#stopped = "max_rows";
+    const now = missing.slice(0, room);
+    const requests = now.map(({ request }) => request);
+    const tell = (place: number, outcome: Outcome, tokens: number) => this.#done(now[place]!, outcome, tokens);
+    try {
+      await answerAll(this.engine, requests, this.#front, tell, this.#stop.signal);
+    } finally {
+      await this.#commit();
+    }
+    for (const [place, item] of items.entries()) {
+      if (typeof item.request === "string") await this.#fail(item, item.request);
+      else if (this.options.order !== "finished") await this.#write(item, this.#outcomes.get(hex(keys[place]!)));
+    }
+    this.#tell(false);
+  }
+
+  /** What is known already, into the outcomes; and what is not, once each. */
+  async #lookUp(items: readonly Item[], keys: readonly (Uint8Array | null)[]): Promise<Missing[]> {
+    const missing = new Map<string, Missing>();
+    const renamed: Entry[] = [];
+    for (const [place, item] of items.entries()) {
+      const key = keys[place];
+      if (!key || typeof item.request === "string") continue;
+      const name = hex(key);
+      const asked = missing.get(name);
+      if (asked) {
+        asked.items.push(item);
+        continue;
+      }
+      const known = this.store.get(key);
+      if (known === null) {
+        missing.set(name, { key, request: item.request, items: [item] });
+        continue;
+      }
+      const { made_by: maker, written: _, ...answer } = known;
+      this.#outcomes.set(name, answer);
+      this.#counts.rows++;
+      this.#counts.fromStore++;
+      if (!this.store.leads(key, item.texts)) renamed.push({ key, answer, maker, texts: item.texts });
+      if (this.options.order === "finished") await this.#write(item, answer);
+      this.#tell(false);
+    }
+    if (renamed.length > 0) await this.store.put(renamed);
+    return [...missing.values()];
+  }
+
+  async #done(missing: Missing, outcome: Outcome, tokens: number): Promise<void> {
+    if ("reason" in outcome) {
+      this.#outcomes.set(hex(missing.key), outcome);
+      if (this.options.order === "finished") for (const item of missing.items) await this.#fail(item, outcome.reason);
+      return;
+    }
+    const texts = [...new Set(missing.items.flatMap((item) => item.texts))];
+    this.#waiting.push({ entry: { key: missing.key, answer: outcome, maker: this.engine.maker, texts }, missing });
+    this.#counts.tokens += tokens;
+    const { maxTokens = Number.POSITIVE_INFINITY } = this.options;
+    if (this.#counts.tokens >= maxTokens) this.#end("max_tokens");
+    if (this.#waiting.length >= together || performance.now() - this.#committed >= longestWait) await this.#commit();
+  }
+
+  /** Keeps what was answered; from here on it counts. */
+  async #commit(): Promise<void> {
+    const now = this.#waiting;
+    this.#waiting = [];
+    if (now.length > 0) await this.store.put(now.map(({ entry }) => entry));
+    this.#committed = performance.now();
+    for (const { entry, missing } of now) {
+      this.#outcomes.set(hex(entry.key), entry.answer);
+      this.#counts.rows += missing.items.length;
+      this.#counts.computed++;
+      this.#counts.fromStore += missing.items.length - 1;
+      if (this.options.order === "finished") for (const item of missing.items) await this.#write(item, entry.answer);
+    }
+    this.#tell(false);
+  }
+
+  /** The line of a row; none where a limit came before its answer. */
+  async #write(item: Item, outcome: Outcome | undefined): Promise<void> {
+    if (outcome === undefined) return;
+    if ("reason" in outcome) return this.#fail(item, outcome.reason);
+    this.#counts.lines++;
+    await this.#out!.write(lineOf(item.answered(outcome)));
+  }
+
+  async #fail(item: Item, reason: string): Promise<void> {
+    this.#errors ??= await WholeFile.create(errorsOf(this.options));
+    this.#counts.errors++;
+    this.#counts.rows++;
+    this.calls.onBad?.({ file: item.file, line: item.line, reason });
+    await this.#errors.write(lineOf(item.failed(reason)));
+  }
+
+  #tell(last: boolean): void {
+    const now = performance.now();
+    if (!this.calls.onProgress || (!last && now - this.#told < 100)) return;
+    this.#told = now;
+    const { rows, computed, fromStore, errors, tokens } = this.#counts;
+    const seconds = (now - this.#started) / 1000;
+    const totalRows = Math.max(rows, this.input.total);
+    const secondsLeft = rows === 0 ? 0 : ((totalRows - rows) * seconds) / rows;
+    this.calls.onProgress({ rows, totalRows, computed, fromStore, errors, tokens, seconds, secondsLeft });
+  }
+}
+
+const hex = (key: Uint8Array): string => Buffer.from(key).toString("hex");
+const lineOf = (line: object): Buffer => Buffer.from(`${JSON.stringify(line)}\n`);
+
+/** Rows some at a time: as many as asked for, and fewer where they are long. */
+async function* windowsOf(items: AsyncIterable<Item>, size: number): AsyncGenerator<Item[]> {
+  let [window, tokens]: [Item[], number] = [[], 0];
+  for await (const item of items) {
+    window.push(item);
+    tokens += typeof item.request === "string" ? item.request.length : item.request.prompt.length;
+    if (window.length < size && tokens < windowTokens) continue;
+    yield window;
+    [window, tokens] = [[], 0];
+  }
+  if (window.length > 0) yield window;
+}
+
+/** Whether a path is that of a task file, by its ending. */
+export function isTaskFile(file: string): boolean {
+  return [".yaml", ".yml", ".json"].includes(path.extname(file).toLowerCase());
+}

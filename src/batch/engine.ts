@@ -1,0 +1,148 @@
+// What answers requests: a model with its adapter, and who that is for the store. Sorts by what prompts share; knows no file and no store.
+import { createHash } from "node:crypto";
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { loadAdapter } from "../adapter/index.js";
+import { decodeRows } from "../decode/index.js";
+import { chooseLabels } from "../evaluate/index.js";
+import { type Model, packageRoot } from "../model/index.js";
+import type { Answer, LabelsRequest, Maker, TextRequest } from "../store/index.js";
+import { StillroomError } from "../support/errors.js";
+import { hashFile } from "../support/files.js";
+import { type NativeLora, type NativePrecision, native } from "../support/native.js";
+import { compareTokens, sharedPrefix } from "../tokens/index.js";
+
+export interface Engine {
+  model: Model;
+  lora: NativeLora | null;
+  /** Where llama.cpp runs the model: the GGUF LoRA. */
+  adapter: string | undefined;
+  maker: Maker;
+}
+
+/** Opens what a batch computes with, and reads the model's file for its hash. */
+export async function openEngine(
+  model: Model,
+  adapter: string | undefined,
+  precision: NativePrecision,
+): Promise<Engine> {
+  const lora = adapter !== undefined && model.tunable ? await loadAdapter(model.native, adapter) : null;
+  const { dependencies, version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as {
+    dependencies: Record<string, string>;
+    version: string;
+  };
+  const own = model.tunable;
+  const hashed = lora
+    ? hashLora(lora)
+    : adapter === undefined
+      ? null
+      : { sha256: await hashFile(adapter), scale: null };
+  const maker: Maker = {
+    model: model.info.name ?? path.basename(model.info.path),
+    weights: await hashFile(model.info.path),
+    adapter: hashed,
+    engine: `stillroom ${version}${own ? "" : `, llama.cpp of node-llama-cpp ${dependencies["node-llama-cpp"]}`}`,
+    precision: own ? precision : "llama.cpp",
+    variant: own ? (native().variants[0] ?? "portable") : "llama.cpp",
+  };
+  return { model, lora, adapter: lora ? undefined : adapter, maker };
+}
+
+/** Of an adapter's values, the same from whichever of its files it was read. */
+function hashLora(lora: NativeLora): { sha256: string; scale: number } {
+  const { alpha, rank, rsLora } = lora.options;
+  const hash = createHash("sha256");
+  for (const { name, shape, data } of lora.tensors().sort((a, b) => (a.name < b.name ? -1 : 1))) {
+    hash.update(JSON.stringify([name, shape]));
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return { sha256: hash.digest("hex"), scale: alpha / (rsLora ? Math.sqrt(rank) : rank) };
+}
+
+/** What became of a request: its answer, or why there is none. */
+export type Outcome = Answer | { reason: string };
+
+/** Rows of one call of the scorer: what is lost at most when it is cut off. */
+const labelRows = 256;
+
+/** The beginning that prompts share, of which each batch of choices computes one: of the first rows of the input, so that it is the same in every run. */
+export function frontOf(prompts: readonly Int32Array[]): Int32Array {
+  const [first, ...others] = prompts;
+  if (first === undefined) return new Int32Array(0);
+  return first.slice(0, Math.min(first.length - 1, ...others.map((prompt) => sharedPrefix(first, prompt))));
+}
+
+/**
+ * Answers requests, those with a beginning in common side by side, and tells each as it is done. `tell` may take its time: work waits for it.
+ *
+ * @param front - of frontOf
+ */
+export async function answerAll(
+  engine: Engine,
+  requests: readonly (TextRequest | LabelsRequest)[],
+  front: Int32Array,
+  tell: (place: number, outcome: Outcome, tokens: number) => Promise<void>,
+  signal: AbortSignal,
+): Promise<void> {
+  const places = [...requests.keys()].sort((a, b) => compareTokens(requests[a]!.prompt, requests[b]!.prompt) || a - b);
+  await chooseAll(engine, requests, places, front, tell, signal);
+  await writeAll(engine, requests, places, tell, signal);
+}
+
+type Tell = Parameters<typeof answerAll>[3];
+type Requests = readonly (TextRequest | LabelsRequest)[];
+
+async function chooseAll(
+  { model, lora }: Engine,
+  requests: Requests,
+  places: number[],
+  front: Int32Array,
+  tell: Tell,
+  signal: AbortSignal,
+) {
+  const choices = places.filter((place) => requests[place]!.kind === "labels");
+  for (let at = 0; at < choices.length && !signal.aborted; at += labelRows) {
+    const now = choices.slice(at, at + labelRows);
+    const rows = now.map((place) => requests[place] as LabelsRequest);
+    const answers = await chooseLabels({ model, lora, front }, rows, () => undefined);
+    for (const [row, { prediction, probabilities }] of answers.entries()) {
+      const { prompt, labels } = rows[row]!;
+      const answerTokens = labels.reduce((sum, { tokens }) => sum + tokens.length, 0);
+      const counts = { promptTokens: prompt.length, answerTokens };
+      const answer: Answer = { text: prediction, probabilities, ended: "label", ...counts, logProbabilities: null };
+      await tell(now[row]!, answer, prompt.length + answerTokens);
+    }
+  }
+}
+
+async function writeAll(
+  { model, lora, adapter }: Engine,
+  requests: Requests,
+  places: number[],
+  tell: Tell,
+  signal: AbortSignal,
+) {
+  const texts = places.filter((place) => requests[place]!.kind === "text");
+  if (texts.length === 0 || signal.aborted) return;
+  const given = texts.map((place) => requests[place] as TextRequest);
+  const longest = given.reduce((most, { prompt, maxTokens }) => Math.max(most, prompt.length + maxTokens), 0);
+  const asked = given.map(({ kind: _, grammar, logProbabilities, ...request }) => ({
+    ...request,
+    grammar: grammar ?? undefined,
+    logProbabilities: logProbabilities ?? undefined,
+  }));
+  try {
+    for await (const row of decodeRows(model, asked, { lora, adapter, longest, wrong: "refuse", signal })) {
+      const { ended, reason, text, promptTokens, tokens, logProbabilities } = row;
+      const counts = { promptTokens, answerTokens: tokens.length };
+      const outcome =
+        ended === "refused" || ended === "cancelled"
+          ? { reason: reason ?? "was called off" }
+          : { text, probabilities: null, ended, ...counts, logProbabilities };
+      await tell(texts[row.index]!, outcome, "reason" in outcome ? 0 : promptTokens + tokens.length);
+    }
+  } catch (error) {
+    // Whoever called it off knows; what is done was told.
+    if (!(signal.aborted && error instanceof StillroomError && error.code === "cancelled")) throw error;
+  }
+}

@@ -1,0 +1,23 @@
+// The room's door: answers on disk, by their requests and by the texts that ask for them.
+export { type Normalisation, normalisations } from "./alias.js";
+export { type LabelsRequest, type Maker, requestKey, type TextRequest } from "./key.js";
+export type { Answer } from "./record.js";
+export {
+  type Entry,
+  type Lookup,
+  type OpenStoreOptions,
+  openStore,
+  Store,
+  type StoreCounts,
+  type StoredAnswer,
+} from "./store.js";
+export { backupStore, type ExportedStore, exportStore, type ImportedStore, importStore } from "./transfer.js";
+export {
+  type PruneOptions,
+  type PruneResult,
+  pruneStore,
+  type StoreStats,
+  type StoreVerification,
+  storeStats,
+  verifyStore,
+} from "./upkeep.js";

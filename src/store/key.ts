@@ -1,0 +1,114 @@
+// Equality of two requests: everything that can change an answer, in one canonical encoding, and its SHA-256. Knows no text and no disk.
+import crypto from "node:crypto";
+
+/** What answers. */
+export interface Maker {
+  /** The model's name as people know it; no part of the key. */
+  model: string;
+  /** SHA-256 of the model's file. */
+  weights: string;
+  /** Of an adapter its values, wherever they lie, and what they are multiplied by; null without one. */
+  adapter: { sha256: string; scale: number | null } | null;
+  /** The program and its version, and which of its engines: "stillroom 0.1.0". */
+  engine: string;
+  /** What the products round to, and which kernels compute them: both change last bits, and so a close choice. */
+  precision: string;
+  variant: string;
+}
+
+/** An answer in words is asked for. The fields are those of the decoder. */
+export interface TextRequest {
+  kind: "text";
+  prompt: Int32Array;
+  maxTokens: number;
+  stop: readonly string[];
+  temperature: number;
+  topK: number;
+  topP: number;
+  minP: number;
+  repetitionPenalty: number;
+  repetitionWindow: number;
+  seed: number;
+  grammar: string | null;
+  logProbabilities: number | null;
+}
+
+/** Probabilities of a closed set of labels are asked for. */
+export interface LabelsRequest {
+  kind: "labels";
+  prompt: Int32Array;
+  labels: readonly { text: string; tokens: Int32Array }[];
+}
+
+/** Raised when the encoding below changes: keys of another version are other keys. */
+const version = 1;
+
+/** The key of a request to a maker: 32 bytes, equal exactly where nothing that can change the answer differs. */
+export function requestKey(maker: Maker, request: TextRequest | LabelsRequest): Uint8Array {
+  const { model: _, ...decisive } = maker;
+  return sha256(canonical(["stillroom request", version, decisive, essential(request)]));
+}
+
+/** A request without what cannot change its answer. */
+function essential(request: TextRequest | LabelsRequest): Record<string, unknown> {
+  if (request.kind === "labels") return { ...request };
+  const { topK, topP, minP, seed, repetitionWindow, repetitionPenalty, stop, temperature, ...rest } = request;
+  // The most likely token is drawn from no candidates, and a penalty of 1 or over no tokens is none. The first of several stop texts ends the answer.
+  const drawn = temperature === 0 ? null : { temperature, topK, topP, minP, seed };
+  const penalised = repetitionPenalty !== 1 && repetitionWindow > 0;
+  const penalty = penalised ? { repetitionPenalty, repetitionWindow } : null;
+  return { ...rest, stop: [...new Set(stop)].sort(), drawn, penalty };
+}
+
+/** Newer versions of Node have it in one call, which takes half the time. */
+const inOneCall = (crypto as { hash?: (name: string, bytes: Uint8Array, as: "buffer") => Buffer }).hash;
+
+export function sha256(bytes: Uint8Array): Buffer {
+  return inOneCall ? inOneCall("sha256", bytes, "buffer") : crypto.createHash("sha256").update(bytes).digest();
+}
+
+/**
+ * Bytes that are equal exactly where two values are: a tag and, where the length varies, a u32 count before each value; numbers are f64, texts
+ * UTF-16 (so that no two texts become one), tokens i32, fields sorted by name; all little-endian. A missing field and one that is undefined are the same.
+ */
+export function canonical(value: unknown): Buffer {
+  const pieces: Buffer[] = [];
+  append(pieces, value);
+  return Buffer.concat(pieces);
+}
+
+function append(pieces: Buffer[], value: unknown): void {
+  if (value === null) pieces.push(Buffer.from("n"));
+  else if (typeof value === "boolean") pieces.push(Buffer.from(value ? "t" : "f"));
+  else if (typeof value === "number") pieces.push(Buffer.from("d"), float64(value));
+  else if (typeof value === "string") {
+    const bytes = Buffer.from(value, "utf16le");
+    pieces.push(tagged("s", bytes.length), bytes);
+  } else if (value instanceof Int32Array) {
+    pieces.push(tagged("i", value.length), Buffer.from(value.buffer, value.byteOffset, value.byteLength));
+  } else if (Array.isArray(value)) {
+    pieces.push(tagged("a", value.length));
+    for (const item of value) append(pieces, item);
+  } else {
+    const fields = Object.entries(value as object).filter(([, field]) => field !== undefined);
+    pieces.push(tagged("o", fields.length));
+    for (const [name, field] of fields.sort(([a], [b]) => (a < b ? -1 : 1))) {
+      append(pieces, name);
+      append(pieces, field);
+    }
+  }
+}
+
+function tagged(tag: string, count: number): Buffer {
+  const bytes = Buffer.alloc(5);
+  bytes.write(tag, "latin1");
+  bytes.writeUInt32LE(count, 1);
+  return bytes;
+}
+
+/** -0 and 0 are the same number. */
+function float64(value: number): Buffer {
+  const bytes = Buffer.alloc(8);
+  bytes.writeDoubleLE(value === 0 ? 0 : value);
+  return bytes;
+}

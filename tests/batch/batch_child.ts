@@ -1,0 +1,17 @@
+// A process for kill.test.ts: a batch that says after each step what it has done and what it has computed.
+import { writeSync } from "node:fs";
+import { batch, isTaskFile } from "../../src/batch/index.js";
+import { exitCodes, StillroomError } from "../../src/support/errors.js";
+import { readTask } from "../../src/task/index.js";
+
+const [input, model, store, out] = process.argv.slice(2) as [string, string, string, string];
+try {
+  await batch(isTaskFile(input) ? await readTask(input) : input, {
+    ...{ model, store, out, threads: 1, window: 500 },
+    onProgress: ({ rows, computed }) => void writeSync(1, `${rows} ${computed}\n`),
+  });
+} catch (error) {
+  if (!(error instanceof StillroomError)) throw error;
+  writeSync(2, `${error.message}\n`);
+  process.exitCode = exitCodes[error.code];
+}
