@@ -3,13 +3,13 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError } from "commander";
-import { exitCodes } from "../src/index.js";
 import { packageRoot } from "../src/model/index.js";
 import { benchCommand } from "./commands/bench.js";
 import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { tuneCommand } from "./commands/tune.js";
+import { misused } from "./run.js";
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
 
@@ -40,5 +40,5 @@ try {
   await program.exitOverride().parseAsync();
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
+  await misused(error);
 }

@@ -210,6 +210,35 @@ describe("exit codes", () => {
     expect(json(ended)).toEqual({ error: { code: "input", message: expect.stringContaining("text.gguf") } });
   });
 
+  it.each<[string, string[], RegExp]>([
+    [
+      "a value that is no number",
+      ["tune", "task.yaml", "--out", "o", "--lr", "abc", "--json"],
+      /'abc'.*Expected a number/,
+    ],
+    ["a choice that is none", ["bench", "setup", "nobody", "--json"], /nobody/],
+    [
+      "a number too small, --json before it",
+      ["bench", "agree", "--json", "task.yaml", "--limit", "0"],
+      /Expected a whole/,
+    ],
+    ["an unknown command", ["evl", "--json"], /^unknown /],
+    ["no command", ["bench", "--json"], /expected a command|unknown option/],
+  ])("prints what the option parser refuses as the one object of --json too: %s", async (_name, args, message) => {
+    const ended = await stillroom(args);
+    expect(ended.code).toBe(64);
+    expect(json(ended)).toEqual({ error: { code: "usage", message: expect.stringMatching(message) } });
+  });
+
+  it.each([
+    ["--help", "--json"],
+    ["inspect", "--json", "--help"],
+  ])("prints no error where help is asked for", async (...args) => {
+    const ended = await stillroom(args);
+    expect(ended).toMatchObject({ code: 0, stderr: "" });
+    expect(ended.stdout).toMatch(/^Usage: /);
+  });
+
   it("is 1 for a failed gate, with what was found, and leaves no file", async () => {
     const out = path.join(folder, "failed.gguf");
     const args = ["--model", model, "--adapter", run, "--quantize", "Q4_0", "--check", task, "--max-kl", "1e-12"];
