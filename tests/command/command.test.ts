@@ -184,6 +184,27 @@ describe("exit codes", () => {
       64,
       /expected a whole number from 1 to 4096 for --rank, received 5000/,
     ],
+    [
+      "a layer that the model lacks, its option named once",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--layers", "30"],
+      64,
+      /expected numbers from 0 to 1 for --layers, received 30/,
+    ],
+    [
+      "targets that the model lacks",
+      () => [
+        ...["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--method", "full"],
+        ...["--targets", "biases"],
+      ],
+      64,
+      /expected names that the model has for --targets, received biases, of which it has none; it has q, k, /,
+    ],
+    [
+      "a file where the run should be",
+      () => ["tune", task, "--model", model, "--out", task],
+      74,
+      /is no folder; move it/,
+    ],
     ["a malformed URI, without a request", () => ["inspect", "hf:nonsense"], 64, /expected hf:USER\/REPOSITORY/],
     ["no command", () => [], 64, /Usage: stillroom/],
   ])("%s", async (_name, args, code, message) => {
