@@ -1,6 +1,6 @@
 // The life of a command: signals to an AbortSignal, results to stdout, errors to stderr and to an exit code. Knows no command.
 
-import type { Command } from "commander";
+import type { Command, CommanderError } from "commander";
 import { exitCodes, StillroomError } from "../src/index.js";
 import { asTyped } from "./options.js";
 import { colours, plain } from "./print.js";
@@ -51,6 +51,20 @@ export async function run(command: Command, work: (session: Session) => Promise<
     progress.end();
     process.exit(await fail(error, json, command));
   }
+}
+
+/** Ends what the option parser stopped: it has told a person by now, and stdout is still owed --json's one object. */
+export async function misused({ exitCode, code, message }: CommanderError): Promise<never> {
+  // Help and version that were asked for.
+  if (exitCode === 0) process.exit(0);
+  process.stdout.on("error", () => process.exit(exitCodes.usage));
+  // The parser may have stopped before it came to --json, so that only the words themselves say it.
+  const end = process.argv.indexOf("--");
+  if (process.argv.slice(2, end < 0 ? undefined : end).includes("--json")) {
+    const said = code === "commander.help" ? "expected a command; --help lists them" : message.replace(/^error: /, "");
+    await write(`${JSON.stringify({ error: { code: "usage", message: said } })}\n`);
+  }
+  process.exit(exitCodes.usage);
 }
 
 /** Prints an error and gives its exit code. With --json, stdout gets { error: { code, message } } and what is known besides. */

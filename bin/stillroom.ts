@@ -3,7 +3,6 @@
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError } from "commander";
-import { exitCodes } from "../src/index.js";
 import { packageRoot } from "../src/model/index.js";
 import { batchCommand } from "./commands/batch.js";
 import { benchCommand } from "./commands/bench.js";
@@ -13,6 +12,7 @@ import { inspectCommand } from "./commands/inspect.js";
 import { lookupCommand } from "./commands/lookup.js";
 import { storeCommand } from "./commands/store.js";
 import { tuneCommand } from "./commands/tune.js";
+import { misused } from "./run.js";
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
 
@@ -46,5 +46,5 @@ try {
   await program.exitOverride().parseAsync();
 } catch (error) {
   if (!(error instanceof CommanderError)) throw error;
-  process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage;
+  await misused(error);
 }

@@ -9,7 +9,7 @@ std::vector<bool> choose_layers(int64_t count, const std::vector<int64_t>& liste
     std::vector<bool> chosen(count, listed.empty());
     for (int64_t layer : listed) {
         if (layer < 0 || layer >= count)
-            throw Failure(Code::usage, "expected layers from 0 to " + std::to_string(count - 1) + " for layers, received " + std::to_string(layer));
+            throw Failure(Code::usage, "expected numbers from 0 to " + std::to_string(count - 1) + " for layers, received " + std::to_string(layer));
         chosen[layer] = true;
     }
     return chosen;

@@ -21,6 +21,16 @@ std::set<std::string> chosen_targets(const std::vector<std::string>& targets) {
             throw Failure(Code::usage, "expected names out of " + all + " for targets, received \"" + name + "\"");
     return {targets.begin(), targets.end()};
 }
+
+// The refusal of targets that the model has nothing of: biases alone are in some models and not in others.
+Failure nothing_of(const std::set<std::string>& chosen) {
+    std::string lacking, others;
+    for (const char* name : target_names) {
+        std::string& list = chosen.count(name) ? lacking : others;
+        list += (list.empty() ? "" : ", ") + std::string(name);
+    }
+    return Failure(Code::usage, "expected names that the model has for targets, received " + lacking + ", of which it has none; it has " + others);
+}
 }  // namespace
 
 Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& options, Threads& threads)
@@ -75,7 +85,7 @@ Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& optio
         size += tensor.columns;
         tensors.push_back(tensor);
     }
-    if (tensors.empty()) throw Failure(Code::usage, "expected targets that the model has for targets, received none of them");
+    if (tensors.empty()) throw nothing_of(chosen);
 
     values.resize(size);
     for (size_t i = 0; i < matrices.size(); i++) {

@@ -142,7 +142,7 @@ TEST(a_request_waits_for_memory_and_one_too_large_is_refused_with_numbers) {
         CHECK(false);
     } catch (const Failure& failure) {
         CHECK_EQUAL(std::string(failure.what()), "a prompt of 100 tokens with an answer of up to 30 does not fit: their keys and values take " +
-                                                     std::to_string(5 * page_bytes) + " bytes, the memory for them is " + std::to_string(4 * page_bytes));
+                                                     std::to_string(5 * page_bytes) + " bytes, memory is " + std::to_string(4 * page_bytes));
     }
     CHECK_EQUAL(run(*decoder).size(), size_t{1});
     CHECK_THROWS(bench.decoder()->add(greedy(prompt_of(390, 1), 12)), Failure);  // beyond the context

@@ -26,7 +26,7 @@ std::vector<int32_t> prompt_of(const std::vector<int32_t>& numbers) {
     tokens.push_back(99);
     return tokens;
 }
-PageTable table_of(int64_t pages, bool shares = true, bool keeps = true) { return PageTable({pages, 1000, 10000, shares, keeps}); }
+PageTable table_of(int64_t pages, bool shares = true, bool keeps = true) { return PageTable({pages, 1000, 10000, shares, keeps, pages * 1000 + 999}); }
 
 }  // namespace
 
@@ -114,7 +114,7 @@ TEST(admission_counts_every_page_once) {
     CHECK_EQUAL(table.admit(2, prompt_of({8}), 2 * length), 0);
     CHECK_EQUAL(table.admit(3, prompt_of({1, 2}), 3 * length), -1);
     CHECK_EQUAL(table.refuses(4 * length), "");
-    CHECK(table.refuses(4 * length + 1).find("5000 bytes, the memory for them is 4000") != std::string::npos);
+    CHECK(table.refuses(4 * length + 1).find("5000 bytes, memory is 4999") != std::string::npos);
     CHECK(table_of(1000).refuses(10001).find("10001 tokens are more than the model's context of 10000") != std::string::npos);
 }
 

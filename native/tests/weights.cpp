@@ -119,8 +119,8 @@ TEST(wrong_choices_are_named) {
         return "";
     };
     CHECK(refusal({{"w"}, {}}).find("for targets, received \"w\"") != std::string::npos);
-    CHECK(refusal({{"biases"}, {}}).find("received none of them") != std::string::npos);
-    CHECK_EQUAL(refusal({{"q"}, {0, 1}}), std::string("expected layers from 0 to 0 for layers, received 1"));
+    CHECK(refusal({{"biases"}, {}}).find("received biases, of which it has none; it has q, k, v, o, gate, up, down, norms, head, final_norm, embeddings") != std::string::npos);
+    CHECK_EQUAL(refusal({{"q"}, {0, 1}}), std::string("expected numbers from 0 to 0 for layers, received 1"));
 }
 
 TEST(a_batch_that_is_not_finite_after_its_first_chunk_is_taken_back) {

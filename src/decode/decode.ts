@@ -2,8 +2,10 @@
 import { performance } from "node:perf_hooks";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
+import { StillroomError } from "../support/errors.js";
 import { type NativeDecodeRequest, type NativeDecoder, rethrow } from "../support/native.js";
 import { requireKnown } from "../task/index.js";
+import { requireCallback, requireIterable, requireObject, requireSignal } from "./check.js";
 import { Feed } from "./feed.js";
 import { type BatchOptions, type DecodeOptions, openBatch, sequencesOf } from "./open.js";
 import { type DecodedRow, type DecodeRequest, nativeRequest, refusedRow, rowOf } from "./request.js";
@@ -16,7 +18,8 @@ import { type DecodedRow, type DecodeRequest, nativeRequest, refusedRow, rowOf }
  * @param requests - taken as there is room for them, so that they may be many, or come over time
  * @returns the finished rows, in the order in which they finish; leaving the loop calls off the rest
  * @throws StillroomError "usage" for a wrong request or option, "missing" for a model, adapter or GPU that is not there, "input" for one
- * that does not fit, "cancelled" on abort. A request that can never fit is a row with `ended: "refused"`.
+ * that does not fit, "cancelled" on abort. A request that can never fit is a row with `ended: "refused"`; a
+ * wrong one ends the call with an error that names its index, from 0.
  *
  * @example
  * ```ts
@@ -30,6 +33,7 @@ export async function* decode(
   requests: Iterable<DecodeRequest> | AsyncIterable<DecodeRequest>,
   options: DecodeOptions = {},
 ): AsyncGenerator<DecodedRow, void, void> {
+  requireWork(requests, options);
   const open = model instanceof Model ? model : await openModel(model, options);
   try {
     yield* decodeRows(open, requests, options);
@@ -44,7 +48,7 @@ export async function* decodeRows(
   requests: Iterable<DecodeRequest> | AsyncIterable<DecodeRequest>,
   options: BatchOptions & Pick<DecodeOptions, "onProgress" | "signal"> = {},
 ): AsyncGenerator<DecodedRow, void, void> {
-  requireKnown(options, knownOptions, "decode");
+  requireWork(requests, options);
   throwIfCancelled(options.signal, "decoding");
   const started = performance.now();
   const decoder = await openBatch(model, options);
@@ -81,10 +85,29 @@ export async function* decodeRows(
   }
 }
 
+/** Throws "usage" for what is wrong with a call before there is a model. */
+function requireWork(requests: unknown, options: BatchOptions & DecodeOptions): void {
+  requireIterable(requests);
+  requireObject(options, "an object", "options");
+  requireKnown(options, knownOptions, "decode");
+  for (const name of ["onProgress", "onDownload"] as const) requireCallback(name, options[name]);
+  requireSignal(options.signal);
+}
+
 const knownOptions = [
   ...["adapter", "lora", "longest", "memory", "sequences", "gpuLayers", "threads", "precision", "wrong"],
   ...["onProgress", "onDownload", "signal"],
 ];
+
+/** The error with the request that it is about: a batch of many is no use to search. */
+function ofRequest(index: number, error: unknown): StillroomError {
+  try {
+    return rethrow(error);
+  } catch (known) {
+    const { code, message, options } = known as StillroomError;
+    return new StillroomError(code, `request ${index}: ${message}`, { cause: error, options });
+  }
+}
 
 /** The requests that are under way. */
 class Batch {
@@ -113,7 +136,7 @@ class Batch {
     } catch (error) {
       const { code, message } = error as { code?: string; message: string };
       if (this.wrong === "refuse" && (code === "usage" || code === "input")) return refusedRow(index, 0, message);
-      return rethrow(error);
+      throw ofRequest(index, error);
     }
   }
 

@@ -1,8 +1,8 @@
 // What is asked for and what comes back, as users see it and as the native decoder takes it. Knows no order of work.
-import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativeDecoded, NativeDecodeRequest, NativeTokenizer } from "../support/native.js";
 import { requireKnown } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
+import { requireFields, requireObject } from "./check.js";
 import { type JsonSchema, jsonSchemaToGrammar } from "./schema.js";
 
 /** A prompt and how its answer is chosen. docs/numerics.md holds the order of the choices and their equations. */
@@ -81,15 +81,10 @@ const known = [...Object.keys(defaults), "prompt", "stop", "grammar", "schema", 
 
 /** The native form of a request. Throws "usage" for one that has a wrong or unknown field. */
 export function nativeRequest(request: DecodeRequest, tokenizer: NativeTokenizer): NativeDecodeRequest {
+  requireObject(request, "an object with a prompt", "a request");
   requireKnown(request, known, "a request");
+  requireFields(request);
   const { prompt, grammar, schema, stop = [], logProbabilities = null } = request;
-  if (typeof prompt !== "string" && !(prompt instanceof Int32Array))
-    throw unexpected("a text or an Int32Array", "prompt", prompt);
-  if (grammar !== undefined && schema !== undefined) {
-    throw new StillroomError("usage", "expected a grammar or a schema, received both", {
-      options: ["grammar", "schema"],
-    });
-  }
   const given = Object.fromEntries(
     Object.entries(request).filter(([name, value]) => name in defaults && value !== undefined),
   );

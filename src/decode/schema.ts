@@ -19,6 +19,8 @@ const companions: Record<string, readonly string[]> = {
   ],
 };
 const keywords = [...annotations, "$defs", "definitions", ...Object.keys(companions), ...companions.type!];
+/** Far deeper than people write, and well within the stack. */
+const mostLevels = 200;
 /** llama.cpp refuses a grammar that repeats something more often. */
 const mostRepeats = 2000;
 
@@ -71,12 +73,17 @@ class Grammar {
   readonly #rules = new Map<string, string>();
   /** Names of the rules that references have, by their targets. */
   readonly #targets = new Map<string, string>();
+  /** Which targets can begin with which others, with nothing of their own before: a cycle in it has no first character. */
+  readonly #begins = new Map<string, Set<string>>();
+  #levels = 0;
+  /** The target whose rule the schema in hand would begin; null behind a brace or a bracket. */
+  #beginning: string | null = "#";
 
   constructor(root: JsonSchema) {
     this.#root = root;
     this.#targets.set("#", "whole");
     this.#rules.set("whole", "");
-    this.#rules.set("whole", this.#of(root, "#"));
+    this.#rules.set("whole", this.#of(root, "#", "#"));
   }
 
   text(): string {
@@ -91,8 +98,29 @@ class Grammar {
     return name;
   }
 
-  /** The right side of a rule. */
-  #of(schema: unknown, at: string): string {
+  /** The right side of a rule, for what stands behind a brace or a bracket. */
+  #inside(schema: unknown, at: string): string {
+    return this.#of(schema, at, null);
+  }
+
+  /** The right side of a rule. Schemas that hold themselves are endless, so that their depth tells. */
+  #of(schema: unknown, at: string, beginning: string | null): string {
+    const before = this.#beginning;
+    this.#beginning = beginning;
+    if (++this.#levels > mostLevels) {
+      throw new StillroomError(
+        "usage",
+        `expected at most ${mostLevels} levels for schema, received more at ${at.length > 80 ? `${at.slice(0, 80)}…` : at}; a schema that holds itself is written with $ref`,
+        { options: ["schema"] },
+      );
+    }
+    const rule = this.#ruleOf(schema, at);
+    this.#levels--;
+    this.#beginning = before;
+    return rule;
+  }
+
+  #ruleOf(schema: unknown, at: string): string {
     if (schema === true) return "value";
     if (typeof schema !== "object" || schema === null || Array.isArray(schema))
       throw unexpected("an object or true", at, schema);
@@ -115,7 +143,7 @@ class Grammar {
         .join(" | ");
     if (kind === "anyOf" || kind === "oneOf") {
       return list(given[kind], `${at}/${kind}`, 1)
-        .map((one, i) => this.#name(this.#of(one, `${at}/${kind}/${i}`)))
+        .map((one, i) => this.#name(this.#of(one, `${at}/${kind}/${i}`, this.#beginning)))
         .join(" | ");
     }
     return this.#typed(given, at);
@@ -124,6 +152,7 @@ class Grammar {
   #reference(target: unknown, at: string): string {
     const match = typeof target === "string" ? /^#(?:\/(\$defs|definitions)\/([^/]+))?$/.exec(target) : null;
     if (!match) throw unexpected("# or #/$defs/NAME", `${at}/$ref`, target);
+    this.#begin(target as string, at);
     const known = this.#targets.get(target as string);
     if (known) return known;
     const name = `t${this.#targets.size}`;
@@ -133,8 +162,19 @@ class Grammar {
     if (!folder || !Object.hasOwn(folder, key))
       throw unexpected("a name that the schema defines", `${at}/$ref`, target);
     this.#rules.set(name, "");
-    this.#rules.set(name, this.#of(folder[key], target as string));
+    this.#rules.set(name, this.#of(folder[key], target as string, target as string));
     return name;
+  }
+
+  /** Notes that the target in hand can begin with another. Throws "usage" where that comes back to it. */
+  #begin(target: string, at: string): void {
+    const from = this.#beginning;
+    if (from === null) return;
+    this.#begins.set(from, (this.#begins.get(from) ?? new Set()).add(target));
+    const reached = new Set([target]);
+    for (const one of reached) for (const next of this.#begins.get(one) ?? []) reached.add(next);
+    if (!reached.has(from)) return;
+    throw new StillroomError("usage", `the schema refers to nothing but itself at ${at}/$ref`, { options: ["schema"] });
   }
 
   #typed(given: Record<string, unknown>, at: string): string {
@@ -185,7 +225,7 @@ class Grammar {
       .filter((name) => !Object.hasOwn(properties, name))
       .map((name) => [name, additionalProperties ?? true] as const);
     const members = [...described, ...undescribed].map(([name, schema]) => {
-      const rule = this.#name(this.#of(schema, `${at}/properties/${name}`));
+      const rule = this.#name(this.#inside(schema, `${at}/properties/${name}`));
       return {
         rule: this.#name(`${quoted(JSON.stringify(name))} space ":" space ${rule} space`),
         needed: needed.includes(name),
@@ -193,7 +233,7 @@ class Grammar {
     });
     if (members.length === 0) {
       if (additionalProperties === false) return '"{" space "}"';
-      const value = this.#name(this.#of(additionalProperties ?? true, `${at}/additionalProperties`));
+      const value = this.#name(this.#inside(additionalProperties ?? true, `${at}/additionalProperties`));
       const member = this.#name(`string space ":" space ${value} space`);
       return `"{" space (${member} ("," space ${member})*)? "}"`;
     }
@@ -211,7 +251,7 @@ class Grammar {
 
   #array(given: Record<string, unknown>, at: string): string {
     const front = list(given.prefixItems ?? [], `${at}/prefixItems`, 0).map((one, i) =>
-      this.#name(this.#of(one, `${at}/prefixItems/${i}`)),
+      this.#name(this.#inside(one, `${at}/prefixItems/${i}`)),
     );
     const [least, most] = range(given, "minItems", "maxItems", at);
     const closed = given.items === false || (front.length > 0 && given.items === undefined);
@@ -220,7 +260,7 @@ class Grammar {
       throw unexpected(`at least ${front.length}, the prefixItems`, `${at}/maxItems`, most);
     const beginning = front.join(' space "," space ');
     if (closed) return `"[" space ${beginning === "" ? "" : `${beginning} space `}"]"`;
-    const item = this.#name(this.#of(given.items ?? true, `${at}/items`));
+    const item = this.#name(this.#inside(given.items ?? true, `${at}/items`));
     const from = Math.max(0, least - Math.max(front.length, 1));
     const until = most === null ? null : most - Math.max(front.length, 1);
     const more = until === null || until > 0 ? `(space "," space ${item}){${from},${until ?? ""}}` : "";
@@ -236,7 +276,18 @@ function literalOf(value: unknown, type: unknown, at: string): string {
   const wanted = type === undefined ? [own] : [type].flat();
   if (!wanted.includes(own) && !(wanted.includes("integer") && Number.isInteger(value)))
     throw unexpected(`a value of type ${wanted.join(" or ")}`, at, value);
-  return quoted(JSON.stringify(value));
+  return quoted(jsonOf(value, at));
+}
+
+/** The value as JSON. Throws "usage" for one that JSON has not, holds itself, or is too deep. */
+function jsonOf(value: unknown, at: string): string {
+  try {
+    const text = JSON.stringify(value) as string | undefined;
+    if (text !== undefined) return text;
+  } catch {
+    // The same refusal.
+  }
+  throw unexpected("a JSON value", at, value);
 }
 
 const quoted = (text: string): string => `"${text.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;

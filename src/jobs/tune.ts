@@ -71,6 +71,9 @@ async function* inFolder(task: Task, options: TuneOptions): AsyncGenerator<TuneE
   try {
     const before = await readRunFile(folder.runFile);
     if (!before) await folder.requireFree();
+    // First of all: what one method asks of the other options would be said of options that nobody gave.
+    if (before && options.method !== undefined)
+      requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder);
     const settings = before ? tuneSettings(mergeOptions(before.options, options)) : asked;
     const { threads, variant, precision } = settings;
     const model = await openModel(settings.model ?? undefined, {

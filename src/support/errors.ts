@@ -49,6 +49,8 @@ export function unexpected(what: string, name: string, value: unknown, code: Err
 
 function describe(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
+  // JSON has no NaN and no infinity.
+  if (typeof value === "number") return String(value);
   if (value === undefined || typeof value === "function" || typeof value === "symbol") return String(value);
   try {
     const text = JSON.stringify(value, (_key, item) => (typeof item === "bigint" ? `${item}n` : item));

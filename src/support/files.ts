@@ -151,9 +151,10 @@ async function makeUpTo(folder: string): Promise<void> {
   const above = path.dirname(folder);
   const known = await stat(folder).catch(() => null);
   if (known?.isDirectory()) return;
+  if (known) throw new Error(`${folder} is there and is no folder; move it away, or choose another name`);
   if (above !== folder) await makeUpTo(above);
   await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST" || known) throw error;
+    if (error.code !== "EEXIST") throw error;
   });
 }
 

@@ -300,6 +300,10 @@ function chosenWeights(method: TuneMethod, options: TuneOptions): Pick<TuneSetti
   if (method === "lora" && chosen !== null && asked.some((name) => outside.includes(name))) {
     throw unexpected(`names out of ${linearLayers.join(", ")} together with layers`, "targets", options.targets);
   }
+  if (chosen !== null && asked.every((name) => outside.includes(name))) {
+    const names = all.filter((name) => !outside.includes(name));
+    throw unexpected(`at least one of ${names.join(", ")} together with layers`, "targets", options.targets);
+  }
   return { targets: asked, layers: chosen };
 }
 

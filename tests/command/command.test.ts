@@ -184,6 +184,27 @@ describe("exit codes", () => {
       64,
       /expected a whole number from 1 to 4096 for --rank, received 5000/,
     ],
+    [
+      "a layer that the model lacks, its option named once",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--layers", "30"],
+      64,
+      /expected numbers from 0 to 1 for --layers, received 30/,
+    ],
+    [
+      "targets that the model lacks",
+      () => [
+        ...["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--method", "full"],
+        ...["--targets", "biases"],
+      ],
+      64,
+      /expected names that the model has for --targets, received biases, of which it has none; it has q, k, /,
+    ],
+    [
+      "a file where the run should be",
+      () => ["tune", task, "--model", model, "--out", task],
+      74,
+      /is no folder; move it/,
+    ],
     ["a malformed URI, without a request", () => ["inspect", "hf:nonsense"], 64, /expected hf:USER\/REPOSITORY/],
     ["no command", () => [], 64, /Usage: stillroom/],
   ])("%s", async (_name, args, code, message) => {
@@ -208,6 +229,35 @@ describe("exit codes", () => {
     const ended = await stillroom(["eval", task, "--model", text, "--json"]);
     expect(ended.code).toBe(65);
     expect(json(ended)).toEqual({ error: { code: "input", message: expect.stringContaining("text.gguf") } });
+  });
+
+  it.each<[string, string[], RegExp]>([
+    [
+      "a value that is no number",
+      ["tune", "task.yaml", "--out", "o", "--lr", "abc", "--json"],
+      /'abc'.*Expected a number/,
+    ],
+    ["a choice that is none", ["bench", "setup", "nobody", "--json"], /nobody/],
+    [
+      "a number too small, --json before it",
+      ["bench", "agree", "--json", "task.yaml", "--limit", "0"],
+      /Expected a whole/,
+    ],
+    ["an unknown command", ["evl", "--json"], /^unknown /],
+    ["no command", ["bench", "--json"], /expected a command|unknown option/],
+  ])("prints what the option parser refuses as the one object of --json too: %s", async (_name, args, message) => {
+    const ended = await stillroom(args);
+    expect(ended.code).toBe(64);
+    expect(json(ended)).toEqual({ error: { code: "usage", message: expect.stringMatching(message) } });
+  });
+
+  it.each([
+    ["--help", "--json"],
+    ["inspect", "--json", "--help"],
+  ])("prints no error where help is asked for", async (...args) => {
+    const ended = await stillroom(args);
+    expect(ended).toMatchObject({ code: 0, stderr: "" });
+    expect(ended.stdout).toMatch(/^Usage: /);
   });
 
   it("is 1 for a failed gate, with what was found, and leaves no file", async () => {

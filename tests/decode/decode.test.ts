@@ -163,6 +163,20 @@ describe("decode", () => {
       [{ prompt: "a", tempreature: 1 }, {}, "a request has no option tempreature; did you mean temperature?"],
       [{ prompt: "a", temperature: -1 }, {}, "for temperature, received -1"],
       [{ prompt: "a", maxTokens: 1.5 }, {}, "for maxTokens, received 1.5"],
+      [{ prompt: "a", temperature: 1e-4 }, {}, "0 or a number from 0.001 to 100 for temperature, received 0.0001"],
+      [{ prompt: "a", topP: Number.NaN }, {}, "a number above 0, at most 1 for topP, received NaN"],
+      [{ prompt: "a", minP: "x" }, {}, 'a number from 0 to 1 for minP, received "x"'],
+      [{ prompt: "a", repetitionPenalty: -1 }, {}, "a positive number for repetitionPenalty, received -1"],
+      [{ prompt: "a", signal: {} }, {}, "request 0: expected an AbortSignal for signal, received {}"],
+      [{ prompt: "a", stop: "xyf" }, {}, 'expected an array of texts for stop, received "xyf"'],
+      [{ prompt: "a", stop: ["x", ""] }, {}, 'expected texts that are not empty for stop, received ""'],
+      [{ prompt: "a", grammar: "" }, {}, 'expected a GBNF grammar with a rule root for grammar, received ""'],
+      [{ prompt: "a", schema: { $ref: "#" } }, {}, "request 0: the schema refers to nothing but itself at #/$ref"],
+      [null, {}, "request 0: expected an object with a prompt for a request, received null"],
+      ["ab", {}, 'request 0: expected an object with a prompt for a request, received "ab"'],
+      [{ prompt: "a" }, { signal: {} }, "expected an AbortSignal for signal, received {}"],
+      [{ prompt: "a" }, { onProgress: 5 }, "expected a function for onProgress, received 5"],
+      [{ prompt: "a" }, null, "expected an object for options, received null"],
       [{ prompt: "a", grammar: "root ::= [a]", schema: true }, {}, "expected a grammar or a schema, received both"],
       [{ prompt: "a" }, { sequences: 0 }, "expected a whole number from 1 to 4096 for sequences, received 0"],
       [{ prompt: "a" }, { memory: 0.5 }, "for memory, received 0.5"],
@@ -174,6 +188,28 @@ describe("decode", () => {
         message: expect.stringContaining(message),
       });
     }
+  });
+
+  it("names what cannot be taken one by one, before there is a model", async () => {
+    for (const wrong of [5, "ab", null, { prompt: "a" }] as unknown as DecodeRequest[][]) {
+      await expect(all(decode("/nowhere.gguf", wrong))).rejects.toMatchObject({
+        code: "usage",
+        message: expect.stringMatching(/^expected an array or another iterable of requests for requests, received /),
+      });
+    }
+  });
+
+  it("says which request is wrong", async () => {
+    const wrong = [requests[0]!, requests[1]!, { prompt: "", maxTokens: 2 }, requests[3]!];
+    await expect(all(decode(model, wrong))).rejects.toMatchObject({
+      code: "usage",
+      message: "request 2: expected at least one token for prompt, received none",
+    });
+  });
+
+  it("says what memory was given and what is needed", async () => {
+    const [row] = await all(decode(model, requests.slice(0, 1), { memory: 100, sequences: 1 }));
+    expect(row).toMatchObject({ ended: "refused", reason: expect.stringMatching(/take \d+ bytes, memory is 100$/) });
   });
 
   it("keeps to a schema, and gives log-probabilities by token", async () => {

@@ -174,6 +174,52 @@ describe("the grammar lets through", () => {
   });
 });
 
+describe("a schema without an end", () => {
+  type Open = Record<string, unknown>;
+  const cyclic: Open = { type: "object", properties: {} };
+  cyclic.properties = { again: cyclic };
+  const choice: Open = {};
+  choice.anyOf = [{ type: "null" }, choice];
+  const value: unknown[] = [];
+  value.push(value);
+  let deep: Open = { type: "string" };
+  for (let i = 0; i < 20_000; i++) deep = { type: "array", items: deep };
+
+  it.each<[string, Open, RegExp]>([
+    ["that holds itself", cyclic, /^expected at most 200 levels for schema, .* at #\/properties\/again\/.*…; .*\$ref$/],
+    ["among its choices", choice, /levels for schema, received more at #\/anyOf\/1\//],
+    ["that is very deep", deep, /levels for schema, received more at #\/items\/items/],
+    ["in its const", { const: value }, /^expected a JSON value for #, received/],
+    ["that refers to itself alone", { $ref: "#" }, /refers to nothing but itself at #\/\$ref$/],
+    ["in circles", { anyOf: [{ type: "null" }, { $ref: "#/$defs/a" }], $defs: { a: { $ref: "#" } } }, /but itself at/],
+    [
+      "found behind what is known",
+      {
+        $ref: "#/$defs/b",
+        $defs: { b: { anyOf: [{ items: { $ref: "#/$defs/c" } }, { $ref: "#/$defs/c" }] }, c: { $ref: "#/$defs/b" } },
+      },
+      /but itself at/,
+    ],
+  ])("is refused: one %s", (_name, schema, message) => {
+    try {
+      jsonSchemaToGrammar(schema);
+      expect.unreachable();
+    } catch (error) {
+      expect(error).toMatchObject({ code: "usage", message: expect.stringMatching(message) });
+    }
+  });
+
+  it("may share its parts, and be a hundred levels deep", () => {
+    const part = { type: "array", items: { $ref: "#/$defs/part" } };
+    expect(jsonSchemaToGrammar({ type: "object", properties: { a: part, b: part }, $defs: { part } })).toContain(
+      "root",
+    );
+    let some: Open = { type: "string" };
+    for (let i = 0; i < 100; i++) some = { type: "array", items: some };
+    expect(jsonSchemaToGrammar(some)).toContain("root");
+  });
+});
+
 describe("refused by name is", () => {
   it.each<[unknown, string]>([
     [{ type: "string", pattern: "a+" }, "the schema has pattern at #, which is not supported"],
@@ -200,12 +246,6 @@ describe("refused by name is", () => {
   ])("%j", (schema, message) => {
     expect(() => jsonSchemaToGrammar(schema as JsonSchema)).toThrow(
       expect.objectContaining({ code: "usage", message: expect.stringContaining(message) }),
-    );
-  });
-
-  it("a schema that is nothing but itself, by llama.cpp", () => {
-    expect(() => decoder.add(requestOf([1], { grammar: jsonSchemaToGrammar({ $ref: "#" }) }))).toThrow(
-      /left recursion/,
     );
   });
 });

@@ -1,4 +1,4 @@
-// Reads the examples out of the TSDoc of what src/index.ts exports, and type-checks them as users' files.
+// Reads the examples out of the TSDoc of what src/index.ts exports and out of Markdown, and type-checks them as users' files.
 // Knows TypeScript's compiler, nothing of what is documented.
 import path from "node:path";
 import ts from "typescript";
@@ -25,6 +25,11 @@ function examplesIn(node: ts.Node): string[] {
   const ranges = ts.getLeadingCommentRanges(full, node.getFullStart()) ?? [];
   const docs = ranges.map((range) => full.slice(range.pos, range.end)).filter((text) => text.startsWith("/**"));
   const text = docs.map((doc) => doc.replace(/^[ \t]*\* ?/gm, "")).join("\n");
+  return examplesOf(text);
+}
+
+/** The bodies of a text's ```ts blocks. */
+export function examplesOf(text: string): string[] {
   return [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1] ?? "");
 }
 
@@ -56,7 +61,10 @@ export function typeErrors(items: Documented[]): string[] {
   for (const { name, examples } of items) {
     examples.forEach((text, place) => {
       // An example is a module of its own, whether or not it imports.
-      files.set(path.join(root, `tests/docs/example-${name}-${place}.ts`), { name, text: `${text}\nexport {};\n` });
+      files.set(path.join(root, `tests/docs/example-${name.replaceAll("/", "-")}-${place}.ts`), {
+        name,
+        text: `${text}\nexport {};\n`,
+      });
     });
   }
   const options = compilerOptions();

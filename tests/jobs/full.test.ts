@@ -81,7 +81,7 @@ test.each<Partial<TuneOptions>>([
   await tune(task, { out, resume: true }).result;
   expect(sha(resumed.model!)).toBe(sha(undisturbed.model!));
   await expect(tune(task, { out, resume: true, targets: ["q"], method: "full" }).result).rejects.toThrow(
-    /begun with other .*targets/,
+    change.method === "head" ? /begun with other method/ : /begun with other .*targets/,
   );
 });
 
@@ -143,12 +143,22 @@ test("the model is exported like any other", async () => {
   expect(exported).toMatchObject({ adapter: null, gate: { passed: true, kl: { adapter_merged: null } } });
 });
 
+test("a run is not resumed with another method", async () => {
+  const task = await readTask(writeToyTask().file);
+  const out = runFolder();
+  await tune(task, { model, out, steps: 1, threads: 1 }).result;
+  await expect(tune(task, { out, resume: true, method: "full" }).result).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringMatching(/begun with other method \("lora" there, "full" here\)/),
+  });
+});
+
 test("refusals name what is wrong", async () => {
   const task = await readTask(writeToyTask().file);
   const out = runFolder();
   await expect(tune(task, full(out, { layers: [99] })).result).rejects.toMatchObject({
     code: "usage",
-    message: expect.stringMatching(/expected layers from 0 to \d+ for layers, received 99/),
+    message: expect.stringMatching(/expected numbers from 0 to \d+ for layers, received 99/),
   });
   // Nothing was begun.
   await tune(task, full(out, { steps: 1 })).result;

@@ -45,6 +45,16 @@ describe("openModel", () => {
     });
   });
 
+  it("names the precisions that work here where one does not", async () => {
+    await expect(openModel(writeTextToy(), { variant: "portable", precision: "mixed" })).rejects.toMatchObject({
+      code: "usage",
+      options: ["precision"],
+      message: expect.stringMatching(
+        /^expected one of .*f32.* for precision, received "mixed", whose products need AVX512_BF16/,
+      ),
+    });
+  });
+
   it("opens for llama.cpp alone what the engine cannot take, and says why", async () => {
     const file = writeTextToy({ "llama.attention.sliding_window": 64 });
     expect(await inspect(file)).toMatchObject({ tunable: false, reason: expect.stringContaining("sliding-window") });

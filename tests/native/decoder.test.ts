@@ -140,7 +140,7 @@ describe.each(executors)("%s", (name, open) => {
       expect(answers.size).toBe(5);
       expect(most).toBe(2);
       expect(decoder.refuses(100, 29)).toBeNull();
-      expect(decoder.refuses(100, 30)).toBe("their keys and values take 40960 bytes, the memory for them is 32768");
+      expect(decoder.refuses(100, 30)).toBe("their keys and values take 40960 bytes, memory is 32768");
       expect(() => decoder.add(requestOf(bytes(100, 1), { maxTokens: 30 }))).toThrow(
         /100 tokens with an answer of up to 30 does not fit/,
       );

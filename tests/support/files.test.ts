@@ -18,6 +18,9 @@ test("what cannot be made is named, and the call ends", async () => {
   const file = path.join(folder, "file");
   writeFileSync(file, "");
   await expect(makeFolder(file)).rejects.toMatchObject({ code: "io", message: expect.stringContaining(file) });
+  writeFileSync(file, "");
+  const remedy = "is there and is no folder; move it away, or choose another name";
+  await expect(makeFolder(file)).rejects.toMatchObject({ code: "io", message: expect.stringContaining(remedy) });
   await expect(makeFolder(path.join(file, "below"))).rejects.toMatchObject({ code: "io" });
   if (process.platform === "linux") {
     await expect(makeFolder("/proc/stillroom/run")).rejects.toMatchObject({ code: "io" });

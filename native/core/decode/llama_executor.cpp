@@ -25,7 +25,7 @@ PageLimits LlamaExecutor::limits_of(const LlamaExecutorOptions& options) const {
     const int64_t most = sequences * ((longest + Pages::length - 1) / Pages::length);
     // A recurrent state cannot be shared by two continuations.
     const bool shares = !llama_model_is_recurrent(model) && !llama_model_is_hybrid(model);
-    return {std::min(options.bytes / bytes, most), bytes, longest, shares, false};
+    return {std::min(options.bytes / bytes, most), bytes, longest, shares, false, options.bytes};
 }
 
 LlamaExecutor::LlamaExecutor(const std::string& path, const LlamaExecutorOptions& options)

@@ -17,8 +17,7 @@ std::string PageTable::refuses(int64_t tokens) const {
     if (tokens > limits.context) return std::to_string(tokens) + " tokens are more than the model's context of " + std::to_string(limits.context);
     const int64_t needed = pages_for(tokens);
     if (needed <= limits.pages) return "";
-    return "their keys and values take " + std::to_string(needed * limits.page_bytes) + " bytes, the memory for them is " +
-           std::to_string(limits.pages * limits.page_bytes);
+    return "their keys and values take " + std::to_string(needed * limits.page_bytes) + " bytes, memory is " + std::to_string(limits.bytes);
 }
 
 int64_t PageTable::admit(int64_t sequence, const std::vector<int32_t>& prompt, int64_t tokens) {

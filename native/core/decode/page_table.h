@@ -15,6 +15,7 @@ struct PageLimits {
     int64_t context;     // most tokens of a sequence
     bool shares;         // whether sequences may have pages in common
     bool keeps;          // whether a page keeps its content when its last owner has left
+    int64_t bytes;       // what memory was given as, which pages may not fill; for messages
 };
 
 class PageTable {

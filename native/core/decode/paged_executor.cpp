@@ -13,7 +13,7 @@ PagedExecutor::PagedExecutor(Graph& given, std::shared_ptr<const Lora> adapter, 
     : graph(given),
       lora(std::move(adapter)),
       store(store_of(*graph.model)),
-      table({bytes / store.page_bytes(), store.page_bytes(), graph.model->context_length, true, true}),
+      table({bytes / store.page_bytes(), store.page_bytes(), graph.model->context_length, true, true, bytes}),
       forward(graph) {}
 
 int32_t PagedExecutor::vocabulary() const { return static_cast<int32_t>(graph.model->vocabulary); }

@@ -45,10 +45,16 @@ Precisions choose_precisions(const Kernels& kernels, const std::string& name) {
                                                             {"int8", {Precision::int8, Precision::int8}}};
     const auto found = known.find(name);
     if (found == known.end()) throw Failure(Code::usage, "expected one of f32, bf16, mixed, int16, int8 for precision, received \"" + name + "\"");
-    for (const Precision precision : {found->second.forward, found->second.backward})
-        if (precision != Precision::f32 && !kernels.narrow_is_fast(precision))
-            throw Failure(Code::usage, name + " products need " + (precision == Precision::bf16 ? "AVX512_BF16" : "AVX2 or AVX512_VNNI") +
-                                           ", which this processor or the variant " + kernels.name + " lacks; use f32");
+    auto runs = [&](Precision precision) { return precision == Precision::f32 || kernels.narrow_is_fast(precision); };
+    for (const Precision precision : {found->second.forward, found->second.backward}) {
+        if (runs(precision)) continue;
+        std::string names;
+        for (const auto& [other, both] : known)
+            if (runs(both.forward) && runs(both.backward)) names += (names.empty() ? "" : ", ") + other;
+        throw Failure(Code::usage, "expected one of " + names + " for precision, received \"" + name + "\", whose products need " +
+                                       (precision == Precision::bf16 ? "AVX512_BF16" : "AVX2 or AVX512_VNNI") +
+                                       ", which this processor or the variant " + kernels.name + " lacks");
+    }
     return found->second;
 }
 
