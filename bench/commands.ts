@@ -1,7 +1,7 @@
 // The trials as commands: what is timed, against whom, with which options. Translates; the trials live beside it and are loaded
 // when they are called, so that the program starts without them.
 import { Argument, type Command, Option } from "commander";
-import { command, real, whole } from "../bin/options.js";
+import { command, names, real, whole } from "../bin/options.js";
 import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import type { AgreeOptions } from "./agree.js";
@@ -147,13 +147,13 @@ function kernelTrial(): Command {
     "One linear layer of 512 rows on one core, every weight type, as a share of the FMA peak.",
     ["precision"],
   )
-    .option("--types <names>", "weight types (default: all)", (text) => text.split(","))
+    .option("--types <names>", "weight types, separated by commas (default: all)", names)
     .option("--variant <name>", "kernel variant (default: the best that this machine runs)")
     .option("--repeat <n>", "products of a measurement", whole(1), 20)
     .action(({ json: _, ...options }: KernelOptions & Output, made: Command) =>
-      timed(made, async ({ say }) => {
+      timed(made, async (session) => {
         const [{ benchKernels }, { kernelTable }] = await Promise.all([import("./kernels.js"), import("./tables.js")]);
-        const result = await benchKernels(options, say);
+        const result = await benchKernels(options, session);
         return { result, text: kernelTable(result) };
       }),
     );
