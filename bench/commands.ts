@@ -2,6 +2,7 @@
 // when they are called, so that the program starts without them.
 import { Argument, type Command, Option } from "commander";
 import { command, names, real, whole } from "../bin/options.js";
+import { onBad } from "../bin/print-events.js";
 import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import type { AgreeOptions } from "./agree.js";
@@ -10,8 +11,9 @@ import type { GrowthOptions, PlotName } from "./growth.js";
 import type { KernelOptions } from "./kernels.js";
 import type { ReferenceOptions } from "./reference.js";
 import type { ScoreBenchOptions } from "./score.js";
+import type { RowSession } from "./scored-rows.js";
 import { type MadePeer, madePeers } from "./setup.js";
-import type { TrialSession, TuneBenchOptions } from "./tune.js";
+import type { TuneBenchOptions } from "./tune.js";
 
 interface Output {
   json?: boolean;
@@ -35,11 +37,11 @@ export function trialCommands(): Command[] {
 /** Runs a trial and prints its table. Where the sides do not compute the same, the times do not count: that ends as a failed gate. */
 function timed(
   made: Command,
-  work: (session: TrialSession) => Promise<{ result: { equal: boolean | null }; text: string }>,
+  work: (session: RowSession) => Promise<{ result: { equal: boolean | null; errors?: number }; text: string }>,
 ): Promise<never> {
   return run(made, async ({ signal, progress }) => {
-    const { result, text } = await work({ signal, say: (line) => progress.line(line) });
-    if (result.equal !== false) return { result, text: `${text}\n` };
+    const { result, text } = await work({ signal, say: (line) => progress.line(line), onBad: onBad(progress) });
+    if (result.equal !== false) return { result, text: `${text}\n`, badRows: result.errors ?? 0 };
     throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });
   });
 }
@@ -165,10 +167,11 @@ function agreeCommand(): Command {
   ])
     .argument("<task>", "task file")
     .action((task: string, { json: _, ...options }: AgreeOptions & Output, made: Command) =>
-      run(made, async ({ progress }) => {
+      run(made, async ({ signal, progress }) => {
         const { benchAgree } = await import("./agree.js");
-        const result = await benchAgree(task, options, (line) => progress.line(line));
-        return { result, text: `${JSON.stringify(result, null, 2)}\n` };
+        const session = { signal, say: (line: string) => progress.line(line), onBad: onBad(progress) };
+        const result = await benchAgree(task, options, session);
+        return { result, text: `${JSON.stringify(result, null, 2)}\n`, badRows: result.errors };
       }),
     );
 }
