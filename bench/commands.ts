@@ -1,6 +1,6 @@
 // The trials as commands: what is timed, against whom, with which options. Translates; the trials live beside it and are loaded
 // when they are called, so that the program starts without them.
-import { Argument, type Command, Option } from "commander";
+import { Argument, type Command, InvalidArgumentError, Option } from "commander";
 import { command, names, real, whole } from "../bin/options.js";
 import { onBad } from "../bin/print-events.js";
 import { run } from "../bin/run.js";
@@ -56,6 +56,10 @@ function tuneTrial(): Command {
   return command("tune", "Tuning: dense batches of 4 x 256 tokens, and SST-2 rows with completion loss.", [
     ...(["model", "threads", "precision", "seed"] as const),
   ])
+    .option(
+      "--data <dir>",
+      "folder of SST-2's train.tsv, the text of both works (default: $STILLROOM_SHARED/data/sst2)",
+    )
     .addOption(peerOption("pytorch"))
     .addOption(new Option("--method <method>", "a LoRA, or all weights").choices(["lora", "full"]).default("lora"))
     .addOption(
@@ -65,7 +69,7 @@ function tuneTrial(): Command {
     )
     .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2", "both"]).default("both"))
     .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 5)
-    .option("--rank <n>", "rank of the adapter on all linear layers", whole(1), 16)
+    .option("--rank <n>", "rank of the adapter on all linear layers (default: 16)", whole(1))
     .addOption(
       new Option("--peer-logits <where>", "the peer's logits: everywhere, as transformers' Trainer, or at labels only")
         .choices(["all", "labels"])
@@ -131,7 +135,15 @@ function growthTrial(): Command {
     ...(["model", "threads"] as const),
   ])
     .addOption(peerOption("llama.cpp"))
-    .addOption(new Option("--plots <names...>", "which").choices(plots).default(plots))
+    .addOption(
+      new Option("--plots <names>", `of ${plots.join(", ")}; separated by commas`)
+        .default(plots, "all")
+        .argParser((text): PlotName[] => {
+          const asked = names(text) as PlotName[];
+          if (asked.every((name) => plots.includes(name))) return asked;
+          throw new InvalidArgumentError(`Expected names out of ${plots.join(", ")}, separated by commas.`);
+        }),
+    )
     .option("--out <dir>", "folder for the plots and their numbers", "plots")
     .option("--repeat <n>", "timed turns of each point", whole(1), 3)
     .action(({ json: _, ...options }: GrowthOptions & Output, made: Command) =>
@@ -188,7 +200,7 @@ function referenceCommand(): Command {
       run(made, async () => {
         const { writeReference } = await import("./reference.js");
         const result = await writeReference(task, options);
-        return { result, text: `${result.tune}\n${result.eval ?? "no test rows to score"}\n` };
+        return { result, text: `${result.tune}\n${result.eval ?? result.reason}\n` };
       }),
     );
 }
