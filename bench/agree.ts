@@ -2,12 +2,13 @@
 // Both score the same tokens; node-llama-cpp one row and label at a time.
 import path from "node:path";
 import { getLlama, LlamaLogLevel, type Token } from "node-llama-cpp";
-import { labelsOf, readRows } from "../src/dataset/index.js";
+import { labelsOf } from "../src/dataset/index.js";
 import { evaluateRows } from "../src/evaluate/index.js";
 import { openModel } from "../src/index.js";
 import { compilePrompt } from "../src/prompt/index.js";
-import { readTask } from "../src/task/index.js";
+import { throwIfCancelled } from "../src/support/cancelled.js";
 import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
+import { labelledRows, type RowSession, readClassifyTask } from "./scored-rows.js";
 
 export interface AgreeOptions {
   model?: string;
@@ -19,6 +20,8 @@ export interface AgreeOptions {
 export interface Agreement {
   model: string;
   rows: number;
+  /** Bad rows that were left out. */
+  errors: number;
   /** Rows with the same most likely label. */
   same: number;
   /** Share of right answers. */
@@ -30,15 +33,16 @@ export interface Agreement {
 export async function benchAgree(
   taskFile: string,
   { data, limit, ...options }: AgreeOptions,
-  say: (line: string) => void,
+  session: RowSession,
 ): Promise<Agreement> {
-  const task = await readTask(taskFile, data === undefined ? {} : { data });
-  const model = await openModel(options.model, { threads: options.threads });
-  const train = await readRows(task, "train", {});
-  const { rows } = await readRows(task, "test", { limit });
+  const { say, signal } = session;
+  const task = await readClassifyTask(taskFile, data);
+  const model = await openModel(options.model, { threads: options.threads, signal });
+  const { train, test, errors } = await labelledRows(task, limit, session);
+  const { rows } = test;
   const prompt = compilePrompt(task, model.template);
   const labels = labelsOf(task, train.rows);
-  const ours = await evaluateRows({ model, lora: null, task, rows, prompt, examples: [], labels });
+  const ours = await evaluateRows({ model, lora: null, task, rows, prompt, examples: [], labels, signal });
   say(`ours: ${ours.rows.length} rows`);
 
   const llama = await getLlama({ gpu: false, build: "never", logLevel: LlamaLogLevel.error });
@@ -47,6 +51,7 @@ export async function benchAgree(
   const sequence = context.getSequence();
   const result = { same: 0, right: [0, 0] as [number, number], max: 0, sum: 0 };
   for (const [place, row] of rows.entries()) {
+    throwIfCancelled(signal, `comparing, after ${place} of ${rows.length} rows`);
     const tokens = encodePrompt(model.tokenizer, prompt.render(row, []));
     const scores: number[] = [];
     for (const { text } of labels) {
@@ -73,6 +78,7 @@ export async function benchAgree(
   return {
     model: model.info.path,
     rows: rows.length,
+    errors,
     same: result.same,
     accuracy: { ours: result.right[0] / rows.length, node_llama_cpp: result.right[1] / rows.length },
     difference: { max: result.max, mean: result.sum / rows.length / labels.length },

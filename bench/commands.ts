@@ -1,7 +1,8 @@
 // The trials as commands: what is timed, against whom, with which options. Translates; the trials live beside it and are loaded
 // when they are called, so that the program starts without them.
-import { Argument, type Command, Option } from "commander";
-import { command, real, whole } from "../bin/options.js";
+import { Argument, type Command, InvalidArgumentError, Option } from "commander";
+import { command, names, real, whole } from "../bin/options.js";
+import { onBad } from "../bin/print-events.js";
 import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import type { AgreeOptions } from "./agree.js";
@@ -10,8 +11,9 @@ import type { GrowthOptions, PlotName } from "./growth.js";
 import type { KernelOptions } from "./kernels.js";
 import type { ReferenceOptions } from "./reference.js";
 import type { ScoreBenchOptions } from "./score.js";
+import type { RowSession } from "./scored-rows.js";
 import { type MadePeer, madePeers } from "./setup.js";
-import type { TrialSession, TuneBenchOptions } from "./tune.js";
+import type { TuneBenchOptions } from "./tune.js";
 
 interface Output {
   json?: boolean;
@@ -35,11 +37,11 @@ export function trialCommands(): Command[] {
 /** Runs a trial and prints its table. Where the sides do not compute the same, the times do not count: that ends as a failed gate. */
 function timed(
   made: Command,
-  work: (session: TrialSession) => Promise<{ result: { equal: boolean | null }; text: string }>,
+  work: (session: RowSession) => Promise<{ result: { equal: boolean | null; errors?: number }; text: string }>,
 ): Promise<never> {
   return run(made, async ({ signal, progress }) => {
-    const { result, text } = await work({ signal, say: (line) => progress.line(line) });
-    if (result.equal !== false) return { result, text: `${text}\n` };
+    const { result, text } = await work({ signal, say: (line) => progress.line(line), onBad: onBad(progress) });
+    if (result.equal !== false) return { result, text: `${text}\n`, badRows: result.errors ?? 0 };
     throw new StillroomError("gate", `the two sides do not compute the same\n${text}`, { cause: result });
   });
 }
@@ -54,6 +56,10 @@ function tuneTrial(): Command {
   return command("tune", "Tuning: dense batches of 4 x 256 tokens, and SST-2 rows with completion loss.", [
     ...(["model", "threads", "precision", "seed"] as const),
   ])
+    .option(
+      "--data <dir>",
+      "folder of SST-2's train.tsv, the text of both works (default: $STILLROOM_SHARED/data/sst2)",
+    )
     .addOption(peerOption("pytorch"))
     .addOption(new Option("--method <method>", "a LoRA, or all weights").choices(["lora", "full"]).default("lora"))
     .addOption(
@@ -63,7 +69,7 @@ function tuneTrial(): Command {
     )
     .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2", "both"]).default("both"))
     .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 5)
-    .option("--rank <n>", "rank of the adapter on all linear layers", whole(1), 16)
+    .option("--rank <n>", "rank of the adapter on all linear layers (default: 16)", whole(1))
     .addOption(
       new Option("--peer-logits <where>", "the peer's logits: everywhere, as transformers' Trainer, or at labels only")
         .choices(["all", "labels"])
@@ -129,7 +135,15 @@ function growthTrial(): Command {
     ...(["model", "threads"] as const),
   ])
     .addOption(peerOption("llama.cpp"))
-    .addOption(new Option("--plots <names...>", "which").choices(plots).default(plots))
+    .addOption(
+      new Option("--plots <names>", `of ${plots.join(", ")}; separated by commas`)
+        .default(plots, "all")
+        .argParser((text): PlotName[] => {
+          const asked = names(text) as PlotName[];
+          if (asked.every((name) => plots.includes(name))) return asked;
+          throw new InvalidArgumentError(`Expected names out of ${plots.join(", ")}, separated by commas.`);
+        }),
+    )
     .option("--out <dir>", "folder for the plots and their numbers", "plots")
     .option("--repeat <n>", "timed turns of each point", whole(1), 3)
     .action(({ json: _, ...options }: GrowthOptions & Output, made: Command) =>
@@ -147,13 +161,13 @@ function kernelTrial(): Command {
     "One linear layer of 512 rows on one core, every weight type, as a share of the FMA peak.",
     ["precision"],
   )
-    .option("--types <names>", "weight types (default: all)", (text) => text.split(","))
+    .option("--types <names>", "weight types, separated by commas (default: all)", names)
     .option("--variant <name>", "kernel variant (default: the best that this machine runs)")
     .option("--repeat <n>", "products of a measurement", whole(1), 20)
     .action(({ json: _, ...options }: KernelOptions & Output, made: Command) =>
-      timed(made, async ({ say }) => {
+      timed(made, async (session) => {
         const [{ benchKernels }, { kernelTable }] = await Promise.all([import("./kernels.js"), import("./tables.js")]);
-        const result = await benchKernels(options, say);
+        const result = await benchKernels(options, session);
         return { result, text: kernelTable(result) };
       }),
     );
@@ -165,10 +179,11 @@ function agreeCommand(): Command {
   ])
     .argument("<task>", "task file")
     .action((task: string, { json: _, ...options }: AgreeOptions & Output, made: Command) =>
-      run(made, async ({ progress }) => {
+      run(made, async ({ signal, progress }) => {
         const { benchAgree } = await import("./agree.js");
-        const result = await benchAgree(task, options, (line) => progress.line(line));
-        return { result, text: `${JSON.stringify(result, null, 2)}\n` };
+        const session = { signal, say: (line: string) => progress.line(line), onBad: onBad(progress) };
+        const result = await benchAgree(task, options, session);
+        return { result, text: `${JSON.stringify(result, null, 2)}\n`, badRows: result.errors };
       }),
     );
 }
@@ -185,7 +200,7 @@ function referenceCommand(): Command {
       run(made, async () => {
         const { writeReference } = await import("./reference.js");
         const result = await writeReference(task, options);
-        return { result, text: `${result.tune}\n${result.eval ?? "no test rows to score"}\n` };
+        return { result, text: `${result.tune}\n${result.eval ?? result.reason}\n` };
       }),
     );
 }

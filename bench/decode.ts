@@ -4,9 +4,10 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
+import { requireType } from "../src/export/index.js";
 import { openModel } from "../src/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
-import { type NativeModelInfo, type NativePrecision, native } from "../src/support/native.js";
+import { type NativeModelInfo, type NativePrecision, native, rethrow } from "../src/support/native.js";
 import { type Agreement, Reference } from "./answers.js";
 import { BatchedBench } from "./batched-bench.js";
 import { type Machine, machine } from "./machine.js";
@@ -92,9 +93,11 @@ const equalBound = 0.5;
 
 export async function benchDecode(options: DecodeBenchOptions, session: TrialSession): Promise<DecodeBench> {
   if (options.peer === "llama.cpp") peerProgram(options.peer); // one that is missing is told before any work
+  // The name as it is typed: "type" alone would be found in "quantisation type", too.
+  const type = options.type === undefined ? {} : { type: requireType(options.type, "--type") };
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
-    const file = await modelOf(options, folder, session);
+    const file = await modelOf({ ...options, ...type }, folder, session);
     const model = await openModel(file, { threads: options.threads, signal: session.signal });
     const { info, threads } = model;
     const reference = await Reference.open(model, options.promptTokens + 1 + options.answerTokens);
@@ -123,14 +126,15 @@ export async function benchDecode(options: DecodeBenchOptions, session: TrialSes
 
 /** The model as it is, or quantised to the type that is asked for. */
 async function modelOf(options: DecodeBenchOptions, folder: string, { say, signal }: TrialSession): Promise<string> {
-  const model = await openModel(options.model, { threads: options.threads, signal });
+  const { precision } = options; // one that the processor lacks is told here, not by a side that dies of it
+  const model = await openModel(options.model, { threads: options.threads, precision, signal });
   const { path: given } = model.info;
   const { threads } = model;
   await model.close();
   if (options.type === undefined) return given;
   say(`quantising ${path.basename(given)} to ${options.type}`);
   const out = path.join(folder, `${options.type}.gguf`);
-  await native().quantize(given, out, { type: options.type, importance: null, threads });
+  await native().quantize(given, out, { type: options.type, importance: null, threads }).catch(rethrow);
   return out;
 }
 

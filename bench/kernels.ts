@@ -1,6 +1,9 @@
 // The kernel trial: one frozen linear layer on one core, per weight type, forward and backward, as a share of the FMA peak.
-import { type NativePrecision, native } from "../src/support/native.js";
+import { throwIfCancelled } from "../src/support/cancelled.js";
+import { unexpected } from "../src/support/errors.js";
+import { type NativePrecision, native, rethrow } from "../src/support/native.js";
 import { fmaPeak, type Machine, machine } from "./machine.js";
+import type { TrialSession } from "./tune.js";
 
 export interface KernelOptions {
   types?: string[];
@@ -37,15 +40,17 @@ const superblocks = "q2_K q3_K q4_K q5_K q6_K iq4_xs iq3_s iq3_xxs iq2_s iq2_xs 
 const plainShapes = ["576x576", "576x1536", "1536x576", "2048x2048"];
 const superblockShapes = ["768x768", "768x2048", "1536x576", "2048x2048"];
 
-export async function benchKernels(options: KernelOptions, say: (line: string) => void): Promise<KernelBench> {
+export async function benchKernels(options: KernelOptions, { say, signal }: TrialSession): Promise<KernelBench> {
   const variant = options.variant ?? null;
+  const types = checkedTypes(options.types);
   const facts = await machine(1, variant);
   const ours: KernelTime[] = [];
-  for (const type of options.types ?? [...plain, ...superblocks]) {
+  for (const type of types) {
     const shapes = superblocks.includes(type) ? superblockShapes : plainShapes;
     for (const shape of shapes) {
       const [inputs, outputs] = shape.split("x").map(Number) as [number, number];
       for (const direction of ["forward", "backward"] as const) {
+        throwIfCancelled(signal, "measuring kernels"); // a measurement in hand ends first: the engine does not look at signals
         // The peak is taken again beside each measurement: clocks move.
         const peak = await fmaPeak(variant);
         const trial = {
@@ -58,7 +63,7 @@ export async function benchKernels(options: KernelOptions, say: (line: string) =
           variant,
           ...(options.precision && { precision: options.precision }),
         };
-        const gflops = await native().measureLinear(trial);
+        const gflops = await native().measureLinear(trial).catch(rethrow);
         ours.push({ type, shape, direction, gflops, fma_share: gflops / peak });
         say(
           `${type} ${shape} ${direction}: ${gflops.toFixed(1)} GFLOP/s, ${((gflops / peak) * 100).toFixed(0)} % of the peak`,
@@ -69,4 +74,14 @@ export async function benchKernels(options: KernelOptions, say: (line: string) =
   const shares = ours.map(({ fma_share }) => fma_share);
   const spread = { low: Math.min(...shares), high: Math.max(...shares) };
   return { trial: "kernels", machine: facts, rows, ours, peer: null, ratio: null, equal: null, spread };
+}
+
+/** Before anything is measured: a wrong name at the end of the list would cost all that was measured before it. */
+function checkedTypes(asked: string[] | undefined): string[] {
+  const known = [...plain, ...superblocks];
+  return (asked ?? known).map((name) => {
+    const type = known.find((one) => one.toLowerCase() === name.toLowerCase());
+    if (type === undefined) throw unexpected(`names out of ${known.join(", ")}`, "types", name);
+    return type;
+  });
 }

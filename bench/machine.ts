@@ -1,6 +1,6 @@
 // What the numbers were taken on.
 import { cpus, loadavg } from "node:os";
-import { native } from "../src/support/native.js";
+import { native, rethrow } from "../src/support/native.js";
 
 export interface Machine {
   cpu: string;
@@ -25,7 +25,7 @@ export async function machine(threads: number, variant: string | null = null): P
     cpu: cpus()[0]?.model.trim() ?? "unknown",
     threads,
     fma_peak_gflops: peak * threads,
-    bandwidth_peak_gbps: await native().measureBandwidth(threads),
+    bandwidth_peak_gbps: await native().measureBandwidth(threads).catch(rethrow),
     variant: variant ?? native().variants[0]!,
     load_average: loadAtStart,
   };
@@ -34,6 +34,6 @@ export async function machine(threads: number, variant: string | null = null): P
 /** The best of several measurements on one core: anything else that runs only lowers them. */
 export async function fmaPeak(variant: string | null): Promise<number> {
   let best = 0;
-  for (let i = 0; i < 5; i++) best = Math.max(best, await native().measureFmaPeak(variant));
+  for (let i = 0; i < 5; i++) best = Math.max(best, await native().measureFmaPeak(variant).catch(rethrow));
   return best;
 }

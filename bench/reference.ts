@@ -28,7 +28,7 @@ export interface ReferenceOptions {
 export async function writeReference(
   taskFile: string,
   options: ReferenceOptions,
-): Promise<{ tune: string; eval: string | null; rows: number; steps: number }> {
+): Promise<{ tune: string; eval: string | null; reason: string | null; rows: number; steps: number }> {
   const { data, limit, epochs, rank, seed, threads } = options;
   const out = path.resolve(options.out);
   const task = await readTask(taskFile, data === undefined ? {} : { data });
@@ -36,14 +36,21 @@ export async function writeReference(
   const model = await openModel(options.model, { threads });
   try {
     const tune = await tuneJob(task, model, settings, out);
-    const files = { tune: await writeJob(path.join(out, "tune.json"), tune), eval: null as string | null };
-    if (task.kind === "classify" && task.data.test) {
+    const reason = nothingToScore(task);
+    const files = { tune: await writeJob(path.join(out, "tune.json"), tune), eval: null as string | null, reason };
+    if (reason === null) {
       files.eval = await writeJob(path.join(out, "eval.json"), await evalJob(task, model, settings, out));
     }
     return { ...files, rows: tune.rows.length, steps: tune.steps.length };
   } finally {
     await model.close();
   }
+}
+
+/** Why there is no eval.json; null: there is one. */
+function nothingToScore(task: Task): string | null {
+  if (task.kind !== "classify") return "only a task of kind classify has labels to score";
+  return task.data.test ? null : "no test rows to score";
 }
 
 async function tuneJob(task: Task, model: Model, settings: TuneSettings, out: string): Promise<TuneJob> {

@@ -4,15 +4,16 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { labelsOf, readRows } from "../src/dataset/index.js";
+import { labelsOf } from "../src/dataset/index.js";
 import { openModel } from "../src/index.js";
 import { chooseExamples, compilePrompt } from "../src/prompt/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
+import { StillroomError } from "../src/support/errors.js";
 import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
-import { readTask } from "../src/task/index.js";
 import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
 import { type Machine, machine } from "./machine.js";
 import { type Measured, measured, scoreFlops } from "./numbers.js";
+import { labelledRows, type RowSession, readClassifyTask } from "./scored-rows.js";
 import { peerProgram, peerScript } from "./setup.js";
 import { type ScoreDone, Side } from "./side.js";
 import type { TrialSession } from "./tune.js";
@@ -70,6 +71,8 @@ export interface ScoreBench {
   equal_bound: number;
   agreement: number | null;
   largest_difference: number | null;
+  /** Bad rows that were left out. */
+  errors: number;
 }
 
 /** f32 sides differ by rounding; llama.cpp rounds activations to 8 bits, and narrow products round too. */
@@ -78,12 +81,12 @@ const bounds = { exact: 1e-3, rounded: 0.5 };
 export async function benchScore(
   taskFile: string,
   options: ScoreBenchOptions,
-  session: TrialSession,
+  session: RowSession,
 ): Promise<ScoreBench> {
   if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
-    const { job, labels, info } = await jobOf(taskFile, options);
+    const { job, labels, info, errors } = await jobOf(taskFile, options, session);
     const file = path.join(folder, "score.json");
     await writeFile(file, JSON.stringify(job));
     const facts = await machine(job.threads);
@@ -93,7 +96,7 @@ export async function benchScore(
       steps.map(({ seconds }, at) => scoreFlops(info, first[at]!.work!) / 1e9 / seconds),
     );
     const shares = rates.map((rate) => measured(timed(rate)).median / facts.fma_peak_gflops);
-    return summary(taskFile, options, job, labels, facts, turns, shares);
+    return { ...summary(taskFile, options, job, labels, facts, turns, shares), errors };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
@@ -102,18 +105,21 @@ export async function benchScore(
 async function jobOf(
   taskFile: string,
   options: ScoreBenchOptions,
-): Promise<{ job: ScoreJob; labels: number; info: NativeModelInfo }> {
-  const task = await readTask(taskFile, options.data === undefined ? {} : { data: options.data });
-  const model = await openModel(options.model, { threads: options.threads });
-  const train = await readRows(task, "train", {});
+  session: RowSession,
+): Promise<{ job: ScoreJob; labels: number; info: NativeModelInfo; errors: number }> {
+  const task = await readClassifyTask(taskFile, options.data);
+  // A precision that the processor lacks is told here, not by a side that dies of it.
+  const { threads, precision } = options;
+  const model = await openModel(options.model, { threads, precision, signal: session.signal });
   const count = options.rows * (options.repeat + 1); // the first turn warms up
-  const { rows } = await readRows(task, "test", { limit: count });
+  const { train, test, errors } = await labelledRows(task, count, session);
+  const { rows } = test;
+  if (rows.length < count) throw tooFewRows(options, rows.length);
   const prompt = compilePrompt(task, model.template);
   const known = labelsOf(task, train.rows);
   const labels = known.map(({ text }) => text);
   const examples = chooseExamples(train.rows, { shots: options.shots, seed: options.seed, labels: known });
   const choices = labels.map((text) => [...encodeAnswer(model.tokenizer, prompt.renderAnswer(text))]);
-  const turnCount = Math.max(1, Math.floor(rows.length / options.rows));
   const job: ScoreJob = {
     model: path.resolve(model.info.path),
     threads: model.threads,
@@ -123,13 +129,21 @@ async function jobOf(
       choices,
       answer: labels.indexOf(row.answer),
     })),
-    turns: Array.from({ length: turnCount }, (_, turn) =>
-      Array.from({ length: Math.min(options.rows, rows.length) }, (_, row) => turn * options.rows + row),
+    turns: Array.from({ length: options.repeat + 1 }, (_, turn) =>
+      Array.from({ length: options.rows }, (_, row) => turn * options.rows + row),
     ),
     peer: { batchRows: options.peerRows, prefix: options.peerPrefix },
   };
   await model.close();
-  return { job, labels: labels.length, info: model.info };
+  return { job, labels: labels.length, info: model.info, errors };
+}
+
+/** Fewer turns than were asked for, or the one that warms up alone, would be told as what they are not. */
+function tooFewRows({ rows, repeat }: ScoreBenchOptions, there: number): StillroomError {
+  const needed = `expected at least ${rows * (repeat + 1)} test rows for --rows ${rows} and --repeat ${repeat}`;
+  const fitting = Math.floor(there / (repeat + 1));
+  const remedy = fitting > 0 ? `--rows ${fitting} fits` : "lower --repeat, or give the task more test rows";
+  return new StillroomError("usage", `${needed} (with the turn that warms up), received ${there}; ${remedy}`);
 }
 
 interface Turns {
@@ -180,8 +194,8 @@ async function takeTurns(
 
 const best = (values: number[]): number => values.indexOf(Math.max(...values));
 
-/** The first turn warms up, unless it is the only one. */
-const timed = <T>(turns: T[]): T[] => (turns.length > 1 ? turns.slice(1) : turns);
+/** The first turn warms up. */
+const timed = <T>(turns: T[]): T[] => turns.slice(1);
 
 function sideOf(job: ScoreJob, { steps, peakMemoryBytes, profile }: Turns, fma_share: number): ScoreSide {
   const means = steps.flatMap(({ means }) => means);
@@ -204,7 +218,7 @@ function summary(
   facts: Machine,
   [first, second]: Turns[],
   shares: number[],
-): ScoreBench {
+): Omit<ScoreBench, "errors"> {
   const exact = options.peer === "pytorch" && job.precision === "f32";
   const bound = exact ? bounds.exact : bounds.rounded;
   const base = {

@@ -84,6 +84,7 @@ export function scoreTable(result: ScoreBench): string {
   }
   notes.push(describe(result.machine), "medians (lowest–highest turn)");
   if (!result.equal) notes.push("the two sides do NOT compute the same");
+  if (result.errors > 0) notes.push(`${counted(result.errors, "bad row")} left out`);
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }
 

@@ -6,6 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
+import { unexpected } from "../src/support/errors.js";
 import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
 import type { OptimizerName } from "../src/train/index.js";
 import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } from "./job.js";
@@ -25,7 +26,10 @@ export interface TuneBenchOptions {
   repeat: number;
   threads?: number;
   precision?: NativePrecision;
-  rank: number;
+  /** Folder of SST-2, where the text of either work comes from. */
+  data?: string;
+  /** Of the adapter (default 16). */
+  rank?: number;
   peerLogits: "all" | "labels";
   peerRows?: number;
   seed: number;
@@ -70,8 +74,13 @@ export interface TuneBench {
 /** Steps on the same rows again and again before the timed ones: warm-up, and losses that only agree if both learn the same. */
 const equalSteps = 3;
 const equalBound = 0.01;
+const usualRank = 16;
 const kinds = {
-  dense: { rowsOfStep: 4, rows: (model: OpenModel, count: number, seed: number) => denseRows(model, count, 256, seed) },
+  dense: {
+    rowsOfStep: 4,
+    rows: (model: OpenModel, count: number, seed: number, data?: string) =>
+      denseRows(model, count, 256, { seed, data }),
+  },
   sst2: { rowsOfStep: 16, rows: sst2Rows },
 };
 type OpenModel = Awaited<ReturnType<typeof openModel>>;
@@ -84,11 +93,16 @@ export interface TrialSession {
 }
 
 export async function benchTune(options: TuneBenchOptions, session: TrialSession): Promise<TuneBench> {
+  requireAdapterFor(options);
   if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
     const chosen: Kind[] = options.work === "both" ? ["dense", "sst2"] : [options.work];
-    const model = await openModel(options.model, { threads: options.threads, signal: session.signal });
+    const model = await openModel(options.model, {
+      threads: options.threads,
+      precision: options.precision,
+      signal: session.signal,
+    });
     const { info, threads } = model;
     const jobs = new Map<Kind, TuneJob>();
     for (const kind of chosen) jobs.set(kind, await jobOf(kind, model, options, folder));
@@ -102,10 +116,17 @@ export async function benchTune(options: TuneBenchOptions, session: TrialSession
   }
 }
 
+/** What only frozen weights beside an adapter have, as tune refuses it. */
+function requireAdapterFor({ method, rank, precision = "f32" }: TuneBenchOptions): void {
+  if (method === "lora") return;
+  if (rank !== undefined) throw unexpected('method "lora"', "rank", rank);
+  if (precision !== "f32") throw unexpected(`"f32" with method "${method}"`, "precision", precision);
+}
+
 async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, folder: string): Promise<TuneJob> {
   const { rowsOfStep, rows: rowsOf } = kinds[kind];
-  const { rank, seed, repeat, optimizer } = options;
-  const rows: JobRow[] = await rowsOf(model, rowsOfStep * (repeat + 1), seed);
+  const { rank = usualRank, seed, repeat, optimizer } = options;
+  const rows: JobRow[] = await rowsOf(model, rowsOfStep * (repeat + 1), seed, options.data);
   const batch = (index: number) => Array.from({ length: rowsOfStep }, (_, row) => index * rowsOfStep + row);
   const order = [...Array<number>(equalSteps).fill(0), ...Array.from({ length: repeat }, (_, step) => step + 1)];
   const adapter = { rank, alpha: 2 * rank, seed, targets: linearLayers };
@@ -203,7 +224,7 @@ function summary(
     Object.fromEntries(
       [...sides].map(([kind, side]) => [kind, value(kind, { ours: side.ours, peer: side.peer ?? side.ours })]),
     );
-  const rank = options.method === "full" ? null : options.rank;
+  const rank = options.method === "full" ? null : (options.rank ?? usualRank);
   const ours = each((_, side) => sideResult(side.ours, info, rank, facts));
   const first = [...sides.values()][0]!;
   const job = [...jobs.values()][0]!;

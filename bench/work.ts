@@ -29,42 +29,59 @@ const sst2 = {
   metric: "accuracy",
 };
 
-/** Folder of SST-2: STILLROOM_SHARED, else ../shared beside the checkout. */
-function sst2Folder(): string {
-  const folder = path.resolve(process.env.STILLROOM_SHARED ?? path.join(packageRoot(), "../shared"), "data/sst2");
+/** Folder of SST-2: the one given, else that of STILLROOM_SHARED, else of ../shared beside the checkout. */
+function sst2Folder(data: string | undefined): string {
+  const shared = path.resolve(process.env.STILLROOM_SHARED ?? path.join(packageRoot(), "../shared"), "data/sst2");
+  const folder = data === undefined ? shared : path.resolve(data);
   if (existsSync(path.join(folder, "train.tsv"))) return folder;
   throw new StillroomError(
     "missing",
-    `there is no SST-2 in ${folder}; set STILLROOM_SHARED to the folder that holds data/sst2`,
+    `there is no train.tsv of SST-2 in ${folder}; name its folder with --data, or set STILLROOM_SHARED to the one that holds data/sst2`,
   );
 }
 
-async function sst2Task(): Promise<Task> {
+async function sst2Task(data: string | undefined): Promise<Task> {
+  const from = sst2Folder(data);
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-sst2-"));
   try {
     const file = path.join(folder, "task.json");
     await writeFile(file, JSON.stringify(sst2));
-    return await readTask(file, { data: sst2Folder() });
+    return await readTask(file, { data: from });
   } finally {
     await rm(folder, { recursive: true });
   }
 }
 
 /** SST-2 rows with the task's instruction, label and end token as labels, in a seeded order. */
-export async function sst2Rows(model: Model, count: number, seed: number): Promise<JobRow[]> {
-  const task = await sst2Task();
-  const { rows } = await readRows(task, "train", { limit: pool });
+export async function sst2Rows(model: Model, count: number, seed: number, data?: string): Promise<JobRow[]> {
+  const task = await sst2Task(data);
+  const { rows } = await readRows(task, "train", { limit: Math.max(pool, count) });
   const chosen = Array.from(epochOrder(rows.length, seed, 0).slice(0, count), (index) => rows[index]!);
   const prompt = compilePrompt(task, model.template);
   const options = { tokenizer: model.tokenizer, prompt, maxLength: 1024, onLong: "drop" as const, signal: null };
-  return (await encodeRows(chosen, options)).rows.map(jobRow);
+  const encoded = (await encodeRows(chosen, options)).rows.map(jobRow);
+  if (encoded.length >= count) return encoded;
+  throw new StillroomError(
+    "usage",
+    `expected at least ${count} rows of SST-2 for --repeat (a step has 16, and there is one before the timed ones), received ${encoded.length}; lower --repeat`,
+  );
 }
 
 /** Rows of `length` tokens cut from running text at seeded places; every token but the first is a label. */
-export async function denseRows(model: Model, count: number, length: number, seed: number): Promise<JobRow[]> {
-  const { rows } = await readRows(await sst2Task(), "train", { limit: pool });
+export async function denseRows(
+  model: Model,
+  count: number,
+  length: number,
+  { seed, data }: { seed: number; data?: string | undefined },
+): Promise<JobRow[]> {
+  const { rows } = await readRows(await sst2Task(data), "train", { limit: pool });
   const text = rows.map((row) => String(row.fields.sentence ?? row.fields.text)).join("\n");
   const tokens = model.tokenizer.tokenize(text, false, false);
+  if (tokens.length <= length)
+    throw new StillroomError(
+      "input",
+      `expected more than ${length} tokens of text in train.tsv of SST-2, received ${tokens.length}`,
+    );
   const random = new Random(seed);
   return Array.from({ length: count }, () => {
     const from = random.below(tokens.length - length);

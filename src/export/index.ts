@@ -1,4 +1,4 @@
 // The room's door: from a base and an adapter to one checked GGUF.
 export { type ExportResult, exportModel } from "./export.js";
 export { type Gate, type GateModels, judge } from "./gate.js";
-export type { ExportOptions, ExportProgress, GateBounds } from "./options.js";
+export { type ExportOptions, type ExportProgress, type GateBounds, requireType } from "./options.js";

@@ -80,7 +80,7 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
     if (typeof value !== "number" || !(value >= 0)) throw unexpected("a number of at least 0", `bounds.${name}`, value);
   }
   for (const name of ["out", "keepMerged"] as const) await requireFile(name, options[name]);
-  const quantize = requireType(options.quantize ?? "Q4_K_M");
+  const quantize = requireType(options.quantize ?? "Q4_K_M", "quantize");
   return { ...options, quantize, bounds, limit: options.limit ?? 200, seed: options.seed ?? 0 };
 }
 
@@ -91,12 +91,13 @@ async function requireFile(name: "out" | "keepMerged", file: string | undefined)
   if (found && !found.isFile()) throw unexpected("the path of a file", name, file);
 }
 
-function requireType(type: string): string {
+/** A type that the quantiser takes, as it spells it. Throws "usage", by the option's name. */
+export function requireType(type: string, option: string): string {
   const types = native().quantizationTypes;
   const known = types.find((name) => name.toLowerCase() === String(type).toLowerCase());
   if (known) return known;
   const near = nearestName(String(type), types);
   const hint = near ? `; did you mean ${near}?` : `; it takes ${types.join(", ")}`;
-  const { message, options } = unexpected("a quantisation type", "quantize", type);
+  const { message, options } = unexpected("a quantisation type", option, type);
   throw new StillroomError("usage", `${message}${hint}`, { options });
 }

@@ -1,0 +1,154 @@
+// bench as a user meets it: what it refuses before any work, with which exit code and remedy, and how it is stopped.
+import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { native } from "../../src/support/native.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { stillroom } from "./program.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-bench-test-"));
+const variants = native().variants;
+let model = "";
+let task = "";
+let generate = "";
+
+beforeAll(() => {
+  model = writeTextToy();
+  const toy = writeToyTask();
+  task = toy.file;
+  generate = path.join(toy.folder, "generate.yaml");
+  const text = readFileSync(task, "utf8")
+    .replace("kind: classify", "kind: generate")
+    .replace(/^ {2}labels:.*\n/m, "");
+  writeFileSync(generate, text.replace("metric: accuracy", "metric: exact_match"));
+});
+
+const score = (file: string, ...more: string[]) => [
+  "bench",
+  "score",
+  file,
+  "--model",
+  model,
+  "--peer",
+  "none",
+  ...more,
+];
+const tune = (...more: string[]) => ["bench", "tune", "--model", model, "--peer", "none", ...more];
+const decode = (...more: string[]) => ["bench", "decode", "--model", model, "--peer", "none", ...more];
+const kernels = (...more: string[]) => ["bench", "kernels", "--repeat", "1", ...more];
+
+describe("what is refused", () => {
+  it.each<[string, () => string[], number, RegExp]>([
+    [
+      "a precision that the kernels lack",
+      () => kernels("--types", "q4_0", "--precision", "bf16", "--variant", variants.at(-1)!),
+      64,
+      /bf16 products need AVX512_BF16.*; use f32/,
+    ],
+    [
+      "one weight type that is none, before the others are measured",
+      () => kernels("--types", "q4_0,foo"),
+      64,
+      /^error: expected names out of f32, .*iq2_xxs for --types, received "foo"$/m,
+    ],
+    [
+      "a variant that is none",
+      () => kernels("--types", "q4_0", "--variant", "foo"),
+      64,
+      new RegExp(`expected one of ${variants.join(", ")} for --variant, received "foo"`),
+    ],
+    ["too many products", () => kernels("--types", "q4_0", "--repeat", "1001"), 64, /for --repeat, received 1001/],
+    [
+      "a quantisation type that is none",
+      () => decode("--type", "XYZ123"),
+      64,
+      /^error: expected a quantisation type for --type, received "XYZ123"; it takes .*Q4_K_M/m,
+    ],
+    ["a quantisation type that is nearly one", () => decode("--type", "Q8"), 64, /did you mean Q8_0\?/],
+    ["agree on free text", () => ["bench", "agree", generate, "--model", model], 65, /expected classify for kind/],
+    ["score on free text", () => score(generate), 65, /expected classify for kind, received "generate"/],
+    [
+      "more turns than there are rows",
+      () => score(task, "--rows", "3", "--repeat", "9"),
+      64,
+      /expected at least 30 test rows for --rows 3 and --repeat 9 \(with the turn that warms up\), received 20; .*--rows 2/,
+    ],
+    [
+      "a rank where there is no adapter",
+      () => tune("--method", "full", "--rank", "4"),
+      64,
+      /expected method "lora" for --rank, received 4/,
+    ],
+    [
+      "rounded products where nothing is frozen",
+      () => tune("--method", "full", "--precision", "int8"),
+      64,
+      /expected "f32" with method "full" for --precision, received "int8"/,
+    ],
+    [
+      "a folder without SST-2",
+      () => tune("--work", "dense", "--data", folder),
+      69,
+      /there is no train\.tsv of SST-2 in .*; .*--data/,
+    ],
+    [
+      "a plot that is none",
+      () => ["bench", "growth", "--plots", "rows,foo"],
+      64,
+      /Expected names out of rows, .*, size, separated by commas/,
+    ],
+  ])("%s", async (_name, args, code, message) => {
+    const ended = await stillroom(args(), { environment: { STILLROOM_SHARED: folder } });
+    expect(ended.stderr).toMatch(message);
+    expect(ended).toMatchObject({ code, stdout: "" });
+    expect(ended.stderr).not.toMatch(/^ +at |GFLOP|quantising/m);
+  });
+});
+
+it("kernels end after the measurement in hand when they are told to", async () => {
+  const signal = { name: "SIGINT", when: /q4_0 576x576 forward/ } as const;
+  const ended = await stillroom(kernels("--types", "q4_0", "--repeat", "5"), { signal });
+  expect(ended).toMatchObject({ code: 130, stdout: "" });
+  expect(ended.stderr).toMatch(/cancelled while measuring kernels/);
+  expect(ended.stderr).not.toMatch(/2048x2048/);
+});
+
+it("score tells the rows that it leaves out, and ends with 2", async () => {
+  const broken = writeToyTask();
+  const file = path.join(broken.folder, "test.jsonl");
+  writeFileSync(file, `{broken\n${readFileSync(file, "utf8")}`);
+  appendFileSync(file, "{behind the rows that are scored\n");
+  const ended = await stillroom(score(broken.file, "--rows", "4", "--repeat", "1", "--json"));
+  expect(ended.stderr).toMatch(/^warning: .*test\.jsonl:1: /m);
+  expect(ended.code).toBe(2);
+  expect(JSON.parse(ended.stdout)).toMatchObject({ errors: 1, rows_of_turn: 4 });
+});
+
+it("tune takes SST-2 from the folder that is named", async () => {
+  const lines = Array.from({ length: 60 }, (_, row) => `a film of ${row} moods that ends too soon\t${row % 2}`);
+  const data = mkdtempSync(path.join(folder, "data-"));
+  writeFileSync(path.join(data, "train.tsv"), `${["sentence\tlabel", ...lines].join("\n")}\n`);
+  const few = await stillroom(tune("--repeat", "3", "--data", data, "--threads", "1", "--work", "sst2"));
+  expect(few.stderr).toMatch(/expected at least 64 rows of SST-2 for --repeat .*, received 60/);
+  expect(few.code).toBe(64);
+  const ended = await stillroom(tune("--repeat", "2", "--data", data, "--threads", "1", "--json", "--work", "sst2"));
+  expect(ended.code).toBe(0);
+  expect(JSON.parse(ended.stdout)).toMatchObject({ ours: { work: { sst2: { losses: expect.any(Array) } } } });
+});
+
+it("growth takes names with commas between them", async () => {
+  const none = path.join(folder, "none.gguf");
+  const ended = await stillroom(["bench", "growth", "--plots", "rows,length", "--peer", "none", "--model", none]);
+  expect(ended.code).toBe(69); // the names are taken: it is the model that is missing
+});
+
+it("reference says why there is nothing to score", async () => {
+  const args = ["--model", model, "--out", path.join(folder, "reference"), "--epochs", "1", "--rank", "2"];
+  const ended = await stillroom(["bench", "reference", generate, ...args, "--json"]);
+  const reason = "only a task of kind classify has labels to score";
+  expect(JSON.parse(ended.stdout)).toMatchObject({ eval: null, reason });
+  const scored = await stillroom(["bench", "reference", task, ...args, "--json"]);
+  expect(JSON.parse(scored.stdout)).toMatchObject({ eval: expect.stringMatching(/eval\.json$/), reason: null });
+});
