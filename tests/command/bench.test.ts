@@ -45,7 +45,7 @@ describe("what is refused", () => {
       "a precision that the kernels lack",
       () => kernels("--types", "q4_0", "--precision", "bf16", "--variant", variants.at(-1)!),
       64,
-      /bf16 products need AVX512_BF16.*; use f32/,
+      /expected one of f32.* for --precision, received "bf16", whose products need AVX512_BF16/,
     ],
     [
       "one weight type that is none, before the others are measured",
