@@ -1,7 +1,7 @@
 // stillroom batch: answers ahead of time, kept in a store.
 import { type Command, Option } from "commander";
-import { isTaskFile } from "../../src/batch/index.js";
 import { type BatchOptions, batch, readTask } from "../../src/index.js";
+import { isTaskFile } from "../../src/task/index.js";
 import { type CommonOptions, command, duration, normaliseOption, size, whole } from "../options.js";
 import { batchText } from "../print.js";
 import { onBad, onBatch, onDownload } from "../print-events.js";

@@ -41,8 +41,7 @@ Examples:
             keys.length > 0 ? keys : createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY });
           for await (const key of given) {
             if (signal.aborted) break;
-            const { hit, answer, made_by, probabilities, ended } = store.lookup(key);
-            lines.push(`${JSON.stringify({ key, hit, answer, made_by, probabilities, ended })}\n`);
+            lines.push(`${JSON.stringify(store.lookup(key))}\n`);
             if (lines.length >= together) await flush();
           }
           await flush();

@@ -22,7 +22,13 @@ interface StoreCommandOptions {
   maxBytes?: number;
 }
 
-type Work = (store: Store, options: StoreCommandOptions, session: Session) => Promise<object & Partial<Counted>>;
+type Work = (
+  store: Store,
+  options: StoreCommandOptions,
+  session: Session,
+  /** Of a command with one argument. */
+  argument: string,
+) => Promise<object & Partial<Counted>>;
 interface Counted {
   errors: number;
   damaged: number;
@@ -43,18 +49,23 @@ function upkeep(
   readOnly: boolean,
 ): { made: Command; does: (work: Work) => Command } {
   const made = command(name, description, []).requiredOption("--store <dir>", "the store's folder");
-  const action = (options: StoreCommandOptions, command: Command, work: Work) =>
-    run(command, async (session): Promise<Outcome> => {
-      const store = await openStore(options.store, { readOnly });
-      try {
-        const result = await work(store, options, session);
-        return { result, text: facts(result), badRows: name === "prune" ? 0 : (result.errors ?? result.damaged ?? 0) };
-      } finally {
-        await store.close();
-      }
-    });
   const does = (work: Work) =>
-    made.action((options: StoreCommandOptions, command: Command) => action(options, command, work));
+    made.action((...given: unknown[]) => {
+      const [options, command] = given.slice(-2) as [StoreCommandOptions, Command];
+      return run(command, async (session): Promise<Outcome> => {
+        const store = await openStore(options.store, { readOnly });
+        try {
+          const result = await work(store, options, session, given[0] as string);
+          return {
+            result,
+            text: facts(result),
+            badRows: name === "prune" ? 0 : (result.errors ?? result.damaged ?? 0),
+          };
+        } finally {
+          await store.close();
+        }
+      });
+    });
   return { made, does };
 }
 
@@ -75,21 +86,13 @@ function exporting(): Command {
 }
 
 function importing(): Command {
-  const made = command("import", "Take the answers of an export into a store.", [])
-    .argument("<file>", "what store export wrote")
-    .requiredOption("--store <dir>", "the store's folder; a new one is begun");
-  return made.action((file: string, { store: folder }: StoreCommandOptions, command: Command) =>
-    run(command, async ({ signal, progress }) => {
-      const store = await openStore(folder);
-      try {
-        const result = await importStore(store, file, { signal });
-        for (const bad of result.bad_lines) progress.warn(`${bad.file}:${bad.line}: ${bad.reason}`);
-        return { result, text: facts(result), badRows: result.errors };
-      } finally {
-        await store.close();
-      }
-    }),
-  );
+  const { made, does } = upkeep("import", "Take the answers of an export into a store; a new one is begun.", false);
+  made.argument("<file>", "what store export wrote");
+  return does(async (store, _, { signal, progress }, file) => {
+    const result = await importStore(store, file, { signal });
+    for (const bad of result.bad_lines) progress.warn(`${bad.file}:${bad.line}: ${bad.reason}`);
+    return result;
+  });
 }
 
 function prune(): Command {

@@ -96,7 +96,7 @@ void Graph::linear_forward(int64_t layer, Target target, const Weight& weight, c
         for (int64_t t = 0; t < n; t++)
             for (int64_t i = 0; i < weight.in; i++) sums[i] += static_cast<double>(x[t * weight.in + i]) * x[t * weight.in + i];
     }
-    products.forward(packed, weight, y, weight.out, accumulate);
+    products.forward(packed, {{weight, y}}, accumulate);
     if (bias)
         threads.run(n, [&](int64_t begin, int64_t end, int) {
             for (int64_t t = begin; t < end; t++) kernels.add(weight.out, bias, y + t * weight.out);

@@ -255,39 +255,40 @@ const Products::Prepared* Products::prepared_of(const Packed& x, const Weight& w
 }
 
 // A panel meets all rows while it is in the cache: with few rows the weights are what has to be read.
-void Products::panel_forward(const Packed& x, const Weight& weight, const Prepared& kept, int64_t panel, float* y, int64_t ldy, bool accumulate) const {
-    const Narrow shape(x, weight.in);
+void Products::panel_forward(const Packed& x, const Output& output, const Prepared& kept, int64_t panel, bool accumulate) const {
+    const int64_t inputs = output.weight.in, outputs = output.weight.out;
+    const Narrow shape(x, inputs);
     const int64_t first = panel * kernels.tile_columns, groups = first * shape.groups;
     const uint32_t* words = reinterpret_cast<const uint32_t*>(kept.words.data()) + first * shape.words;
     const Panels one{nullptr, words, kept.scales.data() + groups, 0, kept.bits, kept.bits ? kept.offsets.data() + groups : nullptr};
-    sweep_weights(0, x.rows, std::min<int64_t>(kernels.tile_columns, weight.out - first), 0, weight.in, x, one, y + first, ldy, accumulate);
+    sweep_weights(0, x.rows, std::min<int64_t>(kernels.tile_columns, outputs - first), 0, inputs, x, one, output.y + first, outputs, accumulate);
 }
 
 void Products::forward(const Packed& x, std::initializer_list<Output> outputs, bool accumulate) {
+    const auto panels_of = [&](const Output& output) { return (output.weight.out + kernels.tile_columns - 1) / kernels.tile_columns; };
     int64_t count = 0;
     bool all = true;
     for (const Output& output : outputs) {
-        count += (output.weight.out + kernels.tile_columns - 1) / kernels.tile_columns;
+        count += panels_of(output);
         all = all && prepared_of(x, output.weight);
     }
     if (!all) {
-        for (const Output& output : outputs) forward(x, output.weight, output.y, output.weight.out, accumulate);
+        for (const Output& output : outputs) unpacked_forward(x, output, accumulate);
         return;
     }
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int) {
         int64_t first = 0;  // panel of the output
         for (const Output& output : outputs) {
-            const int64_t next = first + (output.weight.out + kernels.tile_columns - 1) / kernels.tile_columns;
+            const int64_t next = first + panels_of(output);
             const Prepared& kept = *prepared_of(x, output.weight);
-            for (int64_t p = std::max(begin, first); p < std::min(end, next); p++)
-                panel_forward(x, output.weight, kept, p - first, output.y, output.weight.out, accumulate);
+            for (int64_t p = std::max(begin, first); p < std::min(end, next); p++) panel_forward(x, output, kept, p - first, accumulate);
             first = next;
         }
     });
 }
 
-void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate) {
-    if (ldy == weight.out && prepared_of(x, weight)) return forward(x, {{weight, y}}, accumulate);
+void Products::unpacked_forward(const Packed& x, const Output& output, bool accumulate) {
+    const Weight& weight = output.weight;
     const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
     const int64_t wide = std::max<int64_t>(1, group_columns / nr) * nr;
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int thread) {
@@ -296,7 +297,7 @@ void Products::forward(const Packed& x, const Weight& weight, float* y, int64_t 
             for (int64_t k = 0; k < weight.in; k += chunk) {
                 const int64_t depth = std::min(chunk, weight.in - k);
                 const Panels group = right_rows(weight, first, columns, k, depth, x, thread);
-                sweep_weights(0, x.rows, columns, k, depth, x, group, y + first, ldy, accumulate || k > 0);
+                sweep_weights(0, x.rows, columns, k, depth, x, group, output.y + first, weight.out, accumulate || k > 0);
             }
         }
     });

@@ -42,9 +42,7 @@ class Products {
     // unpacking. The weight must outlive them. Returns the bytes they take.
     int64_t prepare(const Weight& weight);
 
-    // y (T, N) = or += x W^T.
-    void forward(const Packed& x, const Weight& weight, float* y, int64_t ldy, bool accumulate);
-    // The same for several weights at once, rows of each y (T, N) behind one another: where all are prepared, in one parallel section.
+    // y (T, N) = or += x W^T for one or several weights: where all are prepared, in one parallel section.
     struct Output {
         const Weight& weight;
         float* y;
@@ -87,7 +85,8 @@ class Products {
         int bits;
     };
     const Prepared* prepared_of(const Packed& x, const Weight& weight) const;
-    void panel_forward(const Packed& x, const Weight& weight, const Prepared& kept, int64_t panel, float* y, int64_t ldy, bool accumulate) const;
+    void panel_forward(const Packed& x, const Output& output, const Prepared& kept, int64_t panel, bool accumulate) const;
+    void unpacked_forward(const Packed& x, const Output& output, bool accumulate);
     std::map<const uint8_t*, Prepared> prepared;  // by the weight's data
     Packed turned;                // a slab of dy^T in add_outer
     std::vector<Buffer> scratch;  // per thread: unpacked rows

@@ -50,7 +50,7 @@ double measure_linear(const LinearTrial& trial) {
         products.pack_operand(x.data(), trial.rows, from, from, trial.backward ? precisions.backward : precisions.forward,
                               trial.backward ? backward_group : forward_group, false, packed);
         if (trial.backward) products.backward(packed, weight, y.data(), to, false);
-        else products.forward(packed, weight, y.data(), to, false);
+        else products.forward(packed, {{weight, y.data()}}, false);
         const double seconds = products.kernels.thread_seconds() - start;
         rates.push_back(2.0 * static_cast<double>(trial.rows * trial.inputs * trial.outputs) / seconds / 1e9);
     }

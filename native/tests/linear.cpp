@@ -44,7 +44,7 @@ void check_layer(const Kernels& kernels, ggml_type type, int64_t in, int64_t out
     const std::vector<float> y_before = y, dx_before = dx;
     Packed packed;
     products.pack(x.data(), rows, in, in, 1.0f, packed);
-    products.forward(packed, layer.weight, y.data(), out, true);
+    products.forward(packed, {{layer.weight, y.data()}}, true);
     products.pack(dy.data(), rows, out, out, 1.0f, packed);
     products.backward(packed, layer.weight, dx.data(), in, true);
     double worst = 0, worst_back = 0;
@@ -116,7 +116,7 @@ TEST(results_do_not_depend_on_threads) {
         std::vector<float> y(50 * 200), dx(50 * 96);
         Packed packed;
         products.pack(x.data(), 50, 96, 96, 1.0f, packed);
-        products.forward(packed, layer.weight, y.data(), 200, false);
+        products.forward(packed, {{layer.weight, y.data()}}, false);
         products.pack(dy.data(), 50, 200, 200, 1.0f, packed);
         products.backward(packed, layer.weight, dx.data(), 96, false);
         if (count == 1) {

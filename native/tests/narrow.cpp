@@ -65,7 +65,7 @@ void check_product(const Kernels& kernels, Precision precision, int64_t in, int6
     products.pack_operand(x.data(), rows, depth, depth, precision, group, false, packed);
     if (prepared) products.prepare(weight);
     if (backward) products.backward(packed, weight, y.data(), width, true);
-    else products.forward(packed, weight, y.data(), width, true);
+    else products.forward(packed, {{weight, y.data()}}, true);
     for (int64_t t = 0; t < rows; t++) round_operand(precision, x.data() + t * depth, depth, 1, group);
     for (int64_t i = 0; i < width; i++) round_operand(precision, weights.data() + (backward ? i : i * in), depth, backward ? in : 1, group);
     double worst = 0;
@@ -121,7 +121,7 @@ double coded_error(const Kernels& kernels, ggml_type type, int64_t out, int64_t 
     Packed packed;
     products.pack_operand(x.data(), rows, in, in, Precision::int8, forward_group, false, packed);
     if (prepared) products.prepare(quantised.weight);
-    products.forward(packed, quantised.weight, y.data(), out, true);
+    products.forward(packed, {{quantised.weight, y.data()}}, true);
     for (int64_t t = 0; t < rows; t++) round_operand(Precision::int8, x.data() + t * in, in, 1, code_group);
     double worst = 0;
     for (int64_t t = 0; t < rows; t++)
@@ -203,7 +203,7 @@ TEST(values_that_are_not_finite_survive_narrow_products) {
                     std::vector<float> y(2 * 8);
                     Packed packed;
                     products.pack_operand(x.data(), 2, 40, 40, precision, 32, false, packed);
-                    products.forward(packed, weight, y.data(), 8, false);
+                    products.forward(packed, {{weight, y.data()}}, false);
                     for (int i = 0; i < 8; i++) {
                         CHECK(!std::isfinite(y[i]));
                         CHECK(std::isfinite(y[8 + i]));
@@ -227,7 +227,7 @@ TEST(weights_that_are_not_finite_reach_their_own_outputs_alone) {
                     Packed packed;
                     products.pack_operand(x.data(), 2, 40, 40, precision, 32, false, packed);
                     if (backward) products.backward(packed, weight, y.data(), 40, false);
-                    else products.forward(packed, weight, y.data(), 40, false);
+                    else products.forward(packed, {{weight, y.data()}}, false);
                     for (int i = 0; i < 80; i++) CHECK_EQUAL(std::isfinite(y[i]), i % 40 != (backward ? 3 : 7));
                 }
 }

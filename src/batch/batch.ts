@@ -1,7 +1,6 @@
 // From a file of requests to a file of answers, through a store: what is known is not computed, what is computed is kept before it counts as done. Holds a
 // window of rows at a time.
 import { rm } from "node:fs/promises";
-import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { adapterFiles } from "../adapter/index.js";
 import { Model, openModel } from "../model/index.js";
@@ -339,9 +338,4 @@ async function* windowsOf(items: AsyncIterable<Item>, size: number): AsyncGenera
     [window, tokens] = [[], 0];
   }
   if (window.length > 0) yield window;
-}
-
-/** Whether a path is that of a task file, by its ending. */
-export function isTaskFile(file: string): boolean {
-  return [".yaml", ".yml", ".json"].includes(path.extname(file).toLowerCase());
 }

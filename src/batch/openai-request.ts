@@ -1,7 +1,7 @@
 // The requests of OpenAI's batch format: which fields there are, what they mean here, and which are refused by name. Knows no answer.
 import { z } from "zod";
 import type { Turn } from "../dataset/index.js";
-import { jsonSchemaToGrammar } from "../decode/index.js";
+import { jsonSchemaToGrammar, requestDefaults } from "../decode/index.js";
 import type { Model } from "../model/index.js";
 import { compileConversation, questionOf } from "../prompt/index.js";
 import type { TextRequest } from "../store/index.js";
@@ -157,6 +157,7 @@ type Shared = z.infer<z.ZodObject<typeof shared>>;
 
 /** OpenAI's defaults: temperature 1, all tokens. A request without a seed has the seed 0, so that its answer is the same in every run. */
 function settings(body: Shared): Omit<TextRequest, "prompt" | "maxTokens" | "grammar" | "logProbabilities"> {
+  const { topK, topP, minP, repetitionPenalty, repetitionWindow, seed } = requestDefaults;
   const temperature = body.temperature ?? 1;
   const stop = body.stop ?? [];
   return {
@@ -164,12 +165,12 @@ function settings(body: Shared): Omit<TextRequest, "prompt" | "maxTokens" | "gra
     stop: typeof stop === "string" ? [stop] : stop,
     // The decoder takes 0 or at least 0.001: less than that is the most likely token to any precision.
     temperature: temperature < 0.001 ? 0 : temperature,
-    topK: body.top_k ?? 0,
-    topP: body.top_p ?? 1,
-    minP: body.min_p ?? 0,
-    repetitionPenalty: body.repetition_penalty ?? 1,
-    repetitionWindow: 64,
-    seed: body.seed ?? 0,
+    topK: body.top_k ?? topK,
+    topP: body.top_p ?? topP,
+    minP: body.min_p ?? minP,
+    repetitionPenalty: body.repetition_penalty ?? repetitionPenalty,
+    repetitionWindow,
+    seed: body.seed ?? seed,
   };
 }
 

@@ -1,5 +1,6 @@
 // Rows of a task's split as requests: the prompt as eval lays it out, the choice among its labels or an answer in words.
 import { type BadRow, type Row, streamRows, usedFields } from "../dataset/index.js";
+import { requestDefaults } from "../decode/index.js";
 import { labelChoices, readPromptParts, stopsOf } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt, compileQuestion, promptOf } from "../prompt/index.js";
@@ -17,12 +18,11 @@ export async function openTaskInput(task: Task, model: Model, options: BatchOpti
     for await (const row of streamRows(task, split, { signal })) rows.push(row);
     return rows;
   };
-  const { labels, examples } = await readPromptParts(task, { split, shots, seed, signal }, whole);
+  const { labels, examples, taken } = await readPromptParts(task, { split, shots, seed, signal }, whole);
   const prompt = compilePrompt(task, model.template);
   const choices = task.kind === "classify" ? labelChoices({ task, labels, prompt, model }) : null;
   const answerTokens = choices ? Math.max(...choices.map(({ tokens }) => tokens.length)) : task.maxTokens;
   const [stop, question, context] = [stopsOf(task), questionOfRow(task), model.info.contextLength];
-  const greedy = { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, repetitionWindow: 64, seed: 0 };
   const requestOf = (row: Row): TextRequest | LabelsRequest | string => {
     const laid = promptOf(prompt, row, examples);
     if ("reason" in laid) return laid.reason;
@@ -31,16 +31,15 @@ export async function openTaskInput(task: Task, model: Model, options: BatchOpti
       return `the prompt has ${tokens.length} tokens and the answer up to ${answerTokens}, the model's context ${context}`;
     if (choices) return { kind: "labels", prompt: tokens, labels: choices };
     return {
+      ...requestDefaults, // greedy
       kind: "text",
       prompt: tokens,
       maxTokens: task.maxTokens,
       stop,
-      ...greedy,
       grammar: null,
       logProbabilities: null,
     };
   };
-  const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
   const itemOf = (row: Row): Item => {
     const request = requestOf(row);
     return {

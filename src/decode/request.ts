@@ -67,7 +67,8 @@ export interface DecodedRow {
   seconds: number;
 }
 
-const defaults = {
+/** What a request has where it says nothing. */
+export const requestDefaults = {
   maxTokens: 256,
   temperature: 0,
   topK: 0,
@@ -77,7 +78,7 @@ const defaults = {
   repetitionWindow: 64,
   seed: 0,
 };
-const known = [...Object.keys(defaults), "prompt", "stop", "grammar", "schema", "logProbabilities", "signal"];
+const known = [...Object.keys(requestDefaults), "prompt", "stop", "grammar", "schema", "logProbabilities", "signal"];
 
 /** The native form of a request. Throws "usage" for one that has a wrong or unknown field. */
 export function nativeRequest(request: DecodeRequest, tokenizer: NativeTokenizer): NativeDecodeRequest {
@@ -86,10 +87,10 @@ export function nativeRequest(request: DecodeRequest, tokenizer: NativeTokenizer
   requireFields(request);
   const { prompt, grammar, schema, stop = [], logProbabilities = null } = request;
   const given = Object.fromEntries(
-    Object.entries(request).filter(([name, value]) => name in defaults && value !== undefined),
+    Object.entries(request).filter(([name, value]) => name in requestDefaults && value !== undefined),
   );
   return {
-    ...defaults,
+    ...requestDefaults,
     ...given,
     prompt:
       typeof prompt === "string"

@@ -40,20 +40,22 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
       bad.length > 0 ? `, ${bad.length} bad (the first: ${bad[0]!.file}:${bad[0]!.line}: ${bad[0]!.reason})` : "";
     throw new StillroomError("input", `expected rows in the ${split} data of ${task.name}, received none${skipped}`);
   }
-  const { labels, examples } = await readPromptParts(task, options, async () => {
+  const { taken, ...parts } = await readPromptParts(task, options, async () => {
     // Without training rows they are those of the whole split, not of the rows that a limit leaves.
     return limit === undefined ? rows : (await readRows(task, split, reading)).rows;
   });
-  const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
-  return { rows: rows.filter(({ index }) => !taken.has(index)).slice(0, limit), bad, labels, examples };
+  return { rows: rows.filter(({ index }) => !taken.has(index)).slice(0, limit), bad, ...parts };
 }
 
-/** The labels and the examples of a job. whole: the rows of its split, asked for where labels come from nowhere else. Throws what readRows throws. */
+/**
+ * The labels and the examples of a job, and which rows of its split are examples. whole: the rows of the split, asked for where labels come from nowhere
+ * else. Throws what readRows throws.
+ */
 export async function readPromptParts(
   task: Task,
-  { shots, seed, strict, signal }: Omit<JobRowsOptions, "limit" | "onBad">,
+  { split, shots, seed, strict, signal }: Omit<JobRowsOptions, "limit" | "onBad">,
   whole: () => Promise<readonly Row[]>,
-): Promise<Pick<JobRows, "labels" | "examples">> {
+): Promise<Pick<JobRows, "labels" | "examples"> & { taken: ReadonlySet<number> }> {
   const fromValues = task.kind === "classify" && !task.answer.labels;
   const reading = { strict: strict ?? false, ...(signal && { signal }) };
   const train = (shots > 0 || fromValues) && task.data.train ? (await readRows(task, "train", reading)).rows : [];
@@ -66,5 +68,5 @@ export async function readPromptParts(
       `${task.name} has ${counted(examples.length, "training row")} for examples, ${shots} were asked for`,
     );
   }
-  return { labels, examples };
+  return { labels, examples, taken: new Set(split === "train" ? examples.map(({ index }) => index) : []) };
 }

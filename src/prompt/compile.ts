@@ -53,17 +53,17 @@ function compileChat(task: Task, chat: ChatTemplate): CompiledPrompt {
     throw at(row, "has no messages, and the task has no template");
   };
   const answered = once((row): Turn[] => [
-    ...lay(row).filter((turn) => turn.role !== "system"),
+    ...parted(lay(row)).others,
     { role: "assistant", content: row.answer.trim() },
   ]);
   const renderAnswer = (text: string) => chat.beforeAnswer.answer + text.trim();
   return {
     renderAnswer,
     render: (row, examples) => {
-      const own = lay(row);
-      const system = [instruction ?? "", ...own.filter((turn) => turn.role === "system").map((turn) => turn.content)];
-      const turns = [...others(row, examples).flatMap(answered), ...own.filter((turn) => turn.role !== "system")];
-      const all = withSystem(turns, system.filter((text) => text !== "").join(separator), separator, chat.takesSystem);
+      const own = parted(lay(row));
+      const system = [instruction ?? "", ...own.system].filter((text) => text !== "");
+      const turns = [...others(row, examples).flatMap(answered), ...own.others];
+      const all = withSystem(turns, system.join(separator), separator, chat.takesSystem);
       try {
         return { pieces: chat.render(all), answer: renderAnswer(row.answer) };
       } catch (error) {
@@ -94,10 +94,15 @@ export function questionOf(turns: readonly Turn[]): string {
 export function compileConversation(model: PromptModel): (turns: readonly Turn[]) => Piece[] {
   const chat = new ChatTemplate(model);
   return (turns) => {
-    const system = turns.filter(({ role }) => role === "system").map(({ content }) => content);
-    const others = turns.filter(({ role }) => role !== "system");
+    const { system, others } = parted(turns);
     return chat.render(withSystem(others, system.join("\n\n"), "\n\n", chat.takesSystem));
   };
+}
+
+/** The texts of a conversation's system turns, and its other turns. */
+function parted(turns: readonly Turn[]): { system: string[]; others: Turn[] } {
+  const system = turns.filter(({ role }) => role === "system").map(({ content }) => content);
+  return { system, others: turns.filter(({ role }) => role !== "system") };
 }
 
 /** The instruction as the system turn, or at the head of the first turn where the template has none. */

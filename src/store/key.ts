@@ -1,5 +1,6 @@
 // Equality of two requests: everything that can change an answer, in one canonical encoding, and its SHA-256. Knows no text and no disk.
 import crypto from "node:crypto";
+import type { NativeDecodeRequest } from "../support/native.js";
 
 /** What answers. */
 export interface Maker {
@@ -16,21 +17,9 @@ export interface Maker {
   variant: string;
 }
 
-/** An answer in words is asked for. The fields are those of the decoder. */
-export interface TextRequest {
+/** An answer in words is asked for, of the decoder. */
+export interface TextRequest extends NativeDecodeRequest {
   kind: "text";
-  prompt: Int32Array;
-  maxTokens: number;
-  stop: readonly string[];
-  temperature: number;
-  topK: number;
-  topP: number;
-  minP: number;
-  repetitionPenalty: number;
-  repetitionWindow: number;
-  seed: number;
-  grammar: string | null;
-  logProbabilities: number | null;
 }
 
 /** Probabilities of a closed set of labels are asked for. */

@@ -1,4 +1,6 @@
 // An answer as the bytes that the store keeps, with a checksum over them and their key. Trusts no byte that it reads.
+import type { DecodedRow } from "../decode/index.js";
+
 /** What was answered. */
 export interface Answer {
   /** The text as the model gave it; of labels, the most likely one. */
@@ -10,14 +12,7 @@ export interface Answer {
   promptTokens: number;
   answerTokens: number;
   /** For each token of the answer, where the request asked for it. */
-  logProbabilities: TokenChoice[] | null;
-}
-
-/** As decode's TokenLogProbability, with those most likely in its place. */
-interface TokenChoice {
-  token: number;
-  logProbability: number;
-  mostLikely: { token: number; logProbability: number }[];
+  logProbabilities: DecodedRow["logProbabilities"];
 }
 
 /** What stands beside an answer. Times in milliseconds since 1970. */

@@ -65,7 +65,7 @@ export interface StoreCounts {
 }
 
 const optionNames = ["readOnly", "namespace", "maxBytes", "lifetime", "normalise"];
-export const leastBytes = 16 * 2 ** 20;
+const leastBytes = 16 * 2 ** 20;
 /** Written pages that are not given free yet, and those of the write under way, need room beside the pages in use. */
 const usedShare = 0.8;
 const format = { format: "stillroom-store", version: 1 };
@@ -313,11 +313,16 @@ function checkOptions(folder: string, options: OpenStoreOptions): void {
   const { namespace, maxBytes, lifetime, normalise } = options;
   if (namespace !== undefined && (typeof namespace !== "string" || namespace === "" || namespace.length > 200))
     throw unexpected("a text of up to 200 characters", "namespace", namespace);
-  if (maxBytes !== undefined && !(Number.isSafeInteger(maxBytes) && maxBytes >= leastBytes))
-    throw unexpected(`a whole number of at least ${leastBytes}`, "maxBytes", maxBytes);
+  requireMaxBytes(maxBytes);
   if (lifetime !== undefined && !(Number.isFinite(lifetime) && lifetime > 0))
     throw unexpected("a number of seconds above 0", "lifetime", lifetime);
   if (normalise !== undefined) requireNormalisations(normalise);
+}
+
+/** Throws "usage" for a size that no store can keep to. */
+export function requireMaxBytes(maxBytes: number | undefined): void {
+  if (maxBytes !== undefined && !(Number.isSafeInteger(maxBytes) && maxBytes >= leastBytes))
+    throw unexpected(`a whole number of at least ${leastBytes}`, "maxBytes", maxBytes);
 }
 
 const formatKey = Buffer.from("format");

@@ -10,7 +10,7 @@ import { type Maker, sha256 } from "./key.js";
 import { type Answer, unpackRecord } from "./record.js";
 import type { Store } from "./store.js";
 import { type Kept, keyBytes, nameNamespace, namespaceKey, namespaceOf, orderOf } from "./tables.js";
-import { pagesOf } from "./upkeep.js";
+import { badShown, pagesOf } from "./upkeep.js";
 
 /** A line of an export, without its checksum. */
 interface Line {
@@ -45,7 +45,6 @@ export interface ImportedStore {
 
 const header = { format: "stillroom-store-export", version: 1 };
 const prefixBytes = keyBytes - 32;
-const badShown = 100;
 /** Answers of one transaction of an import. */
 const together = 1000;
 

@@ -6,7 +6,7 @@ import { requireKnown } from "../task/index.js";
 import type { Table } from "./environment.js";
 import type { Maker } from "./key.js";
 import { unpackAlias, unpackHeader, unpackRecord } from "./record.js";
-import { leastBytes, type Store } from "./store.js";
+import { requireMaxBytes, type Store } from "./store.js";
 import { keyBytes, namespaceKey, namespaceOf, orderOf, removeRecord, sequenceOf } from "./tables.js";
 
 /** The fields of `stillroom store stats --json`. */
@@ -66,7 +66,8 @@ export interface PruneResult {
 }
 
 const pageRows = 1000;
-const badShown = 100;
+/** Damaged rows and bad lines that are named, of those that are counted. */
+export const badShown = 100;
 
 /** The rows of a table in the order of their keys, some at a time, with the event loop in between; what is removed meanwhile is left out. */
 export async function* pagesOf(
@@ -203,8 +204,7 @@ export async function pruneStore(store: Store, options: PruneOptions = {}): Prom
   const { olderThan, maxBytes, signal } = options;
   if (olderThan !== undefined && !(Number.isFinite(olderThan) && olderThan >= 0))
     throw unexpected("a number of seconds", "olderThan", olderThan);
-  if (maxBytes !== undefined && !(Number.isSafeInteger(maxBytes) && maxBytes >= leastBytes))
-    throw unexpected(`a whole number of at least ${leastBytes}`, "maxBytes", maxBytes);
+  requireMaxBytes(maxBytes);
   const { tables } = store;
   const namespace = options.namespace === undefined ? null : namespaceOf(options.namespace);
   const now = Date.now();

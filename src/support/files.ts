@@ -4,6 +4,7 @@ import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "./errors.js";
+import { alive } from "./processes.js";
 
 /** The calls that a write is made of, so that a test can let the nth of them fail. */
 export interface FileSystem {
@@ -39,7 +40,7 @@ export async function writeFileAtomic(
     await syncFolder(path.dirname(file), files);
   } catch (error) {
     await files.remove(temporary).catch(() => undefined);
-    throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
+    cannotWrite(file, error);
   }
 }
 
@@ -105,15 +106,7 @@ async function removeLeftovers(file: string): Promise<void> {
   const names = await readdir(folder);
   for (const name of names.filter((one) => one.startsWith(`${path.basename(file)}.`))) {
     const pid = Number(/\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1]);
-    if (pid > 0 && !lives(pid)) await rm(path.join(folder, name), { force: true });
-  }
-}
-
-function lives(pid: number): boolean {
-  try {
-    return process.kill(pid, 0);
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
+    if (pid > 0 && !alive(pid)) await rm(path.join(folder, name), { force: true });
   }
 }
 

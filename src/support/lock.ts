@@ -1,9 +1,9 @@
 // One process at a time in a folder: a file lock-N with the owner's pid; a lock whose owner is gone is taken over.
-import { readFileSync } from "node:fs";
 import { link, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { StillroomError } from "./errors.js";
+import { alive, startOf } from "./processes.js";
 
 interface Owner {
   pid: number;
@@ -98,30 +98,6 @@ function parse(held: string): Owner | null {
   try {
     const owner = JSON.parse(held) as Owner;
     return Number.isSafeInteger(owner.pid) && owner.pid > 0 ? owner : null;
-  } catch {
-    return null;
-  }
-}
-
-/** A zombie is gone: only its parent, which may never ask, has not heard of it. */
-function alive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return !["Z", "X"].includes(statOf(pid)?.[0] ?? "");
-  } catch (error) {
-    return (error as { code?: string }).code === "EPERM";
-  }
-}
-
-function startOf(pid: number): string | null {
-  return statOf(pid)?.[19] ?? null;
-}
-
-/** /proc/PID/stat from field 3, the state, on: what follows the name in parentheses, which may itself hold spaces. */
-function statOf(pid: number): string[] | null {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   } catch {
     return null;
   }

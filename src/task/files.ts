@@ -1,4 +1,5 @@
 // The files that a task is made of, for jobs that must not write over them. Opens nothing.
+import path from "node:path";
 import type { InputFile } from "../support/inputs.js";
 import { isDrawn, type Task } from "./types.js";
 
@@ -16,4 +17,9 @@ export function taskFiles(task: Task): InputFile[] {
     if (!isDrawn(part)) files.push({ what: `the ${split} data of ${task.name}`, file: part.path });
   }
   return files;
+}
+
+/** Whether a path is that of a task file, by its ending. */
+export function isTaskFile(file: string): boolean {
+  return [".yaml", ".yml", ".json"].includes(path.extname(file).toLowerCase());
 }

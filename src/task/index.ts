@@ -1,5 +1,5 @@
 // Room task: one description of one job, read from a task file and checked.
-export { taskFiles } from "./files.js";
+export { isTaskFile, taskFiles } from "./files.js";
 export { editDistance, nearestName } from "./nearest.js";
 export { requireKnown, requireWhole } from "./options.js";
 export { readTask } from "./read.js";

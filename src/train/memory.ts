@@ -2,7 +2,7 @@
 import { StillroomError } from "../support/errors.js";
 import type { NativeModelInfo, WeightTarget } from "../support/native.js";
 import { memorySize } from "../support/words.js";
-import type { Encoded } from "../tokens/index.js";
+import { type Encoded, sharedPrefix } from "../tokens/index.js";
 import { outside, type TuneSettings } from "./options.js";
 
 /** Tokens of a micro-batch where nothing else asks for less or more. */
@@ -82,10 +82,7 @@ export function frozenStateBytes(
 /** How many tokens all prompts begin with. */
 function commonPrefix(rows: readonly Encoded[]): number {
   const first = rows[0]!.prompt;
-  return rows.reduce((length, { prompt }) => {
-    const differs = first.subarray(0, length).findIndex((token, index) => prompt[index] !== token);
-    return differs < 0 ? length : differs;
-  }, first.length);
+  return rows.reduce((length, { prompt }) => Math.min(length, sharedPrefix(first, prompt)), first.length);
 }
 
 /** Weights that are trained: of an adapter of a rank, for each target rank * (inputs + outputs); of the model, inputs * outputs. */

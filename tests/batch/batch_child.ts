@@ -1,8 +1,8 @@
 // A process for kill.test.ts: a batch that says after each step what it has done and what it has computed.
 import { writeSync } from "node:fs";
-import { batch, isTaskFile } from "../../src/batch/index.js";
+import { batch } from "../../src/batch/index.js";
 import { exitCodes, StillroomError } from "../../src/support/errors.js";
-import { readTask } from "../../src/task/index.js";
+import { isTaskFile, readTask } from "../../src/task/index.js";
 
 const [input, model, store, out] = process.argv.slice(2) as [string, string, string, string];
 try {

@@ -52,8 +52,6 @@ test
   .each([{}, { recompute: true }, { layers: [4] }, { method: "full" as const, layers: [3] }])(
   "a step with %j takes what the plan says",
   async (options: Partial<TuneOptions>) => {
-    const file = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-toy-")), "toy.gguf");
-    writeToy(file, toy);
     const model = await native().openModel(file, { threads: 1, variant: null });
     try {
       const { recompute, ...settings } = tuneSettings({ model: file, out: "run", ...options });

@@ -92,21 +92,23 @@ Tile tile_of(int rows) {
     return tile_call<MR, N>;
 }
 
+// Runs a tile of whole vectors on n columns of c, through a copy where those are not whole.
+template <typename Run>
+inline void on_columns(int m, int n, bool whole, float* c, int64_t ldc, bool accumulate, Run run) {
+    if (whole) return run(c, ldc, accumulate);
+    float edge[MR * NR];
+    run(edge, NR, false);
+    for (int r = 0; r < m; r++)
+        for (int j = 0; j < n; j++) c[r * ldc + j] = edge[r * NR + j] + (accumulate ? c[r * ldc + j] : 0.0f);
+}
+
 void multiply(int64_t m, int n, int64_t k, const float* a, int64_t a_block, const float* b, int64_t ldb, float* c, int64_t ldc,
               bool accumulate) {
     const int vectors = (n + width - 1) / width;
-    const bool whole = n == vectors * width;
     for (int64_t i = 0; i < m; i += MR, a += a_block, c += MR * ldc) {
         const int rows = static_cast<int>(m - i < MR ? m - i : MR);
         const Tile call = vectors == 1 ? tile_of<1>(rows) : tile_of<2>(rows);
-        if (whole) {
-            call(k, a, b, ldb, c, ldc, accumulate);
-            continue;
-        }
-        float edge[MR * NR];
-        call(k, a, b, ldb, edge, NR, false);
-        for (int r = 0; r < rows; r++)
-            for (int j = 0; j < n; j++) c[r * ldc + j] = edge[r * NR + j] + (accumulate ? c[r * ldc + j] : 0.0f);
+        on_columns(rows, n, n == vectors * width, c, ldc, accumulate, [&](float* to, int64_t ld, bool add) { call(k, a, b, ldb, to, ld, add); });
     }
 }
 

@@ -279,7 +279,20 @@ inline NARROW_TARGET __attribute__((always_inline)) Vector dot_bf16(Vector sum, 
 #endif
 }
 
-// The f32 sums lie together between two groups: rows of c a power of two apart would wait for each other's stores.
+// The f32 sums of a tile of c, which lie together between two groups: rows of c a power of two apart would wait for each other's stores.
+template <int R, int N>
+struct Totals {
+    alignas(64) float rows[R][N * width];
+    Totals(const float* c, int64_t ldc, bool accumulate) {
+        for (int i = 0; i < R; i++)
+            for (int j = 0; j < N; j++) store(rows[i] + j * width, accumulate ? load(c + i * ldc + j * width) : Vector{});
+    }
+    void put(float* c, int64_t ldc) const {
+        for (int i = 0; i < R; i++)
+            for (int j = 0; j < N; j++) store(c + i * ldc + j * width, load(rows[i] + j * width));
+    }
+};
+
 template <Precision precision, int R, int N>
 NARROW_TARGET __attribute__((noinline)) void tile_integers(int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales,
                                                            float* __restrict c, int64_t ldc, bool accumulate) {
@@ -288,9 +301,7 @@ NARROW_TARGET __attribute__((noinline)) void tile_integers(int64_t k, const Narr
     const uint32_t* words = a.words;
     const float* a_scales = a.scales;
     const int32_t* a_sums = a.sums;
-    alignas(64) float total[R][N * width];
-    for (int i = 0; i < R; i++)
-        for (int j = 0; j < N; j++) store(total[i] + j * width, accumulate ? load(c + i * ldc + j * width) : Vector{});
+    Totals<R, N> total(c, ldc, accumulate);
     for (int64_t left = k; left > 0; left -= a.group, a_scales += MR, a_sums += MR, b_scales += NR) {
         const int64_t count = ((left < a.group ? left : a.group) + unit - 1) / unit;
         Integers sum[R][N];
@@ -324,12 +335,11 @@ NARROW_TARGET __attribute__((noinline)) void tile_integers(int64_t k, const Narr
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
             for (int j = 0; j < N; j++) {
-                float* to = total[i] + j * width;
+                float* to = total.rows[i] + j * width;
                 store(to, load(to) + __builtin_convertvector(sum[i][j], Vector) * (scale[j] * a_scales[i]));
             }
     }
-    for (int i = 0; i < R; i++)
-        for (int j = 0; j < N; j++) store(c + i * ldc + j * width, load(total[i] + j * width));
+    total.put(c, ldc);
 }
 
 template <int R, int N>
@@ -359,16 +369,6 @@ NARROW_TARGET __attribute__((noinline)) void tile_bf16(int64_t k, const NarrowRo
             store(c + i * ldc + j * width, accumulate ? load(c + i * ldc + j * width) + sum[i][j] : sum[i][j]);
 }
 
-// Runs a tile of whole vectors on the first n columns of c, through a copy where those are fewer.
-template <typename Tile>
-inline void on_columns(int m, int n, float* c, int64_t ldc, bool accumulate, Tile tile) {
-    if (n == NR) return tile(c, ldc, accumulate);
-    float edge[MR * NR];
-    tile(edge, NR, false);
-    for (int r = 0; r < m; r++)
-        for (int j = 0; j < n; j++) c[r * ldc + j] = edge[r * NR + j] + (accumulate ? c[r * ldc + j] : 0.0f);
-}
-
 // sum += the products of unsigned bytes b and signed bytes a, as int32, or on AVX2 as pairs of int16.
 inline NARROW_TARGET __attribute__((always_inline)) Integers dot_codes(Integers sum, Integers b, uint32_t a) {
 #if defined(__AVX2__) && !defined(__AVX512F__)
@@ -396,9 +396,7 @@ NARROW_TARGET __attribute__((noinline)) void tile_codes(int64_t k, const NarrowR
     const uint32_t* words = a.words;
     const float* a_scales = a.scales;
     const int32_t* a_sums = a.sums;
-    alignas(64) float total[R][N * width];
-    for (int i = 0; i < R; i++)
-        for (int j = 0; j < N; j++) store(total[i] + j * width, accumulate ? load(c + i * ldc + j * width) : Vector{});
+    Totals<R, N> total(c, ldc, accumulate);
     for (int64_t first = 0; first < k; first += code_group, a_scales += MR, a_sums += MR, b_scales += NR, b_offsets += NR) {
         Vector scale[N], offset[N];
         for (int part = 0; part < code_group / 4; part += steps) {
@@ -429,15 +427,14 @@ NARROW_TARGET __attribute__((noinline)) void tile_codes(int64_t k, const NarrowR
             for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
                 for (int j = 0; j < N; j++) {
-                    float* to = total[i] + j * width;
+                    float* to = total.rows[i] + j * width;
                     Vector part_sum = __builtin_convertvector(widened(sum[i][j]), Vector) * scale[j];
                     if (part == 0) part_sum += offset[j] * static_cast<float>(a_sums[i]);
                     store(to, load(to) + part_sum * a_scales[i]);
                 }
         }
     }
-    for (int i = 0; i < R; i++)
-        for (int j = 0; j < N; j++) store(c + i * ldc + j * width, load(total[i] + j * width));
+    total.put(c, ldc);
 }
 
 using CodesTile = void (*)(int64_t, const NarrowRows&, const uint32_t*, const float*, const float*, float*, int64_t, bool);
@@ -452,7 +449,7 @@ CodesTile codes_tile(int rows) {
 void multiply_codes(int bits, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* codes, const float* scales, const float* offsets, float* c,
                     int64_t ldc, bool accumulate) {
     const CodesTile tile = bits == 4 ? codes_tile<4, MR>(m) : codes_tile<5, MR>(m);
-    on_columns(m, n, c, ldc, accumulate, [&](float* to, int64_t ld, bool add) { tile(k, a, codes, scales, offsets, to, ld, add); });
+    on_columns(m, n, n == NR, c, ldc, accumulate, [&](float* to, int64_t ld, bool add) { tile(k, a, codes, scales, offsets, to, ld, add); });
 }
 
 using NarrowTile = void (*)(int64_t, const NarrowRows&, const uint32_t*, const float*, float*, int64_t, bool);
@@ -471,7 +468,7 @@ NarrowTile narrow_tile(Precision precision, int rows) {
 void multiply_narrow(Precision precision, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* b, const float* b_scales, float* c, int64_t ldc,
                      bool accumulate) {
     const NarrowTile tile = narrow_tile<MR>(precision, m);
-    on_columns(m, n, c, ldc, accumulate, [&](float* to, int64_t ld, bool add) { tile(k, a, b, b_scales, to, ld, add); });
+    on_columns(m, n, n == NR, c, ldc, accumulate, [&](float* to, int64_t ld, bool add) { tile(k, a, b, b_scales, to, ld, add); });
 }
 
 // Whether this processor has the instructions; elsewhere narrow products are slower than f32 ones.
