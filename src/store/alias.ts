@@ -1,6 +1,6 @@
 // Texts that ask for an answer, as keys: exactly as they are, or without what people write now this way and now that. Knows no answer.
 import { unexpected } from "../support/errors.js";
-import { sha256 } from "./key.js";
+import { hashBytes, sha256Text } from "./key.js";
 
 /** What may be evened out in a text before it is looked up, in the order in which it is done. */
 export const normalisations = ["unicode", "case", "punctuation", "space"] as const;
@@ -42,15 +42,30 @@ function fold(text: string): string {
 }
 
 /** Bytes of an alias beside its namespace: which normalisations, and SHA-256 of the text. */
-export const aliasBytes = 33;
+export const aliasBytes = 1 + hashBytes;
+
+/** A text whose UTF-16 is broken has no UTF-8 of its own, and is hashed as it is. */
+const broken = 0x80;
 
 /** The key of a text under normalisations, behind its namespace; null where nothing is left of it, for everything would ask for the same answer then. */
 export function aliasOf(text: string, names: readonly Normalisation[], namespace: Uint8Array): Buffer | null {
+  const key = aliasRoom(namespace);
+  return writeAlias(key, text, names) ? key : null;
+}
+
+/** Room for aliases of a namespace, to be written one after the other. */
+export function aliasRoom(namespace: Uint8Array): Buffer {
+  return Buffer.concat([namespace], namespace.length + aliasBytes);
+}
+
+/** aliasOf, into room that is there: a look-up makes nothing that has to be cleared away. */
+export function writeAlias(room: Buffer, text: string, names: readonly Normalisation[]): boolean {
   const even = names.length === 0 ? text : normalise(text, names);
-  if (even === "") return null;
-  const key = Buffer.allocUnsafe(namespace.length + aliasBytes);
-  key.set(namespace);
-  key[namespace.length] = names.reduce((sum, name) => sum | (1 << normalisations.indexOf(name)), 0);
-  key.set(sha256(Buffer.from(even, "utf16le")), namespace.length + 1);
-  return key;
+  if (even === "") return false;
+  const kind = names.reduce((sum, name) => sum | (1 << normalisations.indexOf(name)), 0);
+  const at = room.length - hashBytes;
+  const whole = even.isWellFormed();
+  room[at - 1] = whole ? kind : kind | broken;
+  room.write(sha256Text(whole ? even : Buffer.from(even, "utf16le")), at, "base64");
+  return true;
 }

@@ -1,5 +1,6 @@
 // An answer as the bytes that the store keeps, with a checksum over them and their key. Trusts no byte that it reads.
 import type { DecodedRow } from "../decode/index.js";
+import { checksum } from "./checksum.js";
 
 /** What was answered. */
 export interface Answer {
@@ -17,8 +18,8 @@ export interface Answer {
 
 /** What stands beside an answer. Times in milliseconds since 1970. */
 export interface RecordHeader {
-  /** Of the maker. */
-  maker: Buffer;
+  /** Key of the maker, hexadecimal. */
+  maker: string;
   written: number;
   /** 0: never. */
   expires: number;
@@ -32,52 +33,100 @@ export interface StoredRecord extends RecordHeader {
 
 const version = 1;
 export const makerBytes = 8;
-const headerBytes = 1 + makerBytes + 3 * 8;
+const endings: readonly Answer["ended"][] = ["end", "stop", "length", "grammar", "label"];
+/** Beside the ending: the text's UTF-16 is broken, and stands as it is. */
+const broken = 0x80;
+
+// Where the fields of a record stand (docs/formats.md).
+const at = { ended: 1, maker: 2, written: 10, expires: 18, sequence: 26, tokens: 34, text: 42, labels: 46 } as const;
+const headerBytes = 50;
 const checksumBytes = 4;
 
-const table = Int32Array.from({ length: 256 }, (_, byte) => {
-  let crc = byte;
-  for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1;
-  return crc;
-});
-
-/** CRC-32 (as of zlib) over a key and the bytes behind it, the first `length` of them. Against damage, not against forgery. */
-export function checksum(key: Uint8Array, bytes: Uint8Array, length: number): number {
-  let crc = -1;
-  for (let at = 0; at < key.length; at++) crc = table[(crc ^ key[at]!) & 255]! ^ (crc >>> 8);
-  for (let at = 0; at < length; at++) crc = table[(crc ^ bytes[at]!) & 255]! ^ (crc >>> 8);
-  return ~crc >>> 0;
-}
-
-/** u8 version, maker, f64 written, f64 expires, f64 sequence; the answer as JSON; the checksum over key and all of it. */
+/** The record's bytes, in the order of `at`; then text, labels as JSON, their probabilities (f64), log-probabilities as JSON; the checksum over key and all of it. */
 export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
-  const answer = Buffer.from(JSON.stringify(record.answer));
-  const bytes = Buffer.alloc(headerBytes + answer.length + checksumBytes);
+  const { text, probabilities, ended, promptTokens, answerTokens, logProbabilities } = record.answer;
+  const whole = text.isWellFormed();
+  const labels = probabilities === null ? "" : JSON.stringify(Object.keys(probabilities));
+  const values = Float64Array.from(Object.values(probabilities ?? {}));
+  const parts = [
+    Buffer.from(text, whole ? "utf8" : "utf16le"),
+    Buffer.from(labels),
+    Buffer.from(values.buffer),
+    Buffer.from(logProbabilities === null ? "" : JSON.stringify(logProbabilities)),
+  ];
+  const bytes = Buffer.concat([Buffer.alloc(headerBytes), ...parts, Buffer.alloc(checksumBytes)]);
   bytes[0] = version;
-  bytes.set(record.maker, 1);
-  const numbers = [record.written, record.expires, record.sequence];
-  for (const [place, value] of numbers.entries()) bytes.writeDoubleLE(value, 1 + makerBytes + 8 * place);
-  answer.copy(bytes, headerBytes);
+  bytes[at.ended] = endings.indexOf(ended) | (whole ? 0 : broken);
+  bytes.write(record.maker, at.maker, makerBytes, "hex");
+  bytes.writeDoubleLE(record.written, at.written);
+  bytes.writeDoubleLE(record.expires, at.expires);
+  bytes.writeDoubleLE(record.sequence, at.sequence);
+  bytes.writeUInt32LE(promptTokens, at.tokens);
+  bytes.writeUInt32LE(answerTokens, at.tokens + 4);
+  bytes.writeUInt32LE(parts[0]!.length, at.text);
+  bytes.writeUInt32LE(parts[1]!.length, at.labels);
   const end = bytes.length - checksumBytes;
   bytes.writeUInt32LE(checksum(key, bytes, end), end);
   return bytes;
 }
 
-/** The record, or null where it is not what was written under this key. */
+/** The record, or null where it is not what was written under this key. Keeps none of the bytes. */
 export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | null {
   const header = unpackHeader(bytes);
   if (header === null) return null;
   const end = bytes.length - checksumBytes;
   if (checksum(key, bytes, end) !== bytes.readUInt32LE(end)) return null;
-  return { ...header, answer: JSON.parse(bytes.toString("utf8", headerBytes, end)) as Answer };
+  const ended = bytes[at.ended]!;
+  const textEnd = headerBytes + bytes.readUInt32LE(at.text);
+  const labelsEnd = textEnd + bytes.readUInt32LE(at.labels);
+  const text = bytes.toString(ended & broken ? "utf16le" : "utf8", headerBytes, textEnd);
+  const choice = labelsEnd === textEnd ? null : choiceOf(bytes.toString("utf8", textEnd, labelsEnd));
+  const rest = labelsEnd + 8 * (choice?.labels.length ?? 0);
+  const answer: Answer = {
+    text,
+    probabilities: choice && probabilitiesOf(choice, bytes, labelsEnd),
+    ended: endings[ended & ~broken]!,
+    promptTokens: bytes.readUInt32LE(at.tokens),
+    answerTokens: bytes.readUInt32LE(at.tokens + 4),
+    logProbabilities:
+      rest === end ? null : (JSON.parse(bytes.toString("utf8", rest, end)) as Answer["logProbabilities"]),
+  };
+  return { ...header, answer };
+}
+
+/** Labels, and an object that has a field for each: one that is assigned to never is the object's prototype. */
+interface Choice {
+  labels: readonly string[];
+  shape: Record<string, number>;
+}
+
+/** The labels of a task are the same in all of its records: those that were read last are not read again. */
+let last: { json: string; choice: Choice } = { json: "[]", choice: { labels: [], shape: {} } };
+
+function choiceOf(json: string): Choice {
+  if (json !== last.json) {
+    const labels = JSON.parse(json) as string[];
+    last = { json, choice: { labels, shape: Object.fromEntries(labels.map((label) => [label, 0])) } };
+  }
+  return last.choice;
+}
+
+function probabilitiesOf({ labels, shape }: Choice, bytes: Buffer, from: number): Record<string, number> {
+  const probabilities = { ...shape };
+  for (let place = 0; place < labels.length; place++)
+    probabilities[labels[place]!] = bytes.readDoubleLE(from + 8 * place);
+  return probabilities;
 }
 
 /** What stands before the answer, unchecked; null where there are too few bytes, or another version's. */
 export function unpackHeader(bytes: Buffer): RecordHeader | null {
   if (bytes.length < headerBytes + checksumBytes || bytes[0] !== version) return null;
-  const number = (place: number) => bytes.readDoubleLE(1 + makerBytes + 8 * place);
-  const maker = bytes.subarray(1, 1 + makerBytes);
-  return { maker, written: number(0), expires: number(1), sequence: number(2) };
+  return {
+    maker: bytes.toString("hex", at.maker, at.maker + makerBytes),
+    written: bytes.readDoubleLE(at.written),
+    expires: bytes.readDoubleLE(at.expires),
+    sequence: bytes.readDoubleLE(at.sequence),
+  };
 }
 
 /** An alias's value: the key that it leads to, and the checksum over both. */
@@ -88,8 +137,10 @@ export function packAlias(alias: Uint8Array, key: Uint8Array): Buffer {
   return bytes;
 }
 
-export function unpackAlias(alias: Uint8Array, bytes: Buffer): Buffer | null {
-  const end = bytes.length - checksumBytes;
-  if (end <= 0 || checksum(alias, bytes, end) !== bytes.readUInt32LE(end)) return null;
-  return bytes.subarray(0, end);
+/** The key that an alias leads to, into room for it; false where it is not what was written. */
+export function readAlias(alias: Uint8Array, bytes: Buffer, key: Uint8Array): boolean {
+  const end = key.length;
+  if (bytes.length !== end + checksumBytes || checksum(alias, bytes, end) !== bytes.readUInt32LE(end)) return false;
+  for (let place = 0; place < end; place++) key[place] = bytes[place]!;
+  return true;
 }

@@ -4,11 +4,11 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { makeFolder } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import { requireKnown } from "../task/index.js";
-import { aliasOf, type Normalisation, normalisations, requireNormalisations } from "./alias.js";
+import { aliasOf, aliasRoom, type Normalisation, normalisations, requireNormalisations, writeAlias } from "./alias.js";
 import { Environment } from "./environment.js";
 import { type Maker, sha256 } from "./key.js";
-import { type Answer, makerBytes, type StoredRecord, unpackAlias, unpackRecord } from "./record.js";
-import { type Kept, makerId, nameNamespace, namespaceOf, removeFirst, sequenceOf, writeRecord } from "./tables.js";
+import { type Answer, makerBytes, readAlias, type StoredRecord, unpackRecord } from "./record.js";
+import { type Kept, keyBytes, makerId, nameNamespace, namespaceOf, removeFirst, sequenceOf, writeRecord } from "./tables.js";
 
 /** How a store is opened. */
 export interface OpenStoreOptions {
@@ -80,6 +80,9 @@ export class Store {
   readonly #maxBytes: number;
   readonly #kinds: readonly (readonly Normalisation[])[];
   readonly #makers = new Map<string, Maker>();
+  /** Room for the keys of one read: a look-up makes nothing that has to be cleared away. */
+  readonly #alias: Buffer;
+  readonly #key = Buffer.alloc(keyBytes);
   #sequence: number;
   #closing: Promise<void> | null = null;
 
@@ -91,6 +94,7 @@ export class Store {
     this.#namespace = namespaceOf(options.namespace);
     this.#lifetime = (options.lifetime ?? 0) * 1000;
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY;
+    this.#alias = aliasRoom(this.#namespace);
     const even = options.normalise ?? normalisations;
     this.#kinds = even.length === 0 ? [[]] : [[], even];
     this.#sequence = 1 + [...tables.order.getKeys({ reverse: true, limit: 1 })].reduce((_, key) => sequenceOf(key), 0);
@@ -118,7 +122,9 @@ export class Store {
 
   /** @internal The answer to a request, by its key. */
   get(key: Uint8Array): StoredAnswer | null {
-    const found = this.tables.read(() => this.#record(this.#own(key)));
+    this.#key.set(this.#namespace);
+    this.#key.set(key, this.#namespace.length);
+    const found = this.tables.read(this.#read);
     this.#count(found);
     if (typeof found === "string") return null;
     return { ...found.answer, made_by: this.maker(found.maker), written: new Date(found.written) };
@@ -175,11 +181,11 @@ export class Store {
     throw new StillroomError("usage", `the store ${this.folder} was opened for reading only`);
   }
 
-  /** @internal What made the answers of an id. */
-  maker(id: Uint8Array): Maker {
-    const name = Buffer.from(id).toString("hex");
+  /** @internal What made the answers of an id, hexadecimal. */
+  maker(name: string): Maker {
     let maker = this.#makers.get(name);
     if (maker === undefined) {
+      const id = Buffer.from(name, "hex");
       const bytes = this.#tables.makers.get(id);
       if (!bytes || !sha256(bytes).subarray(0, makerBytes).equals(id)) {
         throw new StillroomError(
@@ -213,14 +219,14 @@ export class Store {
 
   #byText(text: string): StoredRecord | Miss {
     if (typeof text !== "string") throw unexpected("a text", "key", text);
-    return this.tables.read(() => {
+    const { tables } = this;
+    return tables.read(() => {
       let miss: Miss = "unknown";
       for (const names of this.#kinds) {
-        const alias = aliasOf(text, names, this.#namespace);
-        const bytes = alias && this.#tables.aliases.get(alias);
+        if (!writeAlias(this.#alias, text, names)) continue;
+        const bytes = tables.peek(tables.aliases, this.#alias);
         if (!bytes) continue;
-        const key = unpackAlias(alias, bytes);
-        const found = key === null ? "damaged" : this.#record(key);
+        const found = readAlias(this.#alias, bytes, this.#key) ? this.#read() : "damaged";
         if (typeof found !== "string") return found;
         // Another alias may still lead there.
         if (found === "damaged") this.counts.damaged++;
@@ -230,13 +236,14 @@ export class Store {
     });
   }
 
-  #record(key: Buffer): StoredRecord | Miss {
-    const bytes = this.#tables.answers.get(key);
+  /** The record whose key stands in #key. */
+  readonly #read = (): StoredRecord | Miss => {
+    const bytes = this.#tables.peek(this.#tables.answers, this.#key);
     if (!bytes) return "unknown";
-    const record = unpackRecord(key, bytes);
+    const record = unpackRecord(this.#key, bytes);
     if (record === null) return "damaged";
     return record.expires !== 0 && record.expires <= Date.now() ? "expired" : record;
-  }
+  };
 
   /** Of texts, exactly and evened out, the first before the second. */
   *#aliases(texts: readonly string[]): Generator<Buffer> {
@@ -249,8 +256,8 @@ export class Store {
   }
 
   #target(alias: Buffer): Buffer | null {
-    const bytes = this.#tables.aliases.get(alias);
-    return bytes ? unpackAlias(alias, bytes) : null;
+    const bytes = this.#tables.peek(this.#tables.aliases, alias);
+    return bytes && readAlias(alias, bytes, this.#key) ? this.#key : null;
   }
 }
 

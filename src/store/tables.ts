@@ -46,7 +46,7 @@ export function writeRecord(tables: Environment, { key, record, maker, aliases }
   if (old) tables.order.removeSync(orderKey(old.sequence));
   const all = [...kept, ...aliases.filter((alias) => !kept.some((one) => one.equals(alias)))];
   for (const alias of aliases) tables.aliases.putSync(alias, packAlias(alias, key));
-  tables.answers.putSync(key, packRecord(key, { ...record, maker: id, sequence }));
+  tables.answers.putSync(key, packRecord(key, { ...record, maker: id.toString("hex"), sequence }));
   tables.order.putSync(orderKey(sequence), Buffer.concat([key, ...all]));
 }
 

@@ -5,7 +5,7 @@ import { unexpected } from "../support/errors.js";
 import { requireKnown } from "../task/index.js";
 import type { Table } from "./environment.js";
 import type { Maker } from "./key.js";
-import { unpackAlias, unpackHeader, unpackRecord } from "./record.js";
+import { readAlias, unpackHeader, unpackRecord } from "./record.js";
 import { requireMaxBytes, type Store } from "./store.js";
 import { keyBytes, namespaceKey, namespaceOf, orderOf, removeRecord, sequenceOf } from "./tables.js";
 
@@ -110,7 +110,7 @@ export async function storeStats(store: Store, { signal }: { signal?: AbortSigna
       const header = unpackHeader(value);
       if (header === null) continue;
       add(namespaces, key.toString("hex", 0, keyBytes - 32));
-      add(makers, header.maker.toString("hex"));
+      add(makers, header.maker);
       if (header.expires !== 0 && header.expires <= Date.now()) expired++;
       oldest = Math.min(oldest, header.written);
       newest = Math.max(newest, header.written);
@@ -132,7 +132,7 @@ export async function storeStats(store: Store, { signal }: { signal?: AbortSigna
     oldest: newest === 0 ? null : new Date(oldest).toISOString(),
     newest: newest === 0 ? null : new Date(newest).toISOString(),
     namespaces: Object.fromEntries(named.sort(([a], [b]) => (a < b ? -1 : 1))),
-    made_by: by.map(([id, answers]) => ({ ...store.maker(Buffer.from(id, "hex")), answers })),
+    made_by: by.map(([id, answers]) => ({ ...store.maker(id), answers })),
   };
 }
 
@@ -183,8 +183,8 @@ function answerFault(store: Store, key: Buffer, value: Buffer): string | null {
 }
 
 function aliasFault({ tables }: Store, key: Buffer, value: Buffer): string | null {
-  const to = unpackAlias(key, value);
-  if (to === null) return "is not what was written";
+  const to = Buffer.alloc(keyBytes);
+  if (!readAlias(key, value, to)) return "is not what was written";
   return tables.answers.doesExist(to) ? null : "leads to no answer";
 }
 

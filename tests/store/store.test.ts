@@ -15,7 +15,7 @@ import {
   storeStats,
   verifyStore,
 } from "../../src/store/index.js";
-import { checksum } from "../../src/store/record.js";
+import { checksum, xxHash32 } from "../../src/store/checksum.js";
 import { entryOf, freshFolder, maker } from "./make.js";
 
 async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshFolder()): Promise<Store> {
@@ -295,6 +295,18 @@ describe("misuse", () => {
   });
 });
 
-it("a checksum is zlib's CRC-32 over key and bytes", () => {
-  expect(checksum(Buffer.from("1234"), Buffer.from("56789..."), 5)).toBe(0xcbf43926);
+it.each([
+  // Of the reference implementation, through Python's xxhash 4.1.0.
+  ["", 0, 0x02cc5d05],
+  ["a", 0, 0x550d7456],
+  ["abc", 0, 0x32d153ff],
+  ["Nobody inspects the spammish repetition", 0, 0xe2293b2f],
+  ["Nobody inspects the spammish repetition", 42, 0x4ae5ae3a],
+])("xxHash32 of %j with the seed %d", (text, seed, hash) => {
+  expect(xxHash32(Buffer.from(`${text}...`), text.length, seed)).toBe(hash);
+});
+
+it("a checksum is of key and bytes", () => {
+  const bytes = Buffer.from("56789...");
+  expect(checksum(Buffer.from("1234"), bytes, 5)).toBe(xxHash32(bytes, 5, xxHash32(Buffer.from("1234"), 4, 0)));
 });
