@@ -10,6 +10,7 @@ import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { lookupCommand } from "./commands/lookup.js";
+import { serveCommand } from "./commands/serve.js";
 import { storeCommand } from "./commands/store.js";
 import { tuneCommand } from "./commands/tune.js";
 import { misused } from "./run.js";
@@ -31,13 +32,14 @@ Examples:
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
   $ stillroom batch task.yaml --model small.gguf --store answers --out answers.jsonl
   $ stillroom lookup --store answers "the text of a row"
+  $ stillroom serve --store answers --model small.gguf
 
 Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 bad input file; 69 a model or file is
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
 const commands = [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), batchCommand()];
-for (const made of [...commands, lookupCommand(), storeCommand(), benchCommand()]) {
+for (const made of [...commands, lookupCommand(), serveCommand(), storeCommand(), benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
   program.addCommand(made);
 }

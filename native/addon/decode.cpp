@@ -47,6 +47,7 @@ DecodeRequest to_request(const Napi::Value& value) {
     sampling.repetition_window = static_cast<int32_t>(integer("repetitionWindow", 0, most_int32));
     sampling.seed = static_cast<uint64_t>(integer("seed", 0, most_integer));
     sampling.grammar = to_text_or_null(from.Get("grammar"), "grammar").value_or("");
+    if (from.Has("pieces")) request.pieces = to_boolean(from.Get("pieces"), "pieces");
     if (!from.Get("logProbabilities").IsNull()) sampling.log_probabilities = static_cast<int32_t>(integer("logProbabilities", 0, 1000));
     return request;
 }
@@ -94,6 +95,14 @@ Napi::Value from_step(Napi::Env env, Decoder::Step& step) {
     }
     Napi::Object object = Napi::Object::New(env);
     object.Set("finished", finished);
+    const Napi::Array pieces = Napi::Array::New(env, step.pieces.size());
+    for (size_t i = 0; i < step.pieces.size(); ++i) {
+        Napi::Object piece = Napi::Object::New(env);
+        piece.Set("id", static_cast<double>(step.pieces[i].id));
+        piece.Set("text", step.pieces[i].text);
+        pieces.Set(static_cast<uint32_t>(i), piece);
+    }
+    object.Set("pieces", pieces);
     object.Set("waiting", static_cast<double>(step.waiting));
     object.Set("running", static_cast<double>(step.running));
     object.Set("promptTokens", static_cast<double>(step.prompt_tokens));

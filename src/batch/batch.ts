@@ -103,6 +103,20 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
   }
 }
 
+/** A batch over a file of requests through what is open already; messages name the file as `shown`. */
+export async function batchRequests(
+  file: string,
+  shown: string,
+  store: Store,
+  engine: Engine,
+  options: Pick<BatchOptions, "out" | "errors" | "signal">,
+  onProgress: (progress: BatchProgress) => void,
+): Promise<BatchResult> {
+  const rows = await openRequests(file, engine.model, engine.maker.model, options.signal, shown);
+  const whole = { ...options, store: store.folder };
+  return new Work(store, engine, rows, whole, { onProgress }, performance.now()).run();
+}
+
 async function requireNoInputs(input: Task | string, model: Model, options: BatchOptions): Promise<void> {
   const inputs = [
     ...(typeof input === "string" ? [{ what: "the input of the batch", file: input }] : taskFiles(input)),

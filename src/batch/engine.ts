@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
 import { loadAdapter } from "../adapter/index.js";
-import { decodeRows } from "../decode/index.js";
+import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
 import { chooseLabels } from "../evaluate/index.js";
 import { type Model, packageRoot } from "../model/index.js";
 import type { Answer, LabelsRequest, Maker, TextRequest } from "../store/index.js";
@@ -61,6 +61,17 @@ function hashLora(lora: NativeLora): { sha256: string; scale: number } {
 
 /** What became of a request: its answer, or why there is none. */
 export type Outcome = Answer | { reason: string };
+
+/** A request as decode takes it. */
+export function decodable({ kind: _, grammar, logProbabilities, ...request }: TextRequest): DecodeRequest {
+  return { ...request, grammar: grammar ?? undefined, logProbabilities: logProbabilities ?? undefined };
+}
+
+/** What a decoded row says: only an answer that came to its end is one. */
+export function outcomeOf({ ended, reason, text, promptTokens, tokens, logProbabilities }: DecodedRow): Outcome {
+  if (ended === "refused" || ended === "cancelled") return { reason: reason ?? "was called off" };
+  return { text, probabilities: null, ended, promptTokens, answerTokens: tokens.length, logProbabilities };
+}
 
 /** Rows of one call of the scorer: what is lost at most when it is cut off. */
 const labelRows = 256;
@@ -126,20 +137,12 @@ async function writeAll(
   if (texts.length === 0 || signal.aborted) return;
   const given = texts.map((place) => requests[place] as TextRequest);
   const longest = given.reduce((most, { prompt, maxTokens }) => Math.max(most, prompt.length + maxTokens), 0);
-  const asked = given.map(({ kind: _, grammar, logProbabilities, ...request }) => ({
-    ...request,
-    grammar: grammar ?? undefined,
-    logProbabilities: logProbabilities ?? undefined,
-  }));
+  const asked = given.map(decodable);
   try {
     for await (const row of decodeRows(model, asked, { lora, adapter, longest, wrong: "refuse", signal })) {
-      const { ended, reason, text, promptTokens, tokens, logProbabilities } = row;
-      const counts = { promptTokens, answerTokens: tokens.length };
-      const outcome =
-        ended === "refused" || ended === "cancelled"
-          ? { reason: reason ?? "was called off" }
-          : { text, probabilities: null, ended, ...counts, logProbabilities };
-      await tell(texts[row.index]!, outcome, "reason" in outcome ? 0 : promptTokens + tokens.length);
+      const outcome = outcomeOf(row);
+      const tokens = "reason" in outcome ? 0 : outcome.promptTokens + outcome.answerTokens;
+      await tell(texts[row.index]!, outcome, tokens);
     }
   } catch (error) {
     // Whoever called it off knows; what is done was told.

@@ -20,13 +20,15 @@ export async function openRequests(
   model: Model,
   name: string,
   signal: AbortSignal | undefined,
+  /** How messages name the file. */
+  shown = file,
 ): Promise<Input> {
   const total = await countLines(file);
   const ask = requestMaker(model);
   async function* items(): AsyncGenerator<Item> {
     for await (const { number, bytes } of readLines(file, { maxBytes: defaultMaxBytes, signal })) {
       if (bytes?.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d)) continue;
-      yield itemOf(bytes === null ? `the line is longer than ${defaultMaxBytes} bytes` : bytes, file, number);
+      yield itemOf(bytes === null ? `the line is longer than ${defaultMaxBytes} bytes` : bytes, shown, number);
     }
   }
   const itemOf = (bytes: Buffer | string, at: string, line: number): Item => {
@@ -75,10 +77,21 @@ function parseLine(bytes: Buffer): ParsedLine {
 const idOf = (...parts: string[]) => createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 24);
 
 function answerLine({ custom_id, url }: Given, answer: Answer, model: Model, name: string): object {
+  const id = idOf(custom_id, answer.text);
+  const body = answerBody(url, answer, model, { id, created: 0, name });
+  return { id: `batch_req_${id}`, custom_id, response: { status_code: 200, request_id: id, body }, error: null };
+}
+
+/** The body of a response that is an answer. */
+export function answerBody(
+  url: RequestPath,
+  answer: Answer,
+  model: Model,
+  { id, created, name }: { id: string; created: number; name: string },
+): object {
   const { promptTokens: prompt_tokens, answerTokens: completion_tokens, ended } = answer;
   const finish_reason = ended === "length" ? "length" : "stop";
   const chat = url === "/v1/chat/completions";
-  const id = idOf(custom_id, answer.text);
   const choice = chat
     ? {
         index: 0,
@@ -87,15 +100,14 @@ function answerLine({ custom_id, url }: Given, answer: Answer, model: Model, nam
         finish_reason,
       }
     : { text: answer.text, index: 0, logprobs: completionLogprobs(answer, model), finish_reason };
-  const body = {
+  return {
     id: `${chat ? "chatcmpl" : "cmpl"}-${id}`,
     object: chat ? "chat.completion" : "text_completion",
-    created: 0,
+    created,
     model: name,
     choices: [choice],
     usage: { prompt_tokens, completion_tokens, total_tokens: prompt_tokens + completion_tokens },
   };
-  return { id: `batch_req_${id}`, custom_id, response: { status_code: 200, request_id: id, body }, error: null };
 }
 
 function errorLine(custom_id: string | null, given: Given | null, message: string): object {
@@ -113,7 +125,7 @@ function errorLine(custom_id: string | null, given: Given | null, message: strin
 
 const textOf = (model: Model, token: number) => model.tokenizer.detokenize(Int32Array.of(token), true);
 
-function chatLogprobs({ logProbabilities }: Answer, model: Model): object | null {
+export function chatLogprobs({ logProbabilities }: Answer, model: Model): object | null {
   if (logProbabilities === null) return null;
   const one = ({ token, logProbability }: { token: number; logProbability: number }) => {
     const text = textOf(model, token);
@@ -125,7 +137,7 @@ function chatLogprobs({ logProbabilities }: Answer, model: Model): object | null
   };
 }
 
-function completionLogprobs({ logProbabilities }: Answer, model: Model): object | null {
+export function completionLogprobs({ logProbabilities }: Answer, model: Model): object | null {
   if (logProbabilities === null) return null;
   const tokens = logProbabilities.map(({ token }) => textOf(model, token));
   let offset = 0;

@@ -58,6 +58,7 @@ export function requireFields(request: DecodeRequest): void {
       options: ["grammar", "schema"],
     });
   }
+  requireCallback("onText", request.onText);
   requireSignal(signal);
 }
 

@@ -76,6 +76,7 @@ export async function* decodeRows(
       done.promptTokens += step.promptTokens;
       done.answerTokens += step.answerTokens;
       options.onProgress?.({ ...done, running, waiting, seconds: (performance.now() - started) / 1000 });
+      for (const { id, text } of step.pieces) batch.tell(id, text);
       for (const finished of step.finished) yield batch.take(finished);
     }
   } finally {
@@ -109,10 +110,19 @@ function ofRequest(index: number, error: unknown): StillroomError {
   }
 }
 
+interface Alive {
+  index: number;
+  request: NativeDecodeRequest;
+  onText: ((piece: string) => void) | undefined;
+  /** Of its text, what was told. */
+  told: number;
+  leave: () => void;
+}
+
 /** The requests that are under way. */
 class Batch {
   #next = 0;
-  #alive = new Map<number, { index: number; request: NativeDecodeRequest; leave: () => void }>();
+  #alive = new Map<number, Alive>();
 
   constructor(
     readonly model: Model,
@@ -131,7 +141,8 @@ class Batch {
       const cancel = () => void this.decoder.cancel(id);
       given.signal?.addEventListener("abort", cancel);
       if (given.signal?.aborted) cancel();
-      this.#alive.set(id, { index, request, leave: () => given.signal?.removeEventListener("abort", cancel) });
+      const leave = () => given.signal?.removeEventListener("abort", cancel);
+      this.#alive.set(id, { index, request, onText: given.onText, told: 0, leave });
       return null;
     } catch (error) {
       const { code, message } = error as { code?: string; message: string };
@@ -140,10 +151,17 @@ class Batch {
     }
   }
 
+  tell(id: number, text: string): void {
+    const alive = this.#alive.get(id)!;
+    alive.told += text.length;
+    alive.onText!(text);
+  }
+
   take(finished: Parameters<typeof rowOf>[2]): DecodedRow {
-    const { index, request, leave } = this.#alive.get(finished.id)!;
+    const { index, request, onText, told, leave } = this.#alive.get(finished.id)!;
     this.#alive.delete(finished.id);
     leave();
+    if (finished.text.length > told) onText?.(finished.text.slice(told));
     return rowOf(index, request, finished);
   }
 

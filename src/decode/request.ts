@@ -33,6 +33,8 @@ export interface DecodeRequest {
   schema?: JsonSchema | undefined;
   /** Log-probabilities of the answer's tokens, and of so many of the most likely ones beside each (default: none). */
   logProbabilities?: number | undefined;
+  /** Called with the text as it grows, in whole characters that nothing takes back: a beginning of a stop text waits. All pieces together are the row's text. */
+  onText?: ((piece: string) => void) | undefined;
   /** Calls this request off; the others go on. */
   signal?: AbortSignal | undefined;
 }
@@ -78,7 +80,8 @@ export const requestDefaults = {
   repetitionWindow: 64,
   seed: 0,
 };
-const known = [...Object.keys(requestDefaults), "prompt", "stop", "grammar", "schema", "logProbabilities", "signal"];
+const known = [...Object.keys(requestDefaults), "prompt", "stop", "grammar", "schema", "logProbabilities"];
+known.push("onText", "signal");
 
 /** The native form of a request. Throws "usage" for one that has a wrong or unknown field. */
 export function nativeRequest(request: DecodeRequest, tokenizer: NativeTokenizer): NativeDecodeRequest {
@@ -99,6 +102,7 @@ export function nativeRequest(request: DecodeRequest, tokenizer: NativeTokenizer
     stop: [...stop],
     grammar: schema === undefined ? (grammar ?? null) : jsonSchemaToGrammar(schema),
     logProbabilities,
+    ...(request.onText && { pieces: true }),
   };
 }
 

@@ -18,7 +18,7 @@ export interface Maker {
 }
 
 /** An answer in words is asked for, of the decoder. */
-export interface TextRequest extends NativeDecodeRequest {
+export interface TextRequest extends Omit<NativeDecodeRequest, "pieces"> {
   kind: "text";
 }
 

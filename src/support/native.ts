@@ -261,6 +261,8 @@ export interface NativeDecodeRequest {
   grammar: string | null;
   /** Of the chosen token and so many of the most likely ones; null: none. */
   logProbabilities: number | null;
+  /** Whether steps tell the text as it grows (absent: no). */
+  pieces?: boolean;
 }
 
 /** A request that is done. */
@@ -284,6 +286,8 @@ export interface NativeDecoded {
 /** One step: a token of every running answer, and prompts up to stepTokens. */
 export interface NativeDecodeStep {
   finished: NativeDecoded[];
+  /** Of requests that asked for them: whole characters that nothing which follows takes back. What stands behind the last piece comes with the answer. */
+  pieces: { id: number; text: string }[];
   waiting: number;
   running: number;
   /** Tokens of prompts that it computed. */

@@ -8,6 +8,28 @@
 
 namespace stillroom {
 
+namespace {
+
+// How much of a text stays as it is whatever follows: what is behind it may become a stop text, or is a part of a character.
+size_t settled(const std::string& text, const std::vector<std::string>& stops) {
+    size_t held = 0;
+    for (const std::string& stop : stops)
+        for (size_t n = std::min(stop.size() - 1, text.size()); n > held; n--)
+            if (text.compare(text.size() - n, n, stop, 0, n) == 0) held = n;
+    size_t end = text.size() - held;
+    // UTF-8: a first byte says how many there are.
+    for (size_t back = 1; back <= std::min<size_t>(3, end); back++) {
+        const auto byte = static_cast<unsigned char>(text[end - back]);
+        if ((byte & 0xC0) == 0x80) continue;
+        const size_t length = byte >= 0xF0 ? 4 : byte >= 0xE0 ? 3 : byte >= 0xC0 ? 2 : 1;
+        if (length > back) end -= back;
+        break;
+    }
+    return end;
+}
+
+}  // namespace
+
 Decoder::Decoder(std::unique_ptr<Executor> given, std::shared_ptr<const Tokens> tokenizer, Threads& pool, const Kernels& chosen, const DecodeLimits& most)
     : executor(std::move(given)), tokens(std::move(tokenizer)), threads(pool), kernels(chosen), limits(most), scratch(pool.count()) {
     if (tokens->vocabulary() != executor->vocabulary())
@@ -29,7 +51,7 @@ int64_t Decoder::add(DecodeRequest request) {
         throw Failure(Code::usage, "a prompt of " + std::to_string(request.prompt.size()) + " tokens with an answer of up to " +
                                        std::to_string(request.max_tokens) + " does not fit: " + reason);
     Sampler sampler(request.sampling, tokens->handle(), kernels);
-    auto sequence = std::make_unique<Sequence>(Sequence{0, std::move(request), std::move(sampler), Clock::now(), {}, 0, false, {}});
+    auto sequence = std::make_unique<Sequence>(Sequence{0, std::move(request), std::move(sampler), Clock::now(), {}, 0, false, {}, 0});
     sequence->tokens = sequence->request.prompt;
     const std::lock_guard<std::mutex> lock(mutex);
     sequence->id = sequence->result.id = next_id++;
@@ -118,6 +140,14 @@ bool Decoder::sampled(Sequence& sequence, float* logits, Buffer& room) const {
     return static_cast<int32_t>(result.tokens.size()) == sequence.request.max_tokens;
 }
 
+void Decoder::tell(Sequence& sequence, Step& step) {
+    if (!sequence.request.pieces) return;
+    const size_t end = settled(sequence.result.text, sequence.request.stops);
+    if (end <= sequence.told) return;
+    step.pieces.push_back({sequence.id, sequence.result.text.substr(sequence.told, end - sequence.told)});
+    sequence.told = end;
+}
+
 Decoder::Step Decoder::step() {
     if (broken) throw Failure(Code::usage, "the decoder failed in an earlier step; open another");
     broken = true;  // until this step is done
@@ -148,7 +178,10 @@ Decoder::Step Decoder::step() {
         });
         done.answer_tokens = static_cast<int64_t>(asked.size());
         for (size_t i = 0; i < asked.size(); i++) {
-            if (!complete[i]) continue;
+            if (!complete[i]) {
+                tell(*asked[i], done);
+                continue;
+            }
             executor->release(asked[i]->id);
             finish(*asked[i], asked[i]->cancelled ? Ending::cancelled : asked[i]->result.ending, done);
             asked[i]->id = -1;

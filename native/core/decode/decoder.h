@@ -21,6 +21,13 @@ struct DecodeRequest {
     int32_t max_tokens = 256;
     std::vector<std::string> stops;
     SamplerOptions sampling;
+    bool pieces = false;  // whether steps tell the text as it grows
+};
+
+// Text of an answer under way that nothing which follows can take back: whole characters, and no beginning of a stop text.
+struct Piece {
+    int64_t id = 0;
+    std::string text;
 };
 
 // grammar: it allows no further token, not even an end token of this vocabulary.
@@ -55,6 +62,7 @@ class Decoder {
 
     struct Step {
         std::vector<Decoded> finished;
+        std::vector<Piece> pieces;  // of requests that asked for them; what stands behind the last one comes with the finished answer
         int64_t waiting = 0, running = 0;
         int64_t prompt_tokens = 0, answer_tokens = 0;  // computed, sampled
     };
@@ -72,6 +80,7 @@ class Decoder {
         int64_t computed = 0;         // of them, in the cache
         bool cancelled = false;
         Decoded result;
+        size_t told = 0;  // of the text, in pieces
         int64_t prompt_length() const { return static_cast<int64_t>(request.prompt.size()); }
         bool prefilling() const { return computed < prompt_length(); }
     };
@@ -79,6 +88,7 @@ class Decoder {
     void leave(Step& step);
     void admit();
     bool sampled(Sequence& sequence, float* logits, Buffer& scratch) const;
+    static void tell(Sequence& sequence, Step& step);
     void finish(Sequence& sequence, Ending ending, Step& step);
 
     const std::unique_ptr<Executor> executor;

@@ -1,0 +1,57 @@
+// stillroom serve: a store and a live model by HTTP.
+import type { Command } from "commander";
+import { pino } from "pino";
+import { type ServeOptions, serve } from "../../src/index.js";
+import { type CommonOptions, command, duration, names, normaliseOption, size, whole } from "../options.js";
+import { onDownload } from "../print-events.js";
+import { run } from "../run.js";
+
+type ServeCommandOptions = CommonOptions &
+  Omit<ServeOptions, "signal" | "log" | "allowHosts"> & { allowHost?: string[]; logLevel: string };
+
+export function serveCommand(): Command {
+  const shared = ["model", "adapter", "threads", "precision"] as const;
+  return command("serve", "Answer by HTTP: look-ups in a store, and OpenAI's API before a live model.", shared)
+    .requiredOption("--store <dir>", "the store that knows the answers; with --model begun where there is none")
+    .option("--no-live", "answer what the store does not know with 404; the model only lays out prompts")
+    .option("--host <address>", "where to listen (default: 127.0.0.1)")
+    .option("--port <n>", "0: any that is free (default: 8080)", whole(0))
+    .option("--tokens <file>", "tokens, one a line with a name behind it; whoever shows none is refused")
+    .option("--open", "listen beyond this machine without tokens")
+    .option("--allow-host <names>", "further names that the server may be called by", names)
+    .option("--files <dir>", "uploaded files and batches (default: files in the store's folder)")
+    .option("--max-body <size>", "largest body of a request (default: 1M)", size)
+    .option("--max-upload <size>", "largest uploaded file (default: 100M)", size)
+    .option("--sequences <n>", "answers that are written side by side (default: 64)", whole(1))
+    .option("--waiting <n>", "requests that wait beyond them; further ones get 429 (default: 256)", whole(0))
+    .option("--memory <size>", "most memory of keys and values (default: 1G)", size)
+    .option("--request-timeout <time>", "in which a request must have come (default: 60s)", duration)
+    .option("--grace <time>", "in which requests under way may end at a stop, to 9s (default: 5s)", duration)
+    .option("--namespace <name>", "of the store (default: default)")
+    .option("--lifetime <time>", "how long answers are known, such as 30d (default: for ever)", duration)
+    .option("--max-bytes <size>", "largest size of the store, such as 2G; what was written first gives way", size)
+    .addOption(normaliseOption())
+    .option("--log-level <level>", "of the log on stderr: debug, info, error, silent", "info")
+    .option("--log-prompts", "put the texts that ask into the log")
+    .addHelpText(
+      "after",
+      `
+Without --model there are look-ups only, and a batch may write to the store meanwhile.
+
+Examples:
+  $ stillroom serve --store answers
+  $ curl localhost:8080/v1/lookup -d '{"key": "the text of a row"}'
+  $ stillroom serve --store answers --model small.gguf --tokens tokens.txt --host 0.0.0.0 --allow-host box.example`,
+    )
+    .action(({ json = false, allowHost, logLevel, ...options }: ServeCommandOptions, command: Command) =>
+      run(command, async ({ signal, progress }) => {
+        const log = pino({ level: logLevel }, pino.destination({ dest: 2, sync: true }));
+        const given = { ...options, allowHosts: allowHost, signal, log, onDownload: onDownload(progress) };
+        const server = await serve(given);
+        const { url, model } = server;
+        process.stdout.write(json ? `${JSON.stringify({ url, store: options.store, model })}\n` : `${url}\n`);
+        await server.closed;
+        return { result: null, text: "" };
+      }),
+    );
+}
