@@ -11,6 +11,7 @@ export {
   jsonSchemaToGrammar,
   type TokenLogProbability,
 } from "./decode/index.js";
+export { type EmbedOptions, embed, type Pooling } from "./embed/index.js";
 export {
   type Against,
   type ClassScore,

@@ -16,6 +16,7 @@ const folders = {
   "src/train": "the training loop, its checkpoints and its run folder",
   "src/adapter": "adapters as PEFT and as GGUF, written and read",
   "src/decode": "prompts to answers, in batches",
+  "src/embed": "texts to vectors",
   "src/store": "answers on disk, by everything that decides them and by the texts that ask for them",
   "src/evaluate": "scores, answers, metrics and their intervals",
   "src/export": "merge, quantise, and the gate behind them",

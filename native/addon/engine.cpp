@@ -5,6 +5,7 @@
 
 #include "addon/addon.h"
 #include "addon/wrap.h"
+#include "core/embed.h"
 #include "core/loss.h"
 #include "core/measure.h"
 
@@ -37,6 +38,15 @@ Napi::Value score(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<E
             return log_probabilities(graph, *batch);
         },
         [](Napi::Env env, std::vector<double>& result) { return from_doubles(env, result); });
+}
+
+Napi::Value embed(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto lora = unwrap_lora(info[1], "lora", *engine->use());
+    const Pooling pooling = pooling_of(to_text(info[2], "pooling"));
+    return run_graph<std::vector<float>>(
+        info.Env(), engine, [=](Graph& graph) { return stillroom::embed(graph, *batch, lora.get(), pooling); },
+        [](Napi::Env env, std::vector<float>& result) { return from_floats(env, result); });
 }
 
 Napi::Value logits(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
@@ -137,6 +147,7 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     add_method(object, "createTrainer", [engine](const Napi::CallbackInfo& info) { return create_trainer(info, engine); });
     add_async_method(object, "createDecoder", [engine](const Napi::CallbackInfo& info) { return create_decoder(info, engine); });
     add_async_method(object, "score", [engine](const Napi::CallbackInfo& info) { return score(info, engine); });
+    add_async_method(object, "embed", [engine](const Napi::CallbackInfo& info) { return embed(info, engine); });
     add_async_method(object, "logits", [engine](const Napi::CallbackInfo& info) { return logits(info, engine); });
     add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });
     add_method(object, "profile", [engine](const Napi::CallbackInfo& info) { return take_profile(info, engine); });

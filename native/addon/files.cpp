@@ -63,6 +63,14 @@ Napi::Value from_runner(Napi::Env env, std::shared_ptr<Runner> runner) {
             info.Env(), handle->lifetime, [runner, batch] { return runner->score(std::move(*batch)); },
             [](Napi::Env env, std::vector<double>& scores) { return from_doubles(env, scores); });
     });
+    add_async_method(object, "embed", [handle](const Napi::CallbackInfo& info) {
+        const auto runner = handle->use();
+        const auto batch = std::make_shared<Batch>(to_batch(info[0], "batch"));
+        const Pooling pooling = pooling_of(to_text(info[1], "pooling"));
+        return Task<std::vector<float>>::start(
+            info.Env(), handle->lifetime, [runner, batch, pooling] { return runner->embed(std::move(*batch), pooling); },
+            [](Napi::Env env, std::vector<float>& result) { return from_floats(env, result); });
+    });
     add_close(object, handle);
     return object;
 }

@@ -38,6 +38,8 @@ class Graph {
 
     int64_t head_rows() const { return static_cast<int64_t>(queried.size()); }  // R
     int64_t head_row(int64_t query) const { return row_of_query[query]; }
+    // (C) behind the final norm, of a head row; valid until the next forward().
+    const float* state(int64_t row) const { return hidden.data() + row * model->width; }
     // Logits (count, V) of head rows [first, first + count); valid until the next call. count at most head_chunk.
     float* logits(int64_t first, int64_t count);
     static constexpr int64_t head_chunk = 108;  // whole blocks of rows for every kernel

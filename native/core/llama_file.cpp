@@ -40,6 +40,7 @@ LlamaFile LlamaFile::open(const std::string& path, const std::string& adapter, i
     if (tokenizer != "none" && tokenizer != "no_vocab") check_vocabulary(*file);
     if (!adapter.empty()) check_adapter(*file, read_adapter(*GgufFile::open(adapter)), adapter);
     LlamaFile opened{load_model(path, false, gpu_layers)};
+    opened.causal = file->boolean(file->text("general.architecture").value_or("") + ".attention.causal").value_or(true);
     if (llama_model_has_encoder(opened.model.get()) || !llama_model_has_decoder(opened.model.get()))
         throw Failure(Code::input, path + ": expected a decoder-only model");
     if (adapter.empty()) return opened;
@@ -95,6 +96,13 @@ const float* LlamaBatch::logits_of(int32_t index) const {
     const Quiet quiet;
     const float* row = llama_get_logits_ith(context, index);
     if (!row) throw Failure(Code::internal, "llama.cpp gave no logits: " + Quiet::error());
+    return row;
+}
+
+const float* LlamaBatch::state_of(int32_t index) const {
+    const Quiet quiet;
+    const float* row = llama_get_embeddings_ith(context, index);
+    if (!row) throw Failure(Code::internal, "llama.cpp gave no embeddings: " + Quiet::error());
     return row;
 }
 

@@ -14,6 +14,7 @@ constexpr int32_t most_llama_sequences = 256;  // llama.cpp's LLAMA_MAX_SEQ
 struct LlamaFile {
     LlamaModel model;
     llama_adapter_lora* adapter = nullptr;  // freed with the model
+    bool causal = true;                     // tokens see no token behind them
 
     // adapter: path of a GGUF LoRA; empty: none. Failure(input) for what is no decoder-only model, or an adapter of another one.
     static LlamaFile open(const std::string& path, const std::string& adapter, int32_t gpu_layers);
@@ -34,6 +35,7 @@ class LlamaBatch {
     int32_t wanted() const { return outputs; }
     void run();
     const float* logits_of(int32_t index) const;
+    const float* state_of(int32_t index) const;  // behind the final norm; of a context with embeddings
     void clear();
 
    private:

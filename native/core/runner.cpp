@@ -11,6 +11,7 @@ namespace stillroom {
 namespace {
 
 constexpr int32_t batch_tokens = 512;
+constexpr int32_t embedding_tokens = 128;  // llama.cpp computes the logits of these as well
 constexpr int64_t logits_bytes = int64_t{64} << 20;  // of one decode
 
 // log softmax(row)[token], row: (vocabulary).
@@ -58,25 +59,51 @@ std::shared_ptr<Runner> Runner::open(const std::string& path, const RunnerOption
 Runner::Runner(LlamaFile opened, const RunnerOptions& options)
     : options(options), file(std::move(opened)), vocabulary(llama_vocab_n_tokens(llama_model_get_vocab(file.model.get()))) {}
 
-void Runner::make_context() {
+LlamaContext Runner::make_context(int64_t tokens, int32_t most, int32_t sequences, bool embeddings) const {
     llama_context_params parameters = llama_context_default_params();
     // llama.cpp makes a batch no longer than the cache before it is padded, and aborts when more tokens than that come at
     // once, or when it is shorter than the number of sequences. So it never is.
-    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(int64_t{options.context_tokens} * options.sequences, batch_tokens));
-    parameters.n_batch = batch_tokens;
-    parameters.n_seq_max = static_cast<uint32_t>(most_llama_sequences);
+    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(tokens, most));
+    parameters.n_batch = static_cast<uint32_t>(most);
+    parameters.n_seq_max = static_cast<uint32_t>(sequences);
+    parameters.embeddings = embeddings;
+    parameters.pooling_type = LLAMA_POOLING_TYPE_NONE;
     parameters.kv_unified = true;  // one cache, whose tokens several sequences share
     parameters.n_threads = options.threads;
     parameters.n_threads_batch = options.threads;
     parameters.no_perf = true;
     file.make_exact(parameters);
-    scoring = file.context(parameters);
+    return file.context(parameters);
+}
+
+std::vector<float> Runner::embed(Batch batch, Pooling pooling) {
+    batch.check(vocabulary, options.context_tokens);
+    if (!file.causal) throw Failure(Code::input, "the model's tokens see those behind them (attention.causal is false): expected a decoder for embeddings");
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (!embedding) embedding = make_context(options.context_tokens, embedding_tokens, 1, true);
+    const int64_t width = llama_model_n_embd(file.model.get());
+    Pool pool(pooling, width);
+    std::vector<float> result(batch.query_positions.size() * width);
+    LlamaBatch decode(embedding.get());
+    for (size_t q = 0; q < batch.query_positions.size(); ++q) {
+        llama_memory_clear(llama_get_memory(embedding.get()), false);
+        const std::vector<int32_t> row = path_of(batch, batch.query_positions[q]);
+        for (size_t t = 0; t < row.size(); ++t) {
+            decode.add(batch.tokens[row[t]], static_cast<int32_t>(t), {0}, true);
+            if (decode.size() < embedding_tokens && t + 1 < row.size()) continue;
+            decode.run();
+            for (int32_t i = 0; i < decode.size(); ++i) pool.add(decode.state_of(i));
+            decode.clear();
+        }
+        pool.take(result.data() + q * width);
+    }
+    return result;
 }
 
 std::vector<double> Runner::score(Batch batch) {
     batch.check(vocabulary, options.context_tokens);
     const std::lock_guard<std::mutex> lock(mutex);
-    if (!scoring) make_context();
+    if (!scoring) scoring = make_context(int64_t{options.context_tokens} * options.sequences, batch_tokens, most_llama_sequences, false);
     const Paths paths(batch);
     const auto path_count = static_cast<int32_t>(paths.ends.size());
     // A recurrent state cannot be shared by two continuations: one path at a time.

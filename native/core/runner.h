@@ -1,4 +1,4 @@
-// A model run by llama.cpp: exact log-probabilities, for any architecture it opens, with an optional GGUF LoRA. The reference for our
+// A model run by llama.cpp: exact log-probabilities and embeddings, for any architecture it opens, with an optional GGUF LoRA. The reference for our
 // own engine. Knows nothing of training, and of decoding (decode/llama_executor).
 #pragma once
 #include <cstdint>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/batch.h"
+#include "core/embed.h"
 #include "core/llama_file.h"
 
 namespace stillroom {
@@ -27,15 +28,19 @@ class Runner {
     // (Q) natural log-probability of each query's token. Tokens that paths share are decoded once.
     std::vector<double> score(Batch batch);
 
+    // (Q, C) as embed() of core/embed.h. Row by row, since llama.cpp's rounding depends on what stands beside. Failure(input) for a model whose
+    // tokens see those behind them.
+    std::vector<float> embed(Batch batch, Pooling pooling);
+
    private:
     Runner(LlamaFile file, const RunnerOptions& options);
-    void make_context();
+    LlamaContext make_context(int64_t tokens, int32_t most, int32_t sequences, bool embeddings) const;
 
     std::mutex mutex;
     const RunnerOptions options;
     const LlamaFile file;
     const int32_t vocabulary;
-    LlamaContext scoring;  // made at first use
+    LlamaContext scoring, embedding;  // made at first use
 };
 
 }  // namespace stillroom

@@ -129,6 +129,8 @@ export interface NativeTrainer {
   readonly state: NativeState;
 }
 
+export type NativePooling = "mean" | "last";
+
 /** Facts about a GGUF from its header. */
 export interface NativeModelInfo {
   path: string;
@@ -190,6 +192,11 @@ export interface NativeModel {
   ): Promise<NativeDecoder>;
   /** (Q) natural log-probability of each query's token. */
   score(batch: NativeBatch, lora: NativeLora | null): Promise<Float64Array>;
+  /**
+   * (Q, width) flattened: for each query the embedding of the row that ends at it, of L2 norm 1. "mean": over the states behind the final norm of all
+   * its tokens; "last": of its last. queryTokens are not looked at.
+   */
+  embed(batch: NativeBatch, lora: NativeLora | null, pooling: NativePooling): Promise<Float32Array>;
   /** Logits (Q, vocabulary) at the queries' positions; for tests and small batches. */
   logits(batch: NativeBatch, lora: NativeLora | null): Promise<Float32Array>;
   /**
@@ -236,6 +243,8 @@ export interface NativeTokenizer {
 export interface NativeRunner {
   /** (Q) natural log-probability of each query's token, as NativeModel.score. */
   score(batch: NativeBatch): Promise<Float64Array>;
+  /** (Q, width) as NativeModel.embed. "input" for a model that is no decoder. */
+  embed(batch: NativeBatch, pooling: NativePooling): Promise<Float32Array>;
   close(): Promise<void>;
 }
 

@@ -111,6 +111,24 @@ export function packChoices(
   return { batch: queries.batch(layout), ranges: Int32Array.from(ranges) };
 }
 
+/**
+ * Packs texts that are taken as they are, a query at the end of each, in their order.
+ *
+ * @param texts - none of them empty
+ * @param front - as of {@link packChoices}; without one nothing is shared, and a text's segment is the same in any batch
+ */
+export function packTexts(texts: readonly Int32Array[], front: Int32Array = new Int32Array(0)): NativeBatch {
+  const roots = behindFront(
+    texts.map((tokens, id) => ({ tokens, id })),
+    front,
+  );
+  const layout = layOut(roots);
+  const ends = endsOf(roots, texts.length);
+  const queries = new Queries();
+  for (const end of ends) queries.add(layout.starts.get(end)! + end.tokens.length - 1, 0);
+  return queries.batch(layout);
+}
+
 /** Each sequence as a segment of its own, behind the front where it goes on behind it. */
 function behindFront(sequences: readonly Sequence[], front: Int32Array): Node[] {
   const shared: Node = { tokens: front, children: [], ends: [] };

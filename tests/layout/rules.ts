@@ -12,6 +12,7 @@ export const rooms = [
   "train",
   "adapter",
   "decode",
+  "embed",
   "store",
   "evaluate",
   "export",
