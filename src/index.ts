@@ -42,7 +42,7 @@ export {
   type OpenModelOptions,
   openModel,
 } from "./model/index.js";
-export { type Log, type Server, type ServeOptions, serve } from "./serve/index.js";
+export { type Log, type ServeOptions, type Server, serve } from "./serve/index.js";
 export {
   type Answer,
   backupStore,

@@ -1,6 +1,7 @@
 // A server with a toy as its model, asked by the official client: answers, streams, what is kept, what is shared, who leaves.
 import { once } from "node:events";
-import { get as httpGet, request as httpRequest } from "node:http";
+import { request as httpRequest } from "node:http";
+import { setImmediate } from "node:timers/promises";
 import type OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Server } from "../../src/serve/index.js";
@@ -206,16 +207,21 @@ describe("limits", () => {
 
   it("a stop lets requests end within the grace, and cuts them behind it", async () => {
     const patient = await started({ model });
-    const answer = post(patient, "/v1/completions", { model: "toy", prompt: "last", max_tokens: 100 });
-    await new Promise<void>((resolve) =>
-      httpGet(`${patient.url}/healthz`, (response) => response.resume().on("end", resolve)),
-    );
-    await Promise.all([patient.close(), expect(answer).resolves.toMatchObject({ status: 200 })]);
+    const asked = httpRequest(`${patient.url}/v1/completions`, { method: "POST" });
+    asked.end(JSON.stringify({ model: "toy", prompt: "last", max_tokens: 100, stream: true }));
+    const [response] = await once(asked, "response");
+    await once(response, "data");
+    const closed = patient.close();
+    await expect(fetch(patient.url)).rejects.toThrow();
+    let text = "";
+    for await (const piece of response.setEncoding("utf8")) text += piece;
+    expect(text).toMatch(/data: \[DONE\]\n\n$/);
+    await closed;
     const hasty = await started({ model, grace: 0, sequences: 1 });
     const many = Array.from({ length: 40 }, (_, seed) =>
       post(hasty, "/v1/completions", { model: "toy", prompt: "cut", max_tokens: 250, seed }).catch(() => null),
     );
-    await once(httpGet(`${hasty.url}/healthz`), "response");
+    while ((await metric(hasty, "stillroom_requests_in_flight")) < 40) await setImmediate();
     await hasty.close();
     expect((await Promise.all(many)).filter((one) => one?.status !== 200).length).toBeGreaterThan(0);
   });
