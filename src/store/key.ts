@@ -34,8 +34,17 @@ const version = 1;
 
 /** The key of a request to a maker: 32 bytes, equal exactly where nothing that can change the answer differs. */
 export function requestKey(maker: Maker, request: TextRequest | LabelsRequest): Uint8Array {
+  if (request.kind === "labels") encodeOnce(request.labels, request.labels);
   const { model: _, ...decisive } = maker;
-  return sha256(canonical(["stillroom request", version, decisive, essential(request)]));
+  encodeOnce(maker, decisive);
+  return sha256(canonical(["stillroom request", version, maker, essential(request)]));
+}
+
+/** What all requests of a job have in common is encoded once: its maker and its labels, which do not change. */
+const encoded = new WeakMap<object, Buffer>();
+
+function encodeOnce(whose: object, value: object): void {
+  if (!encoded.has(whose)) encoded.set(whose, canonical(value));
 }
 
 /** A request without what cannot change its answer. */
@@ -79,7 +88,9 @@ export function canonical(value: unknown): Buffer {
 }
 
 function append(pieces: Buffer[], value: unknown): void {
-  if (value === null) pieces.push(Buffer.from("n"));
+  const before = typeof value === "object" && value !== null ? encoded.get(value) : undefined;
+  if (before !== undefined) pieces.push(before);
+  else if (value === null) pieces.push(Buffer.from("n"));
   else if (typeof value === "boolean") pieces.push(Buffer.from(value ? "t" : "f"));
   else if (typeof value === "number") pieces.push(Buffer.from("d"), float64(value));
   else if (typeof value === "string") {

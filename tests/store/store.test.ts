@@ -4,6 +4,7 @@ import path from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { open } from "lmdb";
 import { describe, expect, it } from "vitest";
+import { checksum, xxHash32 } from "../../src/store/checksum.js";
 import {
   backupStore,
   exportStore,
@@ -15,7 +16,6 @@ import {
   storeStats,
   verifyStore,
 } from "../../src/store/index.js";
-import { checksum, xxHash32 } from "../../src/store/checksum.js";
 import { entryOf, freshFolder, maker } from "./make.js";
 
 async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshFolder()): Promise<Store> {
