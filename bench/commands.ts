@@ -9,6 +9,7 @@ import type { AgreeOptions } from "./agree.js";
 import type { DecodeBenchOptions } from "./decode.js";
 import type { GrowthOptions, PlotName } from "./growth.js";
 import type { KernelOptions } from "./kernels.js";
+import type { LookupBenchOptions } from "./lookup.js";
 import type { ReferenceOptions } from "./reference.js";
 import type { ScoreBenchOptions } from "./score.js";
 import type { RowSession } from "./scored-rows.js";
@@ -26,6 +27,7 @@ export function trialCommands(): Command[] {
     tuneTrial(),
     scoreTrial(),
     decodeTrial(),
+    lookupTrial(),
     growthTrial(),
     kernelTrial(),
     agreeCommand(),
@@ -125,6 +127,21 @@ function decodeTrial(): Command {
         const [{ benchDecode }, { decodeTable }] = await Promise.all([import("./decode.js"), import("./tables.js")]);
         const result = await benchDecode(options, session);
         return { result, text: decodeTable(result) };
+      }),
+    );
+}
+
+function lookupTrial(): Command {
+  return command("lookup", "Look-ups one after the other at many keys, beside the peer's.", ["seed"])
+    .addOption(peerOption("sqlite", "redis"))
+    .option("--keys <n>", "answers in each side's store", whole(1), 1_000_000)
+    .option("--lookups <n>", "of a turn", whole(100), 200_000)
+    .option("--repeat <n>", "timed turns of each side", whole(1), 3)
+    .action(({ json: _, ...options }: LookupBenchOptions & Output, made: Command) =>
+      timed(made, async (session) => {
+        const [{ benchLookup }, { lookupTable }] = await Promise.all([import("./lookup.js"), import("./tables.js")]);
+        const result = await benchLookup(options, session);
+        return { result, text: lookupTable(result) };
       }),
     );
 }

@@ -12,7 +12,7 @@ import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { TrialSession } from "./tune.js";
 
 /** Peers that have to be made; node-llama-cpp is a dependency of the package. */
-export const madePeers = ["pytorch", "llama.cpp"] as const;
+export const madePeers = ["pytorch", "llama.cpp", "sqlite", "redis"] as const;
 export type MadePeer = (typeof madePeers)[number];
 
 /** A script of bench/peers: the package has them as they are, nothing compiles them. */
@@ -41,12 +41,19 @@ function programOf(peer: MadePeer): string {
   const windows = process.platform === "win32";
   const inside = {
     pytorch: windows ? "Scripts/python.exe" : "bin/python",
+    sqlite: "sqlite/node_modules/better-sqlite3",
+    redis: onPath("redis-server") ?? "redis-server",
     "llama.cpp": `llama.cpp/build/bin/llama-batched-bench${windows ? ".exe" : ""}`,
   };
-  return path.join(peersFolder(), inside[peer]);
+  return path.resolve(peersFolder(), inside[peer]);
 }
 
-/** The program of a peer: Python with PyTorch, or llama-batched-bench. */
+function onPath(name: string): string | undefined {
+  const folders = (process.env.PATH ?? "").split(path.delimiter);
+  return folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
+}
+
+/** The program of a peer: Python with PyTorch, llama-batched-bench, the folder of better-sqlite3, or redis-server. */
 export function peerProgram(peer: MadePeer): string {
   const program = programOf(peer);
   if (existsSync(program)) return program;
@@ -74,6 +81,21 @@ const makers: Record<MadePeer, (program: string, session: TrialSession) => Promi
     // PyPI's Linux wheels of torch bring 4 GB of CUDA libraries; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids them.
     await call(session, python, ["-m", "pip", "install", "--quiet", "-r", peerScript("requirements.txt")]);
     await call(session, python, check);
+  },
+
+  async sqlite(folder, session) {
+    if (existsSync(folder)) return;
+    const home = path.resolve(folder, "../..");
+    await mkdir(home, { recursive: true });
+    await call(session, "npm", ["install", "--no-save", "--prefix", home, "better-sqlite3@12"]);
+  },
+
+  async redis(program) {
+    if (existsSync(program)) return;
+    throw new StillroomError(
+      "missing",
+      "there is no redis-server on the PATH; on Debian: apt-get install redis-server",
+    );
   },
 
   /** From the source that the engine's own llama.cpp is of, for this processor. */

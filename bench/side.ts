@@ -67,8 +67,22 @@ export interface DecodeDone {
   token_seconds: number[] | null;
 }
 
+/** A turn of the look-up trial: look-ups one after the other. */
+export interface LookupDone {
+  event: "step";
+  lookups: number;
+  /** Sum of their waits; half, and 99 of 100, were no longer than p50 and p99. */
+  seconds: number;
+  p50: number;
+  p99: number;
+  /** SHA-256 over all answers. */
+  answers: string;
+  /** Of the same look-ups with many under way at once, where the side can. */
+  pipelined_seconds?: number;
+}
+
 /** Says one line of the protocol, on our own stdout. */
-export function emit(line: Ready | StepDone | ScoreDone | DecodeDone | SideDone): void {
+export function emit(line: Ready | StepDone | ScoreDone | DecodeDone | LookupDone | SideDone): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

@@ -4,6 +4,7 @@ import type { NativeProfileRow } from "../src/support/native.js";
 import { counted } from "../src/support/words.js";
 import type { DecodeBench, DecodeSideResult } from "./decode.js";
 import type { KernelBench } from "./kernels.js";
+import type { LookupBench, LookupSide } from "./lookup.js";
 import { busyLoad, type Machine } from "./machine.js";
 import type { Latency, Measured } from "./numbers.js";
 import type { ScoreBench, ScoreSide } from "./score.js";
@@ -120,6 +121,32 @@ export function decodeTable(result: DecodeBench): string {
   notes.push(`${percent(result.agreement)} of our answers are llama.cpp's${apart}`);
   notes.push(describe(result.machine), "medians (lowest–highest turn); waits: half, and 99 of 100, are no longer");
   if (!result.equal) notes.push("the two sides do NOT compute the same");
+  return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
+}
+
+export function lookupTable(result: LookupBench): string {
+  const table = new Table({
+    ...plain,
+    head: ["side", "p50, µs", "p99, µs", "look-ups/s", "pipelined/s", "peak memory"],
+  });
+  const micro = ({ median, low, high }: Measured) => spread({ median: median * 1e6, low: low * 1e6, high: high * 1e6 });
+  const add = (side: string, of: LookupSide): void => {
+    const pipelined = of.pipelined_per_second ? of.pipelined_per_second.median.toFixed(0) : "–";
+    const rate = `${of.lookups_per_second.median.toFixed(0)} (${of.lookups_per_second.low.toFixed(0)}–${of.lookups_per_second.high.toFixed(0)})`;
+    table.push([side, micro(of.p50_seconds), micro(of.p99_seconds), rate, pipelined, mebibytes(of.peak_memory_bytes)]);
+  };
+  add("stillroom", result.ours);
+  const { peer, spread: range } = result;
+  const notes = [`${result.keys} keys, ${result.lookups_of_turn} look-ups a turn, one after the other`];
+  if (peer && range) {
+    add(peer.name, peer);
+    const [ratio, low, high] = [result.ratio!, range.low, range.high].map((value) => value.toFixed(2));
+    table.push(["ours / peer", "", "", `${ratio} x (${low}–${high})`, "", ""]);
+    notes.push(`ours: ${JSON.stringify(result.ours.settings)}`);
+    notes.push(`peer: ${JSON.stringify({ ...peer.versions, ...peer.settings })}`);
+  }
+  notes.push(describe(result.machine), "medians (lowest–highest turn)");
+  if (result.equal === false) notes.push("the two sides do NOT compute the same");
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }
 

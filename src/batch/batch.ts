@@ -4,7 +4,7 @@ import { rm } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
 import { adapterFiles } from "../adapter/index.js";
 import { Model, openModel } from "../model/index.js";
-import { type Entry, openStore, requestKey, type Store } from "../store/index.js";
+import { type Entry, openStore, requestKeys, type Store } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { WholeFile } from "../support/files.js";
 import { requireNoInput } from "../support/inputs.js";
@@ -149,6 +149,7 @@ class Work {
   readonly #started = performance.now();
   readonly #stop = new AbortController();
   readonly #outcomes = new Map<string, Outcome>();
+  readonly #keyOf: ReturnType<typeof requestKeys>;
   #stopped: BatchResult["stopped"] = null;
   #front: Int32Array | null = null;
   #waiting: { entry: Entry; missing: Missing }[] = [];
@@ -164,7 +165,9 @@ class Work {
     readonly options: BatchOptions,
     readonly calls: BatchCalls,
     readonly began: number,
-  ) {}
+  ) {
+    this.#keyOf = requestKeys(engine.maker);
+  }
 
   async run(): Promise<BatchResult> {
     const { signal, maxTime, out } = this.options;
@@ -229,9 +232,7 @@ class Work {
       items.slice(0, frontRows).flatMap(({ request }) => (typeof request === "string" ? [] : [request.prompt])),
     );
     this.#outcomes.clear();
-    const keys = items.map(({ request }) =>
-      typeof request === "string" ? null : requestKey(this.engine.maker, request),
-    );
+    const keys = items.map(({ request }) => (typeof request === "string" ? null : this.#keyOf(request)));
     const missing = await this.#lookUp(items, keys);
     const room = (this.options.maxRows ?? Number.POSITIVE_INFINITY) - this.#counts.computed;
     if (missing.length > room) this.#stopped = "max_rows";

@@ -14,6 +14,8 @@ const today = new Date(Date.UTC(2024, 6, 26));
 export class Renderer {
   readonly #program: ReturnType<typeof parseTemplate>;
   readonly #names: ReadonlySet<string>;
+  /** Text, and names of fields, where the template holds nothing else. */
+  readonly #plain: readonly { text: string; field: boolean }[] | null;
 
   /** @param what - subject of errors: "the chat template of the model" */
   constructor(
@@ -22,6 +24,7 @@ export class Renderer {
   ) {
     this.#program = withinTime(what, () => parseTemplate(template, what));
     this.#names = new Set(templateFields(this.#program).all);
+    this.#plain = plainParts(this.#program.body as unknown as Statement[], this.#names);
   }
 
   /** White space at the end of the template itself, not of a value. */
@@ -32,6 +35,23 @@ export class Renderer {
 
   /** Values that the template does not name are not touched. */
   render(values: Record<string, unknown>): string {
+    return this.#fill(values) ?? this.#interpret(values);
+  }
+
+  /** What the interpreter makes of texts put in their places, at a hundredth of its cost, which is its limits'; null where it has to look. */
+  #fill(values: Record<string, unknown>): string | null {
+    if (this.#plain === null) return null;
+    let out = "";
+    for (const { text, field } of this.#plain) {
+      const part = field ? (Object.hasOwn(values, text) ? values[text] : undefined) : text;
+      if (typeof part !== "string") return null;
+      out += part;
+      if (out.length >= sizeLimit) return null;
+    }
+    return out;
+  }
+
+  #interpret(values: Record<string, unknown>): string {
     let size = 0;
     const environment = globals();
     try {
@@ -49,6 +69,18 @@ export class Renderer {
       });
     }
   }
+}
+
+interface Statement {
+  type: string;
+  value?: unknown;
+}
+
+function plainParts(body: readonly Statement[], names: ReadonlySet<string>): { text: string; field: boolean }[] | null {
+  const plain = body.every(
+    ({ type, value }) => type === "StringLiteral" || (type === "Identifier" && names.has(String(value))),
+  );
+  return plain ? body.map(({ type, value }) => ({ text: String(value), field: type === "Identifier" })) : null;
 }
 
 function globals(): Environment {

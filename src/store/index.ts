@@ -1,6 +1,6 @@
 // The room's door: answers on disk, by their requests and by the texts that ask for them.
 export { type Normalisation, normalisations } from "./alias.js";
-export { type LabelsRequest, type Maker, requestKey, type TextRequest } from "./key.js";
+export { type LabelsRequest, type Maker, requestKey, requestKeys, type TextRequest } from "./key.js";
 export type { Answer } from "./record.js";
 export {
   type Entry,

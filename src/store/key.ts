@@ -34,8 +34,21 @@ const version = 1;
 
 /** The key of a request to a maker: 32 bytes, equal exactly where nothing that can change the answer differs. */
 export function requestKey(maker: Maker, request: TextRequest | LabelsRequest): Uint8Array {
+  return requestKeys(maker)(request);
+}
+
+/** requestKey for the many requests of a job: its maker as it is now is encoded once, and so are labels that the requests share, which do not change. */
+export function requestKeys(maker: Maker): (request: TextRequest | LabelsRequest) => Uint8Array {
   const { model: _, ...decisive } = maker;
-  return sha256(canonical(["stillroom request", version, decisive, essential(request)]));
+  const front = Buffer.concat([tagged("a", 4), ...["stillroom request", version, decisive].map(canonical)]);
+  const encoded = new WeakMap<object, Buffer>();
+  return (request) => {
+    if (request.kind === "labels" && !encoded.has(request.labels))
+      encoded.set(request.labels, canonical(request.labels));
+    const pieces = [front];
+    append(pieces, essential(request), encoded);
+    return sha256(Buffer.concat(pieces));
+  };
 }
 
 /** A request without what cannot change its answer. */
@@ -78,8 +91,11 @@ export function canonical(value: unknown): Buffer {
   return Buffer.concat(pieces);
 }
 
-function append(pieces: Buffer[], value: unknown): void {
-  if (value === null) pieces.push(Buffer.from("n"));
+/** @param encoded - what stands for values that were encoded before */
+function append(pieces: Buffer[], value: unknown, encoded?: WeakMap<object, Buffer>): void {
+  const before = typeof value === "object" && value !== null ? encoded?.get(value) : undefined;
+  if (before !== undefined) pieces.push(before);
+  else if (value === null) pieces.push(Buffer.from("n"));
   else if (typeof value === "boolean") pieces.push(Buffer.from(value ? "t" : "f"));
   else if (typeof value === "number") pieces.push(Buffer.from("d"), float64(value));
   else if (typeof value === "string") {
@@ -89,13 +105,13 @@ function append(pieces: Buffer[], value: unknown): void {
     pieces.push(tagged("i", value.length), Buffer.from(value.buffer, value.byteOffset, value.byteLength));
   } else if (Array.isArray(value)) {
     pieces.push(tagged("a", value.length));
-    for (const item of value) append(pieces, item);
+    for (const item of value) append(pieces, item, encoded);
   } else {
     const fields = Object.entries(value as object).filter(([, field]) => field !== undefined);
     pieces.push(tagged("o", fields.length));
     for (const [name, field] of fields.sort(([a], [b]) => (a < b ? -1 : 1))) {
       append(pieces, name);
-      append(pieces, field);
+      append(pieces, field, encoded);
     }
   }
 }

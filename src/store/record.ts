@@ -74,24 +74,49 @@ export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
 export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | null {
   const header = unpackHeader(bytes);
   if (header === null) return null;
+  const view = viewOf(bytes);
   const end = bytes.length - checksumBytes;
-  if (checksum(key, bytes, end) !== bytes.readUInt32LE(end)) return null;
+  if (checksum(key, bytes, end) !== view.getUint32(end, true)) return null;
   const ended = bytes[at.ended]!;
-  const textEnd = headerBytes + bytes.readUInt32LE(at.text);
-  const labelsEnd = textEnd + bytes.readUInt32LE(at.labels);
+  const textEnd = headerBytes + view.getUint32(at.text, true);
+  const labelsEnd = textEnd + view.getUint32(at.labels, true);
   const text = bytes.toString(ended & broken ? "utf16le" : "utf8", headerBytes, textEnd);
-  const choice = labelsEnd === textEnd ? null : choiceOf(bytes.toString("utf8", textEnd, labelsEnd));
-  const rest = labelsEnd + 8 * (choice?.labels.length ?? 0);
-  const answer: Answer = {
-    text,
-    probabilities: choice && probabilitiesOf(choice, bytes, labelsEnd),
-    ended: endings[ended & ~broken]!,
-    promptTokens: bytes.readUInt32LE(at.tokens),
-    answerTokens: bytes.readUInt32LE(at.tokens + 4),
-    logProbabilities:
-      rest === end ? null : (JSON.parse(bytes.toString("utf8", rest, end)) as Answer["logProbabilities"]),
+  const choice = labelsEnd === textEnd ? null : lastChoice.of(bytes, textEnd, labelsEnd);
+  const rest = labelsEnd + (choice === null ? 0 : 8 * choice.labels.length);
+  return {
+    maker: header.maker,
+    written: header.written,
+    expires: header.expires,
+    sequence: header.sequence,
+    answer: {
+      text,
+      probabilities: choice === null ? null : probabilitiesOf(choice, view, labelsEnd),
+      ended: endings[ended & ~broken]!,
+      promptTokens: view.getUint32(at.tokens, true),
+      answerTokens: view.getUint32(at.tokens + 4, true),
+      logProbabilities:
+        rest === end ? null : (JSON.parse(bytes.toString("utf8", rest, end)) as Answer["logProbabilities"]),
+    },
   };
-  return { ...header, answer };
+}
+
+/** What a record says as all its neighbours say it is not read again: of the last one, its bytes and what they mean. */
+class Last<T> {
+  #bytes = Buffer.alloc(0);
+  #value: T | null = null;
+
+  constructor(readonly read: (bytes: Buffer) => T) {}
+
+  of(bytes: Buffer, from: number, to: number): T {
+    const known = this.#bytes;
+    let same = this.#value !== null && known.length === to - from;
+    for (let place = 0; same && place < known.length; place++) same = known[place] === bytes[from + place];
+    if (!same) {
+      this.#bytes = Buffer.from(bytes.subarray(from, to));
+      this.#value = this.read(this.#bytes);
+    }
+    return this.#value!;
+  }
 }
 
 /** Labels, and an object that has a field for each: one that is assigned to never is the object's prototype. */
@@ -100,32 +125,37 @@ interface Choice {
   shape: Record<string, number>;
 }
 
-/** The labels of a task are the same in all of its records: those that were read last are not read again. */
-let last: { json: string; choice: Choice } = { json: "[]", choice: { labels: [], shape: {} } };
+const lastMaker = new Last((bytes) => bytes.toString("hex"));
+const lastChoice = new Last((bytes): Choice => {
+  const labels = JSON.parse(bytes.toString()) as string[];
+  return { labels, shape: Object.fromEntries(labels.map((label) => [label, 0])) };
+});
 
-function choiceOf(json: string): Choice {
-  if (json !== last.json) {
-    const labels = JSON.parse(json) as string[];
-    last = { json, choice: { labels, shape: Object.fromEntries(labels.map((label) => [label, 0])) } };
-  }
-  return last.choice;
-}
-
-function probabilitiesOf({ labels, shape }: Choice, bytes: Buffer, from: number): Record<string, number> {
+function probabilitiesOf({ labels, shape }: Choice, view: DataView, from: number): Record<string, number> {
   const probabilities = { ...shape };
   for (let place = 0; place < labels.length; place++)
-    probabilities[labels[place]!] = bytes.readDoubleLE(from + 8 * place);
+    probabilities[labels[place]!] = view.getFloat64(from + 8 * place, true);
   return probabilities;
+}
+
+let lastView: DataView = new DataView(new ArrayBuffer(0));
+
+/** A view of bytes: of those that LMDB reads into, the same again and again. Numbers come out of it ten times as fast as out of a Buffer. */
+function viewOf(bytes: Buffer): DataView {
+  const { buffer, byteOffset } = bytes;
+  if (lastView.buffer !== buffer || lastView.byteOffset !== byteOffset) lastView = new DataView(buffer, byteOffset);
+  return lastView;
 }
 
 /** What stands before the answer, unchecked; null where there are too few bytes, or another version's. */
 export function unpackHeader(bytes: Buffer): RecordHeader | null {
   if (bytes.length < headerBytes + checksumBytes || bytes[0] !== version) return null;
+  const view = viewOf(bytes);
   return {
-    maker: bytes.toString("hex", at.maker, at.maker + makerBytes),
-    written: bytes.readDoubleLE(at.written),
-    expires: bytes.readDoubleLE(at.expires),
-    sequence: bytes.readDoubleLE(at.sequence),
+    maker: lastMaker.of(bytes, at.maker, at.maker + makerBytes),
+    written: view.getFloat64(at.written, true),
+    expires: view.getFloat64(at.expires, true),
+    sequence: view.getFloat64(at.sequence, true),
   };
 }
 
@@ -140,7 +170,8 @@ export function packAlias(alias: Uint8Array, key: Uint8Array): Buffer {
 /** The key that an alias leads to, into room for it; false where it is not what was written. */
 export function readAlias(alias: Uint8Array, bytes: Buffer, key: Uint8Array): boolean {
   const end = key.length;
-  if (bytes.length !== end + checksumBytes || checksum(alias, bytes, end) !== bytes.readUInt32LE(end)) return false;
+  if (bytes.length !== end + checksumBytes || checksum(alias, bytes, end) !== viewOf(bytes).getUint32(end, true))
+    return false;
   for (let place = 0; place < end; place++) key[place] = bytes[place]!;
   return true;
 }

@@ -8,7 +8,16 @@ import { aliasOf, aliasRoom, type Normalisation, normalisations, requireNormalis
 import { Environment } from "./environment.js";
 import { type Maker, sha256 } from "./key.js";
 import { type Answer, makerBytes, readAlias, type StoredRecord, unpackRecord } from "./record.js";
-import { type Kept, keyBytes, makerId, nameNamespace, namespaceOf, removeFirst, sequenceOf, writeRecord } from "./tables.js";
+import {
+  type Kept,
+  keyBytes,
+  makerId,
+  nameNamespace,
+  namespaceOf,
+  removeFirst,
+  sequenceOf,
+  writeRecord,
+} from "./tables.js";
 
 /** How a store is opened. */
 export interface OpenStoreOptions {

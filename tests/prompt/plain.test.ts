@@ -101,3 +101,25 @@ test("examples: balanced over the labels, seeded, no more than there are", () =>
   expect(chooseExamples(rows, { shots: 100, seed: 1 })).toHaveLength(40);
   expect(chooseExamples(rows, { shots: 0, seed: 1 })).toEqual([]);
 });
+
+test.each(["", "a", " a\n", "{{ text }}", "\ud800", "<b>&'"])(
+  "a plain template gives what the interpreter gives: %j",
+  (text) => {
+    const render = (template: string) =>
+      compilePrompt(taskOf({ template }), noChat).render(rowOf({ text, other: "o" }), []).pieces[0]?.text;
+    const [plain, interpreted] = [
+      "{{ text }}: {{ other }}{{ text }}\nLabel:",
+      "{{ text ~ '' }}: {{ other ~ '' }}{{ text ~ '' }}\nLabel:",
+    ];
+    expect(render(plain!)).toBe(render(interpreted!));
+  },
+);
+
+test("a plain template leaves to the interpreter what is no text, what is missing and what is too long", () => {
+  const render = (fields: Record<string, unknown>) =>
+    compilePrompt(taskOf({ template: "{{ text }}{{ text }}." }), noChat).render(rowOf(fields), []).pieces[0]?.text;
+  expect(render({ text: 12.5 })).toBe("12.512.5.");
+  expect(render({ text: ["a"] })).toBe('["a"]["a"].');
+  expect(render({ other: "a" })).toBe(".");
+  expect(render({ text: "x".repeat(2 ** 20) })).toHaveLength(2 ** 21 + 1);
+});

@@ -7,6 +7,7 @@ import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
 import { openStore, verifyStore } from "../../src/store/index.js";
 import { Random } from "../../src/support/random.js";
+import { longest, sized } from "../support/long.js";
 import { entryOf, freshFolder } from "./make.js";
 
 /** Compiled by npm test (or npm run build:typescript) before vitest runs: a child process runs no TypeScript. */
@@ -38,12 +39,13 @@ function start(args: string[], onLine: (line: string, running: Running) => void 
 }
 
 test("four readers beside a writer see whole answers only, and none that comes and goes", {
-  timeout: 120_000,
+  timeout: longest,
 }, async () => {
   const folder = freshFolder();
+  const answers = sized(20_000, 1_000_000);
   await (await openStore(folder)).close();
   const readers = [0, 1, 2, 3].map((seed) => start(["read", folder, String(seed)]));
-  const writer = start(["write", folder, "0", "20000"]);
+  const writer = start(["write", folder, "0", String(answers)]);
   expect(await writer.ended).toBe(0);
   // A reader that is killed in the middle of its work holds no pages for ever: the next writer clears it.
   readers[3]!.process.kill("SIGKILL");
@@ -59,7 +61,7 @@ test("four readers beside a writer see whole answers only, and none that comes a
   }
   const store = await openStore(folder);
   expect(store.tables.clearReaders()).toBe(0);
-  expect(await verifyStore(store)).toMatchObject({ answers: 20_000, damaged: 0 });
+  expect(await verifyStore(store)).toMatchObject({ answers, damaged: 0 });
   await store.close();
 });
 

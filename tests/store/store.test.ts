@@ -4,6 +4,7 @@ import path from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { open } from "lmdb";
 import { describe, expect, it } from "vitest";
+import { checksum, xxHash32 } from "../../src/store/checksum.js";
 import {
   backupStore,
   exportStore,
@@ -15,7 +16,7 @@ import {
   storeStats,
   verifyStore,
 } from "../../src/store/index.js";
-import { checksum, xxHash32 } from "../../src/store/checksum.js";
+import { longest, sized } from "../support/long.js";
 import { entryOf, freshFolder, maker } from "./make.js";
 
 async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshFolder()): Promise<Store> {
@@ -183,11 +184,11 @@ describe("what is too old or too much", () => {
     await store.close();
   });
 
-  it("the file stays within its limit, and the answers written first give way", { timeout: 120_000 }, async () => {
-    const maxBytes = 16 * 2 ** 20;
+  it("the file stays within its limit, and the answers written first give way", { timeout: longest }, async () => {
+    const maxBytes = sized(16, 256) * 2 ** 20;
     const store = await openStore(freshFolder(), { maxBytes });
     const long = "x".repeat(1000);
-    const count = 20_000;
+    const count = sized(20_000, 1_200_000);
     for (let at = 0; at < count; at += 1000) {
       await store.put(Array.from({ length: 1000 }, (_, one) => entryOf(at + one, long, [`question ${at + one}`])));
       expect(store.tables.size().file).toBeLessThanOrEqual(maxBytes);

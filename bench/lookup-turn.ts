@@ -1,0 +1,46 @@
+// What both sides of the look-up trial are asked, and how a turn is timed. Knows no store.
+import { createHash } from "node:crypto";
+import { latency } from "./numbers.js";
+import type { LookupDone } from "./side.js";
+
+export interface LookupJob {
+  /** A folder for the side's own files. */
+  folder: string;
+  keys: number;
+  /** Of a turn, one after the other. */
+  lookups: number;
+  seed: number;
+}
+
+/** The text of a key, and what is known for it: a choice between two labels, as of a review. */
+export const textOf = (number: number): string => `review ${number} of many: a gripping, if uneven, piece of work`;
+export function answerOf(number: number): { text: string; probabilities: Record<string, number> } {
+  const negative = 1 / (2 + (number % 997));
+  return { text: number % 2 ? "positive" : "negative", probabilities: { negative, positive: 1 - negative } };
+}
+
+/** Keys of a turn in an order that no cache guesses: a linear congruential generator over all of them. */
+export function* numbersOf({ keys, lookups, seed }: LookupJob, turn: number): Generator<number> {
+  let state = (seed + turn * 7919) >>> 0;
+  for (let i = 0; i < lookups; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    yield Math.floor((state / 2 ** 32) * keys);
+  }
+}
+
+/** Times single look-ups, and their number a second: what lies between them, making the text of the next, is no part of either. */
+export class Turn {
+  readonly #waits: number[] = [];
+  readonly #answers = createHash("sha256");
+
+  add(seconds: number, answer: string): void {
+    this.#waits.push(seconds);
+    this.#answers.update(`${answer}\n`);
+  }
+
+  done(more: Partial<LookupDone> = {}): LookupDone {
+    const seconds = this.#waits.reduce((sum, wait) => sum + wait, 0);
+    const answers = this.#answers.digest("hex");
+    return { event: "step", seconds, lookups: this.#waits.length, ...latency(this.#waits), answers, ...more };
+  }
+}
