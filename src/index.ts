@@ -42,6 +42,17 @@ export {
   openModel,
 } from "./model/index.js";
 export {
+  type JobStatus,
+  type QueueBatchOptions,
+  type QueuePlace,
+  queueBatch,
+  queueStatus,
+  type WorkerOptions,
+  type WorkerProgress,
+  type WorkerResult,
+  work,
+} from "./queue/index.js";
+export {
   type Answer,
   backupStore,
   type ExportedStore,

@@ -16,6 +16,7 @@ export const rooms = [
   "evaluate",
   "export",
   "batch",
+  "queue",
   "jobs",
   "report",
 ];
