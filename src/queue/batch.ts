@@ -102,7 +102,8 @@ async function answered(
     return {
       rows: lines,
       computed: status.computed,
-      from_store: lines - status.computed,
+      // What was cut off at a lease's end may have been computed twice.
+      from_store: Math.max(0, lines - status.computed),
       errors,
       out: options.out,
       errors_file: errorsFile,
