@@ -6,6 +6,7 @@ import type {
   ExportProgress,
   ScoringProgress,
   TuneEvent,
+  WorkerProgress,
 } from "../src/index.js";
 import { counted } from "../src/support/words.js";
 import { clock, fileSize, number } from "./print.js";
@@ -41,6 +42,18 @@ export function onBatch(progress: Progress): (event: BatchProgress) => void {
     const words = [`${rows} of ${counted(totalRows, "row")}`, `${speed(rows)} rows/s`, `${speed(tokens)} tokens/s`];
     const known = [`${fromStore} from the store`, counted(errors, "error"), `${clock(secondsLeft)} left`];
     progress.update("answering", rows, totalRows, [...words, ...known].join(" · "));
+  };
+}
+
+/** How many rows there will be nobody knows: a line now and then. */
+export function onWorker(progress: Progress): (event: WorkerProgress) => void {
+  let told = Number.NEGATIVE_INFINITY;
+  return ({ rows, fromStore, errors, tokens, seconds }) => {
+    if (seconds - told < 10) return;
+    told = seconds;
+    const speed = (count: number) => Math.round(count / Math.max(seconds, 1e-3));
+    const words = [counted(rows, "row"), `${speed(rows)} rows/s`, `${speed(tokens)} tokens/s`];
+    progress.line([...words, `${fromStore} from the stores`, counted(errors, "error")].join(" · "));
   };
 }
 

@@ -1,7 +1,15 @@
 // How results look to a person: colours, rounding, tables. Knows the fields of results; computes nothing.
 import Table from "cli-table3";
 import pc from "picocolors";
-import type { BatchResult, Evaluation, ExportResult, Inspection, TuneResult } from "../src/index.js";
+import type {
+  BatchResult,
+  Evaluation,
+  ExportResult,
+  Inspection,
+  JobStatus,
+  TuneResult,
+  WorkerResult,
+} from "../src/index.js";
 import { counted } from "../src/support/words.js";
 
 /** More labels than this make a table of classes unreadable. */
@@ -153,6 +161,22 @@ export function batchText(result: BatchResult): string {
   if (errors_file !== null) lines.push(`${counted(errors, "row")} failed: ${plain(errors_file)}`);
   if (stopped !== null) lines.push(`stopped by --${stopped.replace("_", "-")}; the same command does the rest`);
   return `${[...lines, speed(result)].join("\n")}\n`;
+}
+
+export function workerText(result: WorkerResult): string {
+  const { rows, chunks, computed, from_store, errors } = result;
+  const words = `${counted(rows, "row")} in ${counted(chunks, "chunk")}: ${computed} computed, ${from_store} from the stores`;
+  return `${[words, ...(errors > 0 ? [`${counted(errors, "row")} failed`] : []), speed(result)].join("\n")}\n`;
+}
+
+export function jobsText(jobs: readonly JobStatus[]): string {
+  if (jobs.length === 0) return "no jobs\n";
+  const head = ["job", "input", "state", "done", "rows", "errors", "workers", "rows/s", "model"];
+  const rows = jobs.map(({ job, input, state, done, rows, errors, workers, rows_per_second, model }) => [
+    ...[`${job}`, plain(input), state, grouped(done), grouped(rows), grouped(errors)],
+    ...[`${workers}`, rows_per_second.toFixed(1), plain(model)],
+  ]);
+  return table([head, ...rows]);
 }
 
 /** Fields of a result, one a line; lists and what is null are left out, sizes are as people read them. */

@@ -13,6 +13,7 @@ import { lookupCommand } from "./commands/lookup.js";
 import { serveCommand } from "./commands/serve.js";
 import { storeCommand } from "./commands/store.js";
 import { tuneCommand } from "./commands/tune.js";
+import { workerCommand } from "./commands/worker.js";
 import { misused } from "./run.js";
 
 const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
@@ -38,7 +39,7 @@ Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 ba
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-const commands = [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), batchCommand()];
+const commands = [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), batchCommand(), workerCommand()];
 for (const made of [...commands, lookupCommand(), serveCommand(), storeCommand(), benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
   program.addCommand(made);

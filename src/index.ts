@@ -44,6 +44,17 @@ export {
 } from "./model/index.js";
 export { type Log, type ServeOptions, type Server, serve } from "./serve/index.js";
 export {
+  type JobStatus,
+  type QueueBatchOptions,
+  type QueuePlace,
+  queueBatch,
+  queueStatus,
+  type WorkerOptions,
+  type WorkerProgress,
+  type WorkerResult,
+  work,
+} from "./queue/index.js";
+export {
   type Answer,
   backupStore,
   type ExportedStore,

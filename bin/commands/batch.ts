@@ -1,20 +1,50 @@
 // stillroom batch: answers ahead of time, kept in a store.
 import { type Command, Option } from "commander";
-import { type BatchOptions, batch, readTask } from "../../src/index.js";
+import {
+  type BatchOptions,
+  batch,
+  type QueueBatchOptions,
+  queueBatch,
+  queueStatus,
+  readTask,
+  StillroomError,
+} from "../../src/index.js";
 import { isTaskFile } from "../../src/task/index.js";
 import { type CommonOptions, command, duration, normaliseOption, size, whole } from "../options.js";
-import { batchText } from "../print.js";
+import { batchText, jobsText } from "../print.js";
 import { onBad, onBatch, onDownload } from "../print-events.js";
 import { run } from "../run.js";
 
-type BatchCommandOptions = CommonOptions & Omit<BatchOptions, "signal"> & { data?: string };
+type BatchCommandOptions = CommonOptions &
+  Omit<BatchOptions, "signal"> &
+  Pick<QueueBatchOptions, "chunk" | "lease" | "patience"> & { data?: string; queue?: string; status?: boolean };
+
+/** Options that only one of the two ways has. */
+const alone = ["maxRows", "maxTime", "maxTokens", "window"] as const;
+const queued = ["chunk", "lease", "patience", "status"] as const;
+
+function refuse(options: BatchCommandOptions, names: readonly (keyof BatchCommandOptions)[], why: string): void {
+  const given = names.find((name) => options[name] !== undefined);
+  if (given) throw new StillroomError("usage", `${given} is ${why}`, { options: [given] });
+}
+
+function required(
+  options: BatchCommandOptions,
+  names: readonly ("store" | "out")[],
+  input: string | undefined,
+): string {
+  if (input === undefined) throw new StillroomError("usage", "expected the input: a task file, or a file of requests");
+  for (const name of names)
+    if (options[name] === undefined) throw new StillroomError("usage", `expected ${name}`, { options: [name] });
+  return input;
+}
 
 export function batchCommand(): Command {
   const shared = ["model", "adapter", "data", "threads", "precision", "seed"] as const;
   return command("batch", "Answer all rows of a file ahead of time, and keep the answers in a store.", shared)
-    .argument("<input>", "task file, or requests in OpenAI's batch format (.jsonl)")
-    .requiredOption("--store <dir>", "the store that keeps the answers; begun where there is none")
-    .requiredOption("--out <file>", "the file of answers, one line a row")
+    .argument("[input]", "task file, or requests in OpenAI's batch format (.jsonl)")
+    .option("--store <dir>", "the store that keeps the answers; begun where there is none")
+    .option("--out <file>", "the file of answers, one line a row")
     .option("--errors <file>", "the file of rows that failed (default: --out with .errors.jsonl behind it)")
     .addOption(new Option("--split <split>", "rows of a task").choices(["train", "validation", "test"]).default("test"))
     .option("--shots <k>", "of a task: answered training rows before each prompt", whole(0), 0)
@@ -27,6 +57,11 @@ export function batchCommand(): Command {
     .option("--lifetime <time>", "how long answers are known, such as 30d (default: for ever)", duration)
     .option("--max-bytes <size>", "largest size of the store, such as 2G; what was written first gives way", size)
     .addOption(normaliseOption())
+    .option("--queue <url>", "let workers answer: postgres://user@host:5432/database (--store is optional then)")
+    .option("--chunk <rows>", "of --queue: requests that a worker takes at a time (default: 64)", whole(1))
+    .option("--lease <time>", "of --queue: after so long a chunk goes to another worker (default: 2m)", duration)
+    .option("--patience <time>", "of --queue: how long PostgreSQL may be away (default: 5m)", duration)
+    .option("--status", "of --queue: print how far its jobs are")
     .addHelpText(
       "after",
       `
@@ -35,18 +70,34 @@ Examples:
   $ stillroom batch requests.jsonl --store answers --out answers.jsonl --max-time 8h
   $ stillroom lookup --store answers "the text of a row"`,
     )
-    .action((input: string, { json: _, data, ...options }: BatchCommandOptions, command: Command) =>
+    .action((given: string | undefined, { json: _, data, ...options }: BatchCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
-        const result = await batch(
-          isTaskFile(input) ? await readTask(input, data === undefined ? {} : { data }) : input,
-          {
-            ...options,
-            signal,
-            onProgress: onBatch(progress),
-            onDownload: onDownload(progress),
-            onBad: onBad(progress),
-          },
-        );
+        const { queue, chunk, lease, patience, status, ...local } = options;
+        if (queue === undefined) refuse(options, queued, "an option of batches with --queue");
+        else refuse(options, alone, "no option of batches with --queue");
+        const onWarning = (message: string) => progress.warn(message);
+        if (queue !== undefined && status) {
+          const jobs = await queueStatus({ queue, patience, signal, onWarning });
+          return { result: { jobs }, text: jobsText(jobs) };
+        }
+        const input = required(options, queue === undefined ? ["store", "out"] : ["out"], given);
+        const task = isTaskFile(input) ? await readTask(input, data === undefined ? {} : { data }) : input;
+        const calls = { onProgress: onBatch(progress), onDownload: onDownload(progress), onBad: onBad(progress) };
+        if (queue === undefined) {
+          const result = await batch(task, { ...local, signal, ...calls });
+          return { result, text: batchText(result), badRows: result.errors };
+        }
+        const { order, maxRows: __, maxTime: ___, maxTokens: ____, window: _____, ...shared } = local;
+        if (order === "finished")
+          throw new StillroomError(
+            "usage",
+            "expected input for order with a queue: its file is written when all is done",
+            {
+              options: ["order"],
+            },
+          );
+        const how = { queue, chunk, lease, patience, onWarning, signal };
+        const result = await queueBatch(task, { ...shared, ...how, ...calls });
         return { result, text: batchText(result), badRows: result.errors };
       }),
     );

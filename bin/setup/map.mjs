@@ -21,6 +21,7 @@ const folders = {
   "src/evaluate": "scores, answers, metrics and their intervals",
   "src/export": "merge, quantise, and the gate behind them",
   "src/batch": "a file of requests to a file of answers, through the store",
+  "src/queue": "the same through workers on many machines, and PostgreSQL",
   "src/serve": "a store and a live model by HTTP",
   "src/jobs": "whole jobs, put together from the rooms before",
   "src/report": "results laid out for a person",

@@ -117,7 +117,12 @@ export async function batchRequests(
   return new Work(store, engine, rows, whole, { onProgress }, performance.now()).run();
 }
 
-async function requireNoInputs(input: Task | string, model: Model, options: BatchOptions): Promise<void> {
+/** Throws "usage" where a batch would write over what it reads. */
+export async function requireNoInputs(
+  input: Task | string,
+  model: Model,
+  options: Pick<BatchOptions, "out" | "errors" | "adapter">,
+): Promise<void> {
   const inputs = [
     ...(typeof input === "string" ? [{ what: "the input of the batch", file: input }] : taskFiles(input)),
     { what: "the model that answers", file: model.info.path },
@@ -127,13 +132,17 @@ async function requireNoInputs(input: Task | string, model: Model, options: Batc
   await requireNoInput(errorsOf(options), [...inputs, { what: "the file of answers", file: options.out }]);
 }
 
-const errorsOf = ({ out, errors }: BatchOptions): string => errors ?? `${out}.errors.jsonl`;
+/** Where rows that failed are told. */
+export const errorsOf = ({ out, errors }: Pick<BatchOptions, "out" | "errors">): string =>
+  errors ?? `${out}.errors.jsonl`;
 
 /** Answers that are written together, and how long they wait at most. */
 const together = 256;
 const longestWait = 250;
 /** Rows that show what all prompts share. */
 const frontRows = 64;
+/** Rows that are looked at together, where nothing else is said. */
+export const usualWindow = 2048;
 /** Tokens of a window at most, unless a row has more. */
 const windowTokens = 2 ** 22;
 
@@ -178,7 +187,7 @@ class Work {
     try {
       throwIfCancelled(signal, "preparing a batch");
       this.#out = await WholeFile.create(out);
-      for await (const items of windowsOf(this.input.items(), this.options.window ?? 2048)) {
+      for await (const items of windowsOf(this.input.items(), this.options.window ?? usualWindow)) {
         await this.#window(items);
         throwIfCancelled(
           signal,
@@ -228,9 +237,7 @@ class Work {
 
   /** Looks rows up, answers those that are not known, and writes the lines of all. */
   async #window(items: readonly Item[]): Promise<void> {
-    this.#front ??= frontOf(
-      items.slice(0, frontRows).flatMap(({ request }) => (typeof request === "string" ? [] : [request.prompt])),
-    );
+    this.#front ??= frontOfFirst(items);
     this.#outcomes.clear();
     const keys = items.map(({ request }) => (typeof request === "string" ? null : this.#keyOf(request)));
     const missing = await this.#lookUp(items, keys);
@@ -340,10 +347,17 @@ class Work {
 }
 
 const hex = (key: Uint8Array): string => Buffer.from(key).toString("hex");
-const lineOf = (line: object): Buffer => Buffer.from(`${JSON.stringify(line)}\n`);
+/** What all prompts share, as the first rows of the input show it. */
+export function frontOfFirst(items: readonly Item[]): Int32Array {
+  return frontOf(
+    items.slice(0, frontRows).flatMap(({ request }) => (typeof request === "string" ? [] : [request.prompt])),
+  );
+}
+
+export const lineOf = (line: object): Buffer => Buffer.from(`${JSON.stringify(line)}\n`);
 
 /** Rows some at a time: as many as asked for, and fewer where they are long. */
-async function* windowsOf(items: AsyncIterable<Item>, size: number): AsyncGenerator<Item[]> {
+export async function* windowsOf(items: AsyncIterable<Item>, size: number): AsyncGenerator<Item[]> {
   let [window, tokens]: [Item[], number] = [[], 0];
   for await (const item of items) {
     window.push(item);

@@ -11,7 +11,11 @@ import type { Input, Item } from "./item.js";
 import type { BatchOptions } from "./options.js";
 
 /** Opens the rows of a task. Reads its training rows where examples or labels come from them. */
-export async function openTaskInput(task: Task, model: Model, options: BatchOptions): Promise<Input> {
+export async function openTaskInput(
+  task: Task,
+  model: Model,
+  options: Pick<BatchOptions, "split" | "shots" | "seed" | "signal">,
+): Promise<Input> {
   const { split = "test", shots = 0, seed = 0, signal } = options;
   const whole = async () => {
     const rows: Row[] = [];

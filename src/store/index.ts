@@ -1,7 +1,15 @@
 // The room's door: answers on disk, by their requests and by the texts that ask for them.
 export { type Normalisation, normalisations } from "./alias.js";
-export { type LabelsRequest, type Maker, requestKey, requestKeys, type TextRequest } from "./key.js";
-export type { Answer } from "./record.js";
+export {
+  canonical,
+  type LabelsRequest,
+  type Maker,
+  requestKey,
+  requestKeys,
+  sha256,
+  type TextRequest,
+} from "./key.js";
+export { type Answer, packAnswer, unpackAnswer } from "./record.js";
 export {
   type Entry,
   type Lookup,

@@ -147,6 +147,15 @@ function viewOf(bytes: Buffer): DataView {
   return lastView;
 }
 
+/** An answer as other databases keep it for the stores of many machines: a record of no maker (the key knows it) and no time. */
+export function packAnswer(key: Uint8Array, answer: Answer): Buffer {
+  return packRecord(key, { maker: Buffer.alloc(makerBytes), written: 0, expires: 0, sequence: 0, answer });
+}
+
+export function unpackAnswer(key: Uint8Array, bytes: Buffer): Answer | null {
+  return unpackRecord(key, bytes)?.answer ?? null;
+}
+
 /** What stands before the answer, unchecked; null where there are too few bytes, or another version's. */
 export function unpackHeader(bytes: Buffer): RecordHeader | null {
   if (bytes.length < headerBytes + checksumBytes || bytes[0] !== version) return null;

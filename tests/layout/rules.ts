@@ -17,6 +17,7 @@ export const rooms = [
   "evaluate",
   "export",
   "batch",
+  "queue",
   "serve",
   "jobs",
   "report",

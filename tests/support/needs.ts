@@ -1,6 +1,6 @@
 // What a test may need from outside the checkout: where it lies, and the rule when it is missing.
 // Missing data skips the test with the line that would bring it; a missing service skips it too, but fails with CI=true.
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type TestFunction, test } from "vitest";
@@ -20,11 +20,23 @@ export function sharedPath(...parts: string[]): string {
   return path.resolve(process.env.STILLROOM_SHARED ?? path.join(root, "../shared"), ...parts);
 }
 
+/** The folder of PostgreSQL's server programs, the newest version's, where Debian puts them. */
+export function postgresBinaries(): string | null {
+  const versions = existsSync("/usr/lib/postgresql") ? readdirSync("/usr/lib/postgresql").sort() : [];
+  const folders = versions.reverse().map((version) => `/usr/lib/postgresql/${version}/bin`);
+  return folders.find((folder) => existsSync(path.join(folder, "initdb"))) ?? null;
+}
+
 const known = {
   shared: {
     kind: "data",
     present: () => existsSync(sharedPath("models")) && existsSync(sharedPath("data")),
     remedy: "set STILLROOM_SHARED to the folder that holds models/ and data/",
+  },
+  postgres: {
+    kind: "service",
+    present: () => postgresBinaries() !== null,
+    remedy: "apt-get install postgresql",
   },
 } as const satisfies Record<string, Need>;
 
