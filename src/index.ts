@@ -42,7 +42,6 @@ export {
   type OpenModelOptions,
   openModel,
 } from "./model/index.js";
-export { type Log, type ServeOptions, type Server, serve } from "./serve/index.js";
 export {
   type JobStatus,
   type QueueBatchOptions,
@@ -54,6 +53,7 @@ export {
   type WorkerResult,
   work,
 } from "./queue/index.js";
+export { type Log, type ServeOptions, type Server, serve } from "./serve/index.js";
 export {
   type Answer,
   backupStore,

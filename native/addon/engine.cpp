@@ -58,8 +58,8 @@ Napi::Value logits(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<
             graph.forward(*batch, lora.get(), Graph::Keep::nothing);
             const int64_t vocabulary = graph.model->vocabulary, rows = graph.head_rows();
             std::vector<float> all(batch->query_positions.size() * vocabulary);
-            for (int64_t first = 0; first < rows; first += Graph::head_chunk) {
-                const int64_t count = std::min(Graph::head_chunk, rows - first);
+            for (int64_t first = 0; first < rows; first += graph.head_chunk()) {
+                const int64_t count = std::min(graph.head_chunk(), rows - first);
                 const float* chunk = graph.logits(first, count);
                 for (size_t q = 0; q < batch->query_positions.size(); q++) {
                     const int64_t row = graph.head_row(q) - first;

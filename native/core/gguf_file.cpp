@@ -242,6 +242,10 @@ struct GgufFile::Contents {
 GgufFile::GgufFile() : contents(std::make_unique<Contents>()) {}
 GgufFile::~GgufFile() = default;
 
+void GgufFile::hand_back() const {
+    if (contents->mapped) madvise(const_cast<uint8_t*>(contents->data), contents->size, MADV_DONTNEED);
+}
+
 std::shared_ptr<const GgufFile> GgufFile::open(const std::string& path) {
     std::shared_ptr<GgufFile> file(new GgufFile());
     Contents& contents = *file->contents;

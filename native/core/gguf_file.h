@@ -31,6 +31,9 @@ class GgufFile {
     static std::shared_ptr<const GgufFile> parse(const std::string& name, const uint8_t* data, size_t size);
     ~GgufFile();
 
+    // Gives the pages of the mapping back, where all that was needed of them has been copied; what is read again comes from the file again.
+    void hand_back() const;
+
     const std::string& path() const;
     size_t file_bytes() const;
     size_t alignment() const;

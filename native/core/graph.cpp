@@ -15,6 +15,7 @@ Graph::Graph(std::shared_ptr<const Model> given, const Kernels& chosen, int coun
 void Graph::train(std::shared_ptr<const Weights> under_training) {
     weights = std::move(under_training);
     model = weights->model();
+    head_trained = weights->trains(model->head.data);
 }
 
 void Graph::rope_table() {
@@ -44,7 +45,7 @@ void Graph::share_workspace() {
     const auto rounded = [](int64_t count) { return (count + 15) / 16 * 16; };
     int64_t floats = 0;
     for (size_t i = 0; i < used; i++) floats += rounded(arrays[i].second);
-    float* at = workspace.reserve(std::max(floats, std::min(head_chunk, head_rows()) * m.vocabulary));
+    float* at = workspace.reserve(std::max(floats, std::min(head_chunk(), head_rows()) * m.vocabulary));
     for (size_t i = 0; i < used; i++) {
         *arrays[i].first = at;
         at += rounded(arrays[i].second);

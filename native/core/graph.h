@@ -40,9 +40,10 @@ class Graph {
     int64_t head_row(int64_t query) const { return row_of_query[query]; }
     // (C) behind the final norm, of a head row; valid until the next forward().
     const float* state(int64_t row) const { return hidden.data() + row * model->width; }
-    // Logits (count, V) of head rows [first, first + count); valid until the next call. count at most head_chunk.
+    // Logits (count, V) of head rows [first, first + count); valid until the next call. count at most head_chunk().
     float* logits(int64_t first, int64_t count);
-    static constexpr int64_t head_chunk = 108;  // whole blocks of rows for every kernel
+    // Whole blocks of rows for every kernel. The gradient of a head under training is read and written once a chunk: there chunks are long.
+    int64_t head_chunk() const { return head_trained ? 264 : 108; }
 
     // Takes d loss / d logits of the rows that logits() computed last, in that buffer. gradients: flat like the values of the lora or of the
     // weights under training; added to.
@@ -94,6 +95,7 @@ class Graph {
     Products products;
     Attention attention;
     std::shared_ptr<const Weights> weights;  // under training, or null
+    bool head_trained = false;               // with them
     // Of the pass under way
     const Batch* batch = nullptr;
     const Lora* lora = nullptr;

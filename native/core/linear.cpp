@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t chunk = 512, group_columns = 128;
 // Rows of a weight that are asked for before they are unpacked: memory answers in the time of a few.
 constexpr int64_t rows_ahead = 8;
+// Blocks of rows for which a weight's codes are turned into values anew.
+constexpr int64_t few_blocks = 2;
 // Outputs of a weight whose gradient is computed at once.
 constexpr int64_t slab = 4096;
 
@@ -129,15 +131,18 @@ void Products::narrow(Precision precision, int64_t group, int64_t depth, const f
     else kernels.columns_to_integers(precision, depth, group, panel, kernels.tile_columns, words, scales);
 }
 
-// How the file's own codes of a weight are read, where products of that precision can take them: then only the left operand is rounded.
+// How the file's own codes of a weight are read, where products of that precision can take them: then only the left operand is rounded, in f32
+// none.
 Codes Products::codes_of(const Weight& weight, Precision precision, int64_t group) const {
-    return precision == Precision::int8 && group == code_group ? kernels.codes(weight.type) : Codes{};
+    const Codes codes = kernels.codes(weight.type);
+    const bool taken = precision == Precision::f32 || (precision == Precision::int8 && group == code_group && codes.bits < 8);
+    return taken ? codes : Codes{};
 }
 
 // One panel of codes (depth / 4, tile_columns), and their scales and offsets (groups, tile_columns). Words travel as floats.
 void Products::panel_of_codes(const Codes& codes, const Weight& weight, int64_t first, int64_t columns, int64_t k, int64_t depth, uint32_t* words,
                               float* scales, float* offsets, int thread) {
-    const int64_t groups = depth / code_group, row = depth / 4;
+    const int64_t groups = depth / codes.group, row = depth / 4;
     float* rows = scratch[thread].reserve(columns * (row + 2 * groups));
     float *row_scales = rows + columns * row, *row_offsets = row_scales + columns * groups;
     for (int64_t n = 0; n < columns; n++)
@@ -154,7 +159,7 @@ Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64
     const bool exact = like.precision == Precision::f32;
     uint32_t* words = exact ? nullptr : words_of(narrow_panels[thread], wide * shape.words);
     float* scales = exact ? nullptr : narrow_scales[thread].reserve(2 * wide * shape.groups);
-    if (const Codes codes = codes_of(weight, like.precision, like.group); codes.bits) {
+    if (const Codes codes = codes_of(weight, like.precision, like.group); codes.bits && !exact) {
         float* offsets = scales + wide * shape.groups;
         for (int64_t j = 0; j < columns; j += nr)
             panel_of_codes(codes, weight, first + j, std::min(nr, columns - j), k, depth, words + j * shape.words, scales + j * shape.groups,
@@ -162,8 +167,15 @@ Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64
         return {nullptr, words, scales, 0, codes.bits, offsets};
     }
     float* values = panels[thread].reserve((exact ? wide : nr) * depth);
+    const Prepared* kept = exact ? prepared_of(like, weight) : nullptr;
     for (int64_t j = 0; j < columns; j += nr) {
         float* panel = values + (exact ? j * depth : 0);
+        if (kept) {
+            const int64_t at = kept->group_at(nr, weight.in, (first + j) / nr, k);
+            kernels.expand_codes(depth, static_cast<int>(kept->group), kept->words_at(nr, weight.in, (first + j) / nr, k), kept->scales.data() + at,
+                                 kept->offsets.data() + at, panel);
+            continue;
+        }
         panel_of_rows(weight, first + j, std::min(nr, columns - j), k, depth, panel, thread);
         if (!exact) narrow(like.precision, like.group, depth, panel, words + j * shape.words, scales + j * shape.groups);
     }
@@ -222,13 +234,15 @@ void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64
     }
 }
 
-int64_t Products::prepare(const Weight& weight) {
+int64_t Products::prepare(const Weight& weight, Precision precision) {
+    const Codes codes = codes_of(weight, precision, forward_group);
+    if (precision == Precision::f32 && !codes.bits) return 0;
     const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
-    const Narrow shape(Precision::int8, forward_group, weight.in);
-    const Codes codes = codes_of(weight, Precision::int8, forward_group);
     Prepared& kept = prepared[weight.data];
+    kept.precision = precision;
     kept.bits = codes.bits;
-    const int64_t words = nr * shape.words, groups = nr * shape.groups;  // of a panel
+    kept.group = codes.bits ? codes.group : forward_group;
+    const int64_t words = nr * ((weight.in + 3) / 4), groups = nr * ((weight.in + kept.group - 1) / kept.group);  // of a panel
     uint32_t* all_words = words_of(kept.words, count * words);
     float *all_scales = kept.scales.reserve(count * groups), *all_offsets = kept.offsets.reserve(codes.bits ? count * groups : 0);
     threads.run(Kernel::pack, count, [&](int64_t begin, int64_t end, int thread) {
@@ -242,32 +256,41 @@ int64_t Products::prepare(const Weight& weight) {
             }
             float* panel = panels[thread].reserve(nr * weight.in);
             panel_of_rows(weight, p * nr, columns, 0, weight.in, panel, thread);
-            narrow(Precision::int8, forward_group, weight.in, panel, to, scales);
+            narrow(precision, forward_group, weight.in, panel, to, scales);
         }
     });
     return count * (words + groups * (codes.bits ? 2 : 1)) * static_cast<int64_t>(sizeof(float));
 }
 
 const Products::Prepared* Products::prepared_of(const Packed& x, const Weight& weight) const {
-    if (x.precision != Precision::int8 || x.group != forward_group) return nullptr;
     const auto found = prepared.find(weight.data);
-    return found == prepared.end() ? nullptr : &found->second;
+    if (found == prepared.end() || found->second.precision != x.precision) return nullptr;
+    return x.precision == Precision::f32 || x.group == forward_group ? &found->second : nullptr;
 }
 
 // A panel meets all rows while it is in the cache: with few rows the weights are what has to be read.
 void Products::panel_forward(const Packed& x, const Output& output, const Prepared& kept, int64_t panel, bool accumulate) const {
-    const int64_t inputs = output.weight.in, outputs = output.weight.out;
-    const Narrow shape(x, inputs);
-    const int64_t first = panel * kernels.tile_columns, groups = first * shape.groups;
-    const uint32_t* words = reinterpret_cast<const uint32_t*>(kept.words.data()) + first * shape.words;
-    const Panels one{nullptr, words, kept.scales.data() + groups, 0, kept.bits, kept.bits ? kept.offsets.data() + groups : nullptr};
-    sweep_weights(0, x.rows, std::min<int64_t>(kernels.tile_columns, outputs - first), 0, inputs, x, one, output.y + first, outputs, accumulate);
+    const int64_t inputs = output.weight.in, outputs = output.weight.out, nr = kernels.tile_columns, first = panel * nr;
+    const int64_t columns = std::min(nr, outputs - first);
+    if (x.precision == Precision::f32) {
+        for (int64_t k = 0; k < inputs; k += chunk) {  // sums begin anew where they do with unpacked weights
+            const int64_t at = kept.group_at(nr, inputs, panel, k);
+            kernels.multiply_exact_codes(x.rows, static_cast<int>(columns), std::min(chunk, inputs - k), static_cast<int>(kept.group),
+                                         x.buffer.data() + k * kernels.tile_rows, x.block, kept.words_at(nr, inputs, panel, k), kept.scales.data() + at,
+                                         kept.offsets.data() + at, output.y + first, outputs, accumulate || k > 0);
+        }
+        return;
+    }
+    const int64_t at = kept.group_at(nr, inputs, panel, 0);
+    const Panels one{nullptr, kept.words_at(nr, inputs, panel, 0), kept.scales.data() + at, 0, kept.bits, kept.bits ? kept.offsets.data() + at : nullptr};
+    sweep_weights(0, x.rows, columns, 0, inputs, x, one, output.y + first, outputs, accumulate);
 }
 
 void Products::forward(const Packed& x, std::initializer_list<Output> outputs, bool accumulate) {
     const auto panels_of = [&](const Output& output) { return (output.weight.out + kernels.tile_columns - 1) / kernels.tile_columns; };
     int64_t count = 0;
-    bool all = true;
+    // Many rows in f32 meet values: those are made of the codes once.
+    bool all = x.precision != Precision::f32 || x.rows <= few_blocks * kernels.tile_rows;
     for (const Output& output : outputs) {
         count += panels_of(output);
         all = all && prepared_of(x, output.weight);

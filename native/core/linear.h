@@ -38,9 +38,9 @@ class Products {
     // x^T: out packs the (K, T) transpose of x (T, K), for gradients of weights.
     void pack_transposed(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
 
-    // Keeps a weight as the panels that forward multiplies int8 operands with: for products of few rows, which would spend their time
-    // unpacking. The weight must outlive them. Returns the bytes they take.
-    int64_t prepare(const Weight& weight);
+    // Keeps a weight as the panels that forward multiplies operands of that precision with, int8 or f32: for products of few rows, which would
+    // spend their time unpacking. f32: as codes, and only of types that have them. The weight must outlive them. Returns the bytes they take.
+    int64_t prepare(const Weight& weight, Precision precision);
 
     // y (T, N) = or += x W^T for one or several weights: where all are prepared, in one parallel section.
     struct Output {
@@ -82,7 +82,16 @@ class Products {
     void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const;
     struct Prepared {
         Buffer words, scales, offsets;  // (panels, K / 4, tile_columns), twice (panels, groups, tile_columns)
+        Precision precision;
         int bits;
+        int64_t group;
+        // Of that panel, from depth k on.
+        const uint32_t* words_at(int64_t columns, int64_t depth, int64_t panel, int64_t k) const {
+            return reinterpret_cast<const uint32_t*>(words.data()) + columns * (panel * ((depth + 3) / 4) + k / 4);
+        }
+        int64_t group_at(int64_t columns, int64_t depth, int64_t panel, int64_t k) const {
+            return columns * (panel * ((depth + group - 1) / group) + k / group);
+        }
     };
     const Prepared* prepared_of(const Packed& x, const Weight& weight) const;
     void panel_forward(const Packed& x, const Output& output, const Prepared& kept, int64_t panel, bool accumulate) const;

@@ -10,11 +10,14 @@ namespace stillroom {
 
 namespace {
 
-// Calls body(first, count, queries by row) for each chunk of head rows.
+// Calls body(first, count) for each chunk of head rows.
 template <typename Body>
-void chunks(Graph& graph, Body body) {
-    for (int64_t first = 0; first < graph.head_rows(); first += Graph::head_chunk)
-        body(first, std::min(Graph::head_chunk, graph.head_rows() - first));
+void chunks(int64_t rows, int64_t chunk, Body body) {
+    for (int64_t first = 0; first < rows; first += chunk) body(first, std::min(chunk, rows - first));
+}
+template <typename Body>
+void chunks(const Graph& graph, Body body) {
+    chunks(graph.head_rows(), graph.head_chunk(), body);
 }
 
 struct Span {
@@ -98,7 +101,7 @@ Comparison compare(Graph& first, Graph& second) {
     Comparison result;
     result.rows = first.head_rows();
     const int64_t vocabulary = first.model->vocabulary;
-    chunks(first, [&](int64_t begin_row, int64_t count) {
+    chunks(first.head_rows(), std::min(first.head_chunk(), second.head_chunk()), [&](int64_t begin_row, int64_t count) {
         float *p = first.logits(begin_row, count), *q = second.logits(begin_row, count);
         std::vector<double> divergence(count);
         std::vector<char> same(count);

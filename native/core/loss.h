@@ -1,4 +1,4 @@
-// Losses fused with the head: logits exist for at most Graph::head_chunk rows at a time. Each returns sums; dividing is the caller's.
+// Losses fused with the head: logits exist for at most Graph::head_chunk() rows at a time. Each returns sums; dividing is the caller's.
 #pragma once
 #include <vector>
 

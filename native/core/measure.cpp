@@ -42,7 +42,7 @@ double measure_linear(const LinearTrial& trial) {
     Threads threads(1);
     Products products(choose_kernels(trial.variant), threads);
     const Precisions precisions = choose_precisions(products.kernels, trial.precision);
-    if (trial.prepared) products.prepare(weight);
+    if (trial.prepared) products.prepare(weight, precisions.forward);
     Packed packed;
     std::vector<double> rates;
     for (int i = 0; i < trial.repeat; i++) {

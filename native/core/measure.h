@@ -11,7 +11,7 @@ struct LinearTrial {
     int64_t rows, inputs, outputs;
     bool backward;
     int repeat;
-    bool prepared;  // int8 panels made beforehand
+    bool prepared;  // int8 or f32 panels made beforehand
     std::string variant, precision;  // precision: "f32", "bf16" or "int8"
 };
 

@@ -9,7 +9,7 @@ namespace stillroom {
 
 namespace {
 // Weights of a block, of fixed size, so that the norm does not depend on the number of threads.
-constexpr int64_t block = 1 << 16;
+constexpr int64_t block = 1 << 16, piece = 1 << 10;
 }  // namespace
 
 Optimizer::Optimizer(const OptimizerOptions& options, int64_t size) : options(options), size(size), moments(size, options.eight_bit) {
@@ -29,8 +29,9 @@ double Optimizer::update(float* weights, const float* gradients, double divisor,
     squares.resize(blocks);
     threads.run(Kernel::optimizer, blocks, [&](int64_t begin, int64_t end, int) {
         for (int64_t b = begin; b < end; b++) {
-            double sum = 0;
-            for (int64_t i = b * block; i < std::min(size, (b + 1) * block); i++) sum += static_cast<double>(gradients[i]) * gradients[i];
+            double sum = 0;  // of pieces that f32 sums well
+            for (int64_t i = b * block, end = std::min(size, i + block); i < end; i += piece)
+                sum += kernels.dot(std::min(piece, end - i), gradients + i, gradients + i);
             squares[b] = sum;
         }
     });

@@ -30,7 +30,7 @@ Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t ste
     result.finite = loss_finite && finite(graph);
     held += result.finite;
     if (result.finite) return result;
-    if (!loss_finite && graph.head_rows() <= Graph::head_chunk) return result;  // seen before anything was added
+    if (!loss_finite && graph.head_rows() <= graph.head_chunk()) return result;  // seen before anything was added
     clear(graph);
     for (size_t i = 0; i < held; i++) add(graph, summed[i]);
     return result;

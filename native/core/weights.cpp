@@ -109,11 +109,16 @@ Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& optio
         m.head.name = base->head.name;
     }
     m.tied = m.head.data == m.embeddings.data;
+    if (base->file) base->file->hand_back();
+}
+
+bool Weights::trains(const void* weights) const {
+    const float* at = static_cast<const float*>(weights);
+    return at >= values.data() && at < values.data() + values.size();
 }
 
 float* Weights::gradient(const void* weights, float* gradients) const {
-    const float* at = static_cast<const float*>(weights);
-    return at >= values.data() && at < values.data() + values.size() ? gradients + (at - values.data()) : nullptr;
+    return trains(weights) ? gradients + (static_cast<const float*>(weights) - values.data()) : nullptr;
 }
 
 std::vector<NamedTensor> Weights::shapes() const {

@@ -25,6 +25,7 @@ class Weights : public Parameters {
     const std::shared_ptr<const Model> base;
     // The base with the chosen tensors in values.
     std::shared_ptr<const Model> model() const { return view; }
+    bool trains(const void* weights) const;
     // Where the gradient of these weights lies in a flat array; nullptr for weights that are not trained.
     float* gradient(const void* weights, float* gradients) const;
 

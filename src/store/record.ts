@@ -149,7 +149,7 @@ function viewOf(bytes: Buffer): DataView {
 
 /** An answer as other databases keep it for the stores of many machines: a record of no maker (the key knows it) and no time. */
 export function packAnswer(key: Uint8Array, answer: Answer): Buffer {
-  return packRecord(key, { maker: Buffer.alloc(makerBytes), written: 0, expires: 0, sequence: 0, answer });
+  return packRecord(key, { maker: "00".repeat(makerBytes), written: 0, expires: 0, sequence: 0, answer });
 }
 
 export function unpackAnswer(key: Uint8Array, bytes: Buffer): Answer | null {

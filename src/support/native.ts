@@ -390,7 +390,7 @@ export interface NativeAddon {
     repeat: number;
     variant: string | null;
     precision?: NativePrecision;
-    /** int8 weights packed beforehand, as batch decoding keeps them (default false). */
+    /** int8 or f32 weights packed beforehand, as batch decoding keeps them (default false). */
     prepared?: boolean;
   }): Promise<number>;
 }

@@ -11,8 +11,8 @@ const defaultTokenBudget = 512;
 const leastTokenBudget = 32;
 /** Node, the addon, the tokenizer and the rows. */
 const processBytes = 160 * 2 ** 20;
-/** Rows of logits that the loss holds at once; their gradient takes their place (Graph::head_chunk). */
-const logitRows = 108;
+/** Rows of logits that the loss holds at once; their gradient takes their place (Graph::head_chunk): with the head itself under training more. */
+const logitRows = ({ method, targets }: Trained): number => (method !== "lora" && targets.includes("head") ? 264 : 108);
 /** 8-bit moments that share a scale. */
 const momentBlock = 256;
 
@@ -119,7 +119,7 @@ export function fixedBytes(info: NativeModelInfo, settings: Trained): number {
   const parameters = trainedParameters(info, settings);
   // Weights, gradients and two moments; of an adapter also the best step's weights and the copies that its files are written from.
   const each = 8 + (settings.optimizer === "adamw" ? 8 : 2 + 8 / momentBlock) + (settings.method === "lora" ? 12 : 0);
-  return processBytes + info.fileBytes + parameters * each + logitRows * info.vocabulary * 4;
+  return processBytes + info.fileBytes + parameters * each + logitRows(settings) * info.vocabulary * 4;
 }
 
 /**

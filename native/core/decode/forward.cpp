@@ -12,10 +12,11 @@ constexpr int64_t rows_of_unit = 16;  // rows that one thread attends for at onc
 }
 
 Forward::Forward(Graph& given) : graph(given), products(given.kernels, given.threads), scratch(given.threads.count()) {
-    if (graph.precisions.forward != Precision::int8) return;
+    const Precision precision = graph.precisions.forward;
+    if (precision != Precision::int8 && precision != Precision::f32) return;
     for (const Layer& layer : graph.model->layers)
-        for (const Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) products.prepare(*weight);
-    products.prepare(graph.model->head);
+        for (const Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) products.prepare(*weight, precision);
+    products.prepare(graph.model->head, precision);
 }
 
 void Forward::embed(const std::vector<StepToken>& step) {

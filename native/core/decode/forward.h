@@ -17,7 +17,7 @@ struct StepToken {
 
 class Forward {
    public:
-    // The graph lends its model, kernels, threads and precision. Where that is int8, the weights are kept as panels (Products::prepare).
+    // The graph lends its model, kernels, threads and precision. Where that is int8 or f32, the weights are kept as panels (Products::prepare).
     explicit Forward(Graph& graph);
 
     // Logits (R, V) of the wanted tokens, in their order; valid until the next run. lora may be null.

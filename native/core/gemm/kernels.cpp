@@ -382,13 +382,14 @@ double fma_peak(double seconds) {
 }  // namespace stillroom
 
 #include "core/gemm/narrow.h"
+#include "core/gemm/exact_codes.h"
 
 namespace stillroom {
 namespace KERNEL_VARIANT {
 
 extern const Kernels kernels = {STRINGIFY(KERNEL_VARIANT), MR, NR, left_words, multiply, pack, pack_transposed, rms_norm, rms_norm_backward, swiglu,
                          swiglu_backward, exp_shifted, maximum, dot, scale, add, adamw, fma_peak, thread_seconds, to_integers, columns_to_integers,
-                         to_bf16, columns_to_bf16, multiply_narrow, multiply_codes, narrow_is_fast, unpack_of, codes_of};
+                         to_bf16, columns_to_bf16, multiply_narrow, multiply_codes, multiply_exact_codes, expand_codes, narrow_is_fast, unpack_of, codes_of};
 
 }  // namespace KERNEL_VARIANT
 }  // namespace stillroom

@@ -15,10 +15,12 @@ struct Precisions {
 // Groups of integers: short in the forward pass, where rounding moves the logits; long in the backward pass, where it averages out.
 constexpr int64_t forward_group = 32, backward_group = 128;
 
-// Weights of at most five bits as their file holds them: value = scale * code + offset, one scale and offset for 32 values.
+// Weights as bytes of what their file holds: value = scale * code + offset, one scale and offset for each group of values. Computed so, it is the
+// unpacked value bit for bit.
 constexpr int64_t code_group = 32;
 struct Codes {
-    int bits = 0;  // of a code: 4 or 5; 0 for all other types
+    int bits = 0;  // of a code: 4 or 5, which products of integers take as they are, or 8; 0 for all other types
+    int group = code_group;
     // count values, whole blocks, of a row.
     void (*read)(const uint8_t* from, int64_t count, uint8_t* codes, float* scales, float* offsets) = nullptr;
 };
@@ -79,6 +81,11 @@ struct Kernels {
     // in groups of code_group.
     void (*multiply_codes)(int bits, int m, int n, int64_t k, const NarrowRows& a, const uint32_t* codes, const float* scales, const float* offsets,
                            float* c, int64_t ldc, bool accumulate);
+    // C (m, n) = or += A B in f32, a as of multiply, for a panel of codes with scales and offsets (k / group, tile_columns): the same bits as with
+    // the panel of values (k, tile_columns) that expand_codes makes of it. Worth it for few rows.
+    void (*multiply_exact_codes)(int64_t m, int n, int64_t k, int group, const float* a, int64_t a_block, const uint32_t* codes, const float* scales,
+                                 const float* offsets, float* c, int64_t ldc, bool accumulate);
+    void (*expand_codes)(int64_t k, int group, const uint32_t* codes, const float* scales, const float* offsets, float* panel);
     bool (*narrow_is_fast)(Precision precision);
     // Unpacks whole blocks of a weight type (ggml_type) to f32; nullptr for types that ggml unpacks as fast.
     void (*(*unpack)(int type))(const uint8_t* from, int64_t count, float* out);

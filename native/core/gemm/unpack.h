@@ -188,6 +188,37 @@ void unpack_q6_k(const uint8_t* from, int64_t count, float* out) {
     }
 }
 
+// Signed bytes with 128 added, so that all codes count from 0; 128 scales are exact.
+void q8_0_codes(const uint8_t* from, int64_t count, uint8_t* codes, float* scales, float* offsets) {
+    for (int64_t b = 0; b < count; b += 32, from += 34) {
+        for (int part = 0; part < 32; part += 16, codes += 16) {
+            const Sixteen code = load_sixteen(from + 2 + part) ^ 128;
+            std::memcpy(codes, &code, sizeof code);
+        }
+        *scales++ = from_half(from);
+        *offsets++ = -128.0f * from_half(from);
+    }
+}
+
+#if defined(__FMA__) || defined(__aarch64__)
+// With 32 added. Scale times code has up to 25 bits: only a fused multiply-add rounds once, as unpacking does.
+void q6_k_codes(const uint8_t* from, int64_t count, uint8_t* codes, float* scales, float* offsets) {
+    for (int64_t b = 0; b < count; b += 256, from += 210) {
+        const float d = from_half(from + 208);
+        const int8_t* factors = reinterpret_cast<const int8_t*>(from + 192);
+        for (int i = 0; i < 16; i++, codes += 16) {
+            const int half = i / 8, quarter = i / 2 % 4, part = i % 2;
+            const Sixteen low = load_sixteen(from + 64 * half + 32 * (quarter % 2) + 16 * part) >> quarter / 2 * 4 & 15;
+            const Sixteen high = load_sixteen(from + 128 + 32 * half + 16 * part) >> 2 * quarter & 3;
+            const Sixteen code = low | high << 4;
+            std::memcpy(codes, &code, sizeof code);
+            *scales++ = d * static_cast<float>(factors[i]);
+            *offsets++ = -32.0f * (d * static_cast<float>(factors[i]));
+        }
+    }
+}
+#endif
+
 }  // namespace
 }  // namespace KERNEL_VARIANT
 }  // namespace stillroom
@@ -226,12 +257,16 @@ Unpack unpack_of(int type) {
 
 Codes codes_of(int type) {
     switch (type) {
-        case GGML_TYPE_Q4_0: return {4, nibble_codes<false, false>};
-        case GGML_TYPE_Q4_1: return {4, nibble_codes<false, true>};
-        case GGML_TYPE_Q5_0: return {5, nibble_codes<true, false>};
-        case GGML_TYPE_Q5_1: return {5, nibble_codes<true, true>};
-        case GGML_TYPE_Q4_K: return {4, superblock_codes<false>};
-        case GGML_TYPE_Q5_K: return {5, superblock_codes<true>};
+        case GGML_TYPE_Q4_0: return {4, code_group, nibble_codes<false, false>};
+        case GGML_TYPE_Q4_1: return {4, code_group, nibble_codes<false, true>};
+        case GGML_TYPE_Q5_0: return {5, code_group, nibble_codes<true, false>};
+        case GGML_TYPE_Q5_1: return {5, code_group, nibble_codes<true, true>};
+        case GGML_TYPE_Q4_K: return {4, code_group, superblock_codes<false>};
+        case GGML_TYPE_Q5_K: return {5, code_group, superblock_codes<true>};
+        case GGML_TYPE_Q8_0: return {8, code_group, q8_0_codes};
+#if defined(__FMA__) || defined(__aarch64__)
+        case GGML_TYPE_Q6_K: return {8, 16, q6_k_codes};
+#endif
         default: return {};
     }
 }
