@@ -42,7 +42,7 @@ const batchTokens = 2048;
  * One vector of length 1 a text, by which texts are compared: their inner product is the cosine. A text's vector is the same, bit for bit, alone and among
  * any others. The models that the native engine does not take are run by llama.cpp, one text at a time.
  *
- * A decoder that was not trained for it gives poor embeddings: docs/results.md has measurements.
+ * How good they are is the model's affair: most decoders were not trained for it.
  *
  * @param model - a path, an hf: URI or an open model (which stays open); default: the model in the box
  * @param texts - each of at least one token, and no longer than the model's context

@@ -1,4 +1,4 @@
-// POST /v1/lookup: what the store knows for texts. Written on Node's own requests: the framework's cost as much as the look-up and its HTTP together.
+// POST /v1/lookup: what the store knows for texts. Written on Node's own requests: nothing of a framework stands between a look-up and its HTTP.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Store } from "../store/index.js";
 import { ApiError } from "./errors.js";

@@ -12,13 +12,13 @@ import { stillroom } from "./program.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
-const [shared, ...sections] = text.split(/^##+ (?=inspect|eval|tune|export|batch|lookup|serve|store|bench)/m);
+const [shared, ...sections] = text.split(/^##+ (?=inspect|eval|tune|export|batch|worker|lookup|serve|store|bench)/m);
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
 const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
-const commands = ["inspect", "eval", "tune", "export", "batch", "lookup", "serve", ...upkeep, ...trials];
+const commands = ["inspect", "eval", "tune", "export", "batch", "worker", "lookup", "serve", ...upkeep, ...trials];
 const run = path.join(folder, "run");
 const answers = path.join(folder, "answers");
 let model = "";
