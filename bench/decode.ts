@@ -6,14 +6,13 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { requireType } from "../src/export/index.js";
 import { openModel } from "../src/index.js";
-import { throwIfCancelled } from "../src/support/cancelled.js";
 import { type NativeModelInfo, type NativePrecision, native, rethrow } from "../src/support/native.js";
 import { type Agreement, Reference } from "./answers.js";
 import { BatchedBench } from "./batched-bench.js";
 import { type Machine, machine } from "./machine.js";
 import { decodeFlops, type Latency, latency, type Measured, measured } from "./numbers.js";
 import { peerProgram } from "./setup.js";
-import { type DecodeDone, type Ready, Side, type SideDone } from "./side.js";
+import { type DecodeDone, type Ready, Side, type SideDone, withSides } from "./side.js";
 import type { TrialSession } from "./tune.js";
 import { textPrompts } from "./work.js";
 
@@ -158,11 +157,7 @@ async function takeTurns(
   if (peer === "llama.cpp") sides.push(new BatchedBench(job, signal));
   if (peer === "node-llama-cpp")
     sides.push(new Side<DecodeDone>(peer, process.execPath, [script("./node-llama-decode.js"), file]));
-  const stop = (): void => {
-    for (const side of sides) side.close();
-  };
-  signal.addEventListener("abort", stop);
-  try {
+  return withSides(sides, signal, async () => {
     const turns: Turns[] = [];
     for (const side of sides) {
       const { versions, settings = {} } = await side.ready();
@@ -177,13 +172,7 @@ async function takeTurns(
       turns[number]!.peakMemoryBytes = (await side.done()).peak_memory_bytes;
     }
     return turns;
-  } catch (error) {
-    throwIfCancelled(signal, "taking turns");
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", stop);
-    stop();
-  }
+  });
 }
 
 const speed = ({ generated, generation_seconds }: DecodeDone): number => generated / generation_seconds;

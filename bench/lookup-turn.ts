@@ -1,7 +1,8 @@
 // What both sides of the look-up trial are asked, and how a turn is timed. Knows no store.
 import { createHash } from "node:crypto";
+import { createInterface } from "node:readline";
 import { latency } from "./numbers.js";
-import type { LookupDone } from "./side.js";
+import { emit, type LookupDone } from "./side.js";
 
 export interface LookupJob {
   /** A folder for the side's own files. */
@@ -43,4 +44,20 @@ export class Turn {
     const answers = this.#answers.digest("hex");
     return { event: "step", seconds, lookups: this.#waits.length, ...latency(this.#waits), answers, ...more };
   }
+}
+
+/** The turns of a side whose look-ups are calls: one for each line on stdin, until that ends. */
+export async function playTurns(job: LookupJob, look: (text: string) => string): Promise<void> {
+  let number = 0;
+  for await (const _ of createInterface({ input: process.stdin })) {
+    const turn = new Turn();
+    for (const key of numbersOf(job, number++)) {
+      const text = textOf(key);
+      const before = performance.now();
+      const answer = look(text);
+      turn.add((performance.now() - before) / 1000, answer);
+    }
+    emit(turn.done());
+  }
+  emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
 }

@@ -3,12 +3,11 @@ import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { LookupJob } from "./lookup-turn.js";
 import { type Machine, machine } from "./machine.js";
 import { type Measured, measured } from "./numbers.js";
 import { peerProgram } from "./setup.js";
-import { type LookupDone, Side } from "./side.js";
+import { type LookupDone, Side, withSides } from "./side.js";
 import type { TrialSession } from "./tune.js";
 
 export interface LookupBenchOptions {
@@ -51,11 +50,7 @@ export async function benchLookup(options: LookupBenchOptions, { say, signal }: 
   const facts = await machine(1);
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   const sides: Side<LookupDone>[] = [];
-  const stop = () => {
-    for (const side of sides) side.close();
-  };
-  signal.addEventListener("abort", stop);
-  try {
+  const taken = withSides(sides, signal, async () => {
     const start = async (name: string, script: string, ...more: string[]) => {
       const job: LookupJob = { folder: path.join(folder, name), keys, lookups, seed };
       const file = path.join(folder, `${name}.json`);
@@ -95,14 +90,8 @@ export async function benchLookup(options: LookupBenchOptions, { say, signal }: 
       spread: { low: ratios.low, high: ratios.high },
       equal: ours!.every(({ answers }, turn) => answers === other[turn]!.answers),
     };
-  } catch (error) {
-    throwIfCancelled(signal, "taking turns");
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", stop);
-    stop();
-    await rm(folder, { recursive: true, force: true });
-  }
+  });
+  return taken.finally(() => rm(folder, { recursive: true, force: true }));
 }
 
 const rate = ({ lookups, seconds }: LookupDone): number => lookups / seconds;

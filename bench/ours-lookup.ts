@@ -1,9 +1,8 @@
 // Our side of the look-up trial. node dist/bench/ours-lookup.js JOB.json: fills a store, then each turn waits for a line on stdin.
 import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { createInterface } from "node:readline";
 import { type Entry, type Maker, openStore, requestKey } from "../src/store/index.js";
-import { answerOf, type LookupJob, numbersOf, Turn, textOf } from "./lookup-turn.js";
+import { answerOf, type LookupJob, playTurns, textOf } from "./lookup-turn.js";
 import { emit } from "./side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as LookupJob;
@@ -31,16 +30,5 @@ const fill_seconds = (performance.now() - began) / 1000;
 const store = await openStore(folder, { readOnly: true });
 const settings = { fill_seconds, store_bytes: store.tables.size().file, durable: true };
 emit({ event: "ready", versions: { node: process.versions.node }, settings });
-let number = 0;
-for await (const _ of createInterface({ input: process.stdin })) {
-  const turn = new Turn();
-  for (const key of numbersOf(job, number++)) {
-    const text = textOf(key);
-    const before = performance.now();
-    const { answer } = store.lookup(text);
-    turn.add((performance.now() - before) / 1000, answer ?? "");
-  }
-  emit(turn.done());
-}
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+await playTurns(job, (text) => store.lookup(text).answer ?? "");
 await store.close();

@@ -7,7 +7,6 @@ import { fileURLToPath } from "node:url";
 import { labelsOf } from "../src/dataset/index.js";
 import { openModel } from "../src/index.js";
 import { chooseExamples, compilePrompt } from "../src/prompt/index.js";
-import { throwIfCancelled } from "../src/support/cancelled.js";
 import { StillroomError } from "../src/support/errors.js";
 import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
 import { encodeAnswer, encodePrompt } from "../src/tokens/index.js";
@@ -15,7 +14,7 @@ import { type Machine, machine } from "./machine.js";
 import { type Measured, measured, scoreFlops } from "./numbers.js";
 import { labelledRows, type RowSession, readClassifyTask } from "./scored-rows.js";
 import { peerProgram, peerScript } from "./setup.js";
-import { type ScoreDone, Side } from "./side.js";
+import { type ScoreDone, Side, withSides } from "./side.js";
 import type { TrialSession } from "./tune.js";
 
 export interface ScoreBenchOptions {
@@ -163,11 +162,7 @@ async function takeTurns(
   const sides = [new Side<ScoreDone>("stillroom", process.execPath, [script("./ours-score.js"), file])];
   if (peer === "pytorch") sides.push(new Side(peer, peerProgram(peer), [peerScript("pytorch_score.py"), file]));
   if (peer === "node-llama-cpp") sides.push(new Side(peer, process.execPath, [script("./node-llama-score.js"), file]));
-  const stop = (): void => {
-    for (const side of sides) side.close();
-  };
-  signal.addEventListener("abort", stop);
-  try {
+  return withSides(sides, signal, async () => {
     const turns: Turns[] = [];
     for (const side of sides) {
       turns.push({ steps: [], versions: (await side.ready()).versions, peakMemoryBytes: 0 });
@@ -183,13 +178,7 @@ async function takeTurns(
       turns[number]!.profile = done.profile;
     }
     return turns;
-  } catch (error) {
-    throwIfCancelled(signal, "taking turns");
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", stop);
-    stop();
-  }
+  });
 }
 
 const best = (values: number[]): number => values.indexOf(Math.max(...values));

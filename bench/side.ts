@@ -1,6 +1,7 @@
 // One side of a trial as a child process that speaks JSON lines: ready, then one answer a step, then done. Owns the process.
 import { type ChildProcessWithoutNullStreams, spawn } from "node:child_process";
 import { createInterface } from "node:readline";
+import { throwIfCancelled } from "../src/support/cancelled.js";
 import { StillroomError } from "../src/support/errors.js";
 import type { NativeProfileRow } from "../src/support/native.js";
 
@@ -140,5 +141,26 @@ export class Side<Step extends { event: "step" } = StepDone> {
     const line = JSON.parse(value) as L;
     if (line.event === event) return line;
     throw new StillroomError("internal", `${this.#name} said ${line.event} in place of ${event}`);
+  }
+}
+
+/** Lets sides take turns; whatever happens, and where the work is called off at once, none is left running. */
+export async function withSides<Step extends { event: "step" }, T>(
+  sides: readonly Pick<Side<Step>, "close">[],
+  signal: AbortSignal,
+  work: () => Promise<T>,
+): Promise<T> {
+  const stop = (): void => {
+    for (const side of sides) side.close();
+  };
+  signal.addEventListener("abort", stop);
+  try {
+    return await work();
+  } catch (error) {
+    throwIfCancelled(signal, "taking turns");
+    throw error;
+  } finally {
+    signal.removeEventListener("abort", stop);
+    stop();
   }
 }

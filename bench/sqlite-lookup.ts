@@ -2,8 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import path from "node:path";
-import { createInterface } from "node:readline";
-import { answerOf, type LookupJob, numbersOf, Turn, textOf } from "./lookup-turn.js";
+import { answerOf, type LookupJob, playTurns, textOf } from "./lookup-turn.js";
 import { emit } from "./side.js";
 
 interface Statement {
@@ -39,16 +38,7 @@ emit({
   versions: { sqlite: version, "better-sqlite3": binding },
   settings: { ...settings, fill_seconds },
 });
-let number = 0;
-for await (const _ of createInterface({ input: process.stdin })) {
-  const turn = new Turn();
-  for (const key of numbersOf(job, number++)) {
-    const text = textOf(key);
-    const before = performance.now();
-    const found = select.get(text);
-    const answer = found === undefined ? "" : (JSON.parse(found) as { text: string }).text;
-    turn.add((performance.now() - before) / 1000, answer);
-  }
-  emit(turn.done());
-}
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+await playTurns(job, (text) => {
+  const found = select.get(text);
+  return found === undefined ? "" : (JSON.parse(found) as { text: string }).text;
+});

@@ -5,7 +5,6 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
-import { throwIfCancelled } from "../src/support/cancelled.js";
 import { unexpected } from "../src/support/errors.js";
 import type { NativeModelInfo, NativePrecision, NativeProfileRow } from "../src/support/native.js";
 import type { OptimizerName } from "../src/train/index.js";
@@ -13,7 +12,7 @@ import { type JobRow, linearLayers, type TuneJob, writeFirstAdapter, writeJob } 
 import { type Machine, machine } from "./machine.js";
 import { type Measured, measured, stepFlops } from "./numbers.js";
 import { peerProgram, peerScript } from "./setup.js";
-import { Side, type StepDone } from "./side.js";
+import { Side, type StepDone, withSides } from "./side.js";
 import { denseRows, sst2Rows } from "./work.js";
 
 export interface TuneBenchOptions {
@@ -167,11 +166,7 @@ async function takeTurns(
   if (options.peer === "pytorch") {
     sides.push(new Side("pytorch", peerProgram(options.peer), [peerScript("pytorch_tune.py"), file, "--interactive"]));
   }
-  const stop = (): void => {
-    for (const side of sides) side.close();
-  };
-  signal.addEventListener("abort", stop);
-  try {
+  return withSides(sides, signal, async () => {
     const turns: Turns[] = [];
     for (const side of sides) {
       turns.push({ steps: [], versions: (await side.ready()).versions, peakMemoryBytes: 0 });
@@ -188,13 +183,7 @@ async function takeTurns(
       turns[number]!.profile = done.profile;
     }
     return { ours: turns[0]!, peer: turns[1] ?? null };
-  } catch (error) {
-    throwIfCancelled(signal, "taking turns");
-    throw error;
-  } finally {
-    signal.removeEventListener("abort", stop);
-    stop();
-  }
+  });
 }
 
 function sideResult(turns: Turns, info: NativeModelInfo, rank: number | null, facts: Machine): SideResult {

@@ -87,15 +87,9 @@ Examples:
           const result = await batch(task, { ...local, signal, ...calls });
           return { result, text: batchText(result), badRows: result.errors };
         }
-        const { order, maxRows: __, maxTime: ___, maxTokens: ____, window: _____, ...shared } = local;
-        if (order === "finished")
-          throw new StillroomError(
-            "usage",
-            "expected input for order with a queue: its file is written when all is done",
-            {
-              options: ["order"],
-            },
-          );
+        const { order, ...shared } = local;
+        const why = "expected input for order with a queue: its file is written when all is done";
+        if (order === "finished") throw new StillroomError("usage", why, { options: ["order"] });
         const how = { queue, chunk, lease, patience, onWarning, signal };
         const result = await queueBatch(task, { ...shared, ...how, ...calls });
         return { result, text: batchText(result), badRows: result.errors };

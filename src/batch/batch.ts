@@ -1,20 +1,20 @@
 // From a file of requests to a file of answers, through a store: what is known is not computed, what is computed is kept before it counts as done. Holds a
 // window of rows at a time.
-import { rm } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
 import { adapterFiles } from "../adapter/index.js";
 import { Model, openModel } from "../model/index.js";
-import { type Entry, openStore, requestKeys, type Store } from "../store/index.js";
+import { type Entry, keyText, openStore, requestKeys, type Store } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { WholeFile } from "../support/files.js";
 import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { type Task, taskFiles } from "../task/index.js";
-import { answerAll, type Engine, frontOf, type Outcome, openEngine } from "./engine.js";
+import { answerAll, type Engine, type Outcome, openEngine } from "./engine.js";
 import type { Input, Item } from "./item.js";
 import { openRequests } from "./openai-input.js";
 import { type BatchOptions, checkBatchOptions } from "./options.js";
+import { errorsOf, Output } from "./output.js";
 import { openTaskInput } from "./task-input.js";
+import { frontOfFirst, usualWindow, windowsOf } from "./windows.js";
 
 /** How far a batch is. What it counts is on the disk. */
 export interface BatchProgress {
@@ -132,19 +132,9 @@ export async function requireNoInputs(
   await requireNoInput(errorsOf(options), [...inputs, { what: "the file of answers", file: options.out }]);
 }
 
-/** Where rows that failed are told. */
-export const errorsOf = ({ out, errors }: Pick<BatchOptions, "out" | "errors">): string =>
-  errors ?? `${out}.errors.jsonl`;
-
 /** Answers that are written together, and how long they wait at most. */
 const together = 256;
 const longestWait = 250;
-/** Rows that show what all prompts share. */
-const frontRows = 64;
-/** Rows that are looked at together, where nothing else is said. */
-export const usualWindow = 2048;
-/** Tokens of a window at most, unless a row has more. */
-const windowTokens = 2 ** 22;
 
 /** A request that the store does not know, and the rows that ask it. */
 interface Missing {
@@ -154,7 +144,7 @@ interface Missing {
 }
 
 class Work {
-  readonly #counts = { rows: 0, computed: 0, fromStore: 0, errors: 0, tokens: 0, lines: 0 };
+  readonly #counts = { rows: 0, computed: 0, fromStore: 0, tokens: 0 };
   readonly #started = performance.now();
   readonly #stop = new AbortController();
   readonly #outcomes = new Map<string, Outcome>();
@@ -164,8 +154,7 @@ class Work {
   #waiting: { entry: Entry; missing: Missing }[] = [];
   #committed = performance.now();
   #told = 0;
-  #out: WholeFile | null = null;
-  #errors: WholeFile | null = null;
+  #output: Output | null = null;
 
   constructor(
     readonly store: Store,
@@ -179,14 +168,14 @@ class Work {
   }
 
   async run(): Promise<BatchResult> {
-    const { signal, maxTime, out } = this.options;
+    const { signal, maxTime, out, errors } = this.options;
     const cancel = () => this.#stop.abort();
     signal?.addEventListener("abort", cancel);
     const left = maxTime === undefined ? null : 1000 * maxTime - (performance.now() - this.began);
     const timer = left === null ? null : setTimeout(() => this.#end("max_time"), Math.max(1, left));
     try {
       throwIfCancelled(signal, "preparing a batch");
-      this.#out = await WholeFile.create(out);
+      this.#output = await Output.create({ out, errors, onBad: this.calls.onBad });
       for await (const items of windowsOf(this.input.items(), this.options.window ?? usualWindow)) {
         await this.#window(items);
         throwIfCancelled(
@@ -197,8 +186,7 @@ class Work {
       }
       return await this.#finish();
     } catch (error) {
-      await this.#out?.discard();
-      await this.#errors?.discard();
+      await this.#output?.discard();
       throw error;
     } finally {
       if (timer !== null) clearTimeout(timer);
@@ -207,21 +195,18 @@ class Work {
   }
 
   async #finish(): Promise<BatchResult> {
-    const { rows: _, fromStore, tokens, lines, ...counts } = this.#counts;
-    await this.#out!.finish();
-    const file = errorsOf(this.options);
-    // One of an earlier run would speak of rows that are answered now.
-    if (this.#errors) await this.#errors.finish();
-    else await rm(file, { force: true });
+    const { computed, fromStore, tokens } = this.#counts;
+    const { lines, errors } = this.#output!;
+    const errors_file = await this.#output!.finish();
     this.#tell(true);
     const seconds = (performance.now() - this.#started) / 1000;
     return {
       rows: lines,
-      computed: counts.computed,
+      computed,
       from_store: fromStore,
-      errors: counts.errors,
+      errors,
       out: this.options.out,
-      errors_file: this.#errors ? file : null,
+      errors_file,
       stopped: this.#stopped,
       rows_per_second: lines / seconds,
       tokens_per_second: tokens / seconds,
@@ -253,7 +238,7 @@ class Work {
     }
     for (const [place, item] of items.entries()) {
       if (typeof item.request === "string") await this.#fail(item, item.request);
-      else if (this.options.order !== "finished") await this.#write(item, this.#outcomes.get(hex(keys[place]!)));
+      else if (this.options.order !== "finished") await this.#write(item, this.#outcomes.get(keyText(keys[place]!)));
     }
     this.#tell(false);
   }
@@ -265,7 +250,7 @@ class Work {
     for (const [place, item] of items.entries()) {
       const key = keys[place];
       if (!key || typeof item.request === "string") continue;
-      const name = hex(key);
+      const name = keyText(key);
       const asked = missing.get(name);
       if (asked) {
         asked.items.push(item);
@@ -276,7 +261,7 @@ class Work {
         missing.set(name, { key, request: item.request, items: [item] });
         continue;
       }
-      const { made_by: maker, written: _, ...answer } = known;
+      const { made_by: maker, ...answer } = known;
       this.#outcomes.set(name, answer);
       this.#counts.rows++;
       this.#counts.fromStore++;
@@ -290,7 +275,7 @@ class Work {
 
   async #done(missing: Missing, outcome: Outcome, tokens: number): Promise<void> {
     if ("reason" in outcome) {
-      this.#outcomes.set(hex(missing.key), outcome);
+      this.#outcomes.set(keyText(missing.key), outcome);
       if (this.options.order === "finished") for (const item of missing.items) await this.#fail(item, outcome.reason);
       return;
     }
@@ -309,7 +294,7 @@ class Work {
     if (now.length > 0) await this.store.put(now.map(({ entry }) => entry));
     this.#committed = performance.now();
     for (const { entry, missing } of now) {
-      this.#outcomes.set(hex(entry.key), entry.answer);
+      this.#outcomes.set(keyText(entry.key), entry.answer);
       this.#counts.rows += missing.items.length;
       this.#counts.computed++;
       this.#counts.fromStore += missing.items.length - 1;
@@ -322,49 +307,23 @@ class Work {
   async #write(item: Item, outcome: Outcome | undefined): Promise<void> {
     if (outcome === undefined) return;
     if ("reason" in outcome) return this.#fail(item, outcome.reason);
-    this.#counts.lines++;
-    await this.#out!.write(lineOf(item.answered(outcome)));
+    await this.#output!.answered(item, outcome);
   }
 
   async #fail(item: Item, reason: string): Promise<void> {
-    this.#errors ??= await WholeFile.create(errorsOf(this.options));
-    this.#counts.errors++;
     this.#counts.rows++;
-    this.calls.onBad?.({ file: item.file, line: item.line, reason });
-    await this.#errors.write(lineOf(item.failed(reason)));
+    await this.#output!.failed(item, reason);
   }
 
   #tell(last: boolean): void {
     const now = performance.now();
     if (!this.calls.onProgress || (!last && now - this.#told < 100)) return;
     this.#told = now;
-    const { rows, computed, fromStore, errors, tokens } = this.#counts;
+    const { rows, computed, fromStore, tokens } = this.#counts;
+    const { errors } = this.#output!;
     const seconds = (now - this.#started) / 1000;
     const totalRows = Math.max(rows, this.input.total);
     const secondsLeft = rows === 0 ? 0 : ((totalRows - rows) * seconds) / rows;
     this.calls.onProgress({ rows, totalRows, computed, fromStore, errors, tokens, seconds, secondsLeft });
   }
-}
-
-const hex = (key: Uint8Array): string => Buffer.from(key).toString("hex");
-/** What all prompts share, as the first rows of the input show it. */
-export function frontOfFirst(items: readonly Item[]): Int32Array {
-  return frontOf(
-    items.slice(0, frontRows).flatMap(({ request }) => (typeof request === "string" ? [] : [request.prompt])),
-  );
-}
-
-export const lineOf = (line: object): Buffer => Buffer.from(`${JSON.stringify(line)}\n`);
-
-/** Rows some at a time: as many as asked for, and fewer where they are long. */
-export async function* windowsOf(items: AsyncIterable<Item>, size: number): AsyncGenerator<Item[]> {
-  let [window, tokens]: [Item[], number] = [[], 0];
-  for await (const item of items) {
-    window.push(item);
-    tokens += typeof item.request === "string" ? item.request.length : item.request.prompt.length;
-    if (window.length < size && tokens < windowTokens) continue;
-    yield window;
-    [window, tokens] = [[], 0];
-  }
-  if (window.length > 0) yield window;
 }

@@ -5,16 +5,13 @@ export {
   type BatchResult,
   batch,
   batchRequests,
-  errorsOf,
-  frontOfFirst,
-  lineOf,
   requireNoInputs,
-  usualWindow,
-  windowsOf,
 } from "./batch.js";
 export { answerAll, decodable, type Engine, type Outcome, openEngine, outcomeOf } from "./engine.js";
 export type { Input, Item } from "./item.js";
 export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./openai-input.js";
 export { type Asked, type RequestPath, requestMaker } from "./openai-request.js";
 export type { BatchOptions } from "./options.js";
+export { Output } from "./output.js";
 export { openTaskInput } from "./task-input.js";
+export { frontOfFirst, usualWindow, windowsOf } from "./windows.js";

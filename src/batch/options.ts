@@ -5,7 +5,7 @@ import type { DownloadProgress, Model } from "../model/index.js";
 import type { OpenStoreOptions } from "../store/index.js";
 import { unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
-import { requireKnown, requireWhole } from "../task/index.js";
+import { requireKnown, requirePath, requireWhole } from "../task/index.js";
 
 /** How a batch is worked on. */
 export interface BatchOptions extends Pick<OpenStoreOptions, "namespace" | "maxBytes" | "lifetime" | "normalise"> {
@@ -49,9 +49,7 @@ const names = [
 /** Throws "usage" for a wrong option. */
 export function checkBatchOptions(options: BatchOptions): void {
   requireKnown(options, names, "batch");
-  for (const name of ["store", "out"] as const) {
-    if (typeof options[name] !== "string" || options[name] === "") throw unexpected("a path", name, options[name]);
-  }
+  for (const name of ["store", "out"] as const) requirePath(name, options[name]);
   if (options.order !== undefined && !["input", "finished"].includes(options.order))
     throw unexpected("input or finished", "order", options.order);
   if (options.split !== undefined && !["train", "validation", "test"].includes(options.split))

@@ -4,7 +4,7 @@ import type { BadRow } from "../dataset/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { native } from "../support/native.js";
-import { nearestName, requireKnown, requireWhole, type Task } from "../task/index.js";
+import { nearestName, requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
 
 /** What each step of an export may lose on the held-out rows. */
 export interface GateBounds {
@@ -86,7 +86,7 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
 
 async function requireFile(name: "out" | "keepMerged", file: string | undefined): Promise<void> {
   if (file === undefined && name === "keepMerged") return;
-  if (typeof file !== "string" || file === "") throw unexpected("a path", name, file);
+  requirePath(name, file);
   const found = await stat(file).catch(() => null);
   if (found && !found.isFile()) throw unexpected("the path of a file", name, file);
 }

@@ -1,16 +1,15 @@
 // A batch whose rows other processes answer: handed in, waited for, and written down. Computes nothing.
 import { performance } from "node:perf_hooks";
 import { type BatchResult, openEngine, openRequests, openTaskInput, requireNoInputs } from "../batch/index.js";
-import { Model, openModel } from "../model/index.js";
-import { openStore, type Store } from "../store/index.js";
-import { throwIfCancelled } from "../support/cancelled.js";
+import type { Store } from "../store/index.js";
+import { pause, throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { requireWritable } from "../support/files.js";
-import { rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { collect } from "./collect.js";
-import { checkQueueBatchOptions, type QueueBatchOptions, usualPatience } from "./options.js";
-import { Queue } from "./queue.js";
+import { checkQueueBatchOptions, type QueueBatchOptions } from "./options.js";
+import type { Queue } from "./queue.js";
+import { inSession } from "./session.js";
 import { jobStatus } from "./status.js";
 import { type Asked, identityOf, submit } from "./submit.js";
 
@@ -37,36 +36,21 @@ const rounds = 3;
  */
 export async function queueBatch(input: Task | string, options: QueueBatchOptions): Promise<BatchResult> {
   checkQueueBatchOptions(options);
-  const { patience = usualPatience, signal, onWarning, namespace, maxBytes, lifetime, normalise } = options;
-  // First of all, so that a wrong URL costs no time.
-  const queue = await Queue.open(options.queue, { patience, signal, onWarning });
-  let store: Store | null = null;
-  try {
-    await requireWritable(options.out);
-    if (options.store !== undefined)
-      store = await openStore(options.store, { namespace, maxBytes, lifetime, normalise });
-    const given = options.model;
-    const model = given instanceof Model ? given : await openModel(given, options);
-    try {
-      await requireNoInputs(input, model, options);
-      const { maker } = await openEngine(model, options.adapter, options.precision ?? "f32");
-      const rows =
-        typeof input === "string"
-          ? await openRequests(input, model, maker.model, signal)
-          : await openTaskInput(input, model, options);
-      const identity = await identityOf(input, maker, options);
-      const name = typeof input === "string" ? input : input.name;
-      const asked: Asked = { input: rows, maker, identity, name, queue: await queue.makeQueue(maker) };
-      return await answered(queue, asked, store, options);
-    } finally {
-      if (model !== given) await model.close();
-    }
-  } catch (error) {
-    return rethrow(error);
-  } finally {
-    await store?.close();
-    await queue.close();
-  }
+  const { signal, namespace, maxBytes, lifetime, normalise } = options;
+  await requireWritable(options.out);
+  const how = { store: { namespace, maxBytes, lifetime, normalise } };
+  return inSession(options, how, async ({ queue, store, model }) => {
+    await requireNoInputs(input, model, options);
+    const { maker } = await openEngine(model, options.adapter, options.precision ?? "f32");
+    const rows =
+      typeof input === "string"
+        ? await openRequests(input, model, maker.model, signal)
+        : await openTaskInput(input, model, options);
+    const identity = await identityOf(input, maker, options);
+    const name = typeof input === "string" ? input : input.name;
+    const asked: Asked = { input: rows, maker, identity, name, queue: await queue.makeQueue(maker) };
+    return answered(queue, asked, store, options);
+  });
 }
 
 async function answered(
@@ -95,7 +79,7 @@ async function answered(
     await waitFor(queue, job, options, began);
     const status = (await jobStatus(queue.database, job))!;
     const collected = await collect(queue, job, asked, store, options);
-    await finish(queue, job);
+    await queue.finish(job);
     if (collected === null) continue;
     const { lines, errors, errorsFile } = collected;
     const seconds = (performance.now() - began) / 1000;
@@ -122,7 +106,7 @@ async function answered(
 
 /** Until no chunk of the job is left. */
 async function waitFor(queue: Queue, job: number, options: QueueBatchOptions, began: number): Promise<void> {
-  for (let pause = 50; ; pause = Math.min(2 * pause, longestPause)) {
+  for (let wait = 50; ; wait = Math.min(2 * wait, longestPause)) {
     throwIfCancelled(options.signal, "waiting for workers; the job stays in the queue, and the same command goes on");
     const status = await jobStatus(queue.database, job);
     if (status === null)
@@ -136,26 +120,6 @@ async function waitFor(queue: Queue, job: number, options: QueueBatchOptions, be
     const fromStore = Math.max(0, done - computed - errors);
     options.onProgress?.({ rows: done, totalRows: rows, computed, fromStore, errors, tokens, seconds, secondsLeft });
     if (status.state === "answered" || status.state === "done") return;
-    await pauseFor(pause, options.signal);
+    await pause(wait, options.signal);
   }
-}
-
-async function finish(queue: Queue, job: number): Promise<void> {
-  await queue.database.executeSql("UPDATE stillroom.jobs SET finished = now() WHERE id = $1 AND finished IS NULL", [
-    job,
-  ]);
-}
-
-/** Ends early where the work is called off. */
-export function pauseFor(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
-  return new Promise((resolve) => {
-    if (signal?.aborted) return resolve();
-    const end = () => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", end);
-      resolve();
-    };
-    const timer = setTimeout(end, milliseconds);
-    signal?.addEventListener("abort", end);
-  });
 }

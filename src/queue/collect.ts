@@ -1,9 +1,7 @@
 // From the shared store to the file of answers, in the order of the input, a window at a time. Writes nothing where an answer is not there.
-import { rm } from "node:fs/promises";
-import { errorsOf, type Item, lineOf, type Outcome, usualWindow, windowsOf } from "../batch/index.js";
-import { type Answer, type Entry, requestKey, type Store } from "../store/index.js";
+import { type Outcome, Output, usualWindow, windowsOf } from "../batch/index.js";
+import { type Answer, type Entry, keyText, requestKeys, type Store } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { WholeFile } from "../support/files.js";
 import type { QueueBatchOptions } from "./options.js";
 import type { Queue } from "./queue.js";
 import type { Asked } from "./submit.js";
@@ -22,45 +20,33 @@ export async function collect(
   store: Store | null,
   options: QueueBatchOptions,
 ): Promise<Collected | null> {
-  const counts = { lines: 0, errors: 0 };
-  const out = await WholeFile.create(options.out);
-  let errors: WholeFile | null = null;
-  const fail = async (item: Item, reason: string) => {
-    errors ??= await WholeFile.create(errorsOf(options));
-    counts.errors++;
-    options.onBad?.({ file: item.file, line: item.line, reason });
-    await errors.write(lineOf(item.failed(reason)));
-  };
+  const output = await Output.create(options);
+  const keyOf = requestKeys(maker);
   try {
     for await (const items of windowsOf(input.items(), usualWindow)) {
       throwIfCancelled(options.signal, "writing the answers; they stay in the queue's store");
-      const keys = items.map(({ request }) => (typeof request === "string" ? null : requestKey(maker, request)));
+      const keys = items.map(({ request }) => (typeof request === "string" ? null : keyOf(request)));
       const outcomes = await outcomesOf(queue, job, store, keys);
       const entries: Entry[] = [];
       for (const [place, item] of items.entries()) {
         const key = keys[place];
         const outcome: Outcome | undefined =
-          typeof item.request === "string" ? { reason: item.request } : outcomes.get(hex(key!));
+          typeof item.request === "string" ? { reason: item.request } : outcomes.get(keyText(key!));
         if (outcome === undefined) return null;
-        if ("reason" in outcome) await fail(item, outcome.reason);
+        if ("reason" in outcome) await output.failed(item, outcome.reason);
         else {
-          counts.lines++;
-          await out.write(lineOf(item.answered(outcome)));
+          await output.answered(item, outcome);
           if (store && !store.leads(key!, item.texts))
             entries.push({ key: key!, answer: outcome, maker, texts: item.texts });
         }
       }
       if (store && entries.length > 0) await store.put(entries);
     }
-    await out.finish();
-    const file = errorsOf(options);
-    if (errors) await (errors as WholeFile).finish();
-    else await rm(file, { force: true });
-    return { ...counts, errorsFile: errors ? file : null };
+    const errorsFile = await output.finish();
+    return { lines: output.lines, errors: output.errors, errorsFile };
   } finally {
     // After finish there is nothing to discard.
-    await out.discard();
-    await (errors as WholeFile | null)?.discard();
+    await output.discard();
   }
 }
 
@@ -74,11 +60,9 @@ async function outcomesOf(
   const asked = new Map<string, Uint8Array>();
   for (const key of keys) {
     if (key === null) continue;
-    const known = store?.get(key);
-    if (known) {
-      const { made_by: _, written: __, ...answer } = known;
-      outcomes.set(hex(key), answer);
-    } else asked.set(hex(key), key);
+    const known = store?.answer(key);
+    if (known) outcomes.set(keyText(key), known);
+    else asked.set(keyText(key), key);
   }
   const found: Map<string, Answer> = await queue.answers([...asked.values()]);
   for (const [name, answer] of found) {
@@ -89,5 +73,3 @@ async function outcomesOf(
   for (const [name, reason] of await queue.failures(job, [...asked.values()])) outcomes.set(name, { reason });
   return outcomes;
 }
-
-const hex = (key: Uint8Array): string => Buffer.from(key).toString("hex");

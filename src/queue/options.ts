@@ -3,7 +3,7 @@ import type { BatchOptions, BatchProgress } from "../batch/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
-import { requireKnown, requireWhole } from "../task/index.js";
+import { requireKnown, requirePath, requireWhole } from "../task/index.js";
 
 /** Where the queue is, and what is said of it on the way. */
 export interface QueuePlace {
@@ -83,10 +83,6 @@ export function checkWorkerOptions(options: WorkerOptions): void {
   requireKnown(options, [...placeNames, ...workerNames.split(" ")], "work");
   requirePath("store", options.store);
   requirePatience(options);
-}
-
-function requirePath(name: string, value: unknown): void {
-  if (typeof value !== "string" || value === "") throw unexpected("a path", name, value);
 }
 
 export function requirePatience({ patience }: QueuePlace): void {

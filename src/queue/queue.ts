@@ -1,6 +1,6 @@
 // The queue: chunks that pg-boss hands out once each, under a lease, and the answers that all share. What belongs together is one transaction. Computes nothing.
 import PgBoss from "pg-boss";
-import { type Answer, canonical, type Maker, packAnswer, sha256, unpackAnswer } from "../store/index.js";
+import { type Answer, canonical, keyText, type Maker, packAnswer, sha256, unpackAnswer } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { packChunk, type Request } from "./chunk.js";
 import { Database, type DatabaseOptions, type Sql } from "./database.js";
@@ -106,6 +106,21 @@ export class Queue {
       await this.boss.createQueue(name);
     });
     return name;
+  }
+
+  /** The jobs that are not written down yet, the first one first; waits: rows still come in, or chunks are left, be they another's. */
+  async unfinished(): Promise<{ id: number; input: string; maker: Maker; waits: boolean }[]> {
+    const { rows } = await this.database.executeSql(
+      `SELECT id, input, maker, (NOT complete OR EXISTS (SELECT FROM ${schema}.chunks WHERE job = j.id)) AS waits FROM ${schema}.jobs j WHERE finished IS NULL ORDER BY id`,
+    );
+    return rows as { id: number; input: string; maker: Maker; waits: boolean }[];
+  }
+
+  /** Notes that a job was written down. */
+  async finish(job: number): Promise<void> {
+    await this.database.executeSql(`UPDATE ${schema}.jobs SET finished = now() WHERE id = $1 AND finished IS NULL`, [
+      job,
+    ]);
   }
 
   /** Puts chunks into the queue, within a transaction. */
@@ -253,7 +268,7 @@ export class Queue {
   async known(keys: readonly Uint8Array[]): Promise<Set<string>> {
     if (keys.length === 0) return new Set();
     const { rows } = await this.database.executeSql(`SELECT key FROM ${schema}.answers WHERE key = ANY($1)`, [keys]);
-    return new Set(rows.map(({ key }) => (key as Buffer).toString("hex")));
+    return new Set(rows.map(({ key }) => keyText(key as Buffer)));
   }
 
   /** The answers to these keys, by the key's hex digits. One that is not what was written counts as none. */
@@ -267,7 +282,7 @@ export class Queue {
     for (const { key, value } of rows as { key: Buffer; value: Buffer }[]) {
       const answer = unpackAnswer(key, value);
       if (answer === null) damaged.push(key);
-      else found.set(key.toString("hex"), answer);
+      else found.set(keyText(key), answer);
     }
     // Else nothing could take their place.
     if (damaged.length > 0)
@@ -280,7 +295,7 @@ export class Queue {
       `SELECT key, reason FROM ${schema}.failures WHERE job = $1 AND key = ANY($2)`,
       [job, keys],
     );
-    return new Map(rows.map(({ key, reason }) => [(key as Buffer).toString("hex"), reason as string]));
+    return new Map(rows.map(({ key, reason }) => [keyText(key as Buffer), reason as string]));
   }
 
   async close(): Promise<void> {

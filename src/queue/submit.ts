@@ -2,15 +2,14 @@
 // cut off is handed in from there on, and two that are the same hand in together.
 import path from "node:path";
 import { frontOfFirst, type Input, type Item, usualWindow, windowsOf } from "../batch/index.js";
-import { canonical, type Maker, requestKey, type Store, sha256 } from "../store/index.js";
+import { canonical, keyText, type Maker, requestKeys, type Store, sha256 } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { hashFile } from "../support/files.js";
 import { type Task, taskFiles } from "../task/index.js";
 import { compareTokens } from "../tokens/index.js";
 import { packTokens, type Request } from "./chunk.js";
-import type { QueueBatchOptions } from "./options.js";
-import { usualChunk, usualLease } from "./options.js";
+import { type QueueBatchOptions, usualChunk, usualLease } from "./options.js";
 import type { Queue } from "./queue.js";
 import { schema } from "./schema.js";
 
@@ -126,10 +125,11 @@ async function beginJob(queue: Queue, asked: Asked, front: Buffer): Promise<JobS
 /** Requests of a window that neither this machine's store nor the shared one knows, once each. */
 async function missingOf(queue: Queue, maker: Maker, store: Store | null, items: readonly Item[]): Promise<Request[]> {
   const asked = new Map<string, { key: Uint8Array; request: Request }>();
+  const keyOf = requestKeys(maker);
   for (const { request } of items) {
     if (typeof request === "string") continue;
-    const key = requestKey(maker, request);
-    const name = Buffer.from(key).toString("hex");
+    const key = keyOf(request);
+    const name = keyText(key);
     if (!asked.has(name) && !store?.get(key)) asked.set(name, { key, request });
   }
   const known = await queue.known([...asked.values()].map(({ key }) => key));

@@ -2,15 +2,13 @@
 import { hostname } from "node:os";
 import { performance } from "node:perf_hooks";
 import { answerAll, type Engine, type Outcome, openEngine } from "../batch/index.js";
-import { Model, openModel } from "../model/index.js";
-import { type Answer, type Maker, openStore, requestKey, type Store } from "../store/index.js";
+import { type Answer, keyText, type Maker, requestKey, requestKeys, type Store } from "../store/index.js";
+import { pause } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { rethrow } from "../support/native.js";
-import { pauseFor } from "./batch.js";
 import { type Request, unpackChunk, unpackTokens } from "./chunk.js";
-import { checkWorkerOptions, usualPatience, type WorkerOptions } from "./options.js";
-import { attempts, type Chunk, type Done, type Lease, Queue } from "./queue.js";
-import { schema } from "./schema.js";
+import { checkWorkerOptions, type WorkerOptions } from "./options.js";
+import { attempts, type Chunk, type Done, type Lease, type Queue } from "./queue.js";
+import { inSession } from "./session.js";
 
 /** The fields of `stillroom worker --json`. */
 export interface WorkerResult {
@@ -56,43 +54,24 @@ const superviseSeconds = 5;
  */
 export async function work(options: WorkerOptions): Promise<WorkerResult> {
   checkWorkerOptions(options);
-  const { patience = usualPatience, signal, onWarning, maxBytes } = options;
-  const queue = await Queue.open(options.queue, { patience, signal, onWarning, supervise: superviseSeconds });
-  let store: Store | null = null;
-  try {
-    store = await openStore(options.store, { maxBytes });
-    const given = options.model;
-    const model = given instanceof Model ? given : await openModel(given, options);
-    try {
-      const engine = await openEngine(model, options.adapter, options.precision ?? "f32");
-      await refuseOthers(queue, engine.maker);
-      const name = await queue.makeQueue(engine.maker);
-      return await new Worker(queue, name, store, engine, options).run();
-    } finally {
-      if (model !== given) await model.close();
-    }
-  } catch (error) {
-    return rethrow(error);
-  } finally {
-    await store?.close();
-    await queue.close();
-  }
+  const how = { store: { maxBytes: options.maxBytes }, supervise: superviseSeconds };
+  return inSession(options, how, async ({ queue, store, model }) => {
+    const engine = await openEngine(model, options.adapter, options.precision ?? "f32");
+    await refuseOthers(queue, engine.maker);
+    const name = await queue.makeQueue(engine.maker);
+    return new Worker(queue, name, store!, engine, options).run();
+  });
 }
 
 /** Throws "usage" where jobs wait and none is for this maker. */
-async function refuseOthers({ database }: Queue, maker: Maker): Promise<void> {
-  const { rows } = await database.executeSql(
-    `SELECT id, input, maker FROM ${schema}.jobs WHERE finished IS NULL ORDER BY id`,
-  );
-  const others = (rows as { id: number; input: string; maker: Maker }[]).map((job) => ({
-    ...job,
-    differs: differences(job.maker, maker),
-  }));
+async function refuseOthers(queue: Queue, maker: Maker): Promise<void> {
+  const jobs = await queue.unfinished();
+  const others = jobs.map((job) => ({ ...job, differs: differences(job.maker, maker) }));
   const [first] = others;
   if (first === undefined || others.some(({ differs }) => differs.length === 0)) return;
   throw new StillroomError(
     "usage",
-    `no job of the queue at ${database.place} is for this worker: job ${first.id} (${first.input}) asks for ${first.differs.map(({ what, theirs, ours }) => `${what} ${theirs}, this worker has ${ours}`).join("; ")}`,
+    `no job of the queue at ${queue.database.place} is for this worker: job ${first.id} (${first.input}) asks for ${first.differs.map(({ what, theirs, ours }) => `${what} ${theirs}, this worker has ${ours}`).join("; ")}`,
   );
 }
 
@@ -134,14 +113,14 @@ class Worker {
 
   async run(): Promise<WorkerResult> {
     const { signal, drain } = this.options;
-    for (let pause = shortestPause; !signal?.aborted; ) {
+    for (let wait = shortestPause; !signal?.aborted; ) {
       if (await this.#once()) {
-        pause = shortestPause;
+        wait = shortestPause;
         continue;
       }
       if (drain && !(await this.#outstanding())) break;
-      await pauseFor(pause, signal);
-      pause = Math.min(2 * pause, longestPause);
+      await pause(wait, signal);
+      wait = Math.min(2 * wait, longestPause);
     }
     const { chunks, rows, computed, known, failed, tokens } = this.#counts;
     const seconds = (performance.now() - this.#started) / 1000;
@@ -156,10 +135,8 @@ class Worker {
 
   /** Whether chunks of this maker are left, be they another's. */
   async #outstanding(): Promise<boolean> {
-    const { rows } = await this.queue.database.executeSql(
-      `SELECT maker, (NOT complete OR EXISTS (SELECT FROM ${schema}.chunks WHERE job = j.id)) AS waits FROM ${schema}.jobs j WHERE finished IS NULL`,
-    );
-    return rows.some(({ maker, waits }) => waits && differences(maker, this.engine.maker).length === 0);
+    const jobs = await this.queue.unfinished();
+    return jobs.some(({ maker, waits }) => waits && differences(maker, this.engine.maker).length === 0);
   }
 
   /** One chunk, or one that brought trouble; false where there is none. */
@@ -218,18 +195,18 @@ class Worker {
     const { maker } = this.engine;
     const requests = unpackChunk(chunk.body);
     const front = unpackTokens(chunk.front);
-    const asked = requests.map((request) => ({ request, key: requestKey(maker, request) }));
+    const keyOf = requestKeys(maker);
+    const asked = requests.map((request) => ({ request, key: keyOf(request) }));
     const result: Done = { answers: [], failures: [], computed: 0, known: 0, tokens: 0 };
     const elsewhere = asked.filter(({ key }) => {
-      const known = this.store.get(key);
-      if (known === null) return true;
-      const { made_by: _, written: __, ...answer } = known;
+      const answer = this.store.answer(key);
+      if (answer === null) return true;
       result.answers.push({ key, answer });
       result.known++;
       return false;
     });
     const shared = await this.queue.answers(elsewhere.map(({ key }) => key));
-    const missing = elsewhere.filter(({ key }) => !shared.has(hex(key)));
+    const missing = elsewhere.filter(({ key }) => !shared.has(keyText(key)));
     result.known += elsewhere.length - missing.length;
     const stop = new AbortController();
     const cancel = () => stop.abort();
@@ -310,5 +287,3 @@ class Worker {
     await inPieces("text", () => requests.length);
   }
 }
-
-const hex = (key: Uint8Array): string => Buffer.from(key).toString("hex");

@@ -1,6 +1,6 @@
 // From a request to its answer: the store's, another's that is being written, or the live model's. Knows no HTTP.
 import type { Asked, Engine } from "../batch/index.js";
-import { type Answer, type Entry, requestKey, type Store } from "../store/index.js";
+import { type Answer, type Entry, keyText, requestKey, type Store } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { ApiError } from "./errors.js";
 import type { Live } from "./live.js";
@@ -79,12 +79,12 @@ export class Answers {
   /** Throws 404 where the answer is not known and no model is live. */
   ask({ request, text }: Asked): { from: From; answer: Answer } | { from: From; flight: Flight } {
     const key = requestKey(this.engine.maker, request);
-    const known = this.store.get(key);
+    const known = this.store.answer(key);
     if (known) {
       this.metrics.answers.inc({ from: "store" });
       return { from: "hit", answer: known };
     }
-    const name = Buffer.from(key).toString("hex");
+    const name = keyText(key);
     const other = this.#flights.get(name);
     if (other) {
       this.metrics.answers.inc({ from: "shared" });

@@ -53,11 +53,7 @@ export function listenerOf(parts: Parts): RequestListener {
       const quiet = route === "/v1/lookup" || route === "/healthz" || route === "/metrics";
       log[quiet ? "debug" : "info"]({ route, status, seconds, by }, "request");
     });
-    const fail = (error: unknown) => {
-      const known = apiErrorOf(error);
-      if (known.status >= 500 && known.status !== 503) log.error({ err: error, route }, "a request failed");
-      sendError(incoming, outgoing, known);
-    };
+    const fail = (error: unknown) => refuse(error, { incoming, outgoing }, log);
     try {
       requireHost(incoming.headers.host, incoming.headers.origin, parts.allowed);
       if (parts.tokens && route !== "/healthz") by = parts.tokens.require(incoming.headers.authorization);
@@ -70,6 +66,14 @@ export function listenerOf(parts: Parts): RequestListener {
     if (incoming.method === "POST" && route === "/v1/lookup") lookup(incoming, outgoing).catch(fail);
     else void hono(incoming, outgoing);
   };
+}
+
+/** Answers with an error; a fault of ours is told to the log. */
+function refuse(error: unknown, { incoming, outgoing }: HttpBindings, log: Log): void {
+  const known = apiErrorOf(error);
+  if (known.status >= 500 && known.status !== 503)
+    log.error({ err: error, route: routeOf(incoming) }, "a request failed");
+  sendError(incoming, outgoing, known);
 }
 
 const idRoute = /^\/v1\/(files|batches)\/[^/]+(\/content|\/cancel)?$/;
@@ -90,10 +94,8 @@ function routeOf({ url = "" }: IncomingMessage): string {
 function appOf(parts: Parts): Hono<Env> {
   const { answers, metrics, log } = parts;
   const app = new Hono<Env>();
-  app.onError((error, { env: { incoming, outgoing } }) => {
-    const known = apiErrorOf(error);
-    if (known.status >= 500 && known.status !== 503) log.error({ err: error }, "a request failed");
-    sendError(incoming, outgoing, known);
+  app.onError((error, { env }) => {
+    refuse(error, env, log);
     return RESPONSE_ALREADY_SENT;
   });
   app.notFound(() => {
@@ -125,6 +127,12 @@ const noModel = (what: string) =>
     code: "no_model",
   });
 
+/** What only a server with a live model has. */
+function needed<Part>(part: Part | null): Part {
+  if (part !== null) return part;
+  throw noModel("files and batches");
+}
+
 const modelOf = ({ engine: { maker } }: Answers) => ({
   id: maker.model,
   object: "model",
@@ -140,30 +148,21 @@ const pageOf = (c: Context<Env>): { limit: number; after: string | undefined } =
 };
 
 function fileRoutes(app: Hono<Env>, { files, maxUpload }: Parts): void {
-  const open = () => {
-    if (files) return files;
-    throw noModel("files and batches");
-  };
   app.post("/v1/files", async (c) => {
-    const to = open();
-    return c.json(await to.add((file) => readUpload(c.env.incoming, file, maxUpload)));
+    return c.json(await needed(files).add((file) => readUpload(c.env.incoming, file, maxUpload)));
   });
-  app.get("/v1/files", async (c) => c.json(await open().list(pageOf(c))));
-  app.get("/v1/files/:id", async (c) => c.json(await open().get(c.req.param("id"))));
-  app.delete("/v1/files/:id", async (c) => c.json(await open().remove(c.req.param("id"))));
+  app.get("/v1/files", async (c) => c.json(await needed(files).list(pageOf(c))));
+  app.get("/v1/files/:id", async (c) => c.json(await needed(files).get(c.req.param("id"))));
+  app.delete("/v1/files/:id", async (c) => c.json(await needed(files).remove(c.req.param("id"))));
   app.get("/v1/files/:id/content", async (c) => {
-    await open().send(c.req.param("id"), c.env.outgoing, leavingOf(c.env.outgoing));
+    await needed(files).send(c.req.param("id"), c.env.outgoing, leavingOf(c.env.outgoing));
     return RESPONSE_ALREADY_SENT;
   });
 }
 
 function batchRoutes(app: Hono<Env>, { batches, maxBody }: Parts): void {
-  const open = () => {
-    if (batches) return batches;
-    throw noModel("files and batches");
-  };
-  app.post("/v1/batches", async (c) => c.json(await open().create(await readObject(c.env.incoming, maxBody))));
-  app.get("/v1/batches", (c) => c.json(open().list(pageOf(c))));
-  app.get("/v1/batches/:id", (c) => c.json(open().get(c.req.param("id"))));
-  app.post("/v1/batches/:id/cancel", async (c) => c.json(await open().cancel(c.req.param("id"))));
+  app.post("/v1/batches", async (c) => c.json(await needed(batches).create(await readObject(c.env.incoming, maxBody))));
+  app.get("/v1/batches", (c) => c.json(needed(batches).list(pageOf(c))));
+  app.get("/v1/batches/:id", (c) => c.json(needed(batches).get(c.req.param("id"))));
+  app.post("/v1/batches/:id/cancel", async (c) => c.json(await needed(batches).cancel(c.req.param("id"))));
 }

@@ -82,30 +82,24 @@ export class Batches {
     const { purpose } = await this.files.get(input_file_id);
     if (purpose !== "batch")
       throw new ApiError(400, "expected a file that was uploaded for a batch", { param: "input_file_id" });
-    const never = {
+    const batch: BatchObject = {
+      id: `batch_${randomBytes(12).toString("hex")}`,
+      object: "batch",
+      endpoint,
+      input_file_id,
+      completion_window,
+      status: "validating",
+      output_file_id: null,
+      error_file_id: null,
+      errors: null,
+      created_at: seconds(),
       in_progress_at: null,
       completed_at: null,
       failed_at: null,
       cancelling_at: null,
       cancelled_at: null,
-    };
-    const batch: BatchObject = {
-      ...{
-        id: `batch_${randomBytes(12).toString("hex")}`,
-        object: "batch",
-        endpoint,
-        input_file_id,
-        completion_window,
-      },
-      ...{
-        status: "validating",
-        output_file_id: null,
-        error_file_id: null,
-        errors: null,
-        created_at: seconds(),
-        ...never,
-      },
-      ...{ request_counts: { total: 0, completed: 0, failed: 0 }, metadata },
+      request_counts: { total: 0, completed: 0, failed: 0 },
+      metadata,
     };
     await this.#keep(batch);
     this.#go();

@@ -6,6 +6,7 @@ import { answerBody, type Engine, type RequestPath, requestMaker } from "../batc
 import type { Answer } from "../store/index.js";
 import type { Answers } from "./answers.js";
 import { ApiError, apiErrorOf, badBody } from "./errors.js";
+import { seconds } from "./files.js";
 import { leavingOf, readObject, sendJson } from "./http.js";
 import type { Log } from "./log.js";
 
@@ -43,7 +44,7 @@ export function completionsHandler(answers: Answers, limit: number, log: Log, lo
     const found = answers.ask(asked);
     const about = {
       id: randomBytes(12).toString("hex"),
-      created: Math.floor(Date.now() / 1000),
+      created: seconds(),
       name: engine.maker.model,
     };
     const headers = { "x-stillroom-cache": found.from };

@@ -22,6 +22,7 @@ export interface FileObject {
 }
 
 export const seconds = () => Math.floor(Date.now() / 1000);
+const noFile = () => new ApiError(404, "there is no such file", { param: "file_id", code: "file_not_found" });
 const idOf = /^file-[0-9a-f]{24}$/;
 
 export class Files {
@@ -33,7 +34,7 @@ export class Files {
 
   /** Where the bytes of a file lie. Throws 404 for what is no id of ours: nothing else ever becomes a path. */
   at(id: string): string {
-    if (!idOf.test(id)) throw new ApiError(404, "there is no such file", { param: "file_id", code: "file_not_found" });
+    if (!idOf.test(id)) throw noFile();
     return path.join(this.folder, id);
   }
 
@@ -74,7 +75,7 @@ export class Files {
       return JSON.parse(await readFile(`${this.at(id)}.json`, "utf8")) as FileObject;
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== "ENOENT") throw error;
-      throw new ApiError(404, "there is no such file", { param: "file_id", code: "file_not_found" });
+      throw noFile();
     }
   }
 

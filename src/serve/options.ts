@@ -4,7 +4,7 @@ import type { DownloadProgress, Model } from "../model/index.js";
 import type { OpenStoreOptions } from "../store/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
-import { requireKnown, requireWhole } from "../task/index.js";
+import { requireKnown, requirePath, requireWhole } from "../task/index.js";
 import { isLoopback } from "./access.js";
 import type { Log } from "./log.js";
 
@@ -74,7 +74,7 @@ const names = [
 /** Throws "usage" for a wrong option, and for a host that would open the server to others unasked. */
 export function checkServeOptions(options: ServeOptions): void {
   requireKnown(options, names, "serve");
-  if (typeof options.store !== "string" || options.store === "") throw unexpected("a path", "store", options.store);
+  requirePath("store", options.store);
   for (const name of ["maxBody", "maxUpload", "sequences", "memory", "threads"] as const)
     requireWhole(name, options[name], 1);
   requireWhole("waiting", options.waiting, 0);

@@ -2,6 +2,7 @@
 export { type Normalisation, normalisations } from "./alias.js";
 export {
   canonical,
+  keyText,
   type LabelsRequest,
   type Maker,
   requestKey,
@@ -17,7 +18,6 @@ export {
   openStore,
   Store,
   type StoreCounts,
-  type StoredAnswer,
 } from "./store.js";
 export { backupStore, type ExportedStore, exportStore, type ImportedStore, importStore } from "./transfer.js";
 export {

@@ -62,6 +62,9 @@ function essential(request: TextRequest | LabelsRequest): Record<string, unknown
   return { ...rest, stop: [...new Set(stop)].sort(), drawn, penalty };
 }
 
+/** A key as text, for a map. */
+export const keyText = (key: Uint8Array): string => Buffer.from(key).toString("hex");
+
 export const hashBytes = 32;
 
 type InOneCall = (name: string, data: string | Uint8Array, as: "buffer" | "base64") => Buffer | string;

@@ -33,11 +33,9 @@ export interface OpenStoreOptions {
   normalise?: readonly Normalisation[] | undefined;
 }
 
-/** An answer and what is known of it. */
-export interface StoredAnswer extends Answer {
+/** An answer and what gave it. */
+interface StoredAnswer extends Answer {
   made_by: Maker;
-  /** When it was written. */
-  written: Date;
 }
 
 /** What a text leads to, in the fields of `stillroom lookup`. */
@@ -136,7 +134,15 @@ export class Store {
     const found = this.tables.read(this.#read);
     this.#count(found);
     if (typeof found === "string") return null;
-    return { ...found.answer, made_by: this.maker(found.maker), written: new Date(found.written) };
+    return { ...found.answer, made_by: this.maker(found.maker) };
+  }
+
+  /** @internal The same without what gave it. */
+  answer(key: Uint8Array): Answer | null {
+    const found = this.get(key);
+    if (found === null) return null;
+    const { made_by: _, ...answer } = found;
+    return answer;
   }
 
   /** @internal Whether these texts lead to the request's answer. */

@@ -16,3 +16,8 @@ export function requireWhole(name: string, value: number | undefined, least: num
   if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return;
   throw unexpected(`a whole number of at least ${least}`, name, value);
 }
+
+/** A path that is not empty. Throws "usage". */
+export function requirePath(name: string, value: unknown): asserts value is string {
+  if (typeof value !== "string" || value === "") throw unexpected("a path", name, value);
+}

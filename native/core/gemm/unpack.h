@@ -174,17 +174,19 @@ void unpack_q3_k(const uint8_t* from, int64_t count, float* out) {
     }
 }
 
-// Blocks of 256: 128 bytes of low nibbles, 64 bytes of two high bits a value, 16 scales (i8), d (f16).
+// Codes 16 i to 16 i + 15 of a block of 256, counted from 0: 128 bytes of low nibbles, 64 bytes of two high bits a value, 16 scales (i8), d (f16).
+inline Sixteen q6_k_sixteen(const uint8_t* from, int i) {
+    const int half = i / 8, quarter = i / 2 % 4, part = i % 2;
+    const Sixteen low = load_sixteen(from + 64 * half + 32 * (quarter % 2) + 16 * part) >> quarter / 2 * 4 & 15;
+    const Sixteen high = load_sixteen(from + 128 + 32 * half + 16 * part) >> 2 * quarter & 3;
+    return low | high << 4;
+}
+
 void unpack_q6_k(const uint8_t* from, int64_t count, float* out) {
     for (int64_t b = 0; b < count; b += 256, from += 210) {
         const float d = from_half(from + 208);
         const int8_t* scales = reinterpret_cast<const int8_t*>(from + 192);
-        for (int i = 0; i < 16; i++, out += 16) {
-            const int half = i / 8, quarter = i / 2 % 4, part = i % 2;
-            const Sixteen low = load_sixteen(from + 64 * half + 32 * (quarter % 2) + 16 * part) >> quarter / 2 * 4 & 15;
-            const Sixteen high = load_sixteen(from + 128 + 32 * half + 16 * part) >> 2 * quarter & 3;
-            scale_sixteen((low | high << 4) - 32, d * static_cast<float>(scales[i]), out);
-        }
+        for (int i = 0; i < 16; i++, out += 16) scale_sixteen(q6_k_sixteen(from, i) - 32, d * static_cast<float>(scales[i]), out);
     }
 }
 
@@ -207,10 +209,7 @@ void q6_k_codes(const uint8_t* from, int64_t count, uint8_t* codes, float* scale
         const float d = from_half(from + 208);
         const int8_t* factors = reinterpret_cast<const int8_t*>(from + 192);
         for (int i = 0; i < 16; i++, codes += 16) {
-            const int half = i / 8, quarter = i / 2 % 4, part = i % 2;
-            const Sixteen low = load_sixteen(from + 64 * half + 32 * (quarter % 2) + 16 * part) >> quarter / 2 * 4 & 15;
-            const Sixteen high = load_sixteen(from + 128 + 32 * half + 16 * part) >> 2 * quarter & 3;
-            const Sixteen code = low | high << 4;
+            const Sixteen code = q6_k_sixteen(from, i);
             std::memcpy(codes, &code, sizeof code);
             *scales++ = d * static_cast<float>(factors[i]);
             *offsets++ = -32.0f * (d * static_cast<float>(factors[i]));
