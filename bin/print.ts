@@ -50,7 +50,7 @@ export function inspectionText(facts: Inspection): string {
 }
 
 export function evaluationText(evaluation: Evaluation): string {
-  const { task, model, adapter, split, shots, rows, errors, metrics, classes, confusion, against } = evaluation;
+  const { task, model, adapter, split, shots, rows, errors, metrics, classes, confusion, slices, against } = evaluation;
   const c = colours(process.stdout);
   const parts = [
     c.bold(plain(task)),
@@ -72,6 +72,18 @@ export function evaluationText(evaluation: Evaluation): string {
     const labels = confusion.labels.map(plain);
     const counts = confusion.counts.map((row, index) => [labels[index]!, ...row.map(String)]);
     out.push(table([["answer ↓ prediction →", ...labels], ...counts]));
+  }
+  if (slices && slices.slices.length > 0) {
+    const names = Object.keys(slices.slices[0]!.metrics);
+    const parts = slices.slices.map(({ value, rows, metrics }) => {
+      return [
+        plain(value),
+        `${rows}`,
+        ...names.map((name) => share(metrics[name]!.value)),
+        interval(metrics[names[0]!]!),
+      ];
+    });
+    out.push(table([[plain(slices.column), "rows", ...names, `${names[0]} 95 %`], ...parts]));
   }
   if (against) {
     out.push(`against ${plain(against.against)}\n${table(metricRows(against.metrics))}`);

@@ -21,8 +21,12 @@ export {
   evaluate,
   type Interval,
   type Metrics,
+  type RegressionMetrics,
+  type ReliabilityBin,
   type RowScore,
+  regressionMetrics,
   type ScoringProgress,
+  type SliceTable,
 } from "./evaluate/index.js";
 export {
   type ExportOptions,

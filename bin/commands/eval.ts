@@ -15,6 +15,7 @@ interface EvalOptions extends CommonOptions {
   strict?: boolean;
   predictions?: string;
   against?: string;
+  slice?: string;
 }
 
 export function evalCommand(): Command {
@@ -25,13 +26,15 @@ export function evalCommand(): Command {
     .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
     .option("--predictions <file>", "write one JSONL line a row: index, answer, prediction, probabilities")
     .option("--against <other>", "compare (McNemar) with a predictions file (.jsonl) or another model")
+    .option("--slice <column>", "the metrics of each value of a column, besides those of all rows")
     .addHelpText(
       "after",
       `
 Examples:
   $ stillroom eval task.yaml --model model.gguf --shots 4 --limit 200
   $ stillroom eval task.yaml --model model.gguf --adapter runs/first --against model.gguf
-  $ stillroom eval task.yaml --model small.gguf --against before.jsonl --json`,
+  $ stillroom eval task.yaml --model small.gguf --against before.jsonl --json
+  $ stillroom eval task.yaml --model small.gguf --slice product`,
     )
     .action((file: string, { json: _, data, ...options }: EvalOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {

@@ -11,9 +11,11 @@ import { type InputFile, requireNoInput } from "../support/inputs.js";
 import { type NativePrecision, rethrow } from "../support/native.js";
 import { requireKnown, requireWhole, type Task, taskFiles } from "../task/index.js";
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
+import type { ReliabilityBin } from "./calibration.js";
 import type { ClassScore } from "./metrics.js";
 import { readJobRows } from "./rows.js";
 import { evaluateRows, type ScoringJob, type ScoringProgress } from "./scoring.js";
+import { requireSlices, type SliceTable, sliceTable } from "./slices.js";
 import { type Confusion, type Metrics, summarise } from "./summary.js";
 
 /** What is evaluated, and how. */
@@ -42,6 +44,8 @@ export interface EvaluateOptions {
   predictions?: string | undefined;
   /** The second of a comparison on the same rows: a predictions file (.jsonl), or a model (path or hf: URI, same prompt). */
   against?: string | undefined;
+  /** A column whose values part the rows: the metrics of each part, besides those of all. */
+  slice?: string | undefined;
   onProgress?: ((progress: ScoringProgress) => void) | undefined;
   onDownload?: ((progress: DownloadProgress) => void) | undefined;
   /** Called once for every bad row. */
@@ -66,6 +70,10 @@ export interface Evaluation {
   metrics: Metrics;
   confusion: Confusion | null;
   classes: ClassScore[] | null;
+  /** The bins of a reliability diagram that hold rows; null for generate. */
+  reliability: ReliabilityBin[] | null;
+  /** null without slice. */
+  slices: SliceTable | null;
   against: Against | null;
   rows_per_second: number;
   /** Tokens of the prompts, each as if it were alone, and of the answers scored or generated, by second. */
@@ -76,7 +84,7 @@ export interface Evaluation {
 }
 
 const optionNames = [
-  ..."model adapter precision shots split limit seed strict threads tokenBudget predictions against".split(" "),
+  ..."model adapter precision shots split limit seed strict threads tokenBudget predictions against slice".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 const badRowsShown = 100;
@@ -114,6 +122,9 @@ function checkOptions(options: EvaluateOptions): void {
   requireWhole("limit", options.limit, 1);
   requireWhole("seed", options.seed, 0);
   requireWhole("tokenBudget", options.tokenBudget, 1);
+  if (options.slice !== undefined && (typeof options.slice !== "string" || options.slice === "")) {
+    throw unexpected("the name of a column", "slice", options.slice);
+  }
   const { split } = options;
   if (split !== undefined && !["train", "validation", "test"].includes(split)) {
     throw unexpected("train, validation or test", "split", split);
@@ -125,6 +136,7 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
   const started = performance.now();
   const { shots = 0, split = "test", seed = 0 } = options;
   const { rows, bad, labels, examples } = await readJobRows(task, { ...options, shots, split, seed });
+  if (options.slice !== undefined) requireSlices(options.slice, rows);
   const jobFor = (other: Model): ScoringJob => ({
     ...{ task, rows, examples, labels, tokenBudget: options.tokenBudget, signal: options.signal },
     model: other,
@@ -160,6 +172,7 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
       errors: bad.length,
       bad_rows: bad.slice(0, badRowsShown),
       ...summary,
+      slices: options.slice === undefined ? null : sliceTable(options.slice, rows, scores.rows, { task, labels, seed }),
       against,
       rows_per_second: scores.rows.length / scores.seconds,
       tokens_per_second: scores.tokens / scores.seconds,

@@ -1,23 +1,27 @@
 // The room's door: what a model says to the rows of a task, and what that is worth.
 export { type Against, readPredictions, writePredictions } from "./against.js";
+export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
 export { type Choices, scoreChoices } from "./choices.js";
 export { chooseLabels, type LabelChoice, labelChoices } from "./classify.js";
 export { type McNemar, mcnemar } from "./compare.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
 export { stopsOf } from "./generate.js";
-export { bootstrapInterval, type Interval, meanOf, wilson } from "./intervals.js";
+export { bootstrapInterval, bootstrapIntervals, type Interval, meanOf, type Statistic, wilson } from "./intervals.js";
 export {
   accuracy,
   type ClassScore,
   classScores,
   confusionMatrix,
+  f1Of,
   logLoss,
   logLosses,
   macroF1,
-  macroF1Of,
   matches,
   mean,
+  weightedF1,
 } from "./metrics.js";
+export { type RegressionMetrics, regressionMetrics } from "./regression.js";
+export { rougeL } from "./rouge.js";
 export { type JobRows, readJobRows, readPromptParts } from "./rows.js";
 export {
   evaluateRows,
@@ -27,5 +31,6 @@ export {
   type ScoringJob,
   type ScoringProgress,
 } from "./scoring.js";
-export { type Confusion, type Metrics, type Summary, summarise } from "./summary.js";
+export { type SliceTable, sliceTable } from "./slices.js";
+export { type Confusion, type Metrics, type Summary, statisticsOf, summarise } from "./summary.js";
 export { exactMatch, normaliseAnswer, tokenF1 } from "./text.js";

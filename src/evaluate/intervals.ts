@@ -12,13 +12,15 @@ export interface Interval {
 /** The 0.975 quantile of the standard normal distribution. */
 const Z = 1.959963984540054;
 
+/** A number for a set of row indices, in which a row may stand more than once; it keeps no hold of the array. */
+export type Statistic = (rows: Int32Array) => number;
+
 /**
  * Percentile bootstrap (Efron 1979): the statistic of resampled rows, as many as there are and drawn with replacement, is
  * computed 2,000 times; the interval reaches from the 2.5 % to the 97.5 % quantile of these, interpolated linearly. Equal to
  * scipy.stats.bootstrap(method="percentile") on the same draws. The same seed gives the same interval.
  *
  * @param rows - how many rows there are
- * @param statistic - the number for a set of row indices, in which a row may stand more than once; keep no hold of the array
  *
  * @example
  * ```ts
@@ -28,9 +30,25 @@ const Z = 1.959963984540054;
  */
 export function bootstrapInterval(
   rows: number,
-  statistic: (rows: Int32Array) => number,
+  statistic: Statistic,
   options: { seed: number; resamples?: number },
 ): Interval {
+  return bootstrapIntervals(rows, { statistic }, options).statistic;
+}
+
+/**
+ * Intervals of several statistics of the same rows, each as {@link bootstrapInterval} gives it, from one set of draws.
+ *
+ * @example
+ * ```ts
+ * bootstrapIntervals(errors.length, { mae: meanOf(errors), bias: meanOf(signed) }, { seed: 1 }).mae.high;
+ * ```
+ */
+export function bootstrapIntervals<Name extends string>(
+  rows: number,
+  statistics: Record<Name, Statistic>,
+  options: { seed: number; resamples?: number },
+): Record<Name, Interval> {
   const resamples = options.resamples ?? 2000;
   if (!Number.isInteger(rows) || rows < 1) throw unexpected("a whole number of rows, at least 1,", "rows", rows);
   if (!Number.isInteger(resamples) || resamples < 1) {
@@ -38,14 +56,18 @@ export function bootstrapInterval(
   }
   const random = new Random(options.seed);
   const chosen = Int32Array.from({ length: rows }, (_, row) => row);
-  const value = finite(statistic(chosen));
-  const values = new Float64Array(resamples);
+  const found = Object.entries<Statistic>(statistics).map(([name, statistic]) => {
+    return { name, statistic, value: finite(statistic(chosen)), drawn: new Float64Array(resamples) };
+  });
   for (let resample = 0; resample < resamples; resample++) {
     for (let place = 0; place < rows; place++) chosen[place] = random.below(rows);
-    values[resample] = finite(statistic(chosen));
+    for (const { statistic, drawn } of found) drawn[resample] = finite(statistic(chosen));
   }
-  values.sort();
-  return { value, low: quantile(values, 0.025), high: quantile(values, 0.975) };
+  const intervals = found.map(({ name, value, drawn }) => {
+    drawn.sort();
+    return [name, { value, low: quantile(drawn, 0.025), high: quantile(drawn, 0.975) }];
+  });
+  return Object.fromEntries(intervals) as Record<Name, Interval>;
 }
 
 /**
@@ -56,7 +78,7 @@ export function bootstrapInterval(
  * bootstrapInterval(losses.length, meanOf(losses), { seed: 1 });
  * ```
  */
-export function meanOf(values: ArrayLike<number>): (rows: Int32Array) => number {
+export function meanOf(values: ArrayLike<number>): Statistic {
   return (rows) => {
     let sum = 0;
     for (const row of rows) sum += values[row]!;

@@ -1,6 +1,7 @@
 // What a set of predictions is worth: pure functions of answers and predictions, equal to scikit-learn's and SQuAD's numbers.
-// Knows no model, no task and no interval (intervals.ts).
+// Knows no model and no task; intervals of them are intervals.ts's, calibration is calibration.ts's.
 import { StillroomError, unexpected } from "../support/errors.js";
+import type { Statistic } from "./intervals.js";
 
 /** Scores of one class. precision, recall and f1 are 0 where their denominator is 0, as scikit-learn's zero_division=0. */
 export interface ClassScore {
@@ -109,42 +110,62 @@ export function classScores(
  * ```
  */
 export function macroF1(answers: readonly string[], predictions: readonly string[], labels: readonly string[]): number {
-  const statistic = macroF1Of(answers, predictions, labels);
-  return statistic(Int32Array.from(answers.keys()));
+  return f1Of("macro", answers, predictions, labels)(Int32Array.from(answers.keys()));
 }
 
 /**
- * Macro F1 as a function of the rows that are looked at, each as often as it is named: what bootstrapInterval resamples.
+ * Mean F1 over the classes, each weighted by its answers (scikit-learn's average="weighted").
  *
  * @example
  * ```ts
- * bootstrapInterval(answers.length, macroF1Of(answers, predictions, labels), { seed: 1 });
+ * weightedF1(["a", "a", "b"], ["a", "b", "b"], ["a", "b"]); // 0.667
  * ```
  */
-export function macroF1Of(
+export function weightedF1(
   answers: readonly string[],
   predictions: readonly string[],
   labels: readonly string[],
-): (rows: Int32Array) => number {
+): number {
+  return f1Of("weighted", answers, predictions, labels)(Int32Array.from(answers.keys()));
+}
+
+/**
+ * {@link macroF1} or {@link weightedF1} as a function of the rows that are looked at, each as often as it is named: what
+ * bootstrapInterval resamples.
+ *
+ * @example
+ * ```ts
+ * bootstrapInterval(answers.length, f1Of("macro", answers, predictions, labels), { seed: 1 });
+ * ```
+ */
+export function f1Of(
+  average: "macro" | "weighted",
+  answers: readonly string[],
+  predictions: readonly string[],
+  labels: readonly string[],
+): Statistic {
   requireSameRows(answers, predictions);
   const [truth, predicted] = [encode(answers, labels, "an answer"), encode(predictions, labels, "a prediction")];
   return (rows) => {
     const hits = new Int32Array(labels.length);
+    const support = new Int32Array(labels.length);
     const seen = new Int32Array(labels.length); // as answer and as prediction together
     for (const row of rows) {
       const [answer, prediction] = [truth[row]!, predicted[row]!];
+      support[answer]!++;
       seen[answer]!++;
       seen[prediction]!++;
       if (answer === prediction) hits[answer]!++;
     }
-    let [sum, classes] = [0, 0];
+    let [sum, weights] = [0, 0];
     for (let label = 0; label < labels.length; label++) {
       if (seen[label] === 0) continue;
-      sum += (2 * hits[label]!) / seen[label]!;
-      classes++;
+      const weight = average === "macro" ? 1 : support[label]!;
+      sum += (weight * 2 * hits[label]!) / seen[label]!;
+      weights += weight;
     }
-    if (classes === 0) throw emptySet();
-    return sum / classes;
+    if (weights === 0) throw emptySet();
+    return sum / weights;
   };
 }
 
@@ -164,17 +185,9 @@ export function logLosses(
   probabilities: readonly ArrayLike<number>[],
   labels: readonly string[],
 ): Float64Array {
-  requireSameRows(answers, probabilities);
-  if (labels.length < 2) throw unexpected("at least two labels", "labels", labels);
-  const truth = encode(answers, labels, "an answer");
+  const truth = requireDistributions(answers, probabilities, labels);
   return Float64Array.from(truth, (label, row) => {
-    const given = Array.from(probabilities[row]!);
-    const sum = given.reduce((total, probability) => total + probability, 0);
-    const valid = given.length === labels.length && given.every((p) => p >= 0 && p <= 1);
-    if (!valid || Math.abs(sum - 1) > 1e-6) {
-      throw unexpected(`${labels.length} probabilities that sum to 1`, `row ${row}`, given);
-    }
-    return -Math.log(Math.min(Math.max(given[label]!, Number.EPSILON), 1 - Number.EPSILON));
+    return -Math.log(Math.min(Math.max(probabilities[row]![label]!, Number.EPSILON), 1 - Number.EPSILON));
   });
 }
 
@@ -194,6 +207,25 @@ export function logLoss(
   return mean(logLosses(answers, probabilities, labels));
 }
 
+/** (rows) the index of each answer in labels. Throws "usage" where a row has no probabilities of these labels. */
+export function requireDistributions(
+  answers: readonly string[],
+  probabilities: readonly ArrayLike<number>[],
+  labels: readonly string[],
+): Int32Array {
+  requireSameRows(answers, probabilities);
+  if (labels.length < 2) throw unexpected("at least two labels", "labels", labels);
+  for (const [row, values] of probabilities.entries()) {
+    const given = Array.from(values);
+    const sum = given.reduce((total, probability) => total + probability, 0);
+    const valid = given.length === labels.length && given.every((p) => p >= 0 && p <= 1);
+    if (!valid || Math.abs(sum - 1) > 1e-6) {
+      throw unexpected(`${labels.length} probabilities that sum to 1`, `row ${row}`, given);
+    }
+  }
+  return encode(answers, labels, "an answer");
+}
+
 function ratio(part: number, whole: number): number {
   return whole === 0 ? 0 : part / whole;
 }
@@ -209,7 +241,8 @@ function encode(values: readonly string[], labels: readonly string[], what: stri
   });
 }
 
-function requireSameRows(answers: ArrayLike<unknown>, predictions: ArrayLike<unknown>): void {
+/** Throws "usage" for no rows, and for another number of predictions than answers. */
+export function requireSameRows(answers: ArrayLike<unknown>, predictions: ArrayLike<unknown>): void {
   if (answers.length === 0) throw emptySet();
   if (answers.length !== predictions.length) {
     throw unexpected(`${answers.length} rows, as many as there are answers,`, "predictions", predictions.length);

@@ -1,11 +1,16 @@
 // From predictions to the numbers of an evaluation, each with its interval. Knows no model and no file.
 import type { Task } from "../task/index.js";
-import { bootstrapInterval, type Interval, meanOf } from "./intervals.js";
-import { type ClassScore, classScores, confusionMatrix, logLosses, macroF1Of, matches } from "./metrics.js";
+import { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
+import { bootstrapIntervals, type Interval, meanOf, type Statistic } from "./intervals.js";
+import { type ClassScore, classScores, confusionMatrix, f1Of, logLosses, matches } from "./metrics.js";
+import { rougeL } from "./rouge.js";
 import type { Label, RowScore } from "./scoring.js";
 import { exactMatch, tokenF1 } from "./text.js";
 
-/** Metrics by name, with 95 % bootstrap intervals: accuracy, macro_f1, log_loss; for generate exact_match, f1. */
+/**
+ * Metrics by name, with 95 % bootstrap intervals: accuracy, macro_f1, weighted_f1, log_loss, brier, ece; for generate exact_match, f1,
+ * rouge_l.
+ */
 export type Metrics = Record<string, Interval>;
 
 /** Counts (labels, labels): a row per answer, a column per prediction. */
@@ -20,28 +25,52 @@ export interface Summary {
   confusion: Confusion | null;
   /** Scores of each label; null for generate. */
   classes: ClassScore[] | null;
+  /** The bins of a reliability diagram that hold rows; null for generate. */
+  reliability: ReliabilityBin[] | null;
 }
 
 /** Summarises at least one row. The same seed gives the same intervals. */
 export function summarise(task: Task, rows: readonly RowScore[], labels: readonly Label[], seed: number): Summary {
-  const answers = rows.map(({ answer }) => answer);
-  const predictions = rows.map(({ prediction }) => prediction);
-  const interval = (statistic: (rows: Int32Array) => number) => bootstrapInterval(rows.length, statistic, { seed });
-  if (task.kind === "generate") {
-    const overlaps = rows.map(({ answer, prediction }) => tokenF1(answer, prediction));
-    const metrics = { exact_match: interval(meanOf(rightRows(task, rows))), f1: interval(meanOf(overlaps)) };
-    return { metrics, confusion: null, classes: null };
-  }
-  const texts = labels.map(({ text }) => text);
-  const probabilities = rows.map((row) => texts.map((text) => row.probabilities![text]!));
+  const metrics = bootstrapIntervals(rows.length, statisticsOf(task, rows, labels), { seed });
+  if (task.kind === "generate") return { metrics, confusion: null, classes: null, reliability: null };
+  const { answers, predictions, texts, probabilities } = columnsOf(rows, labels);
   return {
-    metrics: {
-      accuracy: interval(meanOf(rightRows(task, rows))),
-      macro_f1: interval(macroF1Of(answers, predictions, texts)),
-      log_loss: interval(meanOf(logLosses(answers, probabilities, texts))),
-    },
+    metrics,
     confusion: { labels: texts, counts: confusionMatrix(answers, predictions, texts) },
     classes: classScores(answers, predictions, texts),
+    reliability: reliability(answers, probabilities, texts),
+  };
+}
+
+/** Every metric of a task's rows, as a function of the rows looked at. */
+export function statisticsOf(
+  task: Task,
+  rows: readonly RowScore[],
+  labels: readonly Label[],
+): Record<string, Statistic> {
+  if (task.kind === "generate") {
+    const means = (score: (answer: string, prediction: string) => number) =>
+      meanOf(rows.map(({ answer, prediction }) => score(answer, prediction)));
+    return { exact_match: means(exactMatch), f1: means(tokenF1), rouge_l: means(rougeL) };
+  }
+  const { answers, predictions, texts, probabilities } = columnsOf(rows, labels);
+  return {
+    accuracy: meanOf(rightRows(task, rows)),
+    macro_f1: f1Of("macro", answers, predictions, texts),
+    weighted_f1: f1Of("weighted", answers, predictions, texts),
+    log_loss: meanOf(logLosses(answers, probabilities, texts)),
+    brier: meanOf(brierScores(answers, probabilities, texts)),
+    ece: calibrationErrorOf(answers, probabilities, texts),
+  };
+}
+
+function columnsOf(rows: readonly RowScore[], labels: readonly Label[]) {
+  const texts = labels.map(({ text }) => text);
+  return {
+    texts,
+    answers: rows.map(({ answer }) => answer),
+    predictions: rows.map(({ prediction }) => prediction),
+    probabilities: rows.map((row) => texts.map((text) => row.probabilities![text]!)),
   };
 }
 

@@ -7,7 +7,7 @@ import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeBatch, NativeLora } from "../support/native.js";
-import type { Task } from "../task/index.js";
+import { isError, type Task } from "../task/index.js";
 import type { ExportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
 
@@ -134,7 +134,7 @@ export function judge(found: Pick<Gate, "kl" | "metric">, { bounds }: Pick<Expor
     );
   }
   const { name, adapter, merged, quantized } = found.metric;
-  const sign = name === "log_loss" ? -1 : 1;
+  const sign = isError(name) ? -1 : 1;
   const lost = (step: string, before: Interval, after: Interval) => {
     const drop = sign * (before.value - after.value);
     const outside = sign > 0 ? after.value < before.low : after.value > before.high;

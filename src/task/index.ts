@@ -6,6 +6,7 @@ export { readTask } from "./read.js";
 export { parseTemplate, type TemplateFields, templateFields, templateLimit } from "./template.js";
 export {
   isDrawn,
+  isError,
   metricsOf,
   type Source,
   type SourceFormat,

@@ -9,9 +9,14 @@ export type SourceFormat = (typeof sourceFormats)[number];
 
 /** Metrics that can steer a run and head a table, by kind; the first one is the default. */
 export const metricsOf = {
-  classify: ["accuracy", "macro_f1", "log_loss"],
-  generate: ["exact_match", "f1"],
+  classify: ["accuracy", "macro_f1", "weighted_f1", "log_loss", "brier"],
+  generate: ["exact_match", "f1", "rouge_l"],
 } as const satisfies Record<TaskKind, readonly string[]>;
+
+/** Whether a metric is an error, better where it is lower. */
+export function isError(metric: string): boolean {
+  return ["log_loss", "brier", "ece", "mae", "rmse"].includes(metric);
+}
 
 /** One file of rows. */
 export interface Source {

@@ -1,4 +1,5 @@
 // The running totals of a run, as a checkpoint keeps them: what the result and the early stopping need of the past.
+import { isError } from "../task/index.js";
 
 /** What a validation gave. */
 export interface Validation {
@@ -60,11 +61,11 @@ export function noProgress(): Progress {
 
 /**
  * The number that early stopping compares, higher is better: the metric by name (a number or { value }), negated for
- * log_loss; the negated loss where the metrics lack it.
+ * an error such as log_loss; the negated loss where the metrics lack it.
  */
 export function validationValue(validation: Validation, metric: string): number {
   const found = validation.metrics[metric];
   const value = typeof found === "number" ? found : (found as { value?: unknown } | undefined)?.value;
   if (typeof value !== "number" || !Number.isFinite(value)) return -validation.loss;
-  return metric === "log_loss" ? -value : value;
+  return isError(metric) ? -value : value;
 }

@@ -21,11 +21,16 @@ describe("print", () => {
       ...{ task: label, model: label, adapter: label, split: "test", shots: 0, rows: 1, errors: 0, bad_rows: [] },
       ...{ metrics: {}, confusion: { labels: [label], counts: [[1]] } },
       classes: [{ label, precision: 1, recall: 1, f1: 1, support: 1 }],
+      slices: {
+        column: label,
+        slices: [{ value: label, rows: 1, metrics: { accuracy: { value: 1, low: 1, high: 1 } } }],
+      },
+      reliability: [],
       against: { against: label, rows: 1, metrics: {}, only_first: 0, only_second: 0, p_value: 1 },
       ...{ rows_per_second: 1, tokens_per_second: 1, peak_memory_bytes: 1, seconds: 1 },
     });
     expect(text).not.toContain("\u001b");
-    expect(text.split("\\u001b[31mred")).toHaveLength(8);
+    expect(text.split("\\u001b[31mred")).toHaveLength(10);
   });
 
   it("reads sizes in powers of 1024", () => {

@@ -74,7 +74,10 @@ describe("evaluate", () => {
     const found = await evaluate(task, { model, predictions, seed: 3 });
     expect(found).toMatchObject({ task: "halves", model: model.info.path, adapter: null, split: "test", shots: 0 });
     expect(found).toMatchObject({ rows: 20, errors: 0, bad_rows: [], against: null });
-    expect(Object.keys(found.metrics)).toEqual(["accuracy", "macro_f1", "log_loss"]);
+    const names = ["accuracy", "macro_f1", "weighted_f1", "log_loss", "brier", "ece"];
+    expect(Object.keys(found.metrics)).toEqual(names);
+    expect(found.reliability?.reduce((sum, bin) => sum + bin.rows, 0)).toBe(20);
+    expect(found.slices).toBeNull();
     const { value, low, high } = found.metrics.accuracy!;
     expect(low <= value && value <= high).toBe(true);
     expect(found.confusion?.counts.flat().reduce((sum, count) => sum + count)).toBe(20);
@@ -86,6 +89,17 @@ describe("evaluate", () => {
     expect(rows.filter((row) => row.answer === row.prediction).length / 20).toBe(value);
     for (const { probabilities } of rows) expect(probabilities!.early! + probabilities!.late!).toBeCloseTo(1, 9);
     expect((await evaluate(task, { model, seed: 3, tokenBudget: 1 })).metrics.accuracy).toEqual(found.metrics.accuracy);
+  });
+
+  it("parts the rows by a column", async () => {
+    const { slices, confusion, metrics } = await evaluate(task, { model, slice: "half" });
+    const counts = confusion!.counts.map((row) => row.reduce((sum, count) => sum + count));
+    const late = confusion!.labels.indexOf("late");
+    const found = slices!.slices.find(({ value }) => value === "late")!;
+    expect(slices!.column).toBe("half");
+    expect(slices!.slices.map(({ rows }) => rows)).toEqual(counts.sort((a, b) => b - a));
+    expect(found.metrics.accuracy!.value).toBe(confusion!.counts[late]![late]! / found.rows);
+    expect(Object.keys(found.metrics)).toEqual(Object.keys(metrics));
   });
 
   it("compares with itself without a difference", async () => {
@@ -100,6 +114,13 @@ describe("evaluate", () => {
     ["predictions of fewer rows", () => ({ against: predicted(5) }), "input", /is of other rows: .* received nothing/],
     ["predictions of other rows", () => ({ against: predicted(20, "x") }), "input", /is of other rows: .* answer "x"/],
     ["predictions without probabilities", () => ({ against: predicted(20) }), "input", /row 0: .* early, late/],
+    [
+      "a slice by what is no column",
+      () => ({ slice: "halve" }),
+      "input",
+      /in the column halve .* the row has text, half/,
+    ],
+    ["a slice without a name", () => ({ slice: "" }), "usage", /the name of a column for slice/],
     ["a folder that is not there", () => ({ predictions: path.join(folder, "no/out.jsonl") }), "io", /cannot write/],
     ["a folder as predictions file", () => ({ predictions: folder }), "io", /cannot write .*: it is a folder/],
     ["a pipe as predictions file", () => ({ predictions: pipe() }), "io", /cannot write .*: it is no plain file/],
@@ -198,7 +219,7 @@ describe("evaluate", () => {
 
   it("answers a generate task greedily", async () => {
     const found = await evaluate(await generateTask(), { model, predictions: path.join(folder, "words.jsonl") });
-    expect(Object.keys(found.metrics)).toEqual(["exact_match", "f1"]);
+    expect(Object.keys(found.metrics)).toEqual(["exact_match", "f1", "rouge_l"]);
     expect(found).toMatchObject({ rows: 20, confusion: null, classes: null });
     const rows = await readPredictions(path.join(folder, "words.jsonl"));
     expect(rows.every(({ probabilities }) => probabilities === null)).toBe(true);

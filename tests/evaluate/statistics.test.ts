@@ -1,18 +1,22 @@
 // The statistics against scikit-learn, SciPy and SQuAD's script (tests/golden/golden_statistics.py), and at their edges by hand.
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
+import { brierScores, calibrationErrorOf, reliability } from "../../src/evaluate/calibration.js";
 import { mcnemar } from "../../src/evaluate/compare.js";
 import { bootstrapInterval, meanOf, wilson } from "../../src/evaluate/intervals.js";
 import {
   accuracy,
   classScores,
   confusionMatrix,
+  f1Of,
   logLoss,
   macroF1,
-  macroF1Of,
   matches,
   mean,
+  weightedF1,
 } from "../../src/evaluate/metrics.js";
+import { regressionMetrics } from "../../src/evaluate/regression.js";
+import { rougeL } from "../../src/evaluate/rouge.js";
 import { exactMatch, normaliseAnswer, tokenF1 } from "../../src/evaluate/text.js";
 
 interface Classification {
@@ -26,7 +30,18 @@ interface Classification {
   classes: { precision: number[]; recall: number[]; f1: number[]; support: number[] };
   confusion: number[][];
   logLoss: number;
+  weightedF1: number;
+  brier: number;
+  ece: number;
+  bins: { accuracy: number[]; confidence: number[] };
   bootstrap: { seed: number; resamples: number; accuracy: number[] | null; macroF1: number[] };
+}
+interface Regression {
+  name: string;
+  targets: number[];
+  predictions: number[];
+  metrics: Record<"mae" | "rmse" | "pearson" | "spearman" | "r2", number>;
+  intervals: Record<"mae" | "rmse" | "pearson" | "spearman" | "r2", [number, number]> | null;
 }
 interface Text {
   answer: string;
@@ -34,9 +49,11 @@ interface Text {
   normalised: [string, string];
   exactMatch: number;
   tokenF1: number;
+  rougeL: number;
 }
 const golden = JSON.parse(readFileSync(new URL("../golden/statistics.json", import.meta.url), "utf8")) as {
   classification: Classification[];
+  regression: Regression[];
   text: Text[];
   mcnemar: { onlyFirst: number; onlySecond: number; exact: number; statistic: number; pValue: number }[];
   wilson: { successes: number; rows: number; low: number; high: number }[];
@@ -54,6 +71,13 @@ describe("classification, as scikit-learn", () => {
     close(macroF1(answers, predictions, labels), expected.macroF1);
     expect(confusionMatrix(answers, predictions, labels)).toEqual(expected.confusion);
     close(logLoss(answers, expected.probabilities, labels), expected.logLoss);
+    close(weightedF1(answers, predictions, labels), expected.weightedF1);
+    close(mean(brierScores(answers, expected.probabilities, labels)), expected.brier);
+    const all = Int32Array.from(answers.keys());
+    expect(calibrationErrorOf(answers, expected.probabilities, labels)(all)).toBeCloseTo(expected.ece, 13);
+    const bins = reliability(answers, expected.probabilities, labels);
+    expect(bins.map((bin) => bin.accuracy)).toEqual(expected.bins.accuracy);
+    for (const [bin, { confidence }] of bins.entries()) close(confidence, expected.bins.confidence[bin]!);
     const scores = classScores(answers, predictions, labels);
     for (const measure of ["precision", "recall", "f1", "support"] as const) {
       scores.forEach((score, label) => {
@@ -62,7 +86,7 @@ describe("classification, as scikit-learn", () => {
     }
     const right = matches(answers, predictions);
     const draws = { seed: bootstrap.seed, resamples: bootstrap.resamples };
-    const f1 = bootstrapInterval(answers.length, macroF1Of(answers, predictions, labels), draws);
+    const f1 = bootstrapInterval(answers.length, f1Of("macro", answers, predictions, labels), draws);
     close(f1.value, expected.macroF1);
     close(f1.low, bootstrap.macroF1[0]!);
     close(f1.high, bootstrap.macroF1[1]!);
@@ -96,11 +120,41 @@ describe("classification, as scikit-learn", () => {
   });
 });
 
+describe("regression, as scikit-learn and SciPy", () => {
+  it.each(golden.regression)("$name", ({ targets, predictions, metrics, intervals }) => {
+    const found = regressionMetrics(targets, predictions, { seed: 7 });
+    for (const name of ["mae", "rmse", "pearson", "spearman", "r2"] as const) {
+      expect(found[name].value, name).toBeCloseTo(metrics[name], 12);
+      if (intervals === null) continue;
+      expect(found[name].low, `${name} low`).toBeCloseTo(intervals[name][0], 12);
+      expect(found[name].high, `${name} high`).toBeCloseTo(intervals[name][1], 12);
+    }
+  });
+
+  it("gives 0 for the correlation with predictions that are all equal, also in a resample", () => {
+    const found = regressionMetrics([1, 2, 4], [0.1, 0.1, 0.1]);
+    expect([found.pearson, found.spearman]).toEqual([
+      { value: 0, low: 0, high: 0 },
+      { value: 0, low: 0, high: 0 },
+    ]);
+    expect(regressionMetrics([1, 2], [2, 1]).spearman.high).toBe(0);
+  });
+
+  it.each<[string, number[], number[], RegExp]>([
+    ["no rows", [], [], /at least one row/],
+    ["fewer predictions", [1, 2], [1], /for predictions, received 1/],
+    ["a prediction that is no number", [1], [Number.NaN], /a finite number for row 0 of predictions, received NaN/],
+  ])("refuses %s", (_name, targets, predictions, message) => {
+    expect(() => regressionMetrics(targets, predictions)).toThrow(message);
+  });
+});
+
 describe("answers in words, as SQuAD's script", () => {
   it.each(golden.text)("$answer | $prediction", (expected) => {
     expect([normaliseAnswer(expected.answer), normaliseAnswer(expected.prediction)]).toEqual(expected.normalised);
     expect(exactMatch(expected.answer, expected.prediction)).toBe(expected.exactMatch);
     expect(tokenF1(expected.answer, expected.prediction)).toBeCloseTo(expected.tokenF1, 14);
+    expect(rougeL(expected.answer, expected.prediction)).toBeCloseTo(expected.rougeL, 14);
   });
 });
 

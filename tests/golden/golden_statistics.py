@@ -1,7 +1,7 @@
-"""Writes statistics.json: what scikit-learn, SciPy and SQuAD's script say about seeded inputs.
+"""Writes statistics.json: what scikit-learn, SciPy, rouge-score and SQuAD's script say about seeded inputs.
 
     python3 -m venv /tmp/golden
-    /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1
+    /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 rouge-score==0.1.2
     /tmp/golden/bin/python tests/golden/golden_statistics.py
 """
 
@@ -13,7 +13,9 @@ import string
 
 import numpy as np
 from scipy import stats
+from rouge_score import rouge_scorer
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 M64 = (1 << 64) - 1
@@ -102,8 +104,21 @@ def classification(name, labels, truth, predicted, probabilities, seed):
                             batch=1, rng=OurDraws(seed)).confidence_interval,
         )
     )
+    p = np.array(probabilities)
+    top, confidence = p.argmax(axis=1), p.max(axis=1)
+    correct = np.array([labels[t] == a for t, a in zip(top, truth)], dtype=int)
+    bin_accuracy, bin_confidence = calibration_curve(correct, confidence, n_bins=15, strategy="uniform")
+    # calibration_curve does not tell the rows of its bins: as it counts them, after its source
+    ids = np.searchsorted(np.linspace(0.0, 1.0, 16)[1:-1], confidence)
+    bin_rows = np.bincount(ids, minlength=15)
+    bin_rows = bin_rows[bin_rows > 0]
     return {
         "name": name,
+        "weightedF1": metrics.f1_score(truth, predicted, average="weighted", zero_division=0),
+        "brier": float(metrics.brier_score_loss(truth, y_proba=p[:, 1] if len(labels) == 2 else p, labels=labels,
+                                                **({"pos_label": labels[1]} if len(labels) == 2 else {}))),
+        "ece": float((bin_rows * abs(bin_accuracy - bin_confidence)).sum() / bin_rows.sum()),
+        "bins": {"accuracy": bin_accuracy.tolist(), "confidence": bin_confidence.tolist()},
         "labels": labels,
         "answers": truth,
         "predictions": predicted,
@@ -150,6 +165,43 @@ def classification_cases():
                          [[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.25, 0.75]], 5)
 
 
+def regression_metrics(y, p):
+    with np.errstate(all="ignore"):
+        pearson, spearman = stats.pearsonr(y, p).statistic, stats.spearmanr(y, p).statistic
+    return {
+        "mae": float(metrics.mean_absolute_error(y, p)),
+        "rmse": float(metrics.root_mean_squared_error(y, p)),
+        "pearson": float(pearson),
+        "spearman": float(spearman),
+        "r2": float(metrics.r2_score(y, p)),
+    }
+
+
+def regression_cases():
+    r = Random(3)
+    smooth = [4 * r.float() + 1 for _ in range(60)]
+    near = [y + r.float() - 0.4 for y in smooth]
+    steps = [float(r.below(5)) for _ in range(80)]  # many ties
+    guessed = [float(r.below(4)) + y for y in steps]
+    large = [1e9 + y for y in smooth]
+    for name, y, p, drawn in [
+        ("near", smooth, near, True),
+        ("with ties", steps, guessed, True),
+        ("far from zero", large, [v + 1e9 for v in near], False),
+        ("reversed", smooth, [-y for y in smooth], False),
+        ("perfect", smooth, smooth, False),
+    ]:
+        intervals = None
+        if drawn:
+            ours = Random(7)
+            values = []
+            for _ in range(2000):
+                i = [ours.below(len(y)) for _ in y]
+                values.append(regression_metrics(np.array(y)[i], np.array(p)[i]))
+            intervals = {k: [float(np.quantile([v[k] for v in values], q)) for q in (0.025, 0.975)] for k in values[0]}
+        yield {"name": name, "targets": y, "predictions": p, "metrics": regression_metrics(y, p), "intervals": intervals}
+
+
 def normalize_answer(s):  # SQuAD's evaluate-v2.0.py (Rajpurkar et al. 2018)
     s = "".join(ch for ch in s.lower() if ch not in set(string.punctuation))
     return " ".join(re.sub(re.compile(r"\b(a|an|the)\b", re.UNICODE), " ", s).split())
@@ -170,11 +222,12 @@ def text_cases():
     pairs = [
         ("drupe", "Drupe."), ("a drupe", "the  drupe"), ("an aggregate of drupelets", "aggregate fruit"),
         ("", ""), ("the", "a"), ("the", "pome"), ("pome", ""), ("red red apple", "red apple apple red"),
-        ("theatre", "the atre"), ("it's", "its"), ("semi-drupe", "semi drupe"), ("à la carte", "la carte"),
+        ("theatre", "the atre"), ("it's", "its"), ("semi-drupe", "semi drupe"), ("à la carte", "la carte"), ("the cat sat on the mat", "on the mat the cat sat down"),
         ("aé", "é"), ("éa", "é"), ("a\u00a0pome\u2003nut", "pome nut"), ("x\u0085y", "x y"), ("x\ufeffy", "x y"), ("x\x1cy", "x y"),
         ("ÉTÉ", "été"), ("$5.00", "500"), ("under_score a_b", "underscore ab"), ("«noix»", "noix"), ("1 a 2", "1 2"),
         ("the_", "the"), ("ΟΔΟΣ", "οδος"), ("İ", "i"),
     ]
+    rouge = rouge_scorer.RougeScorer(["rougeL"], use_stemmer=False)
     for gold, given in pairs:
         yield {
             "answer": gold,
@@ -182,6 +235,7 @@ def text_cases():
             "normalised": [normalize_answer(gold), normalize_answer(given)],
             "exactMatch": int(normalize_answer(gold) == normalize_answer(given)),
             "tokenF1": token_f1(gold, given),
+            "rougeL": rouge.score(gold, given)["rougeL"].fmeasure,
         }
 
 
@@ -209,6 +263,7 @@ with open(os.path.join(HERE, "statistics.json"), "w") as out:
         {
             "random": list(random_cases()),
             "classification": list(classification_cases()),
+            "regression": list(regression_cases()),
             "text": list(text_cases()),
             "mcnemar": list(mcnemar_cases()),
             "wilson": list(wilson_cases()),

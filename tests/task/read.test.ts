@@ -116,7 +116,7 @@ describe("refusals name the file, the field and the remedy", () => {
     [
       "a metric of the other kind",
       (text) => text.replace("metric: accuracy", "metric: f1"),
-      /expected one of accuracy, macro_f1, log_loss \(kind classify\) for metric/,
+      /expected one of accuracy, macro_f1, weighted_f1, log_loss, brier \(kind classify\) for metric/,
     ],
     [
       "a value of the wrong type",
