@@ -202,15 +202,15 @@ export function facts(result: object): string {
   return table(rows);
 }
 
-function share(value: number): string {
+export function share(value: number): string {
   return value.toFixed(3);
 }
 
-function interval({ low, high }: { low: number; high: number }): string {
+export function interval({ low, high }: { low: number; high: number }): string {
   return `${share(low)} – ${share(high)}`;
 }
 
-function significant(value: number): string {
+export function significant(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
@@ -219,7 +219,7 @@ function grouped(value: unknown): string {
 }
 
 /** Columns two spaces apart, without lines. */
-function table(rows: string[][]): string {
+export function table(rows: string[][]): string {
   const parts = ["top", "bottom", "left", "right", "mid"].flatMap((side) => [
     side,
     `${side}-mid`,

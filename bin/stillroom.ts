@@ -10,6 +10,7 @@ import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
 import { lookupCommand } from "./commands/lookup.js";
+import { promptCommand } from "./commands/prompt.js";
 import { serveCommand } from "./commands/serve.js";
 import { storeCommand } from "./commands/store.js";
 import { tuneCommand } from "./commands/tune.js";
@@ -28,7 +29,8 @@ const program = new Command("stillroom")
     `
 Examples:
   $ stillroom inspect model.gguf
-  $ stillroom eval task.yaml --model model.gguf --shots 4
+  $ stillroom prompt task.yaml --model model.gguf --shots 0,4 --select random,similar --compare --save best.json
+  $ stillroom eval task.yaml --model model.gguf --prompt best.json
   $ stillroom tune task.yaml --model model.gguf --out runs/first
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
   $ stillroom batch task.yaml --model small.gguf --store answers --out answers.jsonl
@@ -39,7 +41,15 @@ Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 ba
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-const commands = [inspectCommand(), evalCommand(), tuneCommand(), exportCommand(), batchCommand(), workerCommand()];
+const commands = [
+  inspectCommand(),
+  promptCommand(),
+  evalCommand(),
+  tuneCommand(),
+  exportCommand(),
+  batchCommand(),
+  workerCommand(),
+];
 for (const made of [...commands, lookupCommand(), serveCommand(), storeCommand(), benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
   program.addCommand(made);

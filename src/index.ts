@@ -36,7 +36,17 @@ export {
   type Gate,
   type GateBounds,
 } from "./export/index.js";
-export { type TuneEvent, type TuneResult, type TuneRun, tune } from "./jobs/index.js";
+export {
+  type ComparedPrompt,
+  type PromptComparison,
+  type PromptOptions,
+  type PromptResult,
+  prompt,
+  type TuneEvent,
+  type TuneResult,
+  type TuneRun,
+  tune,
+} from "./jobs/index.js";
 export {
   type DownloadOptions,
   type DownloadProgress,
@@ -46,6 +56,7 @@ export {
   type OpenModelOptions,
   openModel,
 } from "./model/index.js";
+export type { PromptFile, PromptMeasure, Selection } from "./prompt/index.js";
 export {
   type JobStatus,
   type QueueBatchOptions,

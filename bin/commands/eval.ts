@@ -9,7 +9,8 @@ import { run } from "../run.js";
 interface EvalOptions extends CommonOptions {
   adapter?: string;
   data?: string;
-  shots: number;
+  shots?: number;
+  prompt?: string;
   split: SplitName;
   limit?: number;
   strict?: boolean;
@@ -22,7 +23,8 @@ export function evalCommand(): Command {
   const shared = ["model", "adapter", "data", "limit", "strict", "threads", "precision", "seed"] as const;
   return command("eval", "How well a model does a task: metrics with 95 % intervals.", shared)
     .argument("<task>", "task file")
-    .option("--shots <k>", "answered training rows before each prompt", whole(0), 0)
+    .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
+    .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
     .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
     .option("--predictions <file>", "write one JSONL line a row: index, answer, prediction, probabilities")
     .option("--against <other>", "compare (McNemar) with a predictions file (.jsonl) or another model")

@@ -91,7 +91,7 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
       const rows =
         typeof input === "string"
           ? await openRequests(input, model, engine.maker.model, rest.signal)
-          : await openTaskInput(input, model, rest);
+          : await openTaskInput(input, engine, rest);
       return await new Work(store, engine, rows, rest, { onProgress, onBad }, began).run();
     } finally {
       if (model !== given) await model.close();
@@ -121,12 +121,13 @@ export async function batchRequests(
 export async function requireNoInputs(
   input: Task | string,
   model: Model,
-  options: Pick<BatchOptions, "out" | "errors" | "adapter">,
+  options: Pick<BatchOptions, "out" | "errors" | "adapter" | "prompt">,
 ): Promise<void> {
   const inputs = [
     ...(typeof input === "string" ? [{ what: "the input of the batch", file: input }] : taskFiles(input)),
     { what: "the model that answers", file: model.info.path },
     ...(options.adapter === undefined ? [] : adapterFiles(options.adapter)),
+    ...(options.prompt === undefined ? [] : [{ what: "the prompt file", file: options.prompt }]),
   ];
   await requireNoInput(options.out, inputs);
   await requireNoInput(errorsOf(options), [...inputs, { what: "the file of answers", file: options.out }]);

@@ -1,6 +1,7 @@
 // The options of a batch: their names, defaults and limits.
 
 import type { SplitName } from "../dataset/index.js";
+import { requireOnePrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import type { OpenStoreOptions } from "../store/index.js";
 import { unexpected } from "../support/errors.js";
@@ -23,6 +24,8 @@ export interface BatchOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
   split?: SplitName | undefined;
   /** Of a task: answered training rows before each prompt (default 0). */
   shots?: number | undefined;
+  /** Of a task: a prompt file, in place of its own prompt and of shots. */
+  prompt?: string | undefined;
   /** Of the choice of examples (default 0). */
   seed?: number | undefined;
   /** Lines as in the input, or as they are finished (default "input"). */
@@ -40,7 +43,7 @@ export interface BatchOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
 }
 
 const names = [
-  ..."store out errors model adapter split shots seed order maxRows maxTime maxTokens window threads precision".split(
+  ..."store out errors model adapter split shots prompt seed order maxRows maxTime maxTokens window threads precision".split(
     " ",
   ),
   ..."namespace maxBytes lifetime normalise onDownload signal".split(" "),
@@ -56,6 +59,7 @@ export function checkBatchOptions(options: BatchOptions): void {
     throw unexpected("train, validation or test", "split", options.split);
   for (const name of ["maxRows", "maxTokens", "window"] as const) requireWhole(name, options[name], 1);
   for (const name of ["shots", "seed"] as const) requireWhole(name, options[name], 0);
+  requireOnePrompt(options);
   if (options.maxTime !== undefined && !(Number.isFinite(options.maxTime) && options.maxTime > 0))
     throw unexpected("a number of seconds above 0", "maxTime", options.maxTime);
 }

@@ -1,39 +1,46 @@
 // Rows of a task's split as requests: the prompt as eval lays it out, the choice among its labels or an answer in words.
-import { type BadRow, type Row, streamRows, usedFields } from "../dataset/index.js";
+import { type BadRow, type Row, streamRows } from "../dataset/index.js";
 import { requestDefaults } from "../decode/index.js";
-import { labelChoices, readPromptParts, stopsOf } from "../evaluate/index.js";
-import type { Model } from "../model/index.js";
-import { compilePrompt, compileQuestion, promptOf } from "../prompt/index.js";
+import { labelChoices, priorOf, readPrompt, readPromptParts, stopsOf } from "../evaluate/index.js";
+import { compilePrompt, compileSubject, promptOf } from "../prompt/index.js";
 import type { Answer, LabelsRequest, TextRequest } from "../store/index.js";
 import type { Task } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
+import type { Engine } from "./engine.js";
 import type { Input, Item } from "./item.js";
 import type { BatchOptions } from "./options.js";
 
+/** Rows whose examples are looked for together. */
+const together = 64;
+
 /** Opens the rows of a task. Reads its training rows where examples or labels come from them. */
 export async function openTaskInput(
-  task: Task,
-  model: Model,
-  options: Pick<BatchOptions, "split" | "shots" | "seed" | "signal">,
+  given: Task,
+  { model, lora }: Pick<Engine, "model" | "lora">,
+  options: Pick<BatchOptions, "split" | "shots" | "prompt" | "seed" | "signal">,
 ): Promise<Input> {
-  const { split = "test", shots = 0, seed = 0, signal } = options;
+  const { split = "test", seed = 0, signal } = options;
+  const { task, prompt: file } = await readPrompt(given, options.prompt);
   const whole = async () => {
     const rows: Row[] = [];
     for await (const row of streamRows(task, split, { signal })) rows.push(row);
     return rows;
   };
-  const { labels, examples, taken } = await readPromptParts(task, { split, shots, seed, signal }, whole);
+  const reading = { split, shots: options.shots ?? 0, seed, signal, prompt: file, model };
+  const { labels, shots, taken } = await readPromptParts(task, reading, whole);
   const prompt = compilePrompt(task, model.template);
   const choices = task.kind === "classify" ? labelChoices({ task, labels, prompt, model }) : null;
+  const calibrateBehind = file?.content.calibrate ? await shots.sets() : undefined;
+  const prior = choices ? await priorOf({ task, model, lora, prompt, calibrateBehind }, choices) : undefined;
   const answerTokens = choices ? Math.max(...choices.map(({ tokens }) => tokens.length)) : task.maxTokens;
-  const [stop, question, context] = [stopsOf(task), questionOfRow(task), model.info.contextLength];
+  const [stop, question, context] = [stopsOf(task), compileSubject(task), model.info.contextLength];
   const requestOf = (row: Row): TextRequest | LabelsRequest | string => {
-    const laid = promptOf(prompt, row, examples);
+    const laid = promptOf(prompt, row, shots.of);
     if ("reason" in laid) return laid.reason;
     const tokens = encodePrompt(model.tokenizer, laid);
     if (tokens.length + answerTokens > context)
       return `the prompt has ${tokens.length} tokens and the answer up to ${answerTokens}, the model's context ${context}`;
-    if (choices) return { kind: "labels", prompt: tokens, labels: choices };
+    if (choices) return { kind: "labels", prompt: tokens, labels: choices, prior };
     return {
       ...requestDefaults, // greedy
       kind: "text",
@@ -58,15 +65,23 @@ export async function openTaskInput(
       }),
     };
   };
+  async function* itemsOf(rows: readonly (Row | BadRow)[]): AsyncGenerator<Item> {
+    await shots.prepare(rows.filter((row) => "fields" in row));
+    for (const row of rows) yield "fields" in row ? itemOf(row) : badItem(row);
+  }
   async function* items(): AsyncGenerator<Item> {
     let bad: BadRow[] = [];
     const onBad = (one: BadRow) => bad.push(one);
+    let waiting: (Row | BadRow)[] = [];
     for await (const row of streamRows(task, split, { unanswered: true, signal, onBad })) {
-      yield* bad.map(badItem);
+      waiting.push(...bad);
       bad = [];
-      if (!taken.has(row.index)) yield itemOf(row);
+      if (!taken.has(row.index)) waiting.push(row);
+      if (waiting.length < together) continue;
+      yield* itemsOf(waiting);
+      waiting = [];
     }
-    yield* bad.map(badItem);
+    yield* itemsOf([...waiting, ...bad]);
   }
   let total = 0;
   for await (const _ of streamRows(task, split, { unanswered: true, signal, onBad: () => total++ })) total++;
@@ -76,12 +91,4 @@ export async function openTaskInput(
 function badItem({ file, line, reason }: BadRow): Item {
   const failed = (why: string) => ({ file, line, reason: why });
   return { file, line, request: reason, texts: [], failed, answered: () => ({}) };
-}
-
-/** The text that asks for a row's answer in live traffic: the one field of the template as it is, else the template as it lays the row out. */
-function questionOfRow(task: Task): (row: Row) => string {
-  const fields = usedFields(task).all;
-  const [only] = fields;
-  if (fields.length === 1 && only !== "messages") return (row) => String(row.fields[only!]);
-  return compileQuestion(task);
 }

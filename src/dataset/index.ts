@@ -4,4 +4,5 @@ export { readLines } from "./lines.js";
 export { defaultMaxBytes } from "./records.js";
 export { type BadRow, type Row, usedFields } from "./row.js";
 export { type Dataset, labelsOf, type RowOptions, readRows, type SplitName, splitNames, streamRows } from "./rows.js";
+export { sampleRows } from "./sample.js";
 export { type Conversation, recognise, type Turn } from "./shapes.js";

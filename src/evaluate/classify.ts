@@ -1,14 +1,18 @@
 // Exact probabilities over a closed set of labels: log p of each label's tokens after the prompt, by the mean over the label's
 // tokens, then softmax over the labels. Knows labels and probabilities; no batch and no metric.
+import { type Row, usedFields } from "../dataset/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
-import { encodeAnswer } from "../tokens/index.js";
+import type { Task } from "../task/index.js";
+import { encodeAnswer, encodePrompt } from "../tokens/index.js";
 import { scoreChoices } from "./choices.js";
+import { mean } from "./metrics.js";
 import type { Answered, EncodedPrompt, ScoringJob, Step } from "./scoring.js";
 
 /** The most likely label of each row and all probabilities, in the order of the rows. */
 export async function classifyRows(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Promise<Answered[]> {
   const labels = labelChoices(job);
-  const choices = rows.map(({ tokens }) => ({ prompt: tokens, labels }));
+  const prior = await priorOf(job, labels);
+  const choices = rows.map(({ tokens }) => ({ prompt: tokens, labels, prior }));
   return chooseLabels(job, choices, step);
 }
 
@@ -26,20 +30,58 @@ export function labelChoices(job: Pick<ScoringJob, "task" | "labels" | "prompt" 
   return texts.map((text) => ({ text, tokens: labelTokens(job, text) }));
 }
 
+/** What a user may ask that says nothing (Zhao et al. 2021). */
+const contentFree = ["N/A", "[MASK]", ""];
+
+/**
+ * The probability of each label after inputs without content, in the mean over these inputs and the job's sets of examples; undefined where the job is not to be
+ * calibrated. Throws "input" where the template, or the model's context, does not take them.
+ */
+export async function priorOf(
+  job: Pick<ScoringJob, "task" | "model" | "lora" | "prompt" | "calibrateBehind">,
+  labels: readonly LabelChoice[],
+): Promise<number[] | undefined> {
+  if (job.calibrateBehind === undefined) return undefined;
+  const { model, task, prompt } = job;
+  const longest = Math.max(...labels.map(({ tokens }) => tokens.length));
+  const prompts = job.calibrateBehind.flatMap((examples) =>
+    contentFree.map((text) => {
+      const tokens = encodePrompt(model.tokenizer, prompt.render(emptyRow(task, text), examples));
+      if (tokens.length >= 1 && tokens.length + longest <= model.info.contextLength) return { prompt: tokens, labels };
+      throw unexpected(
+        `a prompt of 1 to ${model.info.contextLength - longest} tokens`,
+        `calibration with ${JSON.stringify(text)}`,
+        tokens.length,
+        "input",
+      );
+    }),
+  );
+  const answers = await chooseLabels(job, prompts, () => undefined);
+  return labels.map(({ text }) => mean(answers.map(({ probabilities }) => probabilities![text]!)));
+}
+
+function emptyRow(task: Task, text: string): Row {
+  const names = usedFields(task).all;
+  const value = (name: string) => (name === "messages" ? [{ role: "user", content: text }] : text);
+  const fields = Object.assign(Object.create(null), Object.fromEntries(names.map((name) => [name, value(name)])));
+  return { index: -1, file: "", line: 0, fields, answer: "", value: "" };
+}
+
 /** The most likely of each prompt's labels, and all probabilities, in the order of the rows. */
 export async function chooseLabels(
   job: Parameters<typeof scoreChoices>[0],
-  rows: readonly { prompt: Int32Array; labels: readonly LabelChoice[] }[],
+  rows: readonly { prompt: Int32Array; labels: readonly LabelChoice[]; prior?: readonly number[] | undefined }[],
   step: Step,
 ): Promise<Answered[]> {
   const choices = rows.map(({ prompt, labels }) => ({ prompt, continuations: labels.map(({ tokens }) => tokens) }));
   const sums = await scoreChoices(job, choices, step);
-  return rows.map(({ labels }, row) => {
+  return rows.map(({ labels, prior }, row) => {
     const texts = labels.map(({ text }) => text);
     return answerOf(
       texts,
       sums[row]!,
       labels.map(({ tokens }) => tokens.length),
+      prior,
     );
   });
 }
@@ -51,11 +93,17 @@ export function labelTokens({ prompt, model }: Pick<ScoringJob, "prompt" | "mode
   return tokens;
 }
 
-function answerOf(texts: readonly string[], sums: Float64Array, lengths: readonly number[]): Answered {
+/** prior: probabilities by which those of the labels are divided. */
+function answerOf(
+  texts: readonly string[],
+  sums: Float64Array,
+  lengths: readonly number[],
+  prior: readonly number[] | undefined,
+): Answered {
   const means = texts.map((text, label) => {
-    const mean = sums[label]! / lengths[label]!;
-    if (Number.isFinite(mean)) return mean;
-    throw new StillroomError("internal", `the log-probability of the label ${JSON.stringify(text)} is ${mean}`);
+    const logarithm = sums[label]! / lengths[label]! - (prior ? Math.log(prior[label]!) : 0);
+    if (Number.isFinite(logarithm)) return logarithm;
+    throw new StillroomError("internal", `the log-probability of the label ${JSON.stringify(text)} is ${logarithm}`);
   });
   const highest = Math.max(...means);
   const weights = means.map((mean) => Math.exp(mean - highest));

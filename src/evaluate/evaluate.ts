@@ -13,7 +13,7 @@ import { requireKnown, requireWhole, type Task, taskFiles } from "../task/index.
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ReliabilityBin } from "./calibration.js";
 import type { ClassScore } from "./metrics.js";
-import { readJobRows } from "./rows.js";
+import { readJobRows, readPrompt, requireOnePrompt } from "./rows.js";
 import { evaluateRows, type ScoringJob, type ScoringProgress } from "./scoring.js";
 import { requireSlices, type SliceTable, sliceTable } from "./slices.js";
 import { type Confusion, type Metrics, summarise } from "./summary.js";
@@ -28,6 +28,8 @@ export interface EvaluateOptions {
   adapter?: string | undefined;
   /** Answered training rows before each prompt, balanced over the labels (default 0). */
   shots?: number | undefined;
+  /** A prompt file, in place of the task's own prompt and of shots. */
+  prompt?: string | undefined;
   /** Default "test". */
   split?: SplitName | undefined;
   /** Only so many rows of the split. */
@@ -61,6 +63,8 @@ export interface Evaluation {
   adapter: string | null;
   split: SplitName;
   shots: number;
+  /** The prompt file; null without one. */
+  prompt: string | null;
   /** Rows scored. */
   rows: number;
   /** Bad rows, left out. */
@@ -84,8 +88,8 @@ export interface Evaluation {
 }
 
 const optionNames = [
-  ..."model adapter precision shots split limit seed strict threads tokenBudget predictions against slice".split(" "),
-  ..."onProgress onDownload onBad signal".split(" "),
+  ..."model adapter precision shots prompt split limit seed strict threads tokenBudget predictions against".split(" "),
+  ..."slice onProgress onDownload onBad signal".split(" "),
 ];
 const badRowsShown = 100;
 
@@ -119,6 +123,7 @@ export async function evaluate(task: Task, options: EvaluateOptions = {}): Promi
 function checkOptions(options: EvaluateOptions): void {
   requireKnown(options, optionNames, "evaluate");
   requireWhole("shots", options.shots, 0);
+  requireOnePrompt(options);
   requireWhole("limit", options.limit, 1);
   requireWhole("seed", options.seed, 0);
   requireWhole("tokenBudget", options.tokenBudget, 1);
@@ -131,14 +136,19 @@ function checkOptions(options: EvaluateOptions): void {
   }
 }
 
-async function evaluateWith(model: Model, task: Task, options: EvaluateOptions): Promise<Evaluation> {
+async function evaluateWith(model: Model, given: Task, options: EvaluateOptions): Promise<Evaluation> {
   const lora = options.adapter === undefined ? null : await loadAdapter(model.native, options.adapter);
   const started = performance.now();
-  const { shots = 0, split = "test", seed = 0 } = options;
-  const { rows, bad, labels, examples } = await readJobRows(task, { ...options, shots, split, seed });
+  const { split = "test", seed = 0 } = options;
+  const { task, prompt } = await readPrompt(given, options.prompt);
+  const reading = { ...options, shots: options.shots ?? 0, split, seed, prompt, model };
+  const { rows, bad, labels, shots } = await readJobRows(task, reading);
   if (options.slice !== undefined) requireSlices(options.slice, rows);
+  const calibrateBehind = prompt?.content.calibrate ? await shots.sets() : undefined;
   const jobFor = (other: Model): ScoringJob => ({
-    ...{ task, rows, examples, labels, tokenBudget: options.tokenBudget, signal: options.signal },
+    ...{ task, rows, labels, tokenBudget: options.tokenBudget, signal: options.signal },
+    examples: shots.of,
+    calibrateBehind,
     model: other,
     lora: other === model ? lora : null,
     prompt: compilePrompt(task, other.template),
@@ -167,7 +177,8 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
       model: model.info.path,
       adapter: options.adapter ?? null,
       split,
-      shots,
+      shots: shots.count,
+      prompt: options.prompt ?? null,
       rows: scores.rows.length,
       errors: bad.length,
       bad_rows: bad.slice(0, badRowsShown),
@@ -185,11 +196,12 @@ async function evaluateWith(model: Model, task: Task, options: EvaluateOptions):
 }
 
 /** What an evaluation reads. */
-function inputsOf(model: Model, task: Task, { adapter, against }: EvaluateOptions): InputFile[] {
+function inputsOf(model: Model, task: Task, { adapter, against, prompt }: EvaluateOptions): InputFile[] {
   return [
     ...taskFiles(task),
     { what: "the model that is evaluated", file: model.info.path },
     ...(adapter === undefined ? [] : adapterFiles(adapter)),
+    ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt }]),
     ...(against === undefined ? [] : [{ what: "what is compared with", file: against }]),
   ];
 }

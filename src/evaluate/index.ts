@@ -2,7 +2,7 @@
 export { type Against, readPredictions, writePredictions } from "./against.js";
 export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
 export { type Choices, scoreChoices } from "./choices.js";
-export { chooseLabels, type LabelChoice, labelChoices } from "./classify.js";
+export { chooseLabels, type LabelChoice, labelChoices, priorOf } from "./classify.js";
 export { type McNemar, mcnemar } from "./compare.js";
 export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
 export { stopsOf } from "./generate.js";
@@ -22,7 +22,7 @@ export {
 } from "./metrics.js";
 export { type RegressionMetrics, regressionMetrics } from "./regression.js";
 export { rougeL } from "./rouge.js";
-export { type JobRows, readJobRows, readPromptParts } from "./rows.js";
+export { type JobRows, readJobRows, readPrompt, readPromptParts, requireOnePrompt } from "./rows.js";
 export {
   evaluateRows,
   type Label,
@@ -31,6 +31,7 @@ export {
   type ScoringJob,
   type ScoringProgress,
 } from "./scoring.js";
+export { diverseExamples, fixedShots, Neighbours, type Shots, similarShots } from "./shots.js";
 export { type SliceTable, sliceTable } from "./slices.js";
-export { type Confusion, type Metrics, type Summary, statisticsOf, summarise } from "./summary.js";
+export { type Confusion, type Metrics, rightRows, type Summary, statisticsOf, summarise } from "./summary.js";
 export { exactMatch, normaliseAnswer, tokenF1 } from "./text.js";

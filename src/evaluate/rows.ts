@@ -1,15 +1,21 @@
 // The rows that an evaluation needs: those to score, the labels, the examples of a few-shot prompt. Knows no model.
-import { type BadRow, labelsOf, type Row, readRows, type SplitName } from "../dataset/index.js";
-import { chooseExamples } from "../prompt/index.js";
-import { StillroomError } from "../support/errors.js";
+import { type BadRow, labelsOf, type Row, readRows, type SplitName, sampleRows } from "../dataset/index.js";
+import type { Model } from "../model/index.js";
+import { chooseExamples, exampleRows, type PromptFile, readPromptFile, withPrompt } from "../prompt/index.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import type { Label } from "./scoring.js";
+import { fixedShots, Neighbours, type Shots, similarShots } from "./shots.js";
 
 export interface JobRowsOptions {
   split: SplitName;
   shots: number;
   seed: number;
+  /** In place of shots: the examples are this file's. */
+  prompt?: { file: string; content: PromptFile } | undefined;
+  /** Whose embeddings choose the examples of such a file, where each row has its own. */
+  model?: Model | undefined;
   limit?: number | undefined;
   strict?: boolean | undefined;
   onBad?: ((bad: BadRow) => void) | undefined;
@@ -21,8 +27,28 @@ export interface JobRows {
   bad: BadRow[];
   /** Empty for generate. */
   labels: Label[];
-  /** `shots` training rows; never among the rows. */
-  examples: Row[];
+  /** Made ready for the rows. Those that `shots` draws are never among the rows; a file's are not shown to themselves. */
+  shots: Shots;
+}
+
+/** The task with the texts of a prompt file, and that file; the task as it is without one. Throws what readPromptFile throws. */
+export async function readPrompt(
+  task: Task,
+  file: string | undefined,
+): Promise<{ task: Task; prompt: { file: string; content: PromptFile } | undefined }> {
+  if (file === undefined) return { task, prompt: undefined };
+  const content = await readPromptFile(file, task);
+  return { task: withPrompt(task, content), prompt: { file, content } };
+}
+
+/** Throws "usage" for shots beside a prompt file, which says how many. */
+export function requireOnePrompt({ shots, prompt }: { shots?: number | undefined; prompt?: unknown }): void {
+  if (prompt === undefined) return;
+  if (typeof prompt !== "string" || prompt === "") throw unexpected("a path", "prompt", prompt);
+  if (shots !== undefined)
+    throw new StillroomError("usage", "expected shots or prompt, received both: a prompt file says how many", {
+      options: ["shots", "prompt"],
+    });
 }
 
 /** Reads them. Training rows are read only where labels or examples come from them. Throws what readRows throws. */
@@ -40,11 +66,17 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
       bad.length > 0 ? `, ${bad.length} bad (the first: ${bad[0]!.file}:${bad[0]!.line}: ${bad[0]!.reason})` : "";
     throw new StillroomError("input", `expected rows in the ${split} data of ${task.name}, received none${skipped}`);
   }
-  const { taken, ...parts } = await readPromptParts(task, options, async () => {
+  const {
+    taken,
+    labels,
+    shots: examples,
+  } = await readPromptParts(task, options, async () => {
     // Without training rows they are those of the whole split, not of the rows that a limit leaves.
     return limit === undefined ? rows : (await readRows(task, split, reading)).rows;
   });
-  return { rows: rows.filter(({ index }) => !taken.has(index)).slice(0, limit), bad, ...parts };
+  const scored = rows.filter(({ index }) => !taken.has(index)).slice(0, limit);
+  await examples.prepare(scored);
+  return { rows: scored, bad, labels, shots: examples };
 }
 
 /**
@@ -53,14 +85,19 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
  */
 export async function readPromptParts(
   task: Task,
-  { split, shots, seed, strict, signal }: Omit<JobRowsOptions, "limit" | "onBad">,
+  { split, shots, seed, prompt, model, strict, signal }: Omit<JobRowsOptions, "limit" | "onBad">,
   whole: () => Promise<readonly Row[]>,
-): Promise<Pick<JobRows, "labels" | "examples"> & { taken: ReadonlySet<number> }> {
+): Promise<Pick<JobRows, "labels" | "shots"> & { taken: ReadonlySet<number> }> {
   const fromValues = task.kind === "classify" && !task.answer.labels;
   const reading = { strict: strict ?? false, ...(signal && { signal }) };
-  const train = (shots > 0 || fromValues) && task.data.train ? (await readRows(task, "train", reading)).rows : [];
+  const similar = prompt?.content.select === "similar";
+  const train =
+    (shots > 0 || fromValues || similar) && task.data.train ? (await readRows(task, "train", reading)).rows : [];
   const known = train.length > 0 ? train : fromValues ? await whole() : [];
   const labels = task.kind === "classify" ? labelsOf(task, known) : [];
+  if (prompt !== undefined) {
+    return { labels, taken: new Set(), shots: shotsOf(task, prompt, { train, model, signal }) };
+  }
   const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...(labels.length > 0 && { labels }) });
   if (examples.length < shots) {
     throw new StillroomError(
@@ -68,5 +105,22 @@ export async function readPromptParts(
       `${task.name} has ${counted(examples.length, "training row")} for examples, ${shots} were asked for`,
     );
   }
-  return { labels, examples, taken: new Set(split === "train" ? examples.map(({ index }) => index) : []) };
+  const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
+  return { labels, shots: fixedShots(task, examples), taken };
+}
+
+function shotsOf(
+  task: Task,
+  { file, content }: NonNullable<JobRowsOptions["prompt"]>,
+  { train, model, signal }: { train: readonly Row[]; model: Model | undefined; signal: AbortSignal | undefined },
+): Shots {
+  const { examples, pool, seed, shots } = content;
+  if (examples !== null) return fixedShots(task, exampleRows(file, task, examples));
+  if (train.length < shots || !model) {
+    throw new StillroomError(
+      "input",
+      `${file} takes ${shots} of the training rows of ${task.name}, which has ${train.length}`,
+    );
+  }
+  return similarShots(new Neighbours(model, task, sampleRows(train, pool, seed), signal), shots);
 }

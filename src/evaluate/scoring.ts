@@ -3,7 +3,7 @@
 import { performance } from "node:perf_hooks";
 import type { BadRow, Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
-import { type CompiledPrompt, promptOf } from "../prompt/index.js";
+import { type CompiledPrompt, type Examples, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
@@ -27,7 +27,12 @@ export interface ScoringJob {
   rows: readonly Row[];
   prompt: CompiledPrompt;
   /** Answered rows that stand before each prompt. */
-  examples: Row[];
+  examples: Examples;
+  /**
+   * Contextual calibration (Zhao et al. 2021): label probabilities are divided by those of inputs without content behind these sets of examples. Default:
+   * they stay as they are.
+   */
+  calibrateBehind?: readonly (readonly Row[])[] | undefined;
   /** For classify: the closed set of answers, at least two. */
   labels: readonly Label[];
   /** Most tokens that go through the model at once (default: 2048, up to 6144 behind a long shared beginning); a longer row goes alone. */
@@ -107,7 +112,9 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
   const fitting: EncodedPrompt[] = [];
   const refused: BadRow[] = [];
   const answerTokens = longestAnswer(job);
+  const shotsOf = (row: Row) => (typeof examples === "function" ? examples(row) : examples).length;
   let shortest = Number.POSITIVE_INFINITY;
+  let fewest = 0;
   for (const row of job.rows) {
     const { file, line } = row;
     if (task.kind === "classify" && !known.has(row.answer)) {
@@ -124,12 +131,12 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
       continue;
     }
     const tokens = encodePrompt(model.tokenizer, prompt);
-    shortest = Math.min(shortest, tokens.length);
+    if (tokens.length < shortest) [shortest, fewest] = [tokens.length, shotsOf(row)];
     if (tokens.length + answerTokens <= context) fitting.push({ row, tokens });
-    else refused.push({ file, line, reason: tooLong(tokens.length, answerTokens, context, examples.length) });
+    else refused.push({ file, line, reason: tooLong(tokens.length, answerTokens, context, shotsOf(row)) });
   }
   if (fitting.length === 0 && Number.isFinite(shortest)) {
-    const reason = tooLong(shortest, answerTokens, context, examples.length);
+    const reason = tooLong(shortest, answerTokens, context, fewest);
     throw new StillroomError("input", `no row fits ${model.info.path}: of the shortest row, ${reason}`);
   }
   return { fitting, refused };

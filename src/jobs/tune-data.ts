@@ -5,7 +5,6 @@ import type { Label } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, compilePrompt } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
-import { Random } from "../support/random.js";
 import type { Task } from "../task/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { encodeRows, type FittedRows, type Limits, type TrainEvent, type TuneSettings } from "../train/index.js";
@@ -77,16 +76,6 @@ export async function* duplicateWarnings(task: Task, signal: AbortSignal | null)
     "duplicate",
     found.map(({ row, of }) => `${place(row)} is the same as ${place(of)}`),
   );
-}
-
-/** A seeded sample in the order of the file. */
-export function sampleRows(rows: readonly Row[], most: number, seed: number): Row[] {
-  if (rows.length <= most) return [...rows];
-  const order = new Random(seed).shuffle([...rows.keys()]);
-  return order
-    .slice(0, most)
-    .sort((a, b) => a - b)
-    .map((index) => rows[index]!);
 }
 
 function badRowWarnings(bad: readonly BadRow[]): Generator<Warning, void> {

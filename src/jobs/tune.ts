@@ -1,5 +1,6 @@
 // The public tune(): one run from a task file to an adapter in both formats, or to a whole model. Composes rooms; holds no loop and no equation.
 import { freemem } from "node:os";
+import { sampleRows } from "../dataset/index.js";
 import { type Model, openModel } from "../model/index.js";
 import { EventRun } from "../support/event-run.js";
 import { hashFile } from "../support/files.js";
@@ -24,7 +25,7 @@ import {
   tuneSettings,
   type Validation,
 } from "../train/index.js";
-import { duplicateWarnings, readTuneData, sampleRows, type TuneData } from "./tune-data.js";
+import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
 import { hashTask, machineOf, type RunFile, readRunFile, writeTrained } from "./tune-files.js";
 import { resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
 import { validate } from "./validate.js";

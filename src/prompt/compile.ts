@@ -1,11 +1,11 @@
 // A task's prompt for one model: instruction, examples and the row, plain or as a chat. Knows no tokens.
-import type { Row, Turn } from "../dataset/index.js";
+import { type Row, type Turn, usedFields } from "../dataset/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { Task } from "../task/index.js";
 import { ChatTemplate } from "./chat.js";
 import { OutOfTime } from "./limits.js";
 import { Renderer } from "./render.js";
-import type { CompiledPrompt, Piece, PromptModel } from "./types.js";
+import type { CompiledPrompt, Examples, Piece, PromptModel } from "./types.js";
 import { UnsuitableRow } from "./unsuitable.js";
 
 /**
@@ -77,10 +77,18 @@ function compileChat(task: Task, chat: ChatTemplate): CompiledPrompt {
  * What is asked by a row alone, as its task's template lays it out, without instruction, examples and the model's frame; of a task without a template, its
  * turns. Throws where the values do not suit the template.
  */
-export function compileQuestion(task: Task): (row: Row) => string {
+function compileQuestion(task: Task): (row: Row) => string {
   if (task.prompt.template === "") return (row) => questionOf(row.fields.messages as Turn[]);
   const renderer = new Renderer(task.prompt.template, `the template of the task ${task.name}`);
   return (row) => renderRow(renderer, row).trim();
+}
+
+/** The text that a row is about: the one field of the template as it is, else the template as it lays the row out. */
+export function compileSubject(task: Task): (row: Row) => string {
+  const fields = usedFields(task).all;
+  const [only] = fields;
+  if (fields.length === 1 && only !== "messages") return (row) => String(row.fields[only!]);
+  return compileQuestion(task);
 }
 
 /** What is asked by a conversation: the text of its one turn, or all turns as JSON. */
@@ -127,8 +135,10 @@ function at(row: Row, message: string, cause?: unknown): StillroomError {
   return new UnsuitableRow(row, message, cause);
 }
 
-function others(row: Row, examples: readonly Row[]): Row[] {
-  return examples.filter((example) => example !== row && (example.line !== row.line || example.file !== row.file));
+/** The examples of a row, without the row itself. */
+function others(row: Row, examples: Examples): Row[] {
+  const chosen = typeof examples === "function" ? examples(row) : examples;
+  return chosen.filter((example) => example !== row && (example.line !== row.line || example.file !== row.file));
 }
 
 /** Examples stand before row after row: each is laid out once. */

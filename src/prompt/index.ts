@@ -1,5 +1,16 @@
 // Room prompt: what the model is shown for a row, and the answer as it follows.
-export { compileConversation, compilePrompt, compileQuestion, questionOf } from "./compile.js";
+export { compileConversation, compilePrompt, compileSubject, questionOf } from "./compile.js";
 export { chooseExamples } from "./examples.js";
-export type { CompiledPrompt, Piece, Prompt, PromptModel } from "./types.js";
+export {
+  exampleRows,
+  type PromptFile,
+  type PromptMeasure,
+  readPromptFile,
+  type Selection,
+  selections,
+  withPrompt,
+  writePromptFile,
+} from "./file.js";
+export type { CompiledPrompt, Examples, Piece, Prompt, PromptModel } from "./types.js";
 export { promptOf } from "./unsuitable.js";
+export { Space } from "./vectors.js";

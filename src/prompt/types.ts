@@ -15,13 +15,16 @@ export interface Prompt {
   answer: string;
 }
 
+/** Answered rows that stand before a question: the same before every row, or chosen for each. */
+export type Examples = readonly Row[] | ((row: Row) => readonly Row[]);
+
 /** A task's prompt, ready to be laid out for row after row. */
 export interface CompiledPrompt {
   /**
    * The prompt of a row behind answered examples. An example that is the row itself is left out.
    * Throws "input" naming the row when its values do not suit the template; promptOf makes it a bad row.
    */
-  render(row: Row, examples: readonly Row[]): Prompt;
+  render(row: Row, examples: Examples): Prompt;
   /** An answer as it follows the prompt of any row: white space around it is left out, a space put in front where one belongs. */
   renderAnswer(text: string): string;
 }

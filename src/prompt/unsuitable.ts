@@ -1,7 +1,7 @@
 // A row whose values do not suit a template: of all that can go wrong with a prompt, what costs only the row.
 import type { BadRow, Row } from "../dataset/index.js";
 import { StillroomError } from "../support/errors.js";
-import type { CompiledPrompt, Prompt } from "./types.js";
+import type { CompiledPrompt, Examples, Prompt } from "./types.js";
 
 /** Its message names the row. */
 export class UnsuitableRow extends StillroomError {
@@ -24,7 +24,7 @@ export class UnsuitableRow extends StillroomError {
  * else console.log(found.pieces);
  * ```
  */
-export function promptOf(prompt: CompiledPrompt, row: Row, examples: readonly Row[]): Prompt | BadRow {
+export function promptOf(prompt: CompiledPrompt, row: Row, examples: Examples): Prompt | BadRow {
   try {
     return prompt.render(row, examples);
   } catch (error) {

@@ -41,11 +41,12 @@ export async function queueBatch(input: Task | string, options: QueueBatchOption
   const how = { store: { namespace, maxBytes, lifetime, normalise } };
   return inSession(options, how, async ({ queue, store, model }) => {
     await requireNoInputs(input, model, options);
-    const { maker } = await openEngine(model, options.adapter, options.precision ?? "f32");
+    const engine = await openEngine(model, options.adapter, options.precision ?? "f32");
     const rows =
       typeof input === "string"
-        ? await openRequests(input, model, maker.model, signal)
-        : await openTaskInput(input, model, options);
+        ? await openRequests(input, model, engine.maker.model, signal)
+        : await openTaskInput(input, engine, options);
+    const { maker } = engine;
     const identity = await identityOf(input, maker, options);
     const name = typeof input === "string" ? input : input.name;
     const asked: Asked = { input: rows, maker, identity, name, queue: await queue.makeQueue(maker) };

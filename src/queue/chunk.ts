@@ -19,7 +19,7 @@ export function unpackChunk(bytes: Buffer): Request[] {
       const prompt = Int32Array.from(request.prompt);
       if (request.kind === "text") return { ...request, prompt };
       const labels = request.labels.map(({ text, tokens }) => ({ text, tokens: Int32Array.from(tokens) }));
-      return { kind: "labels", prompt, labels };
+      return { ...request, prompt, labels };
     });
   } catch (error) {
     throw new StillroomError("input", `a chunk of the queue is damaged: ${(error as Error).message}`, { cause: error });

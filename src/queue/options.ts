@@ -1,5 +1,6 @@
 // The options of a batch through a queue and of a worker: their names, defaults and limits.
 import type { BatchOptions, BatchProgress } from "../batch/index.js";
+import { requireOnePrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
@@ -18,7 +19,10 @@ export interface QueuePlace {
 /** How a batch goes through a queue. */
 export interface QueueBatchOptions
   extends QueuePlace,
-    Pick<BatchOptions, "out" | "errors" | "model" | "adapter" | "split" | "shots" | "seed" | "threads" | "precision">,
+    Pick<
+      BatchOptions,
+      "out" | "errors" | "model" | "adapter" | "split" | "shots" | "prompt" | "seed" | "threads" | "precision"
+    >,
     Pick<BatchOptions, "namespace" | "maxBytes" | "lifetime" | "normalise" | "onDownload"> {
   /** A store of this machine: what it knows is not asked of the queue, and it gets the answers, with the texts that ask for them (default: none). */
   store?: string | undefined;
@@ -65,7 +69,7 @@ export const usualLease = 120;
 
 const placeNames = ["queue", "patience", "onWarning", "signal"];
 const batchNames =
-  "out errors model adapter split shots seed threads precision namespace maxBytes lifetime normalise onDownload store chunk lease onProgress onBad";
+  "out errors model adapter split shots prompt seed threads precision namespace maxBytes lifetime normalise onDownload store chunk lease onProgress onBad";
 const workerNames = "model adapter store maxBytes precision threads drain onProgress onDownload";
 
 /** Throws "usage" for a wrong option. */
@@ -73,6 +77,7 @@ export function checkQueueBatchOptions(options: QueueBatchOptions): void {
   requireKnown(options, [...placeNames, ...batchNames.split(" ")], "queueBatch");
   requirePath("out", options.out);
   if (options.store !== undefined) requirePath("store", options.store);
+  requireOnePrompt(options);
   requireWhole("chunk", options.chunk, 1);
   requireWhole("lease", options.lease, 1);
   requirePatience(options);

@@ -26,7 +26,9 @@ export interface Asked {
 
 /** A batch is the same where its rows, what answers them and how they are laid out are. */
 export async function identityOf(input: Task | string, maker: Maker, options: QueueBatchOptions): Promise<Buffer> {
-  const files = typeof input === "string" ? [input] : [...new Set(taskFiles(input).map(({ file }) => file))];
+  const { split = "test", shots = 0, seed = 0, prompt } = options;
+  const ofTask = typeof input === "string" ? [] : taskFiles(input).map(({ file }) => file);
+  const files = typeof input === "string" ? [input] : [...new Set([...ofTask, ...(prompt ? [prompt] : [])])];
   const hashes: string[] = [];
   for (const file of files) {
     hashes.push(
@@ -36,7 +38,6 @@ export async function identityOf(input: Task | string, maker: Maker, options: Qu
       }),
     );
   }
-  const { split = "test", shots = 0, seed = 0 } = options;
   const layout = typeof input === "string" ? null : { split, shots, seed };
   const { model: _, ...decisive } = maker;
   return sha256(canonical(["stillroom job", 1, decisive, hashes, layout]));

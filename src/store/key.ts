@@ -27,6 +27,8 @@ export interface LabelsRequest {
   kind: "labels";
   prompt: Int32Array;
   labels: readonly { text: string; tokens: Int32Array }[];
+  /** For each label the probability by which its own is divided; undefined: none is. */
+  prior?: readonly number[] | undefined;
 }
 
 /** Raised when the encoding below changes: keys of another version are other keys. */

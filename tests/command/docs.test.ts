@@ -12,13 +12,27 @@ import { stillroom } from "./program.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
-const [shared, ...sections] = text.split(/^##+ (?=inspect|eval|tune|export|batch|worker|lookup|serve|store|bench)/m);
+const [shared, ...sections] = text.split(
+  /^##+ (?=inspect|prompt|eval|tune|export|batch|worker|lookup|serve|store|bench)/m,
+);
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
 const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
-const commands = ["inspect", "eval", "tune", "export", "batch", "worker", "lookup", "serve", ...upkeep, ...trials];
+const commands = [
+  "inspect",
+  "prompt",
+  "eval",
+  "tune",
+  "export",
+  "batch",
+  "worker",
+  "lookup",
+  "serve",
+  ...upkeep,
+  ...trials,
+];
 const run = path.join(folder, "run");
 const answers = path.join(folder, "answers");
 let model = "";
@@ -56,6 +70,7 @@ describe.each(commands)("%s", (command) => {
 describe("the fields of --json stand in docs/cli.md:", () => {
   it.each<[string, () => string[]]>([
     ["inspect", () => ["inspect", model]],
+    ["prompt", () => ["prompt", task, "--model", model, "--shots", "0,1", "--compare", "--show", "--try", "abc"]],
     ["eval", () => ["eval", task, "--model", model, "--against", model]],
     ["tune", () => ["tune", task, "--model", model, "--out", run, "--resume"]],
     [
@@ -91,7 +106,9 @@ describe("the fields of --json stand in docs/cli.md:", () => {
   ])("%s", async (command, args) => {
     const ended = await stillroom([...args(), "--json"]);
     const found = JSON.parse(ended.stdout) as Record<string, Record<string, unknown>>;
-    const inner = ["against", "gate"].flatMap((name) => Object.keys(found[name] ?? {}).map((key) => `${name}.${key}`));
+    const inner = ["against", "gate", "compared"].flatMap((name) =>
+      Object.keys(found[name] ?? {}).map((key) => `${name}.${key}`),
+    );
     const known = new Set(sectionsOf(command).flatMap((section) => [...named(section)]));
     expect([...Object.keys(found), ...inner].filter((name) => !known.has(name))).toEqual([]);
   });

@@ -18,7 +18,17 @@ describe("print", () => {
     expect(plain("日本 – é ❄\ufe0f")).toBe("日本 – é ❄\ufe0f");
     const label = "\u001b[31mred";
     const text = evaluationText({
-      ...{ task: label, model: label, adapter: label, split: "test", shots: 0, rows: 1, errors: 0, bad_rows: [] },
+      ...{
+        task: label,
+        model: label,
+        adapter: label,
+        split: "test",
+        prompt: null,
+        shots: 0,
+        rows: 1,
+        errors: 0,
+        bad_rows: [],
+      },
       ...{ metrics: {}, confusion: { labels: [label], counts: [[1]] } },
       classes: [{ label, precision: 1, recall: 1, f1: 1, support: 1 }],
       slices: {

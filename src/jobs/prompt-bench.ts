@@ -1,0 +1,39 @@
+// A prompt that can be scored, and what all prompts of a call are scored with.
+import type { Row } from "../dataset/index.js";
+import type { Label, ScoringJob, Shots } from "../evaluate/index.js";
+import type { Model } from "../model/index.js";
+import { compilePrompt, type PromptFile } from "../prompt/index.js";
+import type { NativeLora } from "../support/native.js";
+import type { Task } from "../task/index.js";
+import type { PromptSettings } from "./prompt-options.js";
+
+/** A prompt that can be scored. */
+export interface Candidate {
+  content: PromptFile;
+  task: Task;
+  shots: Shots;
+}
+
+/** What all candidates of a call have in common. */
+export interface Bench {
+  model: Model;
+  lora: NativeLora | null;
+  labels: Label[];
+  /** Rows that candidates are compared on, and the name of their split. */
+  rows: Row[];
+  split: string;
+  settings: PromptSettings;
+}
+
+/** A candidate's work on rows. Awaits what its examples need. */
+export async function jobOf(bench: Bench, candidate: Candidate, rows: readonly Row[]): Promise<ScoringJob> {
+  const { model, lora, labels, settings } = bench;
+  const { task, shots, content } = candidate;
+  await shots.prepare(rows);
+  return {
+    ...{ model, lora, task, rows, labels, signal: settings.signal, onProgress: settings.onProgress },
+    prompt: compilePrompt(task, model.template),
+    examples: shots.of,
+    calibrateBehind: content.calibrate ? await shots.sets() : undefined,
+  };
+}

@@ -1,0 +1,178 @@
+// prompt() on a toy: what is shown, tried, compared and saved, and that every other command reads the same prompt from the file.
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { batch } from "../../src/batch/index.js";
+import { readRows } from "../../src/dataset/index.js";
+import { evaluate, fixedShots, Neighbours, readPredictions, similarShots } from "../../src/evaluate/index.js";
+import { type PromptOptions, prompt } from "../../src/jobs/index.js";
+import { type Model, openModel } from "../../src/model/index.js";
+import type { PromptFile } from "../../src/prompt/index.js";
+import { readTask, type Task } from "../../src/task/index.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { writeToyTask } from "./toy-task.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-prompt-"));
+process.env.XDG_CACHE_HOME = path.join(folder, "cache");
+let model: Model;
+let task: Task;
+
+beforeAll(async () => {
+  model = await openModel(writeTextToy(), { threads: 1 });
+  task = await readTask(writeToyTask().file);
+});
+afterAll(() => model.close());
+
+const named = (name: string) => path.join(folder, name);
+
+/** Saves a prompt and gives its file. */
+async function saved(name: string, options: PromptOptions): Promise<string> {
+  await prompt(task, { model, ...options, save: named(name) });
+  return named(name);
+}
+
+describe("prompt", () => {
+  it("shows the text and the tokens, and answers a text with probabilities", async () => {
+    const found = await prompt(task, { model, shots: [2], instructions: ["Which half?"], show: true, try: "xyz" });
+    const { text, tokens } = found.shown!;
+    const shots = found.prompt.examples!.map(({ fields, value }) => `${fields.text}: ${value}\n\n`);
+    expect(text).toBe(`Which half?\n\n${shots.join("")}xyz:`);
+    expect(tokens.map((token) => token.text).join("")).toContain(text);
+    expect(new Set(found.prompt.examples!.map(({ value }) => value))).toEqual(new Set(["early", "late"]));
+    const { answer, probabilities } = found.tried!;
+    expect(probabilities!.early! + probabilities!.late!).toBeCloseTo(1, 12);
+    expect(probabilities![answer]).toBe(Math.max(...Object.values(probabilities!)));
+    expect(found).toMatchObject({ compared: null, saved: null });
+  });
+
+  it("compares prompts on the same rows, and keeps the best with what was measured", async () => {
+    const seen: number[] = [];
+    const found = await prompt(task, {
+      ...{ model, shots: [0, 2], select: ["random", "similar", "diverse", "search"], calibrate: true, compare: true },
+      ...{ budget: 200, save: named("best.json"), onProgress: ({ totalRows }) => void seen.push(totalRows) },
+    });
+    const { prompts, pairs, best, split, metric } = found.compared!;
+    expect([split, metric]).toEqual(["validation", "accuracy"]);
+    const ways = prompts.map(({ shots, select, calibrate }) => `${shots} ${select}${calibrate ? " calibrated" : ""}`);
+    const kinds = ["random", "similar", "diverse", "search"].flatMap((way) => [`2 ${way}`, `2 ${way} calibrated`]);
+    expect(ways).toEqual(["0 random", "0 random calibrated", ...kinds]);
+    expect(new Set(prompts.map(({ rows }) => rows))).toEqual(new Set([12]));
+    expect(prompts[best]!.metric!.value).toBe(Math.max(...prompts.map((one) => one.metric!.value)));
+    expect(prompts[2]!.tokens_per_row).toBeGreaterThan(prompts[0]!.tokens_per_row);
+    expect(pairs).toHaveLength(45);
+    const file = JSON.parse(readFileSync(named("best.json"), "utf8")) as PromptFile;
+    expect(file).toEqual(found.prompt);
+    expect(file.measured).toMatchObject({
+      split: "validation",
+      rows: 12,
+      metric: "accuracy",
+      ...prompts[best]!.metric,
+    });
+  });
+
+  it("draws the same examples by the same seed, others by another", async () => {
+    const shown = async (seed: number) => (await prompt(task, { model, shots: [3], seed, show: true })).shown!.text;
+    expect(await shown(1)).toBe(await shown(1));
+    expect(await shown(2)).not.toBe(await shown(1));
+  });
+
+  it.each<[string, object, string, RegExp]>([
+    ["nothing to do", {}, "usage", /expected what to do with the prompt: try, show, compare or save/],
+    ["several prompts without a comparison", { shots: [1, 2], show: true }, "usage", /compare finds the best/],
+    [
+      "another way of choosing",
+      { select: ["best"], show: true },
+      "usage",
+      /expected one of random, .* for select, received "best"/,
+    ],
+    ["a file beside shots", { prompt: "p.json", shots: [1], show: true }, "usage", /expected prompt or shots/],
+    ["more examples than rows", { shots: [99], show: true }, "input", /has 48 training rows for examples, 99 were/],
+    [
+      "a prompt beyond the context",
+      { shots: [40], try: "a" },
+      "input",
+      /has \d+ tokens and .* context 256; use fewer than 40/,
+    ],
+    [
+      "a comparison that nothing fits",
+      { shots: [40], compare: true },
+      "input",
+      /no row fits .* context 256; use fewer/,
+    ],
+    ["the task file to write", { save: "TASK", show: true }, "usage", /is the task file of halves/],
+  ])("refuses %s", async (_name, options, code, message) => {
+    const given = "save" in options ? { ...options, save: task.file } : options;
+    await expect(prompt(task, { model, ...given })).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+  });
+});
+
+describe("a prompt file", () => {
+  it("makes eval show what was tried", async () => {
+    const file = await saved("two.json", { shots: [2], instructions: ["Half?"] });
+    const predictions = named("two.jsonl");
+    const found = await evaluate(task, { model, prompt: file, predictions });
+    expect(found).toMatchObject({ shots: 2, prompt: file, rows: 20 });
+    const { rows } = await readRows(task, "test");
+    const [first] = await readPredictions(predictions);
+    const { tried } = await prompt(task, { model, prompt: file, try: String(rows[0]!.fields.text) });
+    expect(tried!.probabilities!.early).toBeCloseTo(first!.probabilities!.early!, 6);
+    await expect(evaluate(task, { model, prompt: file, shots: 2 })).rejects.toThrow(
+      /expected shots or prompt, received both/,
+    );
+  });
+
+  it.each(["random", "similar"] as const)("makes batch answer as eval does: %s, calibrated", async (select) => {
+    const file = await saved(`${select}.json`, { shots: [2], select: [select], calibrate: true });
+    const [plain, predictions, out] = [`${select}-plain`, select, `${select}-batch`].map((name) =>
+      named(`${name}.jsonl`),
+    );
+    await evaluate(task, { model, prompt: file, predictions: predictions! });
+    const { computed } = await batch(task, { model, prompt: file, store: named(`${select}-store`), out: out! });
+    const told = readFileSync(out!, "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    const ours = await readPredictions(predictions!);
+    for (const [index, row] of ours.entries()) {
+      expect(told[index].prediction).toBe(row.prediction);
+      expect(told[index].probabilities.early).toBeCloseTo(row.probabilities!.early!, 6);
+    }
+    // Without calibration the same store knows none of these answers.
+    writeFileSync(plain!, JSON.stringify({ ...JSON.parse(readFileSync(file, "utf8")), calibrate: null }));
+    const again = await batch(task, { model, prompt: plain!, store: named(`${select}-store`), out: out! });
+    expect(again.computed).toBe(computed);
+  });
+
+  it("divides by what the prompt says to nothing (Zhao et al. 2021)", async () => {
+    const options = { shots: [2] };
+    const asked = async (text: string, calibrate: boolean) =>
+      (await prompt(task, { model, ...options, calibrate, try: text })).tried!.probabilities!;
+    const free = [await asked("N/A", false), await asked("[MASK]", false), await asked("", false)];
+    const prior = (label: string) => free.reduce((sum, one) => sum + one[label]!, 0) / 3;
+    const before = await asked("xyz", false);
+    const weight = (label: string) => before[label]! / prior(label);
+    const after = await asked("xyz", true);
+    expect(after.early).toBeCloseTo(weight("early") / (weight("early") + weight("late")), 6);
+    expect(after.early).not.toBeCloseTo(before.early!, 4);
+  });
+});
+
+describe("examples", () => {
+  it("never show a row its own answer, and the most alike stands last", async () => {
+    const { rows } = await readRows(task, "train");
+    const [first, second] = [rows[0]!, rows[1]!];
+    expect(fixedShots(task, [first, second]).of({ ...first, file: "elsewhere", line: 99 })).toEqual([second]);
+    const pool = new Neighbours(model, task, rows);
+    const shots = similarShots(pool, 5);
+    await shots.prepare(rows);
+    for (const row of rows.slice(0, 10)) {
+      expect(shots.of(row).map(({ fields }) => fields.text)).not.toContain(row.fields.text);
+      expect(shots.of(row).at(-1)).toBe(similarShots(pool, 1).of(row)[0]);
+    }
+    expect(new Set(rows.map((row) => shots.of(row)[0]!.line)).size).toBeGreaterThan(1);
+  });
+});
