@@ -68,7 +68,7 @@ export class BatchedBench {
 
   async step(): Promise<DecodeDone> {
     const { pl, tg, t_tg, t } = await this.#bench(this.#settings, this.#job.answerTokens);
-    const unknown = { answers: null, first_token_seconds: null, token_seconds: null };
+    const unknown = { answers: null, prompt_tokens: null, first_token_seconds: null, token_seconds: null };
     return { event: "step", ...unknown, seconds: t, generated: pl * tg, generation_seconds: t_tg };
   }
 

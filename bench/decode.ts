@@ -56,6 +56,8 @@ export interface DecodeSideResult {
   generation_tokens_per_second: Measured;
   /** Answers a second over the whole turn, prompts included. */
   rows_per_second: Measured;
+  /** Of prompts, in each turn (the least): what the prompts share is computed once; null where a side does not tell. */
+  computed_prompt_tokens: number | null;
   /** From the start of a turn to an answer's first token, and from each of a sequence's tokens to the next; null where a side tells only sums. */
   first_token_seconds: Latency | null;
   token_seconds: Latency | null;
@@ -189,10 +191,12 @@ function sideOf(
     const values = timed.map(pick);
     return values.includes(null) ? null : latency(values.flatMap((one) => one!));
   };
+  const computed = timed.map((step) => step.prompt_tokens);
   const flops = decodeFlops(info, job.promptTokens + job.answerTokens / 2);
   return {
     generation_tokens_per_second: rate,
     rows_per_second: measured(timed.map(({ seconds }) => job.prompts.length / seconds)),
+    computed_prompt_tokens: computed.includes(null) ? null : Math.min(...computed.map((one) => one!)),
     first_token_seconds: all((step) => step.first_token_seconds),
     token_seconds: all((step) => step.token_seconds),
     peak_memory_bytes: peakMemoryBytes,

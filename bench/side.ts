@@ -57,6 +57,8 @@ export interface DecodeDone {
   event: "step";
   /** (prompts, tokens) without end tokens; null where a side computes no text. */
   answers: number[][] | null;
+  /** Tokens of prompts that the turn computed; null where a side does not tell. */
+  prompt_tokens: number | null;
   /** Of the whole turn, prompts included. */
   seconds: number;
   /** Answer tokens while all sequences decode and no prompt is computed, and how long that was. */

@@ -17,6 +17,7 @@ export function decodeTurn(answers: readonly TimedAnswer[], seconds: number): De
   return {
     event: "step",
     answers: answers.map(({ tokens }) => tokens),
+    prompt_tokens: null,
     seconds,
     generated: answers.reduce(
       (sum, answer) => sum + answer.seconds.filter((time) => time > from && time <= to).length,

@@ -14,6 +14,7 @@ test("generation is timed while all answers go on", () => {
       [1, 2, 3, 4],
       [5, 6, 7],
     ],
+    prompt_tokens: null,
     seconds: 8,
     generated: 3,
     generation_seconds: 2,

@@ -3,6 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:f
 import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { DecodeBench } from "../../bench/decode.js";
 import { native } from "../../src/support/native.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { writeTextToy } from "../support/text_toy.js";
@@ -136,6 +137,17 @@ it("tune takes SST-2 from the folder that is named", async () => {
   const ended = await stillroom(tune("--repeat", "2", "--data", data, "--threads", "1", "--json", "--work", "sst2"));
   expect(ended.code).toBe(0);
   expect(JSON.parse(ended.stdout)).toMatchObject({ ours: { work: { sst2: { losses: expect.any(Array) } } } });
+});
+
+it("decode computes the prompts in every turn, what they share once in each", async () => {
+  const sizes = "--sequences 3 --prompt-tokens 40 --answer-tokens 4 --repeat 2 --threads 1".split(" ");
+  const computed = async (...more: string[]) => {
+    const { ours } = JSON.parse((await stillroom(decode(...sizes, "--json", ...more))).stdout) as DecodeBench;
+    return ours.computed_prompt_tokens;
+  };
+  expect(await computed()).toBe(3 * 41);
+  // Whole pages of 32 positions are shared.
+  expect(await computed("--shared-prefix")).toBe(32 + 3 * 9);
 });
 
 it("growth takes names with commas between them", async () => {
