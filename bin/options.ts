@@ -45,6 +45,7 @@ const sharedOptions = {
 /** Options whose name in the API is not their own in camel case. */
 const apiNames: Record<string, string> = {
   lr: "learningRate",
+  ffn: "feedForward",
   maxKlMerge: "bounds.adapterMergedKl",
   maxKl: "bounds.mergedQuantizedKl",
   maxDrop: "bounds.metricDrop",

@@ -5,6 +5,7 @@ import type {
   DownloadProgress,
   ExportProgress,
   ScoringProgress,
+  StudentProgress,
   TuneEvent,
   WorkerProgress,
 } from "../src/index.js";
@@ -59,6 +60,11 @@ export function onWorker(progress: Progress): (event: WorkerProgress) => void {
 
 export function onExport(progress: Progress): (event: ExportProgress) => void {
   return ({ phase, done }) => progress.update(phases[phase], done, 1);
+}
+
+export function onStudent(progress: Progress): (event: StudentProgress) => void {
+  const words = { layers: "layers", channels: "channels", write: "writing", measure: "measuring" };
+  return ({ phase, done }) => progress.update(words[phase], done, 1);
 }
 
 export function onBad(progress: Progress): (bad: BadRow) => void {

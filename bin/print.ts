@@ -7,6 +7,7 @@ import type {
   ExportResult,
   Inspection,
   JobStatus,
+  StudentResult,
   TuneResult,
   WorkerResult,
 } from "../src/index.js";
@@ -126,6 +127,19 @@ export function exportText(result: ExportResult): string {
   const last = [significant(gate.kl.merged_quantized), share(gate.top1_agreement)];
   rows.push(["quantised", share(quantized.value), interval(quantized), ...last]);
   return `${first}${table(rows)}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
+}
+
+export function studentText(result: StudentResult): string {
+  const { out, type, bytes, parameters, teacher_parameters: of, layers, loss } = result;
+  const c = colours(process.stdout);
+  const size = `${parameters.toLocaleString("en")} of ${of.toLocaleString("en")} parameters`;
+  const width = `${result.feed_forward} feed-forward channels, ${counted(result.heads, "head")}`;
+  return [
+    `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)} · ${size}`,
+    `layers ${layers.join(", ")} of the teacher · ${width}`,
+    `loss of ${counted(result.rows, "row")}: ${number(loss.teacher)} by the teacher, ${number(loss.student)} by the untrained student`,
+    "train it before use: tune --method full, on the student\n",
+  ].join("\n");
 }
 
 /** 1234567 bytes as "1.2 MB". */

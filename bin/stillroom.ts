@@ -13,6 +13,7 @@ import { lookupCommand } from "./commands/lookup.js";
 import { promptCommand } from "./commands/prompt.js";
 import { serveCommand } from "./commands/serve.js";
 import { storeCommand } from "./commands/store.js";
+import { studentCommand } from "./commands/student.js";
 import { tuneCommand } from "./commands/tune.js";
 import { workerCommand } from "./commands/worker.js";
 import { misused } from "./run.js";
@@ -33,6 +34,7 @@ Examples:
   $ stillroom eval task.yaml --model model.gguf --prompt best.json
   $ stillroom tune task.yaml --model model.gguf --out runs/first
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
+  $ stillroom student --teacher model.gguf --task task.yaml --layers 10 --out student.gguf
   $ stillroom batch task.yaml --model small.gguf --store answers --out answers.jsonl
   $ stillroom lookup --store answers "the text of a row"
   $ stillroom serve --store answers --model small.gguf
@@ -47,6 +49,7 @@ const commands = [
   evalCommand(),
   tuneCommand(),
   exportCommand(),
+  studentCommand(),
   batchCommand(),
   workerCommand(),
 ];

@@ -92,6 +92,7 @@ export {
   storeStats,
   verifyStore,
 } from "./store/index.js";
+export { makeStudent, type StudentOptions, type StudentProgress, type StudentResult } from "./student/index.js";
 export { type ErrorCode, exitCodes, StillroomError } from "./support/errors.js";
 export { readTask, type Source, type Split, type Task, type TaskKind } from "./task/index.js";
 export type { TuneOptions } from "./train/index.js";

@@ -20,6 +20,7 @@ const folders = {
   "src/store": "answers on disk, by everything that decides them and by the texts that ask for them",
   "src/evaluate": "scores, answers, metrics and their intervals",
   "src/export": "merge, quantise, and the gate behind them",
+  "src/student": "from a teacher to a smaller model",
   "src/batch": "a file of requests to a file of answers, through the store",
   "src/queue": "the same through workers on many machines, and PostgreSQL",
   "src/serve": "a store and a live model by HTTP",

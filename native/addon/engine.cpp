@@ -8,6 +8,7 @@
 #include "core/embed.h"
 #include "core/loss.h"
 #include "core/measure.h"
+#include "core/student.h"
 
 namespace stillroom::addon {
 
@@ -114,6 +115,18 @@ Napi::Value collect_importance(const Napi::CallbackInfo& info, const std::shared
         [](Napi::Env env, Nothing&) { return env.Undefined(); });
 }
 
+Napi::Value energies_of(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto importance = unwrap_importance(info[0], "importance");
+    return run_graph<Energies>(
+        info.Env(), engine, [importance](Graph& graph) { return energies(*graph.model, *importance); },
+        [](Napi::Env env, Energies& found) -> Napi::Value {
+            Napi::Object result = Napi::Object::New(env);
+            result.Set("feedForward", from_doubles(env, found.feed_forward));
+            result.Set("groups", from_doubles(env, found.groups));
+            return result;
+        });
+}
+
 // Where time went since the last call.
 Napi::Value take_profile(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const auto open = engine->use();
@@ -152,6 +165,7 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });
     add_method(object, "profile", [engine](const Napi::CallbackInfo& info) { return take_profile(info, engine); });
     add_async_method(object, "collectImportance", [engine](const Napi::CallbackInfo& info) { return collect_importance(info, engine); });
+    add_async_method(object, "energies", [engine](const Napi::CallbackInfo& info) { return energies_of(info, engine); });
     add_async_method(object, "close", [engine](const Napi::CallbackInfo& info) { return engine->lifetime->close(info.Env()); });
     wrap(object, engine, model_tag);
     return object;
@@ -163,8 +177,10 @@ Napi::Value open_model(const Napi::CallbackInfo& info) {
     const int threads = static_cast<int>(to_integer(options.Get("threads"), "threads", 1, 1024));
     const Kernels& kernels = choose_kernels(to_text_or_null(options.Get("variant"), "variant").value_or(""));
     const Precisions precisions = choose_precisions(kernels, to_text_or_null(options.Get("precision"), "precision").value_or("f32"));
+    std::vector<int32_t> layers;
+    if (!options.Get("layers").IsUndefined()) layers = to_int32s(options.Get("layers"), "layers");
     return Task<std::shared_ptr<Engine>>::start(
-        info.Env(), nullptr, [=, &kernels] { return std::make_shared<Engine>(Model::open(path), kernels, threads, precisions); }, from_engine);
+        info.Env(), nullptr, [=, &kernels] { return std::make_shared<Engine>(Model::open(path, layers), kernels, threads, precisions); }, from_engine);
 }
 
 Napi::Value measure_fma_peak(const Napi::CallbackInfo& info) {

@@ -12,6 +12,7 @@
 #include "core/merge.h"
 #include "core/quantize.h"
 #include "core/runner.h"
+#include "core/student.h"
 
 namespace stillroom::addon {
 
@@ -147,6 +148,28 @@ Napi::Value quantize_file(const Napi::CallbackInfo& info) {
         undefined);
 }
 
+std::vector<std::vector<int32_t>> to_lists(const Napi::Value& value, const std::string& name) {
+    const Napi::Array array = to_array(value, name);
+    std::vector<std::vector<int32_t>> lists;
+    for (uint32_t i = 0; i < array.Length(); ++i) lists.push_back(to_int32s(array.Get(i), name + "[" + std::to_string(i) + "]"));
+    return lists;
+}
+
+Napi::Value write_student_file(const Napi::CallbackInfo& info) {
+    const std::string teacher = to_path(info[0], "teacher");
+    const Napi::Object from = to_object(info[1], "parts");
+    const StudentParts parts = {to_int32s(from.Get("layers"), "layers"), to_lists(from.Get("feedForward"), "feedForward"), to_lists(from.Get("groups"), "groups")};
+    const bool halves = to_boolean(info[2], "halves");
+    const std::string out = to_path(info[3], "out");
+    return Task<Nothing>::start(
+        info.Env(), nullptr,
+        [teacher, parts, halves, out] {
+            write_student(teacher, parts, halves, out);
+            return Nothing{};
+        },
+        undefined);
+}
+
 }  // namespace
 
 std::shared_ptr<const Tokens> unwrap_tokens(const Napi::Value& value, const std::string& name) {
@@ -188,6 +211,7 @@ void init_files(Napi::Env env, Napi::Object exports) {
     add_async_method(exports, "readAdapter", read_adapter_file);
     add_async_method(exports, "merge", merge_files);
     add_async_method(exports, "quantize", quantize_file);
+    add_async_method(exports, "writeStudent", write_student_file);
     const auto& types = quantization_types();
     const Napi::Array names = Napi::Array::New(env, types.size());
     for (size_t i = 0; i < types.size(); ++i) names.Set(static_cast<uint32_t>(i), types[i]);

@@ -123,7 +123,7 @@ struct GgufFile::Contents {
     bool mapped = false;
     size_t alignment = default_alignment;
     std::map<std::string_view, Value> values;  // keys point into the file
-    std::string_view metadata;
+    std::vector<GgufEntry> entries;
     std::vector<GgufTensor> tensors;
     std::map<std::string_view, size_t> by_name;  // keys point into tensors
 
@@ -143,9 +143,7 @@ struct GgufFile::Contents {
         if (tensor_count > most_entries) reader.fail("more than " + std::to_string(most_entries) + " tensors: " + std::to_string(tensor_count));
         if (value_count > most_entries) reader.fail("more than " + std::to_string(most_entries) + " keys: " + std::to_string(value_count));
 
-        const size_t start = reader.at;
         for (uint64_t i = 0; i < value_count; ++i) parse_value(reader);
-        metadata = {reinterpret_cast<const char*>(data + start), reader.at - start};
         parse_alignment(reader);
         std::vector<uint64_t> offsets;
         for (uint64_t i = 0; i < tensor_count; ++i) offsets.push_back(parse_tensor(reader));
@@ -153,6 +151,7 @@ struct GgufFile::Contents {
     }
 
     void parse_value(Reader& reader) {
+        const size_t start = reader.at;
         const std::string_view key = reader.text("a key");
         if (key.empty()) reader.fail("a key is empty");
         Value value{reader.type(key), U8, 1, nullptr};
@@ -164,6 +163,7 @@ struct GgufFile::Contents {
         value.at = data + reader.at;
         reader.skip(value.type == ARRAY ? value.element : value.type, value.count, key);
         if (!values.emplace(key, value).second) reader.fail("key " + quoted(key) + " stands twice");
+        entries.push_back({key, {reinterpret_cast<const char*>(data + start), reader.at - start}});
     }
 
     void parse_alignment(const Reader& reader) {
@@ -239,6 +239,13 @@ struct GgufFile::Contents {
     }
 };
 
+void GgufTensor::read_row(int64_t row, float* to) const {
+    const size_t row_bytes = ggml_row_size(type, shape[0]);
+    const uint8_t* from = data + row * row_bytes;
+    if (type == GGML_TYPE_F32) std::memcpy(to, from, row_bytes);
+    else ggml_get_type_traits(type)->to_float(from, to, shape[0]);
+}
+
 GgufFile::GgufFile() : contents(std::make_unique<Contents>()) {}
 GgufFile::~GgufFile() = default;
 
@@ -282,8 +289,7 @@ const std::string& GgufFile::path() const { return contents->path; }
 size_t GgufFile::file_bytes() const { return contents->size; }
 size_t GgufFile::alignment() const { return contents->alignment; }
 const std::vector<GgufTensor>& GgufFile::tensors() const { return contents->tensors; }
-std::string_view GgufFile::metadata() const { return contents->metadata; }
-uint64_t GgufFile::metadata_count() const { return contents->values.size(); }
+const std::vector<GgufEntry>& GgufFile::entries() const { return contents->entries; }
 bool GgufFile::has(std::string_view key) const { return contents->value(key) != nullptr; }
 
 const GgufTensor* GgufFile::find(std::string_view name) const {

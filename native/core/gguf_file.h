@@ -13,6 +13,11 @@
 
 namespace stillroom {
 
+// A key with its type and value, as it stands in the file.
+struct GgufEntry {
+    std::string_view key, bytes;
+};
+
 struct GgufTensor {
     std::string name;
     ggml_type type;
@@ -21,6 +26,8 @@ struct GgufTensor {
     size_t bytes;
     const uint8_t* data;  // into the mapping; lives as long as the GgufFile
     int64_t elements() const { return shape[0] * shape[1] * shape[2] * shape[3]; }
+    // Dequantises a row of shape[0] values by ggml's routine; of a type that has one.
+    void read_row(int64_t row, float* to) const;
 };
 
 class GgufFile {
@@ -51,9 +58,8 @@ class GgufFile {
     std::optional<std::vector<int64_t>> integers(std::string_view key) const;  // array of integers or booleans
     std::optional<std::vector<std::string>> texts(std::string_view key) const;
 
-    // All key-value pairs as they stand in the file (for a copy of the metadata), and how many they are.
-    std::string_view metadata() const;
-    uint64_t metadata_count() const;
+    // All key-value pairs in the order of the file, for a copy of the metadata.
+    const std::vector<GgufEntry>& entries() const;
 
    private:
     GgufFile();

@@ -42,9 +42,12 @@ void GgufWriter::f32(std::string_view key, float value) {
     ++metadata_count;
 }
 
-void GgufWriter::copy_metadata(const GgufFile& from) {
-    metadata.append(from.metadata());
-    metadata_count += from.metadata_count();
+void GgufWriter::copy_metadata(const GgufFile& from, const std::set<std::string, std::less<>>& except) {
+    for (const GgufEntry& entry : from.entries()) {
+        if (except.count(entry.key)) continue;
+        metadata.append(entry.bytes);
+        ++metadata_count;
+    }
     alignment = from.alignment();
 }
 

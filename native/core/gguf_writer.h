@@ -2,6 +2,7 @@
 // cuts strings at NUL bytes and aborts on what it dislikes. Knows the layout; not what adapters and models hold.
 #pragma once
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,8 +20,8 @@ class GgufWriter {
     void text(std::string_view key, std::string_view value);
     void u32(std::string_view key, uint32_t value);
     void f32(std::string_view key, float value);
-    // All metadata of another file, byte for byte; its alignment with it.
-    void copy_metadata(const GgufFile& from);
+    // All metadata of another file, byte for byte, but for these keys; its alignment with it.
+    void copy_metadata(const GgufFile& from, const std::set<std::string, std::less<>>& except = {});
     // shape: ggml's ne, the contiguous dimension first.
     void tensor(const std::string& name, ggml_type type, const std::vector<int64_t>& shape, Source source);
     // Atomically; tensors in the order in which they were given.

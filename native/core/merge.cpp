@@ -2,7 +2,6 @@
 #include "core/merge.h"
 
 #include <cmath>
-#include <cstring>
 #include <map>
 
 #include "core/adapter.h"
@@ -35,8 +34,6 @@ GgufWriter::Source merged_rows(const GgufTensor& weight, const FactorPair& pair,
     return [&weight, &pair, scale](AtomicFile& file) {
         const bool embeddings = pair.weight == "token_embd";
         const int64_t in = weight.shape[0], out = weight.shape[1], rank = pair.rank();
-        const size_t row_bytes = ggml_row_size(weight.type, in);
-        const auto* traits = ggml_get_type_traits(weight.type);
         // (rank, in): for embeddings B turned round, so that both cases add rows of it.
         std::vector<float> turned;
         if (embeddings) {
@@ -47,12 +44,7 @@ GgufWriter::Source merged_rows(const GgufTensor& weight, const FactorPair& pair,
         const float* directions = embeddings ? turned.data() : pair.a->data.data();
         std::vector<float> row(static_cast<size_t>(in));
         for (int64_t o = 0; o < out; ++o) {
-            const uint8_t* from = weight.data + o * row_bytes;
-            if (weight.type == GGML_TYPE_F32) {
-                std::memcpy(row.data(), from, row_bytes);
-            } else {
-                traits->to_float(from, row.data(), in);
-            }
+            weight.read_row(o, row.data());
             for (int64_t k = 0; k < rank; ++k) {
                 const float factor = scale * (embeddings ? pair.a->data[k * out + o] : pair.b->data[o * rank + k]);
                 const float* direction = directions + k * in;

@@ -103,7 +103,7 @@ Rope read_rope(Reader& reader, const Model& model) {
 
 }  // namespace
 
-std::shared_ptr<const Model> Model::open(const std::string& path) {
+std::shared_ptr<const Model> Model::open(const std::string& path, const std::vector<int32_t>& kept) {
     auto model = std::make_shared<Model>();
     model->file = GgufFile::open(path);
     const GgufFile& file = *model->file;
@@ -166,6 +166,15 @@ std::shared_ptr<const Model> Model::open(const std::string& path) {
     }
     for (const GgufTensor& tensor : file.tensors())
         if (!reader.used.count(tensor.name)) reader.refuse("tensor " + tensor.name + " is not part of the " + name + " decoder that the training engine computes");
+    if (kept.empty()) return model;
+    std::vector<Layer> layers;
+    for (size_t i = 0; i < kept.size(); i++) {
+        if (kept[i] < 0 || kept[i] >= m.layer_count || (i > 0 && kept[i] <= kept[i - 1]))
+            throw Failure(Code::usage, "expected rising numbers below " + std::to_string(m.layer_count) + " for layers, received " + std::to_string(kept[i]));
+        layers.push_back(m.layers[kept[i]]);
+    }
+    m.layers = std::move(layers);
+    m.layer_count = static_cast<int64_t>(kept.size());
     return model;
 }
 

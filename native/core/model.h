@@ -69,8 +69,8 @@ struct Model {
     std::vector<Layer> layers;
     std::shared_ptr<std::deque<std::vector<float>>> vectors = std::make_shared<std::deque<std::vector<float>>>();  // what the views above point into
 
-    // Failure(input) naming the reason when the engine cannot run it.
-    static std::shared_ptr<const Model> open(const std::string& path);
+    // Failure(input) naming the reason when the engine cannot run it. kept: the numbers of the layers that it is to consist of, rising; empty: all.
+    static std::shared_ptr<const Model> open(const std::string& path, const std::vector<int32_t>& kept = {});
 };
 
 }  // namespace stillroom

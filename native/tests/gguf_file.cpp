@@ -79,7 +79,7 @@ TEST(gguf_reads_values_and_tensors) {
     CHECK_EQUAL(file->require("row").data[33], 33);
     CHECK(file->find("absent") == nullptr);
     CHECK_THROWS(file->require("absent"), Failure);
-    CHECK_EQUAL(file->metadata_count(), 5u);
+    CHECK_EQUAL(file->entries().size(), 5u);
 }
 
 TEST(gguf_refuses_every_truncation) {

@@ -1,7 +1,6 @@
 // From a base and an adapter to one checked GGUF: merge, quantise, gate, put in place. Owns its temporary files and the order of
 // the steps; the equations are native, the comparison is gate.ts.
-import { randomBytes } from "node:crypto";
-import { open, rename, rm, stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { adapterFiles, loadAdapter } from "../adapter/index.js";
@@ -9,7 +8,7 @@ import { readRows } from "../dataset/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { makeFolder, syncFolder } from "../support/files.js";
+import { makeFolder, placeFile, temporaryName } from "../support/files.js";
 import { requireNoInput } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
@@ -95,8 +94,8 @@ class Export {
       }
       throwIfCancelled(this.settings.signal, "exporting");
       await this.#closeModels();
-      if (lora && this.settings.keepMerged) await place(source, path.resolve(this.settings.keepMerged));
-      await place(quantized, this.#out);
+      if (lora && this.settings.keepMerged) await placeFile(source, path.resolve(this.settings.keepMerged));
+      await placeFile(quantized, this.#out);
       return result;
     } finally {
       await this.#closeModels();
@@ -202,7 +201,7 @@ class Export {
   }
 
   #temporaryFile(beside: string): string {
-    const file = `${path.resolve(beside)}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
+    const file = temporaryName(path.resolve(beside));
     this.#temporary.push(file);
     return file;
   }
@@ -210,21 +209,5 @@ class Export {
   #begin(phase: "merge" | "importance" | "quantize" | "check"): void {
     throwIfCancelled(this.settings.signal, "exporting");
     this.settings.onProgress?.({ phase, done: 0 });
-  }
-}
-
-/** Makes a whole file appear under its name, durably. */
-async function place(temporary: string, file: string): Promise<void> {
-  try {
-    const handle = await open(temporary, "r+");
-    try {
-      await handle.sync();
-    } finally {
-      await handle.close();
-    }
-    await rename(temporary, file);
-    await syncFolder(path.dirname(file));
-  } catch (cause) {
-    throw new StillroomError("io", `cannot write ${file}: ${(cause as Error).message}`, { cause });
   }
 }

@@ -2,3 +2,5 @@
 export { type ExportResult, exportModel } from "./export.js";
 export { type Gate, type GateModels, judge } from "./gate.js";
 export { type ExportOptions, type ExportProgress, type GateBounds, requireType } from "./options.js";
+export { answerBatches } from "./rows.js";
+export { requireSpace } from "./space.js";

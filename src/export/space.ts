@@ -1,4 +1,4 @@
-// Whether the disk has room for an export, before any work. Estimates from above; knows no format.
+// Whether the disk has room for a model, before any work. Estimates from above; knows no format.
 import { statfs } from "node:fs/promises";
 import { StillroomError } from "../support/errors.js";
 import type { NativeModelInfo, NativeTensor } from "../support/native.js";
@@ -29,7 +29,7 @@ export async function requireSpace(folder: string, needed: number): Promise<void
   const { bavail, bsize } = await statfs(folder);
   const free = bavail * bsize;
   if (free >= needed) return;
-  throw new StillroomError("io", `${folder} has ${mib(free)} MiB free, the export needs ${mib(needed)} MiB`);
+  throw new StillroomError("io", `${folder} has ${mib(free)} MiB free, ${mib(needed)} MiB are needed`);
 }
 
 function isB({ name }: NativeTensor): boolean {

@@ -169,7 +169,24 @@ export async function syncFolder(folder: string, files: FileSystem = fileSystem)
   }
 }
 
-function temporaryName(file: string): string {
+/** Makes a whole file that another wrote appear under its name, durably. Throws "io". */
+export async function placeFile(temporary: string, file: string): Promise<void> {
+  try {
+    const handle = await open(temporary, "r+");
+    try {
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(temporary, file);
+    await syncFolder(path.dirname(file));
+  } catch (error) {
+    cannotWrite(file, error);
+  }
+}
+
+/** A name beside a file for what is not whole yet. */
+export function temporaryName(file: string): string {
   return `${file}.${process.pid}-${randomBytes(4).toString("hex")}.tmp`;
 }
 

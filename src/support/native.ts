@@ -213,6 +213,11 @@ export interface NativeModel {
   profile(): NativeProfileRow[];
   /** Adds the squared inputs of every linear layer (summed over tokens) to an importance matrix. */
   collectImportance(batch: NativeBatch, importance: NativeImportance): Promise<void>;
+  /**
+   * What each feed-forward channel (layers, feedForward) and each key-value head with its query heads (layers, keyValueHeads) adds to the residual
+   * stream, from an importance matrix of this model: mean squared input of the layer's last matrix times the squared norm of its columns.
+   */
+  energies(importance: NativeImportance): Promise<{ feedForward: Float64Array; groups: Float64Array }>;
   /** Idempotent; waits for work in flight. */
   close(): Promise<void>;
 }
@@ -326,6 +331,15 @@ export interface NativeDecoderOptions {
   stepTokens: number;
 }
 
+/** What stays of a teacher, by its number there, rising; of a layer as many channels and groups as of every other. */
+export interface NativeStudentParts {
+  layers: Int32Array;
+  /** Of each layer that stays. */
+  feedForward: Int32Array[];
+  /** Of each layer that stays: key-value heads, each with its query heads. */
+  groups: Int32Array[];
+}
+
 export interface NativeAddon {
   /** Kernel variants that this machine can run, best first, e.g. ["avx512", "avx2", "portable"]. */
   readonly variants: string[];
@@ -335,7 +349,13 @@ export interface NativeAddon {
   inspect(path: string): Promise<NativeModelInfo>;
   openModel(
     path: string,
-    options: { threads: number; variant: string | null; precision?: NativePrecision },
+    options: {
+      threads: number;
+      variant: string | null;
+      precision?: NativePrecision;
+      /** The layers that the model is to consist of, rising (absent: all); its info stays the file's. */
+      layers?: Int32Array;
+    },
   ): Promise<NativeModel>;
   openTokenizer(path: string): Promise<NativeTokenizer>;
   openRunner(
@@ -374,6 +394,8 @@ export interface NativeAddon {
     out: string,
     options: { type: string; importance: NativeImportance | null; threads: number },
   ): Promise<void>;
+  /** Writes what stays of a teacher as a GGUF: matrices in f16 (halves) or f32, vectors in f32. */
+  writeStudent(teacher: string, parts: NativeStudentParts, halves: boolean, out: string): Promise<void>;
   /** Names that quantize takes. */
   readonly quantizationTypes: string[];
   /** Peak GFLOP/s of fused multiply-add on one core with this variant, measured for about 50 ms. For benchmarks. */

@@ -13,7 +13,7 @@ import { stillroom } from "./program.js";
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
 const [shared, ...sections] = text.split(
-  /^##+ (?=inspect|prompt|eval|tune|export|batch|worker|lookup|serve|store|bench)/m,
+  /^##+ (?=inspect|prompt|eval|tune|export|student|batch|worker|lookup|serve|store|bench)/m,
 );
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
@@ -26,6 +26,7 @@ const commands = [
   "eval",
   "tune",
   "export",
+  "student",
   "batch",
   "worker",
   "lookup",
@@ -89,6 +90,7 @@ describe("the fields of --json stand in docs/cli.md:", () => {
         `${run}.gguf`,
       ],
     ],
+    ["student", () => ["student", "--teacher", model, "--task", task, "--layers", "1", "--out", `${run}-student.gguf`]],
     ["batch", () => ["batch", task, "--model", model, "--store", answers, "--out", `${answers}.out`]],
     ["store stats", () => ["store", "stats", "--store", answers]],
     ["store verify", () => ["store", "verify", "--store", answers]],

@@ -32,7 +32,7 @@ describe("space", () => {
     await requireSpace(os.tmpdir(), 1);
     await expect(requireSpace(os.tmpdir(), 2 ** 60)).rejects.toMatchObject({
       code: "io",
-      message: expect.stringMatching(/has \d+ MiB free, the export needs 1099511627776 MiB/),
+      message: expect.stringMatching(/has \d+ MiB free, 1099511627776 MiB are needed/),
     });
   });
 });

@@ -16,6 +16,7 @@ export const rooms = [
   "store",
   "evaluate",
   "export",
+  "student",
   "batch",
   "queue",
   "serve",

@@ -10,6 +10,7 @@ import {
   exportModel,
   inspect,
   type Model,
+  makeStudent,
   openModel,
   readTask,
   type Task,
@@ -79,6 +80,11 @@ calls.push({
   name: "batch",
   onPath: (model, signal) => batch(task, { model, store: fresh(), out: fresh(".jsonl"), ...signalled(signal) }),
   onModel: (model, signal) => batch(task, { model, store: fresh(), out: fresh(".jsonl"), ...signalled(signal) }),
+});
+calls.push({
+  name: "makeStudent",
+  onPath: (teacher, signal) => makeStudent({ teacher, task, layers: 1, out: fresh(".gguf"), ...signalled(signal) }),
+  onModel: (teacher, signal) => makeStudent({ teacher, task, layers: 1, out: fresh(".gguf"), ...signalled(signal) }),
 });
 const paths = calls.filter((call) => call.onPath);
 const models = calls.filter((call) => call.onModel);

@@ -34,11 +34,15 @@ export const textToy: Toy = {
   lora: { rank: 4, alpha: 8, rsLora: false, targets: ["q"] },
 };
 
-/** Writes the toy into a folder of its own, with further metadata; gives the path of the GGUF. */
-export function writeTextToy(further: Metadata = {}): string {
+/** Writes the toy into a folder of its own, with further metadata, weights as edit leaves them; gives the path of the GGUF. */
+export function writeTextToy(
+  further: Metadata = {},
+  toy: Toy = textToy,
+  edit: (name: string, data: Float32Array, columns: number) => void = () => undefined,
+): string {
   const file = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-text-toy-")), "toy.gguf");
   const metadata = {
-    ...toyMetadata(textToy),
+    ...toyMetadata(toy),
     "tokenizer.ggml.pre": "gpt-2",
     "tokenizer.ggml.tokens": tokens,
     "tokenizer.ggml.token_type": tokens.map((_, token) => (token < 256 ? 1 : 3)),
@@ -47,6 +51,8 @@ export function writeTextToy(further: Metadata = {}): string {
     "tokenizer.ggml.eos_token_id": 257,
     ...further,
   };
-  writeGguf(file, metadata, toyTensors(textToy));
+  const tensors = toyTensors(toy);
+  for (const tensor of tensors) if ("data" in tensor) edit(tensor.name, tensor.data, tensor.shape[0]!);
+  writeGguf(file, metadata, tensors);
   return file;
 }

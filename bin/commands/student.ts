@@ -1,0 +1,54 @@
+// stillroom student: a smaller model from a teacher's parts.
+import type { Command } from "commander";
+import { makeStudent, readTask } from "../../src/index.js";
+import { type CommonOptions, command, whole } from "../options.js";
+import { studentText } from "../print.js";
+import { onBad, onDownload, onStudent } from "../print-events.js";
+import { run } from "../run.js";
+
+interface StudentCommandOptions extends Omit<CommonOptions, "model"> {
+  teacher?: string;
+  task: string;
+  data?: string;
+  layers?: number;
+  ffn?: number;
+  heads?: number;
+  type?: "f16" | "f32";
+  limit?: number;
+  strict?: boolean;
+  out: string;
+}
+
+export function studentCommand(): Command {
+  return command("student", "Make a smaller model from a teacher's parts that matter to a task.", [
+    ...(["data", "limit", "strict", "threads"] as const),
+  ])
+    .option("--teacher <model>", "path of a GGUF, or an hf: URI (default: the model in the box)")
+    .requiredOption("--task <task>", "importance is measured on this task's training rows (64 or --limit)")
+    .requiredOption("--out <file>", "the GGUF to write")
+    .option("--layers <n>", "layers that stay: those that the loss needs most (default: all)", whole(1))
+    .option("--ffn <n>", "feed-forward channels that stay in each layer (default: all)", whole(1))
+    .option("--heads <n>", "query heads that stay in each layer, in whole groups (default: all)", whole(1))
+    .option("--type <type>", "of the matrices, f16 or f32 (default: f16)")
+    .addHelpText(
+      "after",
+      `
+Example:
+  $ stillroom student --teacher tuned.gguf --task task.yaml --layers 10 --ffn 1024 --out student.gguf
+  $ stillroom tune task.yaml --model student.gguf --method full --out runs/student`,
+    )
+    .action(({ json: _, data, task, ffn, ...options }: StudentCommandOptions, made: Command) =>
+      run(made, async ({ signal, progress }) => {
+        const result = await makeStudent({
+          ...options,
+          feedForward: ffn,
+          task: await readTask(task, data === undefined ? {} : { data }),
+          signal,
+          onProgress: onStudent(progress),
+          onDownload: onDownload(progress),
+          onBad: onBad(progress),
+        });
+        return { result, text: studentText(result), badRows: result.errors };
+      }),
+    );
+}
