@@ -2,10 +2,12 @@
 import type {
   BadRow,
   BatchProgress,
+  DistillEvent,
   DownloadProgress,
   ExportProgress,
   ScoringProgress,
   StudentProgress,
+  TeachEvent,
   TuneEvent,
   WorkerProgress,
 } from "../src/index.js";
@@ -93,5 +95,26 @@ export function onTune(progress: Progress): (event: TuneEvent) => void {
     } else if (event.type === "warning") {
       progress.warn(event.message);
     }
+  };
+}
+
+export function onTeach(progress: Progress): (event: TeachEvent) => void {
+  return (event) => {
+    if (event.type === "warning") {
+      progress.warn(event.message);
+      return;
+    }
+    const { rows, totalRows, tokensPerSecond, secondsLeft } = event;
+    const words = [`${rows} of ${counted(totalRows, "row")}`, `${Math.round(tokensPerSecond)} tokens/s`];
+    progress.update("asking the teacher", rows, totalRows, [...words, `${clock(secondsLeft)} left`].join(" · "));
+  };
+}
+
+export function onDistill(progress: Progress): (event: DistillEvent) => void {
+  const [tune, teach] = [onTune(progress), onTeach(progress)];
+  return (event) => {
+    if (event.type === "teach") teach(event);
+    else if (event.type === "phase") progress.line(event.phase === "quantize" ? "quantising" : "comparing");
+    else if (event.type !== "end") tune(event);
   };
 }

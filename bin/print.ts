@@ -3,11 +3,13 @@ import Table from "cli-table3";
 import pc from "picocolors";
 import type {
   BatchResult,
+  DistillResult,
   Evaluation,
   ExportResult,
   Inspection,
   JobStatus,
   StudentResult,
+  TeachResult,
   TuneResult,
   WorkerResult,
 } from "../src/index.js";
@@ -105,6 +107,32 @@ export function tuneText(result: TuneResult): string {
   const made = adapter ? `adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)` : `model ${model} (GGUF)`;
   out.push(`${plain(made)}\n${speed(result)}\n`);
   return out.join("");
+}
+
+export function teachText(result: TeachResult): string {
+  const { cache, rows, positions, computed, top_k, bytes } = result;
+  const c = colours(process.stdout);
+  const first = `${c.bold(plain(cache))} · ${counted(rows, "row")} · ${counted(positions, "position")} · top ${top_k} · ${fileSize(bytes)}`;
+  return `${first}\n${computed} asked now, ${rows - computed} were there\n${speed(result)}\n`;
+}
+
+export function distillText(result: DistillResult): string {
+  const { quantized, comparison, metric, gate } = result;
+  const c = colours(process.stdout);
+  const head = ["", "parameters", "file", "rows/s", "memory", metric, "95 %", "as the teacher"];
+  const lines = comparison.map(({ name, parameters, bytes, rows_per_second, memory_bytes, metrics, agreement }) => {
+    const found = metrics[metric];
+    return [
+      name === "quantized" ? "quantised student" : name,
+      ...[grouped(parameters), fileSize(bytes), number(rows_per_second)],
+      memory_bytes === null ? "?" : fileSize(memory_bytes),
+      ...(found ? [share(found.value), interval(found)] : ["", ""]),
+      share(agreement),
+    ];
+  });
+  const passed = gate ? `${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n` : "";
+  const made = quantized === null ? "" : `quantised ${plain(quantized)} (GGUF)\n`;
+  return `${tuneText(result)}${made}${passed}${lines.length > 0 ? table([head, ...lines]) : ""}`;
 }
 
 export function exportText(result: ExportResult): string {

@@ -6,6 +6,7 @@ import { Command, CommanderError } from "commander";
 import { packageRoot } from "../src/model/index.js";
 import { batchCommand } from "./commands/batch.js";
 import { benchCommand } from "./commands/bench.js";
+import { distillCommand } from "./commands/distill.js";
 import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
@@ -14,6 +15,7 @@ import { promptCommand } from "./commands/prompt.js";
 import { serveCommand } from "./commands/serve.js";
 import { storeCommand } from "./commands/store.js";
 import { studentCommand } from "./commands/student.js";
+import { teachCommand } from "./commands/teach.js";
 import { tuneCommand } from "./commands/tune.js";
 import { workerCommand } from "./commands/worker.js";
 import { misused } from "./run.js";
@@ -33,6 +35,7 @@ Examples:
   $ stillroom prompt task.yaml --model model.gguf --shots 0,4 --select random,similar --compare --save best.json
   $ stillroom eval task.yaml --model model.gguf --prompt best.json
   $ stillroom tune task.yaml --model model.gguf --out runs/first
+  $ stillroom distill task.yaml --teacher model.gguf --teacher-adapter runs/first --student small.gguf --out runs/small
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
   $ stillroom student --teacher model.gguf --task task.yaml --layers 10 --out student.gguf
   $ stillroom batch task.yaml --model small.gguf --store answers --out answers.jsonl
@@ -43,17 +46,10 @@ Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 ba
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-const commands = [
-  inspectCommand(),
-  promptCommand(),
-  evalCommand(),
-  tuneCommand(),
-  exportCommand(),
-  studentCommand(),
-  batchCommand(),
-  workerCommand(),
-];
-for (const made of [...commands, lookupCommand(), serveCommand(), storeCommand(), benchCommand()]) {
+const models = [inspectCommand(), promptCommand(), evalCommand(), tuneCommand(), exportCommand()];
+const students = [studentCommand(), teachCommand(), distillCommand()];
+const answers = [batchCommand(), workerCommand(), lookupCommand(), serveCommand(), storeCommand()];
+for (const made of [...models, ...students, ...answers, benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
   program.addCommand(made);
 }

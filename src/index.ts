@@ -37,14 +37,23 @@ export {
   type GateBounds,
 } from "./export/index.js";
 export {
+  type ComparedModel,
   type ComparedPrompt,
+  type DistillEvent,
+  type DistillOptions,
+  type DistillResult,
+  distill,
   type PromptComparison,
   type PromptOptions,
   type PromptResult,
   prompt,
+  type TeachEvent,
+  type TeachOptions,
+  type TeachResult,
   type TuneEvent,
   type TuneResult,
   type TuneRun,
+  teach,
   tune,
 } from "./jobs/index.js";
 export {

@@ -15,6 +15,7 @@ const folders = {
   "src/tokens": "from text to packed batches",
   "src/train": "the training loop, its checkpoints and its run folder",
   "src/adapter": "adapters as PEFT and as GGUF, written and read",
+  "src/teach": "what a teacher says about rows, and the cache that keeps it",
   "src/decode": "prompts to answers, in batches",
   "src/embed": "texts to vectors",
   "src/store": "answers on disk, by everything that decides them and by the texts that ask for them",

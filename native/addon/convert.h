@@ -7,6 +7,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/batch.h"
@@ -101,7 +102,20 @@ inline Batch to_batch(const Napi::Value& value, const std::string& name) {
     for (size_t i = 0; i < segments.size(); i += 3) batch.segments.push_back({segments[i], segments[i + 1], segments[i + 2]});
     batch.query_positions = to_int32s(object.Get("queryPositions"), name + ".queryPositions");
     batch.query_tokens = to_int32s(object.Get("queryTokens"), name + ".queryTokens");
+    const Napi::Value taught = object.Get("taught");
+    if (!taught.IsUndefined()) {
+        const Napi::Object from = to_object(taught, name + ".taught");
+        batch.taught.top_k = to_integer(from.Get("topK"), name + ".taught.topK", 1, 1 << 20);
+        batch.taught.entries = to_typed<uint32_t>(from.Get("entries"), name + ".taught.entries", napi_uint32_array, "a Uint32Array");
+        batch.taught.tails = to_floats(from.Get("tails"), name + ".taught.tails");
+    }
     return batch;
+}
+
+// { topK, temperature }
+inline std::pair<int64_t, float> to_teaching(const Napi::Value& value) {
+    const Napi::Object object = to_object(value, "options");
+    return {to_integer(object.Get("topK"), "topK", 1, 1 << 20), static_cast<float>(to_number(object.Get("temperature"), "temperature"))};
 }
 
 inline std::vector<NamedTensor> to_tensors(const Napi::Value& value, const std::string& name) {
@@ -132,6 +146,13 @@ Napi::Value from_vector(Napi::Env env, const std::vector<T>& values) {
 }
 inline Napi::Value from_int32s(Napi::Env env, const std::vector<int32_t>& values) { return from_vector<Napi::Int32Array>(env, values); }
 inline Napi::Value from_floats(Napi::Env env, const std::vector<float>& values) { return from_vector<Napi::Float32Array>(env, values); }
+inline Napi::Value from_taught(Napi::Env env, const Taught& taught) {
+    Napi::Object object = Napi::Object::New(env);
+    object.Set("topK", static_cast<double>(taught.top_k));
+    object.Set("entries", from_vector<Napi::Uint32Array>(env, taught.entries));
+    object.Set("tails", from_floats(env, taught.tails));
+    return object;
+}
 inline Napi::Value from_doubles(Napi::Env env, const std::vector<double>& values) { return from_vector<Napi::Float64Array>(env, values); }
 inline Napi::Value from_bytes(Napi::Env env, const std::vector<uint8_t>& values) { return from_vector<Napi::Uint8Array>(env, values); }
 

@@ -41,6 +41,19 @@ Napi::Value score(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<E
         [](Napi::Env env, std::vector<double>& result) { return from_doubles(env, result); });
 }
 
+Napi::Value teach(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto lora = unwrap_lora(info[1], "lora", *engine->use());
+    const auto [top_k, temperature] = to_teaching(info[2]);
+    return run_graph<Taught>(
+        info.Env(), engine,
+        [batch, lora, top_k = top_k, temperature = temperature](Graph& graph) {
+            graph.forward(*batch, lora.get(), Graph::Keep::nothing);
+            return stillroom::teach(graph, *batch, top_k, temperature);
+        },
+        from_taught);
+}
+
 Napi::Value embed(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
     const auto lora = unwrap_lora(info[1], "lora", *engine->use());
@@ -160,6 +173,7 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     add_method(object, "createTrainer", [engine](const Napi::CallbackInfo& info) { return create_trainer(info, engine); });
     add_async_method(object, "createDecoder", [engine](const Napi::CallbackInfo& info) { return create_decoder(info, engine); });
     add_async_method(object, "score", [engine](const Napi::CallbackInfo& info) { return score(info, engine); });
+    add_async_method(object, "teach", [engine](const Napi::CallbackInfo& info) { return teach(info, engine); });
     add_async_method(object, "embed", [engine](const Napi::CallbackInfo& info) { return embed(info, engine); });
     add_async_method(object, "logits", [engine](const Napi::CallbackInfo& info) { return logits(info, engine); });
     add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });

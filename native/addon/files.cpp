@@ -64,6 +64,14 @@ Napi::Value from_runner(Napi::Env env, std::shared_ptr<Runner> runner) {
             info.Env(), handle->lifetime, [runner, batch] { return runner->score(std::move(*batch)); },
             [](Napi::Env env, std::vector<double>& scores) { return from_doubles(env, scores); });
     });
+    add_async_method(object, "teach", [handle](const Napi::CallbackInfo& info) {
+        const auto runner = handle->use();
+        const auto batch = std::make_shared<Batch>(to_batch(info[0], "batch"));
+        const auto [top_k, temperature] = to_teaching(info[1]);
+        return Task<Taught>::start(
+            info.Env(), handle->lifetime, [runner, batch, top_k = top_k, temperature = temperature] { return runner->teach(std::move(*batch), top_k, temperature); },
+            from_taught);
+    });
     add_async_method(object, "embed", [handle](const Napi::CallbackInfo& info) {
         const auto runner = handle->use();
         const auto batch = std::make_shared<Batch>(to_batch(info[0], "batch"));

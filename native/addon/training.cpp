@@ -237,6 +237,28 @@ std::shared_ptr<Parameters> unwrap_parameters(const Napi::Value& value, const En
 }
 }  // namespace
 
+namespace {
+std::optional<Distillation> to_distillation(const Napi::Value& value) {
+    if (value.IsUndefined()) return std::nullopt;
+    const Napi::Object from = to_object(value, "distillation");
+    const std::string loss = to_text(from.Get("loss"), "loss");
+    Distillation options;
+    if (loss == "forward_kl") options.kind = Distillation::Kind::forward_kl;
+    else if (loss == "reverse_kl") options.kind = Distillation::Kind::reverse_kl;
+    else if (loss == "jsd") options.kind = Distillation::Kind::jsd;
+    else throw unexpected("forward_kl, reverse_kl or jsd", "loss", from.Get("loss"));
+    const auto number = [&](const char* name, const char* what, auto holds) {
+        const double number = to_number(from.Get(name), name);
+        if (!holds(number)) throw unexpected(what, name, from.Get(name));
+        return number;
+    };
+    options.beta = number("beta", "a number above 0 and below 1", [](double x) { return x > 0 && x < 1; });
+    options.temperature = number("temperature", "a number above 0", [](double x) { return x > 0; });
+    options.label_weight = number("labelWeight", "a number from 0 to 1", [](double x) { return x >= 0 && x <= 1; });
+    return options;
+}
+}  // namespace
+
 Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const auto parameters = unwrap_parameters(info[0], *engine->use());
     const Napi::Object from = to_object(info[1], "options");
@@ -250,9 +272,10 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
     if (optimizer != "adamw" && optimizer != "adamw_8bit") throw unexpected("adamw or adamw_8bit", "optimizer", from.Get("optimizer"));
     options.eight_bit = optimizer == "adamw_8bit";
     const Napi::Value frozen = from.Get("frozenBytes");
+    const std::optional<Distillation> distillation = to_distillation(from.Get("distillation"));
     const auto trainer = std::make_shared<Trainer>(parameters, options, to_boolean(from.Get("recompute"), "recompute"),
                                                    static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)),
-                                                   frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact));
+                                                   frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact), distillation);
     Napi::Object object = Napi::Object::New(info.Env());
     add_async_method(object, "accumulate", [trainer, engine](const Napi::CallbackInfo& call) {
         const auto open = engine->use();

@@ -47,6 +47,7 @@ void Batch::check(int64_t vocabulary, int64_t context_length) {
         if (query_positions[q] < 0 || query_positions[q] >= total) refuse("query " + std::to_string(q) + " is outside the tokens");
         if (query_tokens[q] < 0 || query_tokens[q] >= vocabulary) refuse("query " + std::to_string(q) + " asks for a token outside the vocabulary");
     }
+    if (taught.top_k > 0) taught.check(static_cast<int64_t>(query_tokens.size()), vocabulary);
 }
 
 }  // namespace stillroom

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "core/taught.h"
+
 namespace stillroom {
 
 struct Segment {
@@ -26,6 +28,7 @@ struct Batch {
     std::vector<Segment> segments;         // (S) depth-first, covering tokens without gaps
     std::vector<int32_t> query_positions;  // (Q)
     std::vector<int32_t> query_tokens;     // (Q)
+    Taught taught;                         // of the queries, where a teacher was asked
 
     // Derived by check(): position of each token on its path, and for each segment one past its last descendant's token.
     std::vector<int32_t> positions;     // (T)

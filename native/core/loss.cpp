@@ -5,32 +5,10 @@
 #include <cmath>
 
 #include "core/failure.h"
+#include "core/fused.h"
 
 namespace stillroom {
 
-namespace {
-
-// Calls body(first, count) for each chunk of head rows.
-template <typename Body>
-void chunks(int64_t rows, int64_t chunk, Body body) {
-    for (int64_t first = 0; first < rows; first += chunk) body(first, std::min(chunk, rows - first));
-}
-template <typename Body>
-void chunks(const Graph& graph, Body body) {
-    chunks(graph.head_rows(), graph.head_chunk(), body);
-}
-
-struct Span {
-    const int32_t *first, *last;
-    const int32_t* begin() const { return first; }
-    const int32_t* end() const { return last; }
-    int64_t size() const { return last - first; }
-};
-Span queries_of(const LossScratch& scratch, int64_t row) {
-    return {scratch.queries.data() + scratch.begins[row], scratch.queries.data() + scratch.begins[row + 1]};
-}
-
-// Sorts the queries by their head row, in their order.
 void sort_queries(const Graph& graph, const Batch& batch, LossScratch& scratch) {
     const int64_t rows = graph.head_rows(), count = static_cast<int64_t>(batch.query_tokens.size());
     scratch.begins.assign(rows + 1, 0);
@@ -43,14 +21,12 @@ void sort_queries(const Graph& graph, const Batch& batch, LossScratch& scratch) 
     scratch.begins[0] = 0;
 }
 
-}  // namespace
-
 std::vector<double> log_probabilities(Graph& graph, const Batch& batch) {
     std::vector<double> result(batch.query_tokens.size());
     LossScratch scratch;
     sort_queries(graph, batch, scratch);
     const int64_t vocabulary = graph.model->vocabulary;
-    chunks(graph, [&](int64_t first, int64_t count) {
+    chunks(graph.head_rows(), graph.head_chunk(), [&](int64_t first, int64_t count) {
         float* logits = graph.logits(first, count);
         graph.threads.run(Kernel::loss, count, [&](int64_t begin, int64_t end, int) {
             for (int64_t r = begin; r < end; r++) {
@@ -65,33 +41,22 @@ std::vector<double> log_probabilities(Graph& graph, const Batch& batch) {
     return result;
 }
 
+double cross_entropy_row(const Kernels& kernels, int64_t vocabulary, float* row, const Batch& batch, Span asked, double weight) {
+    double loss = 0;
+    const float high = kernels.maximum(vocabulary, row);
+    for (int32_t q : asked) loss -= static_cast<double>(row[batch.query_tokens[q]]) - high;
+    const float denominator = kernels.exp_shifted(vocabulary, row, high);
+    loss += static_cast<double>(asked.size()) * std::log(static_cast<double>(denominator));
+    // d loss / d logits = n softmax - one-hot of each asked token
+    kernels.scale(vocabulary, static_cast<float>(weight * static_cast<double>(asked.size())) / denominator, row);
+    for (int32_t q : asked) row[batch.query_tokens[q]] -= static_cast<float>(weight);
+    return weight * loss;
+}
+
 double cross_entropy(Graph& graph, const Batch& batch, float* gradients, LossScratch& scratch) {
-    sort_queries(graph, batch, scratch);
-    const int64_t vocabulary = graph.model->vocabulary;
-    double sum = 0;
-    const Profile::Scope scope(graph.threads.profile, Part::head);
-    chunks(graph, [&](int64_t first, int64_t count) {
-        if (!std::isfinite(sum)) return;
-        float* logits = graph.logits(first, count);
-        std::vector<double>& losses = scratch.losses;
-        losses.assign(count, 0.0);
-        graph.threads.run(Kernel::loss, count, [&](int64_t begin, int64_t end, int) {
-            for (int64_t r = begin; r < end; r++) {
-                float* row = logits + r * vocabulary;
-                const Span asked = queries_of(scratch, first + r);
-                const float high = graph.kernels.maximum(vocabulary, row);
-                for (int32_t q : asked) losses[r] -= static_cast<double>(row[batch.query_tokens[q]]) - high;
-                const float denominator = graph.kernels.exp_shifted(vocabulary, row, high);
-                losses[r] += static_cast<double>(asked.size()) * std::log(static_cast<double>(denominator));
-                // d loss / d logits = n softmax - one-hot of each asked token
-                graph.kernels.scale(vocabulary, static_cast<float>(asked.size()) / denominator, row);
-                for (int32_t q : asked) row[batch.query_tokens[q]] -= 1.0f;
-            }
-        });
-        for (double loss : losses) sum += loss;
-        if (std::isfinite(sum)) graph.head_backward(first, count, gradients);
+    return fused(graph, batch, gradients, scratch, [&](float* row, Span asked, int) {
+        return cross_entropy_row(graph.kernels, graph.model->vocabulary, row, batch, asked, 1);
     });
-    return sum;
 }
 
 Comparison compare(Graph& first, Graph& second) {

@@ -9,10 +9,17 @@ namespace stillroom {
 // log p(token) of every query after graph.forward(), natural logarithm.
 std::vector<double> log_probabilities(Graph& graph, const Batch& batch);
 
+// What one row of a loss needs beside its logits.
+struct RowMemory {
+    std::vector<double> logits, slopes;  // of a teacher's entries
+    std::vector<float> labels;           // (V) the labels' gradient, where it has another temperature
+};
+
 // The queries of each head row, and the losses of a chunk of rows: kept from call to call, so that a step allocates nothing.
 struct LossScratch {
     std::vector<int32_t> begins, queries;  // (R + 1) where a row's queries begin, (Q) the queries
     std::vector<double> losses;            // (rows of a chunk)
+    std::vector<RowMemory> rows;           // (threads)
 };
 
 // Sum over queries of -log p(token), with its gradient left in the graph (head_backward is called; graph.backward() is not).

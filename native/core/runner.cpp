@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/failure.h"
+#include "core/gemm/kernels.h"
 
 namespace stillroom {
 
@@ -101,8 +102,25 @@ std::vector<float> Runner::embed(Batch batch, Pooling pooling) {
 }
 
 std::vector<double> Runner::score(Batch batch) {
-    batch.check(vocabulary, options.context_tokens);
     const std::lock_guard<std::mutex> lock(mutex);
+    std::vector<double> result(batch.query_positions.size(), NAN);
+    each_query(batch, [&](const float* row, int32_t q) { result[q] = log_probability(row, vocabulary, batch.query_tokens[q]); });
+    return result;
+}
+
+Taught Runner::teach(Batch batch, int64_t top_k, float temperature) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    TopEntries packer(choose_kernels(""), vocabulary, top_k, temperature);
+    Taught result;
+    result.top_k = top_k;
+    result.entries.resize(batch.query_positions.size() * top_k);
+    result.tails.resize(batch.query_positions.size());
+    each_query(batch, [&](const float* row, int32_t q) { packer.take(row, result.entries.data() + q * top_k, result.tails.data() + q); });
+    return result;
+}
+
+void Runner::each_query(Batch& batch, const std::function<void(const float*, int32_t)>& visit) {
+    batch.check(vocabulary, options.context_tokens);
     if (!scoring) scoring = make_context(int64_t{options.context_tokens} * options.sequences, batch_tokens, most_llama_sequences, false);
     const Paths paths(batch);
     const auto path_count = static_cast<int32_t>(paths.ends.size());
@@ -114,7 +132,6 @@ std::vector<double> Runner::score(Batch batch) {
 
     std::vector<std::vector<int32_t>> queries(batch.tokens.size());  // by position
     for (size_t q = 0; q < batch.query_positions.size(); ++q) queries[batch.query_positions[q]].push_back(static_cast<int32_t>(q));
-    std::vector<double> result(batch.query_positions.size(), NAN);
     std::vector<bool> answered(batch.segments.size());
 
     LlamaBatch decode(scoring.get());
@@ -124,7 +141,7 @@ std::vector<double> Runner::score(Batch batch) {
         decode.run();
         for (const auto& [index, position] : wanted) {
             const float* row = decode.logits_of(index);
-            for (const int32_t q : queries[position]) result[q] = log_probability(row, vocabulary, batch.query_tokens[q]);
+            for (const int32_t q : queries[position]) visit(row, q);
         }
         decode.clear();
         wanted.clear();
@@ -159,7 +176,6 @@ std::vector<double> Runner::score(Batch batch) {
         flush();
         begin = end;
     }
-    return result;
 }
 
 }  // namespace stillroom

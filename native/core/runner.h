@@ -2,6 +2,7 @@
 // own engine. Knows nothing of training, and of decoding (decode/llama_executor).
 #pragma once
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -28,12 +29,17 @@ class Runner {
     // (Q) natural log-probability of each query's token. Tokens that paths share are decoded once.
     std::vector<double> score(Batch batch);
 
+    // As teach() of core/taught.h.
+    Taught teach(Batch batch, int64_t top_k, float temperature);
+
     // (Q, C) as embed() of core/embed.h. Row by row, since llama.cpp's rounding depends on what stands beside. Failure(input) for a model whose
     // tokens see those behind them.
     std::vector<float> embed(Batch batch, Pooling pooling);
 
    private:
     Runner(LlamaFile file, const RunnerOptions& options);
+    // Calls visit(logits of a query's position (V), query) for every query, in no order. The caller holds the mutex.
+    void each_query(Batch& batch, const std::function<void(const float*, int32_t)>& visit);
     LlamaContext make_context(int64_t tokens, int32_t most, int32_t sequences, bool embeddings) const;
 
     std::mutex mutex;

@@ -8,11 +8,13 @@
 
 namespace stillroom {
 
-Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed, int64_t frozen_bytes)
+Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed, int64_t frozen_bytes,
+                 std::optional<Distillation> distillation)
     : parameters(std::move(given)),
       optimizer(options, static_cast<int64_t>(parameters->values.size())),
       recompute(again),
       seed(dropout_seed),
+      teaching(distillation),
       sums(parameters->values.size()) {
     if (frozen_bytes > 0) frozen.emplace(frozen_bytes);
 }
@@ -41,7 +43,7 @@ double Trainer::add(Graph& graph, const MicroBatch& given) {
     const Lora* lora = parameters->lora();
     const Dropout dropout{lora ? lora->options.dropout : 0.0f, seed, given.step, given.index};
     graph.forward(given.batch, lora, recompute ? Graph::Keep::inputs : Graph::Keep::everything, dropout, frozen ? &*frozen : nullptr);
-    const double sum = cross_entropy(graph, given.batch, sums.data(), loss);
+    const double sum = teaching ? distillation(graph, given.batch, *teaching, sums.data(), loss) : cross_entropy(graph, given.batch, sums.data(), loss);
     if (std::isfinite(sum)) graph.backward(sums.data());
     return sum;
 }

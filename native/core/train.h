@@ -5,15 +5,17 @@
 #include <optional>
 #include <vector>
 
-#include "core/loss.h"
+#include "core/distillation.h"
 #include "core/optimizer.h"
 
 namespace stillroom {
 
 class Trainer {
    public:
-    // frozen_bytes: most that hidden states below the lowest trained layer may take; 0: they are computed each time.
-    Trainer(std::shared_ptr<Parameters> parameters, const OptimizerOptions& options, bool recompute, uint64_t seed, int64_t frozen_bytes = 0);
+    // frozen_bytes: most that hidden states below the lowest trained layer may take; 0: they are computed each time. distillation: the loss of batches
+    // that a teacher was asked about; without it cross-entropy.
+    Trainer(std::shared_ptr<Parameters> parameters, const OptimizerOptions& options, bool recompute, uint64_t seed, int64_t frozen_bytes = 0,
+            std::optional<Distillation> distillation = {});
 
     struct Step {
         double loss_sum;
@@ -41,6 +43,7 @@ class Trainer {
     const bool recompute;
     std::optional<FrozenStates> frozen;  // where rows are to come again
     const uint64_t seed;
+    const std::optional<Distillation> teaching;
     std::vector<float> sums;         // over micro-batches
     std::vector<MicroBatch> summed;  // the first `held` are those that sums holds; the others keep their memory for the next
     size_t held = 0;

@@ -46,9 +46,11 @@ inline double loss_at(Graph& graph, Parameters& parameters, const Batch& batch, 
     return sum;
 }
 
-// |g·d - (loss(w + e d) - loss(w - e d)) / 2e| relative to |g||d|/sqrt(n), over directions d that each touch one tensor's stretch of the array.
-inline double direction_error(Graph& graph, Parameters& parameters, const Batch& batch, const std::vector<float>& gradient) {
-    const std::vector<float> at = parameters.values;
+// |g·d - (loss(w + e d) - loss(w - e d)) / 2e| relative to |g||d|/sqrt(n), over directions d that each touch one tensor's stretch of the array. value: the
+// loss at an array; it is called with values as they were at the end.
+template <typename Value>
+double direction_error(const Value& value, const std::vector<float>& values, const std::vector<float>& gradient) {
+    const std::vector<float> at = values;
     const int64_t size = static_cast<int64_t>(at.size()), stretch = std::max<int64_t>(1, size / 12);
     double worst = 0, norm = 0;
     for (float g : gradient) norm += static_cast<double>(g) * g;
@@ -64,11 +66,14 @@ inline double direction_error(Graph& graph, Parameters& parameters, const Batch&
             slope += static_cast<double>(gradient[i]) * direction[i - first];
             length += static_cast<double>(direction[i - first]) * direction[i - first];
         }
-        const double difference = (loss_at(graph, parameters, batch, high) - loss_at(graph, parameters, batch, low)) / (2.0 * step);
+        const double difference = (value(high) - value(low)) / (2.0 * step);
         worst = std::max(worst, std::fabs(difference - slope) / (std::sqrt(norm * length / size) + 1e-9));
     }
-    std::copy(at.begin(), at.end(), parameters.values.begin());
+    value(at);
     return worst;
+}
+inline double direction_error(Graph& graph, Parameters& parameters, const Batch& batch, const std::vector<float>& gradient) {
+    return direction_error([&](const std::vector<float>& at) { return loss_at(graph, parameters, batch, at); }, parameters.values, gradient);
 }
 
 }  // namespace stillroom::testing

@@ -1,8 +1,7 @@
 // What answers requests: a model with its adapter, and who that is for the store. Sorts by what prompts share; knows no file and no store.
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { loadAdapter } from "../adapter/index.js";
+import { hashLora, loadAdapter } from "../adapter/index.js";
 import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
 import { chooseLabels } from "../evaluate/index.js";
 import { type Model, packageRoot } from "../model/index.js";
@@ -46,17 +45,6 @@ export async function openEngine(
     variant: own ? (native().variants[0] ?? "portable") : "llama.cpp",
   };
   return { model, lora, adapter: lora ? undefined : adapter, maker };
-}
-
-/** Of an adapter's values, the same from whichever of its files it was read. */
-function hashLora(lora: NativeLora): { sha256: string; scale: number } {
-  const { alpha, rank, rsLora } = lora.options;
-  const hash = createHash("sha256");
-  for (const { name, shape, data } of lora.tensors().sort((a, b) => (a.name < b.name ? -1 : 1))) {
-    hash.update(JSON.stringify([name, shape]));
-    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
-  }
-  return { sha256: hash.digest("hex"), scale: alpha / (rsLora ? Math.sqrt(rank) : rank) };
 }
 
 /** What became of a request: its answer, or why there is none. */

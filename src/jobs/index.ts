@@ -1,5 +1,15 @@
 // The room's door: whole jobs that compose training, adapters and evaluation.
+
+export {
+  type DistillationOptions,
+  type DistillEvent,
+  type DistillOptions,
+  type DistillResult,
+  distill,
+} from "./distill.js";
+export type { ComparedModel } from "./distill-table.js";
 export { type ComparedPrompt, type PromptComparison, type PromptResult, prompt } from "./prompt.js";
 export type { PromptOptions } from "./prompt-options.js";
+export { type TeachEvent, type TeachOptions, type TeachResult, teach } from "./teach.js";
 export { type TuneRun, tune } from "./tune.js";
 export type { TuneEvent, TuneResult } from "./tune-result.js";

@@ -32,8 +32,8 @@ const told = 20;
 export async function* readTuneData(
   task: Task,
   model: Model,
-  settings: TuneSettings,
-  limits: Limits,
+  settings: Pick<TuneSettings, "strict" | "limit" | "onLong">,
+  limits: Pick<Limits, "maxLength">,
   signal: AbortSignal | null,
 ): AsyncGenerator<Warning, TuneData> {
   const reading = { strict: settings.strict, signal: signal ?? undefined };

@@ -9,7 +9,9 @@ import { type Model, packageRoot } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
-import type { Fingerprint, RunPlan, TuneOptions } from "../train/index.js";
+import type { Fingerprint, FoundCheckpoint, RunPlan, TrainEvent, TuneOptions, TuneSettings } from "../train/index.js";
+import type { Lesson } from "./lesson.js";
+import type { TuneData } from "./tune-data.js";
 
 /** The machine and the versions that worked on a run. Threads and variant decide the bytes together with the fingerprint. */
 export interface Machine {
@@ -30,6 +32,8 @@ export interface RunFile {
   started: string;
   /** Options that repeat the run; `out` and `resume` are left to the caller. */
   options: Omit<TuneOptions, "out" | "resume" | "signal">;
+  /** Of distill: the teacher and the loss. */
+  distillation?: Record<string, unknown>;
   task: Task & { sha256: string };
   model: { path: string; bytes: number; sha256: string; architecture: string; name: string | null };
   data: { rows: number; bad_rows: number; truncated_rows: number; dropped_rows: number; validation_rows: number };
@@ -71,6 +75,86 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
     // Falls through to the one message for a file that is not ours.
   }
   throw new StillroomError("input", `${file} is not the run.json of a run of this version`);
+}
+
+/** What a run.json tells of. */
+export interface RunSubject {
+  task: Task;
+  lesson: Pick<Lesson<never>, "options"> | null;
+  settings: TuneSettings;
+  before: RunFile | null;
+  model: Model;
+}
+
+/** run.json before the first step. */
+export function describeRun(
+  { task, lesson, settings, before, model }: RunSubject,
+  data: TuneData,
+  plan: RunPlan,
+  known: { fingerprint: RunFile["fingerprint"]; modelHash: string; validationRows: number },
+): RunFile {
+  const { info } = model;
+  return {
+    format: "stillroom-run",
+    version: 1,
+    started: before?.started ?? new Date().toISOString(),
+    options: optionsOf(settings, info.path),
+    ...(lesson && { distillation: lesson.options }),
+    task: { ...task, sha256: hashTask(task) },
+    model: {
+      path: info.path,
+      bytes: info.fileBytes,
+      sha256: known.modelHash,
+      architecture: info.architecture,
+      name: info.name,
+    },
+    data: {
+      rows: data.train.length,
+      bad_rows: data.badRows,
+      truncated_rows: data.truncatedRows,
+      dropped_rows: data.droppedRows,
+      validation_rows: known.validationRows,
+    },
+    plan,
+    fingerprint: known.fingerprint,
+    machine: machineOf(model, settings.variant),
+  };
+}
+
+/** The settings that were given or have a fixed default, as options that repeat the run. */
+function optionsOf(settings: TuneSettings, model: string): RunFile["options"] {
+  const { out: _out, resume: _resume, ...rest } = { ...settings, model };
+  return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
+}
+
+/** Options of a resumed run: those given now, and for the rest those that it was begun with. */
+export function mergeOptions(before: RunFile["options"], now: TuneOptions): TuneOptions {
+  const given = { ...now };
+  for (const name of Object.keys(given) as (keyof TuneOptions)[]) if (given[name] === undefined) delete given[name];
+  const { epochs, steps, ...rest } = before;
+  const length = given.epochs === undefined && given.steps === undefined ? { epochs, steps } : {};
+  return { ...rest, ...length, ...given };
+}
+
+/** What a run that goes on should know: damaged checkpoints, and another machine than before. */
+export function* resumeWarnings(
+  found: FoundCheckpoint | null,
+  before: RunFile | null,
+  run: RunFile,
+): Generator<Extract<TrainEvent, { type: "warning" }>, void> {
+  for (const message of found?.damaged ?? []) {
+    yield { type: "warning", kind: "checkpoint", message: `${message}; going on from step ${found!.checkpoint.step}` };
+  }
+  if (!found || !before) return;
+  const names = ["cpu", "threads", "variant", "stillroom"] as const;
+  const differing = names.filter((name) => before.machine[name] !== run.machine[name]);
+  if (differing.length === 0) return;
+  const list = differing.map((name) => `${name} ${before.machine[name]}, now ${run.machine[name]}`).join("; ");
+  yield {
+    type: "warning",
+    kind: "machine",
+    message: `the run was begun with ${list}: its bytes may differ from an undisturbed run's`,
+  };
 }
 
 /** Hash of what a task says, wherever its file lies. */

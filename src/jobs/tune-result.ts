@@ -3,7 +3,10 @@ import type { TrainEvent, TrainOutcome } from "../train/index.js";
 import type { TuneData } from "./tune-data.js";
 
 /** What tune() tells while it works. */
-export type TuneEvent =
+export type TuneEvent = RunEvent | { type: "end"; result: TuneResult };
+
+/** What a run tells before its end. */
+export type RunEvent =
   | {
       type: "start";
       run: string;
@@ -16,8 +19,7 @@ export type TuneEvent =
       /** Estimated peak of the process. */
       memoryBytes: number;
     }
-  | TrainEvent
-  | { type: "end"; result: TuneResult };
+  | TrainEvent;
 
 /** The result of tune(), in the fields of `stillroom tune --json`. */
 export interface TuneResult {

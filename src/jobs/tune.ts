@@ -2,13 +2,13 @@
 import { freemem } from "node:os";
 import { sampleRows } from "../dataset/index.js";
 import { type Model, openModel } from "../model/index.js";
+import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { hashFile } from "../support/files.js";
 import { type NativeLora, type NativeWeights, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import {
   encodeRows,
-  type FoundCheckpoint,
   fingerprintOf,
   hashRows,
   keepFrozen,
@@ -25,9 +25,10 @@ import {
   tuneSettings,
   type Validation,
 } from "../train/index.js";
+import type { Asked, Lesson } from "./lesson.js";
 import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
-import { hashTask, machineOf, type RunFile, readRunFile, writeTrained } from "./tune-files.js";
-import { resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
+import { describeRun, mergeOptions, type RunFile, readRunFile, resumeWarnings, writeTrained } from "./tune-files.js";
+import { type RunEvent, resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
 import { validate } from "./validate.js";
 
 /** A run in work: iterate over its events, await its result, or both. */
@@ -51,12 +52,22 @@ export type TuneRun = EventRun<TuneEvent, TuneResult>;
  * ```
  */
 export function tune(task: Task, options: TuneOptions): TuneRun {
-  return new EventRun(inFolder(task, options));
+  return new EventRun(ending(tuneInFolder<never, TuneResult>(task, options, null)));
+}
+
+/** Tells the result as the last event. */
+export async function* ending<Event, Result>(
+  work: AsyncGenerator<Event, Result>,
+): AsyncGenerator<Event | { type: "end"; result: Result }, Result> {
+  const result = yield* work;
+  yield { type: "end", result };
+  return result;
 }
 
 /** What the parts of a run have in common. */
-interface Job {
+interface Job<Event> {
   task: Task;
+  lesson: Lesson<Event> | null;
   settings: TuneSettings;
   folder: RunFolder;
   /** run.json as a run before this one left it. */
@@ -65,13 +76,19 @@ interface Job {
   signal: AbortSignal | null;
 }
 
-async function* inFolder(task: Task, options: TuneOptions): AsyncGenerator<TuneEvent, TuneResult> {
+/** A run in its folder, from the options to the result, with another loss or without. */
+export async function* tuneInFolder<Event, Result extends TuneResult>(
+  task: Task,
+  options: TuneOptions,
+  lesson: Lesson<Event> | null,
+): AsyncGenerator<RunEvent | Event, Result> {
   const asked = tuneSettings(options);
   const folder = await RunFolder.open(asked.out, asked.resume);
   const { signal } = options;
   try {
     const before = await readRunFile(folder.runFile);
     if (!before) await folder.requireFree();
+    requireSameCommand(before, lesson, folder.folder);
     // First of all: what one method asks of the other options would be said of options that nobody gave.
     if (before && options.method !== undefined)
       requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder);
@@ -83,11 +100,15 @@ async function* inFolder(task: Task, options: TuneOptions): AsyncGenerator<TuneE
       precision,
       ...(signal && { signal }),
     });
-    try {
-      return yield* withModel({ task, settings, folder, before, model, signal: signal ?? null });
-    } finally {
-      await model.close();
-    }
+    const trained = yield* closing(
+      model,
+      withModel({ task, lesson, settings, folder, before, model, signal: signal ?? null }),
+    );
+    const { run, result } = trained;
+    const further = lesson ? yield* lesson.finish({ folder: folder.folder, student: run.model.path, result }) : {};
+    const whole = { ...result, ...further } as Result;
+    await folder.writeRun({ ...run, result: whole });
+    return whole;
   } catch (error) {
     rethrow(error);
   } finally {
@@ -95,36 +116,71 @@ async function* inFolder(task: Task, options: TuneOptions): AsyncGenerator<TuneE
   }
 }
 
-/** Options of a resumed run: those given now, and for the rest those that it was begun with. */
-function mergeOptions(before: RunFile["options"], now: TuneOptions): TuneOptions {
-  const given = { ...now };
-  for (const name of Object.keys(given) as (keyof TuneOptions)[]) if (given[name] === undefined) delete given[name];
-  const { epochs, steps, ...rest } = before;
-  const length = given.epochs === undefined && given.steps === undefined ? { epochs, steps } : {};
-  return { ...rest, ...length, ...given };
+async function* closing<Event, Result>(
+  model: Model,
+  work: AsyncGenerator<Event, Result>,
+): AsyncGenerator<Event, Result> {
+  try {
+    return yield* work;
+  } finally {
+    await model.close();
+  }
 }
 
-async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
-  const { task, settings, folder, before, model, signal } = job;
+/** Throws "usage" where a run of distill is to be gone on with by tune, or the other way round. */
+function requireSameCommand(before: RunFile | null, lesson: Lesson<unknown> | null, folder: string): void {
+  if (!before || (before.distillation === undefined) === (lesson === null)) return;
+  const command = lesson ? "tune" : "distill";
+  throw new StillroomError("usage", `${folder} holds a run of ${command}: resume it with ${command}`);
+}
+
+async function* withModel<Event>(
+  job: Job<Event>,
+): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
+  const { task, lesson, settings, folder, before, model, signal } = job;
   const limits = planLimits(settings, model.native.info);
   const data = yield* readTuneData(task, model, settings, limits, signal);
   if (!before) yield* duplicateWarnings(task, signal);
   const once = planRun(settings, limits, data.train.length);
   const plan = keepFrozen(once, settings, model.native.info, data.train, freeBytes());
   const validation = await prepareValidation(job, data, plan);
+  const asked = lesson ? yield* lesson.ask({ folder: folder.folder, student: model, rows: data.train }) : null;
+  try {
+    return yield* training(job, { data, plan, validation, asked });
+  } finally {
+    await asked?.close();
+  }
+}
+
+/** What is known before the first step. */
+interface Prepared {
+  data: TuneData;
+  plan: RunPlan;
+  validation: Awaited<ReturnType<typeof prepareValidation>>;
+  asked: Asked | null;
+}
+
+async function* training<Event>(
+  job: Job<Event>,
+  { data, plan, validation, asked }: Prepared,
+): AsyncGenerator<RunEvent, { run: RunFile; result: TuneResult }> {
+  const { task, settings, folder, before, model, signal } = job;
   const modelHash = await hashFile(model.info.path);
   const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
-  const fingerprint = fingerprintOf(settings, plan, hashes);
+  const fingerprint = { ...fingerprintOf(settings, plan, hashes), ...asked?.fingerprint };
   const found = await folder.checkpoints.latest();
   if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder);
   const step = found?.checkpoint.step ?? 0;
-  const run = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
+  const run: RunFile = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.
   const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
   const parameters = await createParameters(settings, model);
   const { recompute, frozenBytes } = plan;
   const moments = { optimizer, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
-  const trainer = model.native.createTrainer(parameters, { ...moments, recompute, seed, frozenBytes });
+  const trainer = model.native.createTrainer(parameters, {
+    ...{ ...moments, recompute, seed, frozenBytes },
+    ...(asked && { distillation: asked.distillation }),
+  });
   yield* resumeWarnings(found, before, run);
   // run.json first: the folder is then a run's, whenever the process is killed.
   await folder.writeRun(run);
@@ -139,7 +195,7 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
     plan,
     batchSize: settings.batchSize,
     seed,
-    microBatches: microBatcher(data.train, plan.tokenBudget, settings.sharePrefix),
+    microBatches: microBatcher(data.train, plan.tokenBudget, settings.sharePrefix, asked?.taught),
     folder,
     fingerprint,
     from: found?.checkpoint ?? null,
@@ -153,8 +209,7 @@ async function* withModel(job: Job): AsyncGenerator<TuneEvent, TuneResult> {
   const written = await writeTrained(folder.folder, { parameters, model, name: task.name });
   const result = resultOf(folder.folder, data, outcome, written);
   await folder.writeRun({ ...run, result });
-  yield { type: "end", result };
-  return result;
+  return { run, result };
 }
 
 /** Memory that this process could still take. */
@@ -173,7 +228,7 @@ async function createParameters(settings: TuneSettings, { native }: Model): Prom
 
 /** The validation of a run, ready to be called with the adapter as it is (null: the model's own weights); null where the task has no validation rows. */
 async function prepareValidation(
-  { task, settings, model, signal }: Job,
+  { task, settings, model, signal }: Omit<Job<unknown>, "lesson">,
   { validation, prompt, labels }: TuneData,
   plan: RunPlan,
 ): Promise<{ rows: number; hash: string; run: (lora: NativeLora | null) => Promise<Validation> } | null> {
@@ -186,64 +241,4 @@ async function prepareValidation(
   const job = { model, task, rows, prompt, examples: [], labels, tokenBudget, batches, seed: settings.seed };
   const run = (lora: NativeLora | null) => validate({ ...job, lora, signal: signal ?? undefined });
   return { rows: rows.length, hash: hashRows(encoded), run };
-}
-
-/** run.json before the first step. */
-function describeRun(
-  { task, settings, before, model }: Job,
-  data: TuneData,
-  plan: RunPlan,
-  known: { fingerprint: RunFile["fingerprint"]; modelHash: string; validationRows: number },
-): RunFile {
-  const { info } = model;
-  return {
-    format: "stillroom-run",
-    version: 1,
-    started: before?.started ?? new Date().toISOString(),
-    options: optionsOf(settings, info.path),
-    task: { ...task, sha256: hashTask(task) },
-    model: {
-      path: info.path,
-      bytes: info.fileBytes,
-      sha256: known.modelHash,
-      architecture: info.architecture,
-      name: info.name,
-    },
-    data: {
-      rows: data.train.length,
-      bad_rows: data.badRows,
-      truncated_rows: data.truncatedRows,
-      dropped_rows: data.droppedRows,
-      validation_rows: known.validationRows,
-    },
-    plan,
-    fingerprint: known.fingerprint,
-    machine: machineOf(model, settings.variant),
-  };
-}
-
-/** The settings that were given or have a fixed default, as options that repeat the run. */
-function optionsOf(settings: TuneSettings, model: string): RunFile["options"] {
-  const { out: _out, resume: _resume, ...rest } = { ...settings, model };
-  return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
-}
-
-function* resumeWarnings(
-  found: FoundCheckpoint | null,
-  before: RunFile | null,
-  run: RunFile,
-): Generator<TuneEvent, void> {
-  for (const message of found?.damaged ?? []) {
-    yield { type: "warning", kind: "checkpoint", message: `${message}; going on from step ${found!.checkpoint.step}` };
-  }
-  if (!found || !before) return;
-  const names = ["cpu", "threads", "variant", "stillroom"] as const;
-  const differing = names.filter((name) => before.machine[name] !== run.machine[name]);
-  if (differing.length === 0) return;
-  const list = differing.map((name) => `${name} ${before.machine[name]}, now ${run.machine[name]}`).join("; ");
-  yield {
-    type: "warning",
-    kind: "machine",
-    message: `the run was begun with ${list}: its bytes may differ from an undisturbed run's`,
-  };
 }

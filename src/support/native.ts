@@ -20,6 +20,30 @@ export interface NativeBatch {
   queryPositions: Int32Array;
   /** (Q) the next token that is asked for. */
   queryTokens: Int32Array;
+  /** What a teacher says at the queries; for a trainer with `distillation`. */
+  taught?: NativeTaught;
+}
+
+/** A teacher's most likely tokens at each query, and the mass of all others (docs/numerics.md). */
+export interface NativeTaught {
+  /** Entries of a query. */
+  topK: number;
+  /** (Q, topK) flattened, the most likely first: a token in the upper 18 bits, -ln p in steps of 1/512 in the lower 14; all bits set where there are no more. */
+  entries: Uint32Array;
+  /** (Q) mass of the tokens that stand in no entry. */
+  tails: Float32Array;
+}
+
+/** The loss of a student: labelWeight of the labels' cross-entropy, the rest of temperature² times a divergence from the teacher. */
+export interface NativeDistillation {
+  /** KL(teacher || student), KL(student || teacher), or the generalised Jensen-Shannon divergence. */
+  loss: "forward_kl" | "reverse_kl" | "jsd";
+  /** Of jsd: the teacher's share of the mixture, above 0 and below 1. */
+  beta: number;
+  /** Of both softmaxes; the teacher was asked at the same. */
+  temperature: number;
+  /** From 0 to 1. */
+  labelWeight: number;
 }
 
 /**
@@ -106,11 +130,13 @@ export interface NativeTrainerOptions extends NativeOptimizerOptions {
    * bits. Default 0: none.
    */
   frozenBytes?: number;
+  /** The loss (default: cross-entropy); every batch then has `taught`. */
+  distillation?: NativeDistillation;
 }
 
 export interface NativeTrainer {
   /**
-   * Forward and backward of one micro-batch; adds to the gradients the sum over queries of -log p(token).
+   * Forward and backward of one micro-batch; adds to the gradients the sum over queries of -log p(token), or of the loss of distillation.
    * When the loss or a gradient is not finite, nothing is added and finite is false (the micro-batches since the last update may be
    * computed again for that). step and microBatch select the dropout mask, so that a resumed run draws the same.
    */
@@ -192,6 +218,12 @@ export interface NativeModel {
   ): Promise<NativeDecoder>;
   /** (Q) natural log-probability of each query's token. */
   score(batch: NativeBatch, lora: NativeLora | null): Promise<Float64Array>;
+  /** What this model says at each query, for a student. */
+  teach(
+    batch: NativeBatch,
+    lora: NativeLora | null,
+    options: { topK: number; temperature: number },
+  ): Promise<NativeTaught>;
   /**
    * (Q, width) flattened: for each query the embedding of the row that ends at it, of L2 norm 1. "mean": over the states behind the final norm of all
    * its tokens; "last": of its last. queryTokens are not looked at.
@@ -248,6 +280,8 @@ export interface NativeTokenizer {
 export interface NativeRunner {
   /** (Q) natural log-probability of each query's token, as NativeModel.score. */
   score(batch: NativeBatch): Promise<Float64Array>;
+  /** As NativeModel.teach. */
+  teach(batch: NativeBatch, options: { topK: number; temperature: number }): Promise<NativeTaught>;
   /** (Q, width) as NativeModel.embed. "input" for a model that is no decoder. */
   embed(batch: NativeBatch, pooling: NativePooling): Promise<Float32Array>;
   close(): Promise<void>;

@@ -2,7 +2,7 @@
 import type { Validation } from "./progress.js";
 
 /** Why a warning came, in one word. */
-export type WarningKind = "bad-row" | "long-row" | "not-finite" | "duplicate" | "checkpoint" | "machine";
+export type WarningKind = "bad-row" | "long-row" | "not-finite" | "duplicate" | "checkpoint" | "machine" | "cache";
 
 /** Events of the training loop. */
 export type TrainEvent =

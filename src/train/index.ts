@@ -15,7 +15,7 @@ export {
   tuneSettings,
 } from "./options.js";
 export { epochOrder, stepsPerEpoch } from "./order.js";
-export { keepFrozen, type Limits, planLimits, planRun, type RunPlan } from "./plan.js";
+export { defaultMaxLength, keepFrozen, type Limits, planLimits, planRun, type RunPlan } from "./plan.js";
 export type { Progress, Validation } from "./progress.js";
 export { encodeRows, type FittedRows, microBatcher } from "./rows.js";
 export { RunFolder } from "./run-folder.js";

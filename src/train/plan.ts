@@ -7,7 +7,8 @@ import type { TuneSettings } from "./options.js";
 import { stepsPerEpoch } from "./order.js";
 import { type Schedule, warmupSteps } from "./schedule.js";
 
-const defaultMaxLength = 1024;
+/** Longest row in tokens where nobody asks for another. */
+export const defaultMaxLength = 1024;
 
 /** Limits that follow from the model and the memory, before any row is read. */
 export interface Limits {

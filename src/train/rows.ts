@@ -2,7 +2,7 @@
 import type { BadRow, Row } from "../dataset/index.js";
 import { type CompiledPrompt, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import type { NativeTokenizer } from "../support/native.js";
+import type { NativeTaught, NativeTokenizer } from "../support/native.js";
 import { type Encoded, encodeRow, fitRow, microBatches, packRows } from "../tokens/index.js";
 import type { MicroBatch } from "./loop.js";
 
@@ -66,19 +66,29 @@ function encodeInto(fitted: FittedRows, row: Row, { tokenizer, prompt, maxLength
   (shorter ? fitted.truncated : fitted.dropped).push(row);
 }
 
-/** Cuts rows, by index, into micro-batches under a token budget. */
+/**
+ * Cuts rows, by index, into micro-batches under a token budget.
+ *
+ * @param taught - what a teacher says about rows, one after the other
+ */
 export function microBatcher(
   rows: readonly Encoded[],
   tokenBudget: number,
   sharePrefix: boolean,
+  taught: ((indices: Int32Array) => NativeTaught) | null = null,
 ): (indices: Int32Array) => MicroBatch[] {
   return (indices) => {
     const chosen = Array.from(indices, (index) => rows[index]!);
-    return microBatches(chosen, { tokenBudget, sharePrefix }).map((part) => ({
-      batch: packRows(part, { sharePrefix }),
-      rows: part.length,
-      tokens: part.reduce((sum, row) => sum + lengthOf(row), 0),
-    }));
+    let from = 0;
+    return microBatches(chosen, { tokenBudget, sharePrefix }).map((part) => {
+      const own = indices.subarray(from, from + part.length);
+      from += part.length;
+      return {
+        batch: { ...packRows(part, { sharePrefix }), ...(taught && { taught: taught(own) }) },
+        rows: part.length,
+        tokens: part.reduce((sum, row) => sum + lengthOf(row), 0),
+      };
+    });
   };
 }
 

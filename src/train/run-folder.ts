@@ -7,7 +7,10 @@ import { type FolderLock, lockFolder } from "../support/lock.js";
 import { CheckpointStore } from "./checkpoint-store.js";
 
 /** What a run writes beside run.json. In a folder without a run.json these are somebody else's. */
-const ownNames = ["metrics.jsonl", "validation.jsonl", "checkpoints", "adapter", "adapter.gguf", "model.gguf"];
+const ownNames = [
+  ...["metrics.jsonl", "validation.jsonl", "checkpoints"],
+  ...["adapter", "adapter.gguf", "model.gguf", "quantized.gguf"],
+];
 
 /** A locked run folder. */
 export class RunFolder {

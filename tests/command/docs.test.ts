@@ -13,27 +13,15 @@ import { stillroom } from "./program.js";
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
 const [shared, ...sections] = text.split(
-  /^##+ (?=inspect|prompt|eval|tune|export|student|batch|worker|lookup|serve|store|bench)/m,
+  /^##+ (?=inspect|prompt|eval|tune|teach|distill|export|student|batch|worker|lookup|serve|store|bench)/m,
 );
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
 const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
-const commands = [
-  "inspect",
-  "prompt",
-  "eval",
-  "tune",
-  "export",
-  "student",
-  "batch",
-  "worker",
-  "lookup",
-  "serve",
-  ...upkeep,
-  ...trials,
-];
+const single = "inspect prompt eval tune teach distill export student batch worker lookup serve".split(" ");
+const commands = [...single, ...upkeep, ...trials];
 const run = path.join(folder, "run");
 const answers = path.join(folder, "answers");
 let model = "";
@@ -62,11 +50,15 @@ describe.each(commands)("%s", (command) => {
     const { stdout } = await stillroom([...command.split(" "), "--help"]);
     const options = [...stdout.matchAll(/^ {2}(?:-h, )?(--[\w-]+)/gm)].map(([, name]) => name!);
     const here = [...named(sectionOf(command))].filter((name) => name.startsWith("--"));
-    const known = new Set([...here, ...named(shared!), "--help"]);
+    // distill takes what tune takes.
+    const alike = command === "distill" ? [...named(sectionOf("tune"))] : [];
+    const known = new Set([...here, ...alike, ...named(shared!), "--help"]);
     expect(options.filter((name) => !known.has(name))).toEqual([]);
     expect(here.filter((name) => !options.includes(name))).toEqual([]);
   });
 });
+
+const briefly = ["--steps", "2", "--quantize", "Q8_0", "--threads", "1", "--out", `${run}-distilled`];
 
 describe("the fields of --json stand in docs/cli.md:", () => {
   it.each<[string, () => string[]]>([
@@ -74,6 +66,8 @@ describe("the fields of --json stand in docs/cli.md:", () => {
     ["prompt", () => ["prompt", task, "--model", model, "--shots", "0,1", "--compare", "--show", "--try", "abc"]],
     ["eval", () => ["eval", task, "--model", model, "--against", model]],
     ["tune", () => ["tune", task, "--model", model, "--out", run, "--resume"]],
+    ["teach", () => ["teach", task, "--teacher", model, "--out", `${run}-taught`]],
+    ["distill", () => [...`distill ${task} --teacher ${model} --student ${model}`.split(" "), ...briefly]],
     [
       "export",
       () => [
@@ -112,6 +106,11 @@ describe("the fields of --json stand in docs/cli.md:", () => {
       Object.keys(found[name] ?? {}).map((key) => `${name}.${key}`),
     );
     const known = new Set(sectionsOf(command).flatMap((section) => [...named(section)]));
+    // What a run of distill says as one of tune, and as export, is named there.
+    if (command === "distill")
+      for (const name of [...named(sectionOf("tune")), ...named(sectionOf("export"))]) known.add(name);
+    const lines = (found.comparison as unknown as object[] | undefined)?.flatMap((line) => Object.keys(line)) ?? [];
+    inner.push(...lines.map((name) => (name === "name" ? "comparison[].name" : `.${name}`)));
     expect([...Object.keys(found), ...inner].filter((name) => !known.has(name))).toEqual([]);
   });
 });

@@ -11,6 +11,7 @@ export const rooms = [
   "tokens",
   "train",
   "adapter",
+  "teach",
   "decode",
   "embed",
   "store",

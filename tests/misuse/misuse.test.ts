@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import {
   batch,
   decode,
+  distill,
   evaluate,
   exportModel,
   inspect,
@@ -14,6 +15,7 @@ import {
   openModel,
   readTask,
   type Task,
+  teach,
   tune,
 } from "../../src/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
@@ -66,6 +68,20 @@ const calls: Call[] = [
   {
     name: "tune",
     onPath: (model, signal) => tune(task, { model, out: fresh(), steps: 1, rank: 2, ...signalled(signal) }).result,
+    onModel: null,
+  },
+  {
+    name: "teach",
+    onPath: (model, signal) => teach(task, { teacher: model, out: fresh(), limit: 4, ...signalled(signal) }).result,
+    onModel: null,
+  },
+  {
+    name: "distill",
+    onPath: (model, signal) =>
+      distill(task, {
+        ...{ teacher: model, student: model, out: fresh(), steps: 1, limit: 4, checkLimit: 4, quantize: "none" },
+        ...signalled(signal),
+      }).result,
     onModel: null,
   },
   {

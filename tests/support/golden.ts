@@ -12,7 +12,7 @@ export interface GoldenRow {
   tokens: number[];
   labels: number[];
 }
-type PackedTensors = Record<string, { shape: [number, number]; data: string }>;
+export type PackedTensors = Record<string, { shape: [number, number]; data: string }>;
 
 export interface GradientGolden extends Toy {
   rows: GoldenRow[];

@@ -1,0 +1,56 @@
+// stillroom distill: a small student from a teacher's answers.
+import { type Command, Option } from "commander";
+import { type DistillOptions, distill, readTask } from "../../src/index.js";
+import { type CommonOptions, command, real, whole } from "../options.js";
+import { distillText } from "../print.js";
+import { onDistill } from "../print-events.js";
+import { run } from "../run.js";
+import { lengthOptions, optimizerOptions, teacherOptions, weightOptions } from "../training-options.js";
+
+type DistillCommandOptions = Omit<CommonOptions, "model"> &
+  Omit<DistillOptions, "learningRate" | "betas" | "signal"> & { data?: string; lr?: number };
+
+export function distillCommand(): Command {
+  const made = command("distill", "Train a small student on a teacher's answers to a task, and quantise it.", [
+    ...(["data", "limit", "strict", "threads", "precision"] as const),
+  ])
+    .argument("<task>", "task file")
+    .requiredOption("--out <run>", "the RUN folder: as of tune, and teacher/ and quantized.gguf")
+    .option("--student <model>", "the student: path of a GGUF with the teacher's tokens, or an hf: URI")
+    .option("--resume", "go on with the run that --out holds, to the same bytes")
+    .option("--seed <s>", "seed of the first weights, the row order and dropout (default: 0)", whole(0));
+  teacherOptions(made);
+  made
+    .option("--cache <cache>", "the teacher's cache, as of teach (default: teacher in the RUN folder)")
+    .addOption(
+      new Option("--loss <loss>", "KL from the teacher, to the teacher, or between (default: forward_kl)").choices([
+        ...["forward_kl", "reverse_kl", "jsd"],
+      ]),
+    )
+    .option("--beta <b>", "of jsd: the teacher's share of the mixture (default: 0.5)", real)
+    .option("--label-weight <w>", "share of the labels' own cross-entropy (default: 0.5)", real)
+    .option("--quantize <type>", "of the student at the end, or none (default: Q4_K_M)")
+    .option("--check-limit <rows>", "most held-out rows of the gate and of the table (default: 500)", whole(1));
+  lengthOptions(made);
+  weightOptions(made, "full");
+  optimizerOptions(made);
+  return made
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ stillroom distill task.yaml --teacher model.gguf --teacher-adapter runs/first --student small.gguf --out runs/small
+  $ stillroom distill task.yaml --teacher model.gguf --student small.gguf --loss jsd --temperature 2 --epochs 3 --out runs/small
+  $ stillroom distill task.yaml --out runs/small --resume`,
+    )
+    .action((file: string, { json: _, data, lr, ...options }: DistillCommandOptions, command: Command) =>
+      run(command, async ({ signal, progress }) => {
+        const task = await readTask(file, data === undefined ? {} : { data });
+        const work = distill(task, { ...options, ...(lr !== undefined && { learningRate: lr }), signal });
+        const show = onDistill(progress);
+        for await (const event of work) show(event);
+        const result = await work.result;
+        return { result, text: distillText(result), badRows: result.bad_rows };
+      }),
+    );
+}

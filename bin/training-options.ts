@@ -1,0 +1,67 @@
+// The options that tune and distill share: how long, what is trained, and with what steps.
+import { type Command, Option } from "commander";
+import { layers, names, real, size, whole } from "./options.js";
+
+export function lengthOptions(made: Command): void {
+  made
+    .option("--epochs <n>", "passes over the training rows (default: 1)", real)
+    .option("--steps <n>", "optimiser steps, instead of --epochs", whole(1))
+    .option("--batch-size <rows>", "rows of one optimiser step (default: 16)", whole(1))
+    .option("--token-budget <n>", "most tokens of one micro-batch (default: 512)", whole(1))
+    .option("--memory <size>", "memory that the process should stay under, such as 2G", size)
+    .option("--recompute", "less memory: compute activations again in the backward pass")
+    .option("--max-length <tokens>", "longest row (default: 1024, or what the model allows)", whole(2))
+    .addOption(
+      new Option("--on-long <what>", "what happens to longer rows (default: truncate)").choices(["truncate", "drop"]),
+    )
+    .option("--evaluate-every <steps>", "validate so often (default: four times a run)", whole(1))
+    .option("--validation-limit <rows>", "most validation rows (default: by the rows trained on, 50 to 500)", whole(1))
+    .option("--patience <n>", "stop after so many validations without a better one", whole(1))
+    .option("--checkpoint-every <steps>", "write a checkpoint so often (default: by time)", whole(1));
+}
+
+/** usual: the method without --method, as the help says it. */
+export function weightOptions(made: Command, usual: string): void {
+  made
+    .addOption(
+      new Option("--method <method>", `a LoRA, weights of the model, or its head alone (default: ${usual})`).choices([
+        ...["lora", "full", "head"],
+      ]),
+    )
+    .option("--targets <names>", "q,k,v,o,gate,up,down,head,embeddings; full also norms,biases,final_norm", names)
+    .option("--layers <numbers>", "only the weights of these layers, such as 20-29 or 0,5,28 (default: all)", layers)
+    .option("--rank <n>", "rank of the adapter (default: 16)", whole(1))
+    .option("--alpha <a>", "the adapter is scaled by alpha / rank (default: twice the rank)", real)
+    .option("--dropout <p>", "share of the adapter's inputs that is dropped (default: 0)", real)
+    .option("--rs-lora", "scale by alpha / sqrt(rank)");
+}
+
+export function optimizerOptions(made: Command): void {
+  made
+    .addOption(
+      new Option("--optimizer <name>", "AdamW, with its moments in f32 or in 8 bits (default: adamw)").choices([
+        ...["adamw", "adamw_8bit"],
+      ]),
+    )
+    .option("--lr <rate>", "highest learning rate (default: 2e-4; with --method full 2e-5)", real)
+    .addOption(
+      new Option("--schedule <name>", "of the rate (default: linear)").choices(["constant", "linear", "cosine"]),
+    )
+    .option("--warmup <n>", "steps, or below 1 a share of all (default: 0.03)", real)
+    .option("--weight-decay <w>", "decoupled, of AdamW (default: 0)", real)
+    .option("--clip-norm <n>", "largest global norm of the gradient, 0 for none (default: 1)", real);
+}
+
+/** Which teacher, and what is kept of what it says. */
+export function teacherOptions(made: Command): void {
+  made
+    .option("--teacher <model>", "the teacher: path of a GGUF, or an hf: URI")
+    .option("--teacher-adapter <run>", "its adapter: a RUN folder of tune, a PEFT folder or a GGUF LoRA")
+    .addOption(
+      new Option("--teacher-precision <p>", "of its products, as --precision (default: f32)").choices([
+        ...["f32", "bf16", "mixed", "int16", "int8"],
+      ]),
+    )
+    .option("--top-k <n>", "most likely tokens kept of each position (default: 64)", whole(1))
+    .option("--temperature <t>", "of the softmax of teacher and student (default: 1)", real);
+}

@@ -1,0 +1,87 @@
+// The table at the end of a distillation: teacher, student and quantised student on the same held-out rows.
+import { stat } from "node:fs/promises";
+import path from "node:path";
+import { loadAdapter } from "../adapter/index.js";
+import { evaluateRows, type Metrics, type RowScore, readJobRows, summarise } from "../evaluate/index.js";
+import { type OpenModelOptions, openModel } from "../model/index.js";
+import { compilePrompt } from "../prompt/index.js";
+import { watchMemory } from "../support/memory.js";
+import type { Task } from "../task/index.js";
+
+/** A line of the table. */
+export interface ComparedModel {
+  name: "teacher" | "student" | "quantized";
+  /** The GGUF, and the adapter that it was run with. */
+  model: string;
+  adapter: string | null;
+  parameters: number;
+  /** Of the model's file, and the adapter's. */
+  bytes: number;
+  rows_per_second: number;
+  /** What the process grew by while it was open and answered, its mapped file included; null where the system does not tell. */
+  memory_bytes: number | null;
+  metrics: Metrics;
+  /** Share of the rows to which it says what the teacher says. */
+  agreement: number;
+}
+
+/** Who is compared. */
+export interface Contender {
+  name: ComparedModel["name"];
+  model: string;
+  adapter: string | null;
+}
+
+/** Scores the contenders, the teacher first in the list, on the test rows, or the validation rows where there are none; an empty table without either. */
+export async function compareModels(
+  task: Task,
+  contenders: readonly Contender[],
+  options: { limit: number; seed: number; opening: OpenModelOptions },
+): Promise<ComparedModel[]> {
+  const split = task.data.test ? "test" : "validation";
+  if (!task.data[split]) return [];
+  const { limit, seed, opening } = options;
+  const { rows, labels } = await readJobRows(task, { split, shots: 0, seed, limit, signal: opening.signal });
+  const answered: { line: Omit<ComparedModel, "agreement">; scores: readonly RowScore[] }[] = [];
+  // The smallest first: memory that one gives back late would hide a part of the next one's.
+  for (const { name, model: file, adapter } of [...contenders].reverse()) {
+    const memory = watchMemory();
+    const model = await openModel(file, opening);
+    try {
+      const lora = adapter === null ? null : await loadAdapter(model.native, adapter);
+      const prompt = compilePrompt(task, model.template);
+      const job = { model, lora, task, rows, prompt, examples: [], labels, signal: opening.signal };
+      const { rows: scores, seconds } = await evaluateRows(job);
+      const line = {
+        ...{ name, model: model.info.path, adapter },
+        parameters: model.info.parameters,
+        bytes: model.info.fileBytes + (adapter === null ? 0 : await adapterBytes(adapter)),
+        rows_per_second: scores.length / seconds,
+        memory_bytes: memory(),
+        metrics: summarise(task, scores, labels, seed).metrics,
+      };
+      answered.unshift({ line, scores });
+    } finally {
+      await model.close();
+    }
+  }
+  const teacher = new Map(answered[0]!.scores.map(({ index, prediction }) => [index, prediction]));
+  return answered.map(({ line, scores }) => ({
+    ...line,
+    agreement: scores.filter(({ index, prediction }) => teacher.get(index) === prediction).length / scores.length,
+  }));
+}
+
+async function adapterBytes(adapter: string): Promise<number> {
+  const found = await stat(adapter);
+  if (found.isFile()) return found.size;
+  const candidates = [path.join(adapter, "adapter.gguf"), path.join(adapter, "adapter_model.safetensors")];
+  for (const file of candidates) {
+    const size = await stat(file).then(
+      ({ size }) => size,
+      () => null,
+    );
+    if (size !== null) return size;
+  }
+  return 0;
+}

@@ -1,0 +1,205 @@
+// The public distill(): a run of tune whose loss is a teacher's, then export and the table. Composes tune, teach and export; holds no loop and no equation.
+import path from "node:path";
+import { exportModel, type Gate, requireType } from "../export/index.js";
+import { StillroomError, unexpected } from "../support/errors.js";
+import { EventRun } from "../support/event-run.js";
+import type { NativeDistillation } from "../support/native.js";
+import { requirePath, requireWhole, type Task } from "../task/index.js";
+import { hashTokenizer, Teacher } from "../teach/index.js";
+import type { TuneOptions } from "../train/index.js";
+import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
+import type { Lesson } from "./lesson.js";
+import { requireSameTokens, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
+import { ending, tuneInFolder } from "./tune.js";
+import { readRunFile } from "./tune-files.js";
+import type { RunEvent, TuneResult } from "./tune-result.js";
+
+/** What distill() takes beside the options of {@link tune}. */
+export interface DistillationOptions extends TeachingOptions {
+  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's. */
+  student: string;
+  /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
+  cache?: string | undefined;
+  /** KL(teacher || student) (default), KL(student || teacher), or the generalised Jensen-Shannon divergence. */
+  loss?: NativeDistillation["loss"] | undefined;
+  /** Of "jsd": the teacher's share of the mixture, above 0 and below 1 (default 0.5). */
+  beta?: number | undefined;
+  /** Share of the labels' own cross-entropy in the loss, from 0 to 1 (default 0.5). */
+  labelWeight?: number | undefined;
+  /** What the student is quantised to at the end, one of llama.cpp's types (default "Q4_K_M"), or "none". */
+  quantize?: string | undefined;
+  /** Most held-out rows of the gate and of the table at the end (default 500). */
+  checkLimit?: number | undefined;
+}
+
+/** Options of {@link distill}: those of tune, and the teacher's. */
+export type DistillOptions = Omit<TuneOptions, "model"> & DistillationOptions;
+
+/** What distill() tells while it works. */
+export type DistillEvent =
+  | RunEvent
+  | TeachEvent
+  | { type: "phase"; phase: "quantize" | "compare" }
+  | { type: "end"; result: DistillResult };
+
+/** The result of distill(), in the fields of `stillroom distill --json`. */
+export interface DistillResult extends TuneResult {
+  /** The teacher's cache. */
+  cache: string;
+  /** The quantised student; null with "none". */
+  quantized: string | null;
+  /** As export's; null with "none" and where the task has no held-out rows. */
+  gate: Gate | null;
+  /** Name of the task's metric. */
+  metric: string;
+  /** Teacher, student and quantised student; empty where the task has no held-out rows. */
+  comparison: ComparedModel[];
+}
+
+/**
+ * Trains a student on a teacher's answers to the rows of a task: all of its weights, or an adapter with method "lora". The RUN folder, resume,
+ * early stopping and the memory limit are those of {@link tune}; the teacher is asked once, before the first step, and its cache serves every epoch.
+ * Then the student is quantised and passes export's gate, and teacher, student and quantised student answer the same held-out rows.
+ *
+ * The result rejects, and the iterator throws, StillroomError as tune's; besides "input" for a student whose tokens are not the teacher's and for a cache
+ * that does not fit, "gate" for a student that quantising harms (the run and its model are kept).
+ *
+ * @example
+ * ```ts
+ * import { distill, readTask } from "stillroom";
+ * const task = await readTask("sst2/task.yaml");
+ * const run = distill(task, { teacher: "model.gguf", teacherAdapter: "runs/sst2", student: "small.gguf", out: "runs/small", epochs: 3 });
+ * for await (const event of run) if (event.type === "teach") console.error(event.rows, event.totalRows);
+ * console.log((await run.result).comparison);
+ * ```
+ */
+export function distill(task: Task, options: DistillOptions): EventRun<DistillEvent, DistillResult> {
+  return new EventRun(ending(distilling(task, options)));
+}
+
+const optionNames = [
+  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight quantize checkLimit".split(
+    " ",
+  ),
+];
+
+async function* distilling(
+  task: Task,
+  options: DistillOptions,
+): AsyncGenerator<Exclude<DistillEvent, { type: "end" }>, DistillResult> {
+  const { own, rest } = part(options);
+  const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
+  const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
+  const { student, ...lessons } = distillationSettings(merged);
+  // A run that goes on has its method.
+  const method = rest.method ?? (before ? undefined : "full");
+  return yield* tuneInFolder<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }, DistillResult>(
+    task,
+    { ...rest, method, model: student },
+    lessonOf(task, { ...lessons, student }, rest),
+  );
+}
+
+/** The options of distillation, and those of tune. Undefined ones are left out. */
+function part(options: DistillOptions) {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const chosen = (own: boolean) => Object.fromEntries(given.filter(([name]) => optionNames.includes(name) === own));
+  const rest = chosen(false) as Omit<TuneOptions, "model">;
+  if ("model" in rest) throw new StillroomError("usage", "distill has no option model: give the student as student");
+  return { own: chosen(true) as Partial<DistillationOptions>, rest };
+}
+
+function distillationSettings(options: Partial<DistillationOptions>) {
+  const { student, cache, loss = "forward_kl", beta = 0.5, labelWeight = 0.5, quantize, checkLimit = 500 } = options;
+  requirePath("student", student);
+  if (cache !== undefined) requirePath("cache", cache);
+  if (!["forward_kl", "reverse_kl", "jsd"].includes(loss)) {
+    throw unexpected("one of forward_kl, reverse_kl, jsd", "loss", loss);
+  }
+  if (!(beta > 0 && beta < 1)) throw unexpected("a number above 0 and below 1", "beta", beta);
+  if (!(labelWeight >= 0 && labelWeight <= 1)) throw unexpected("a number from 0 to 1", "labelWeight", labelWeight);
+  requireWhole("checkLimit", checkLimit, 1);
+  const type = quantize === "none" ? null : requireType(quantize ?? "Q4_K_M", "quantize");
+  return {
+    ...{ student, cache, loss, beta, labelWeight, quantize: type, checkLimit },
+    asking: teachingSettings(options as TeachingOptions),
+  };
+}
+
+type Settings = ReturnType<typeof distillationSettings>;
+
+function lessonOf(
+  task: Task,
+  settings: Settings,
+  { seed = 0, threads, variant, signal }: Omit<TuneOptions, "model">,
+): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
+  const { asking, loss, beta, labelWeight, quantize, checkLimit } = settings;
+  const { teacher: teacherFile, adapter, topK, temperature, precision } = asking;
+  let cacheFolder = "";
+  return {
+    options: {
+      ...{
+        student: settings.student,
+        teacher: teacherFile,
+        topK,
+        temperature,
+        teacherPrecision: precision,
+        loss,
+        beta,
+      },
+      ...{ labelWeight, quantize: quantize ?? "none", checkLimit },
+      ...(adapter !== null && { teacherAdapter: adapter }),
+      ...(settings.cache !== undefined && { cache: settings.cache }),
+    },
+    async *ask({ folder, student, rows }) {
+      const teacher = await Teacher.open({ ...asking, threads, variant, signal });
+      try {
+        const tokensOf = ({ info, tokenizer }: typeof student) => ({
+          ...{ path: info.path, vocabulary: info.vocabulary },
+          hash: hashTokenizer(tokenizer),
+        });
+        requireSameTokens(tokensOf(student), tokensOf(teacher.model));
+        cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
+        const cache = yield* teachInto(cacheFolder, { task, teacher, rows, signal: signal ?? null });
+        const { manifest } = cache.layout;
+        return {
+          distillation: { loss, beta, temperature, labelWeight },
+          fingerprint: {
+            ...{ teacher: manifest.teacher, teacherAdapter: manifest.adapter, template: manifest.template },
+            ...{ topK, temperature, teacherPrecision: manifest.precision, teacherEngine: manifest.engine },
+            ...{ loss, labelWeight, ...(loss === "jsd" && { beta }) },
+          },
+          taught: (indices) => cache.read(indices),
+          close: () => cache.close(),
+        };
+      } finally {
+        await teacher.close();
+      }
+    },
+    async *finish({ folder, student, result }) {
+      const trained = result.model ?? student;
+      const own = result.adapter === null ? null : folder;
+      const heldOut = task.data.validation !== undefined || task.data.test !== undefined;
+      const contenders: Contender[] = [
+        { name: "teacher", model: teacherFile, adapter },
+        { name: "student", model: trained, adapter: own },
+      ];
+      let gate: Gate | null = null;
+      const out = path.join(folder, "quantized.gguf");
+      if (quantize !== null) {
+        yield { type: "phase", phase: "quantize" };
+        const exported = await exportModel({
+          ...{ model: trained, quantize, out, imatrix: task, limit: checkLimit, seed, threads, signal },
+          ...(own !== null && { adapter: own }),
+          ...(heldOut && { check: task }),
+        });
+        gate = exported.gate;
+        contenders.push({ name: "quantized", model: out, adapter: null });
+      }
+      yield { type: "phase", phase: "compare" };
+      const opening = { threads, variant, ...(signal && { signal }) };
+      const comparison = await compareModels(task, contenders, { limit: checkLimit, seed, opening });
+      return { cache: cacheFolder, quantized: quantize === null ? null : out, gate, metric: task.metric, comparison };
+    },
+  };
+}

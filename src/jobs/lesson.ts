@@ -1,0 +1,26 @@
+// What distillation adds to a run of tune: another loss, whose teacher is asked before the first step. The interface between the two.
+import type { Model } from "../model/index.js";
+import type { NativeDistillation, NativeTaught } from "../support/native.js";
+import type { Encoded } from "../tokens/index.js";
+import type { Fingerprint } from "../train/index.js";
+import type { TuneResult } from "./tune-result.js";
+
+/** A teacher that was asked. */
+export interface Asked {
+  distillation: NativeDistillation;
+  /** What decides the run's bytes beside the fingerprint of tune. */
+  fingerprint: Fingerprint;
+  /** What the teacher said about training rows, by index. */
+  taught(rows: Int32Array): NativeTaught;
+  close(): Promise<void>;
+}
+
+/** Another loss for a run. Event: what it tells beside the events of tune. */
+export interface Lesson<Event> {
+  /** Options that repeat it, for run.json. */
+  readonly options: Record<string, unknown>;
+  /** Asks the teacher about the training rows, before anything is trained. */
+  ask(run: { folder: string; student: Model; rows: readonly Encoded[] }): AsyncGenerator<Event, Asked>;
+  /** What follows training, with the student closed; gives fields for the result. */
+  finish(run: { folder: string; student: string; result: TuneResult }): AsyncGenerator<Event, Record<string, unknown>>;
+}

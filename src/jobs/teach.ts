@@ -1,0 +1,222 @@
+// The public teach(), and how a teacher's cache is filled for the rows of a run. Composes the cache, the teacher and the rows; holds no format.
+import { performance } from "node:perf_hooks";
+import { throwIfCancelled } from "../support/cancelled.js";
+import { StillroomError, unexpected } from "../support/errors.js";
+import { EventRun } from "../support/event-run.js";
+import { type NativePrecision, type NativeTaught, rethrow } from "../support/native.js";
+import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
+import { Teacher, TeacherCache } from "../teach/index.js";
+import type { Encoded } from "../tokens/index.js";
+import { defaultMaxLength, hashRows, microBatcher, type TrainEvent } from "../train/index.js";
+import { readTuneData } from "./tune-data.js";
+
+/** What is asked of a teacher, wherever its answers go. */
+export interface TeachingOptions {
+  /** Path of a GGUF, or an hf: URI. */
+  teacher: string;
+  /** The teacher's adapter: a RUN folder, a PEFT folder or a GGUF LoRA; for a model that only llama.cpp opens, a GGUF LoRA. */
+  teacherAdapter?: string | undefined;
+  /** Most likely tokens that are kept of each position (default 64). */
+  topK?: number | undefined;
+  /** Of the teacher's softmax; the same as of the student's loss (default 1). */
+  temperature?: number | undefined;
+  /** As of openModel, for the teacher (default "f32"). */
+  teacherPrecision?: NativePrecision | undefined;
+}
+
+/** Options of {@link teach}. */
+export interface TeachOptions extends TeachingOptions {
+  /** The cache's folder: made when absent, gone on with when it is not whole. */
+  out: string;
+  /** Read only so many training rows. */
+  limit?: number | undefined;
+  /** Stop at the first bad row instead of counting it (default false). */
+  strict?: boolean | undefined;
+  /** Longest row in tokens, answer included (default: 1024, or what the teacher's context allows). */
+  maxLength?: number | undefined;
+  /** What happens to longer rows (default "truncate"). */
+  onLong?: "truncate" | "drop" | undefined;
+  /** Threads (default: physical cores). */
+  threads?: number | undefined;
+  /** Ends the work after the rows in hand; it throws "cancelled" then, and the same call goes on. */
+  signal?: AbortSignal | undefined;
+}
+
+/** What teach() tells while it works. */
+export type TeachEvent =
+  | {
+      type: "teach";
+      /** Rows that are on the disk. */
+      rows: number;
+      totalRows: number;
+      tokensPerSecond: number;
+      secondsLeft: number;
+    }
+  | Extract<TrainEvent, { type: "warning" }>;
+
+/** The result of teach(), in the fields of `stillroom teach --json`. */
+export interface TeachResult {
+  /** The cache's folder. */
+  cache: string;
+  teacher: string;
+  adapter: string | null;
+  rows: number;
+  /** Label tokens, for each of which the teacher's distribution is kept. */
+  positions: number;
+  /** Rows that this call asked the teacher about; the others were there. */
+  computed: number;
+  top_k: number;
+  temperature: number;
+  /** Of the records. */
+  bytes: number;
+  /** Over the rows computed; 0 when there was none. */
+  rows_per_second: number;
+  tokens_per_second: number;
+  peak_memory_bytes: number;
+  seconds: number;
+  bad_rows: number;
+  truncated_rows: number;
+  dropped_rows: number;
+}
+
+const optionNames = [
+  ..."teacher teacherAdapter topK temperature teacherPrecision out limit strict maxLength onLong threads signal".split(
+    " ",
+  ),
+];
+
+/**
+ * Asks a teacher about the training rows of a task, and keeps the most likely tokens of each answer's positions with their probabilities, and the
+ * mass of all others. What an event names is on the disk; the same call goes on after a kill, and ends with the bytes of an undisturbed one.
+ *
+ * The result rejects, and the iterator throws, StillroomError: "input" for data, a model or an adapter, and for a cache of something else, naming the
+ * fields that differ; "usage" for a wrong option or a cache that another process works in; "missing", "io", "cancelled".
+ *
+ * @example
+ * ```ts
+ * import { readTask, teach } from "stillroom";
+ * const task = await readTask("sst2/task.yaml");
+ * const { rows, bytes } = await teach(task, { teacher: "model.gguf", teacherAdapter: "runs/sst2", out: "sst2.taught" }).result;
+ * ```
+ */
+export function teach(task: Task, options: TeachOptions): EventRun<TeachEvent, TeachResult> {
+  return new EventRun(teaching(task, options));
+}
+
+async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<TeachEvent, TeachResult> {
+  const started = performance.now();
+  requireKnown(options, optionNames, "teach");
+  requirePath("out", options.out);
+  requireWhole("limit", options.limit, 1);
+  requireWhole("maxLength", options.maxLength, 2);
+  const { threads, signal, limit = null, strict = false, onLong = "truncate" } = options;
+  const settings = teachingSettings(options);
+  const teacher = await Teacher.open({ ...settings, threads, signal });
+  try {
+    const { model } = teacher;
+    const maxLength = Math.min(options.maxLength ?? defaultMaxLength, model.info.contextLength);
+    const data = yield* readTuneData(task, model, { limit, strict, onLong }, { maxLength }, signal ?? null);
+    const rows = data.train;
+    const work = { rows: 0, tokens: 0, seconds: 0 };
+    const cache = yield* teachInto(options.out, { task, teacher, rows, signal: signal ?? null, work });
+    await cache.close();
+    return {
+      cache: cache.folder,
+      teacher: model.info.path,
+      adapter: settings.adapter,
+      rows: rows.length,
+      positions: rows.reduce((sum, { answer }) => sum + answer.length, 0),
+      computed: work.rows,
+      top_k: settings.topK,
+      temperature: settings.temperature,
+      bytes: cache.bytes,
+      rows_per_second: work.rows / Math.max(work.seconds, 1e-9),
+      tokens_per_second: work.tokens / Math.max(work.seconds, 1e-9),
+      peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
+      seconds: (performance.now() - started) / 1000,
+      bad_rows: data.badRows,
+      truncated_rows: data.truncatedRows,
+      dropped_rows: data.droppedRows,
+    };
+  } catch (error) {
+    rethrow(error);
+  } finally {
+    await teacher.close();
+  }
+}
+
+/** The teacher's options with their defaults. Throws "usage". */
+export function teachingSettings(options: TeachingOptions) {
+  const { teacher, teacherAdapter, topK, temperature = 1, teacherPrecision = "f32" } = options;
+  requirePath("teacher", teacher);
+  if (teacherAdapter !== undefined) requirePath("teacherAdapter", teacherAdapter);
+  requireWhole("topK", topK, 1);
+  if (typeof temperature !== "number" || !(temperature > 0 && Number.isFinite(temperature))) {
+    throw unexpected("a number above 0", "temperature", temperature);
+  }
+  return { teacher, adapter: teacherAdapter ?? null, topK: topK ?? 64, temperature, precision: teacherPrecision };
+}
+
+/** What is asked, and of whom. */
+export interface Teaching {
+  task: Task;
+  teacher: Teacher;
+  /** In the teacher's tokens. */
+  rows: readonly Encoded[];
+  signal: AbortSignal | null;
+  /** Counts what was computed here. */
+  work?: { rows: number; tokens: number; seconds: number };
+}
+
+/** Most tokens that go through the teacher at once. */
+const tokenBudget = 2048;
+
+/** A folder's cache for these rows, open and complete: what is missing is asked now. */
+export async function* teachInto(folder: string, teaching: Teaching): AsyncGenerator<TeachEvent, TeacherCache> {
+  const { task, teacher, rows, signal, work = { rows: 0, tokens: 0, seconds: 0 } } = teaching;
+  const counts = rows.map(({ answer }) => answer.length);
+  const cache = await TeacherCache.open(folder, teacher.facts(task, hashRows(rows)), counts);
+  try {
+    if (cache.damage !== null) yield { type: "warning", kind: "cache", message: cache.damage };
+    const longest = rows.reduce((most, { prompt, answer }) => Math.max(most, prompt.length + answer.length), 0);
+    const batches = microBatcher(rows, tokenBudget, true);
+    const started = performance.now();
+    const ask = async (first: number, last: number) => {
+      const answers: { taught: NativeTaught; counts: readonly number[] }[] = [];
+      let row = first;
+      for (const part of batches(Int32Array.from({ length: last - first }, (_, index) => first + index))) {
+        throwIfCancelled(
+          signal ?? undefined,
+          `asking the teacher, after ${first} of ${rows.length} rows, which are kept`,
+        );
+        answers.push({ taught: await teacher.teach(part.batch, longest), counts: counts.slice(row, row + part.rows) });
+        row += part.rows;
+        work.tokens += part.tokens;
+      }
+      work.rows += last - first;
+      return answers;
+    };
+    for await (const done of cache.fill(ask)) {
+      work.seconds = (performance.now() - started) / 1000;
+      const secondsLeft = ((rows.length - done) * work.seconds) / work.rows;
+      const tokensPerSecond = work.tokens / work.seconds;
+      yield { type: "teach", rows: done, totalRows: rows.length, tokensPerSecond, secondsLeft };
+    }
+    return cache;
+  } catch (error) {
+    await cache.close();
+    throw error;
+  }
+}
+
+/** Throws "input" unless two models have the same tokens. */
+export function requireSameTokens(
+  student: { path: string; vocabulary: number; hash: string },
+  teacher: { path: string; vocabulary: number; hash: string },
+): void {
+  if (student.hash === teacher.hash) return;
+  throw new StillroomError(
+    "input",
+    `the student's tokens are not the teacher's: ${student.path} has ${student.vocabulary}, ${teacher.path} has ${teacher.vocabulary}; give a student made from this teacher`,
+  );
+}

@@ -1,0 +1,214 @@
+// A teacher's cache on disk: a folder of cache.json and rows.bin, filled block by block and read row by row. Knows no model.
+import { closeSync, openSync, readSync } from "node:fs";
+import { type FileHandle, open, readdir, readFile } from "node:fs/promises";
+import path from "node:path";
+import { StillroomError } from "../support/errors.js";
+import { makeFolder, writeFileAtomic } from "../support/files.js";
+import { type FolderLock, lockFolder } from "../support/lock.js";
+import type { NativeTaught } from "../support/native.js";
+import { CacheLayout, type CacheManifest, encodeRecord, runsOf, type TeachingFacts } from "./format.js";
+
+/** Computes what the teacher says about rows [first, last): one record a row, in order. */
+export type TeachRows = (first: number, last: number) => Promise<{ taught: NativeTaught; counts: readonly number[] }[]>;
+
+/** A cache that one process fills or reads. */
+export class TeacherCache {
+  #reader: number | null = null;
+
+  private constructor(
+    readonly folder: string,
+    readonly layout: CacheLayout,
+    readonly lock: FolderLock,
+    /** Blocks that are there and whole, from the first on. */
+    public whole: number,
+    /** What was found damaged, in words; null where nothing was. */
+    readonly damage: string | null,
+  ) {}
+
+  /**
+   * Opens a folder's cache for these rows, or begins one. What a killed process left half written is cut off; from a damaged block on everything is
+   * taken as missing, and `damage` says so.
+   * Throws "input" naming the fields in which a cache that is there differs, and for a folder of something else; "usage" when another process works in it.
+   *
+   * @param positions - of each row
+   */
+  static async open(folder: string, facts: TeachingFacts, positions: readonly number[]): Promise<TeacherCache> {
+    const absolute = path.resolve(folder);
+    await makeFolder(absolute);
+    const lock = await lockFolder(absolute);
+    try {
+      const manifest: CacheManifest = {
+        ...{ format: "stillroom-teacher-cache", version: 1 },
+        ...facts,
+        positions: runsOf(positions),
+      };
+      await requireFit(absolute, manifest);
+      const layout = new CacheLayout(manifest, positions);
+      const { whole, damage } = await verify(absolute, layout);
+      return new TeacherCache(absolute, layout, lock, whole, damage);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+  }
+
+  get complete(): boolean {
+    return this.whole === this.layout.blocks;
+  }
+
+  /** Of all records, once it is complete. */
+  get bytes(): number {
+    return this.layout.offsetOf(this.layout.blocks);
+  }
+
+  /** Computes the blocks that are missing. After each, it is on the disk; yields the rows that are there. Throws "io". */
+  async *fill(teach: TeachRows): AsyncGenerator<number, void> {
+    if (this.complete) return;
+    const { layout } = this;
+    const file = path.join(this.folder, rowsName);
+    const handle = await open(file, "r+").catch(() => open(file, "w+").catch((error) => cannot("write", file, error)));
+    try {
+      for (let block = this.whole; block < layout.blocks; block++) {
+        const [first, last] = layout.rowsOf(block);
+        const records = (await teach(first, last)).flatMap(({ taught, counts }) => {
+          let at = 0;
+          return counts.map((count) => {
+            at += count;
+            return encodeRecord(taught, at - count, count);
+          });
+        });
+        await append(handle, file, layout.offsetOf(block), layout.seal(block, Buffer.concat(records)));
+        this.whole = block + 1;
+        yield last;
+      }
+    } finally {
+      await handle.close();
+    }
+  }
+
+  /** What the teacher said about rows, one after the other. The cache is complete. Throws "io". */
+  read(rows: Int32Array): NativeTaught {
+    const { layout, folder } = this;
+    const topK = layout.manifest.top_k;
+    const positions = rows.reduce((sum, row) => sum + layout.positionsOf(row), 0);
+    const taught = { topK, entries: new Uint32Array(positions * topK), tails: new Float32Array(positions) };
+    const file = path.join(folder, rowsName);
+    let at = 0;
+    try {
+      this.#reader ??= openSync(file, "r");
+      for (const row of rows) {
+        const { offset, bytes } = layout.place(row);
+        const count = layout.positionsOf(row);
+        const record = new Uint8Array(bytes);
+        if (readSync(this.#reader, record, 0, bytes, offset) !== bytes) throw new Error("it is shorter than it was");
+        taught.entries.set(new Uint32Array(record.buffer, 0, count * topK), at * topK);
+        taught.tails.set(new Float32Array(record.buffer, count * topK * 4, count), at);
+        at += count;
+      }
+    } catch (error) {
+      cannot("read", file, error);
+    }
+    return taught;
+  }
+
+  /** Idempotent; gives the folder free. */
+  async close(): Promise<void> {
+    if (this.#reader !== null) closeSync(this.#reader);
+    this.#reader = null;
+    await this.lock.release();
+  }
+}
+
+const manifestName = "cache.json";
+const rowsName = "rows.bin";
+
+/** Writes the manifest where there is none; else finds it equal. */
+async function requireFit(folder: string, manifest: CacheManifest): Promise<void> {
+  const file = path.join(folder, manifestName);
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return null;
+    return cannot("read", file, error);
+  });
+  if (text === null) {
+    const others = (await readdir(folder)).filter((name) => !name.startsWith("lock") && !name.endsWith(".tmp"));
+    if (others.length > 0) {
+      throw new StillroomError("usage", `${folder} holds no teacher's cache, but ${others[0]}; give another folder`);
+    }
+    await writeFileAtomic(file, `${JSON.stringify(manifest, null, 1)}\n`);
+    return;
+  }
+  const found = parse(text, file);
+  const names = Object.keys(manifest) as (keyof CacheManifest)[];
+  const differing = names.filter((name) => JSON.stringify(found[name]) !== JSON.stringify(manifest[name]));
+  if (differing.length === 0) return;
+  const list = differing.map((name) => `${name} (${short(found[name])} there, ${short(manifest[name])} here)`);
+  throw new StillroomError(
+    "input",
+    `the teacher's cache ${folder} does not fit: it was made with other ${list.join(", ")}; make another one with stillroom teach`,
+  );
+}
+
+function parse(text: string, file: string): Partial<CacheManifest> {
+  try {
+    const found = JSON.parse(text) as Partial<CacheManifest> | null;
+    if (found?.format === "stillroom-teacher-cache") return found;
+  } catch {
+    // Falls through to the one message for a file that is not ours.
+  }
+  throw new StillroomError(
+    "input",
+    `${file} is damaged, or no teacher's cache; remove its folder and make another one`,
+  );
+}
+
+function short(value: unknown): string {
+  const text = JSON.stringify(value) ?? "nothing";
+  return text.length > 40 ? `${text.slice(0, 16)}…` : text;
+}
+
+/** How many blocks are whole, from the first on, and what is wrong with the one behind them where it is not just missing. */
+async function verify(folder: string, layout: CacheLayout): Promise<{ whole: number; damage: string | null }> {
+  const file = path.join(folder, rowsName);
+  const handle = await open(file, "r").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return null;
+    return cannot("read", file, error);
+  });
+  if (handle === null) return { whole: 0, damage: null };
+  try {
+    const { size } = await handle.stat();
+    for (let block = 0; block < layout.blocks; block++) {
+      const [from, to] = [layout.offsetOf(block), layout.offsetOf(block + 1)];
+      // Ends within a block: what was under way when a process was killed, or cut off since; missing either way.
+      if (to > size) return { whole: block, damage: null };
+      const bytes = new Uint8Array(to - from);
+      await handle.read(bytes, 0, bytes.length, from);
+      if (!layout.isWhole(block, bytes)) {
+        const [first] = layout.rowsOf(block);
+        return {
+          whole: block,
+          damage: `${file} is damaged behind byte ${from}: rows from ${first} on are asked again`,
+        };
+      }
+    }
+    return { whole: layout.blocks, damage: null };
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes a block where it belongs, cuts off what lay behind it, and makes it durable. */
+async function append(handle: FileHandle, file: string, offset: number, bytes: Uint8Array): Promise<void> {
+  try {
+    await handle.truncate(offset);
+    let done = 0;
+    while (done < bytes.length)
+      done += (await handle.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
+    await handle.sync();
+  } catch (error) {
+    cannot("write", file, error);
+  }
+}
+
+function cannot(what: string, file: string, error: unknown): never {
+  throw new StillroomError("io", `cannot ${what} ${file}: ${(error as Error).message}`, { cause: error });
+}

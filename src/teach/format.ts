@@ -1,0 +1,121 @@
+// The layout of a teacher's cache: where each row's record lies in rows.bin, and what cache.json says. Knows no file and no model.
+import { createHash } from "node:crypto";
+import type { NativeTaught } from "../support/native.js";
+
+/** What decides the content of a cache. */
+export interface TeachingFacts {
+  /** SHA-256 of the teacher's file. */
+  teacher: string;
+  /** Of the adapter: SHA-256 of its tensors and options, or of its file; null without one. */
+  adapter: string | null;
+  /** SHA-256 over the texts of all tokens. */
+  tokenizer: string;
+  /** SHA-256 of what lays the rows out: the task's prompt and answers, and the chat template where it is used. */
+  template: string;
+  /** SHA-256 over the rows' tokens. */
+  rows: string;
+  top_k: number;
+  temperature: number;
+  precision: string;
+  /** Who ran the teacher: "stillroom" or "llama.cpp". */
+  engine: string;
+}
+
+/** cache.json. */
+export interface CacheManifest extends TeachingFacts {
+  format: "stillroom-teacher-cache";
+  version: 1;
+  /** Positions of each row in order, as runs of [positions, rows]. */
+  positions: [number, number][];
+}
+
+/** Rows of a block: what a killed process may have to compute again. */
+export const blockRows = 128;
+const hashBytes = 32;
+
+/** Where everything lies. */
+export class CacheLayout {
+  /** (rows + 1) Positions before each row. */
+  readonly #before: Float64Array;
+  readonly #key: Buffer;
+
+  constructor(
+    readonly manifest: CacheManifest,
+    positions: readonly number[],
+  ) {
+    this.#before = new Float64Array(positions.length + 1);
+    for (const [row, count] of positions.entries()) this.#before[row + 1] = this.#before[row]! + count;
+    this.#key = createHash("sha256").update(JSON.stringify(manifest)).digest();
+  }
+
+  get rows(): number {
+    return this.#before.length - 1;
+  }
+
+  get blocks(): number {
+    return Math.ceil(this.rows / blockRows);
+  }
+
+  /** Bytes of a position: its entries, and the tail. */
+  get stride(): number {
+    return 4 * (this.manifest.top_k + 1);
+  }
+
+  positionsOf(row: number): number {
+    return this.#before[row + 1]! - this.#before[row]!;
+  }
+
+  /** Rows of a block: the first, and one past the last. */
+  rowsOf(block: number): [number, number] {
+    return [block * blockRows, Math.min(this.rows, (block + 1) * blockRows)];
+  }
+
+  /** Where a block begins; of the number of blocks, the size of the file. */
+  offsetOf(block: number): number {
+    return this.#before[Math.min(this.rows, block * blockRows)]! * this.stride + block * hashBytes;
+  }
+
+  /** Where a row's record lies. */
+  place(row: number): { offset: number; bytes: number } {
+    const block = Math.floor(row / blockRows);
+    return {
+      offset: this.#before[row]! * this.stride + block * hashBytes,
+      bytes: this.positionsOf(row) * this.stride,
+    };
+  }
+
+  /** A block as it lies in the file: its rows' records and their hash, which only this block of this cache has. */
+  seal(block: number, records: Uint8Array): Buffer {
+    return Buffer.concat([records, this.#hash(block, records)]);
+  }
+
+  /** Whether the bytes from a block's place on are that block. */
+  isWhole(block: number, bytes: Uint8Array): boolean {
+    const records = bytes.subarray(0, bytes.length - hashBytes);
+    return this.#hash(block, records).equals(bytes.subarray(records.length));
+  }
+
+  #hash(block: number, records: Uint8Array): Buffer {
+    return createHash("sha256").update(this.#key).update(Int32Array.of(block)).update(records).digest();
+  }
+}
+
+/** A row's record: the entries of its positions, then their tails. */
+export function encodeRecord({ topK, entries, tails }: NativeTaught, first: number, count: number): Buffer {
+  const part = (array: Uint32Array | Float32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+  return Buffer.concat([
+    part(entries.subarray(first * topK, (first + count) * topK)),
+    part(tails.subarray(first, first + count)),
+  ]);
+}
+
+/** A list of counts as runs. */
+export function runsOf(counts: readonly number[]): [number, number][] {
+  const runs: [number, number][] = [];
+  for (const count of counts) {
+    const last = runs.at(-1);
+    if (last?.[0] === count) last[1] += 1;
+    else runs.push([count, 1]);
+  }
+  return runs;
+}

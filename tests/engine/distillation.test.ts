@@ -1,0 +1,154 @@
+// Losses of distillation and their gradients against PyTorch and TRL (tests/golden/distillation.py); what a model and llama.cpp say as teachers.
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type NativeDistillation, type NativeTaught, native } from "../../src/support/native.js";
+import {
+  distances,
+  forestBatch,
+  type GoldenRow,
+  type PackedTensors,
+  plainBatch,
+  unpackTensors,
+} from "../support/golden.js";
+import { type Toy, toyLora, writeToy } from "../support/toy.js";
+
+interface Trial extends NativeDistillation {
+  topK: number;
+  entries: string;
+  tails: string;
+  lossSum: number;
+  gradients: PackedTensors;
+}
+const golden = JSON.parse(
+  readFileSync(fileURLToPath(new URL("../golden/distillation.json", import.meta.url)), "utf8"),
+) as { toy: Toy; rows: GoldenRow[]; trials: Trial[] };
+
+const folder = mkdtempSync(path.join(tmpdir(), "stillroom-distillation-"));
+afterAll(() => rmSync(folder, { recursive: true }));
+const file = path.join(folder, "toy.gguf");
+beforeAll(() => writeToy(file, golden.toy));
+
+const words = (packed: string) => Uint8Array.from(Buffer.from(packed, "base64")).buffer;
+const taughtOf = ({ topK, entries, tails }: Trial): NativeTaught => ({
+  topK,
+  entries: new Uint32Array(words(entries)),
+  tails: new Float32Array(words(tails)),
+});
+/** The golden positions stand row by row; a forest asks in another order. */
+function arrange(taught: NativeTaught, batch: ReturnType<typeof plainBatch>, plain: ReturnType<typeof plainBatch>) {
+  const pathOf = (of: typeof batch, position: number) => {
+    const tokens: number[] = [];
+    let segment = Array.from({ length: of.segments.length / 3 }, (_, s) => s).findLast(
+      (s) => of.segments[s * 3]! <= position,
+    )!;
+    for (let end = position + 1; segment >= 0; segment = of.segments[segment * 3 + 2]!) {
+      const [start, length] = [of.segments[segment * 3]!, of.segments[segment * 3 + 1]!];
+      tokens.unshift(...of.tokens.subarray(start, Math.min(end, start + length)));
+      end = Number.POSITIVE_INFINITY;
+    }
+    return tokens.join();
+  };
+  const places = [...plain.queryPositions].map((position) => pathOf(plain, position));
+  const order = [...batch.queryPositions].map((position) => places.indexOf(pathOf(batch, position)));
+  const { topK, entries, tails } = taught;
+  return {
+    topK,
+    entries: Uint32Array.from(order.flatMap((query) => [...entries.subarray(query * topK, (query + 1) * topK)])),
+    tails: Float32Array.from(order, (query) => tails[query]!),
+  };
+}
+
+describe.each(native().variants)("%s", (variant) => {
+  it.each(golden.trials)(
+    "$loss, beta $beta, temperature $temperature, labels $labelWeight, top $topK",
+    async (trial) => {
+      const model = await native().openModel(file, { threads: 2, variant });
+      const { options, tensors } = toyLora(golden.toy);
+      const plain = plainBatch(golden.rows);
+      for (const layout of [plain, forestBatch(golden.rows)]) {
+        const lora = model.createLora(options);
+        lora.load(tensors);
+        const { loss, beta, temperature, labelWeight } = trial;
+        const trainer = model.createTrainer(lora, {
+          ...{ beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 0, seed: 0, recompute: false },
+          distillation: { loss, beta, temperature, labelWeight },
+        });
+        const taught = arrange(taughtOf(trial), layout, plain);
+        const done = await trainer.accumulate({ ...layout, taught }, 0, 0);
+        expect(done).toMatchObject({ finite: true, count: plain.queryTokens.length });
+        expect(Math.abs(done.lossSum / trial.lossSum - 1)).toBeLessThan(1e-5);
+        const far = distances(trainer.gradients(), unpackTensors(trial.gradients));
+        expect([...far].filter(([, distance]) => !(distance < 1e-4))).toEqual([]);
+      }
+      await model.close();
+    },
+  );
+});
+
+it("our engine and llama.cpp say the same as teachers", async () => {
+  const batch = forestBatch(golden.rows);
+  const model = await native().openModel(file, { threads: 2, variant: null });
+  const runner = await native().openRunner(file, { threads: 1, adapter: null, contextTokens: 256, sequences: 4 });
+  for (const options of [
+    { topK: 5, temperature: 1 },
+    { topK: 200, temperature: 2.5 },
+  ]) {
+    const [ours, theirs] = [await model.teach(batch, null, options), await runner.teach(batch, options)];
+    expect(ours.topK).toBe(options.topK);
+    const count = Math.min(options.topK, golden.toy.vocabulary);
+    const logits = await model.logits(batch, null);
+    for (let query = 0; query < batch.queryTokens.length; query++) {
+      const row = [...logits.subarray(query * golden.toy.vocabulary, (query + 1) * golden.toy.vocabulary)];
+      const heated = row.map((value) => Math.exp(value / options.temperature));
+      const sum = heated.reduce((a, b) => a + b, 0);
+      const order = row.map((_, token) => token).sort((a, b) => row[b]! - row[a]! || a - b);
+      let head = 0;
+      for (let at = 0; at < options.topK; at++) {
+        const [mine, other] = [ours, theirs].map(({ entries }) => entries[query * options.topK + at]!);
+        if (at >= count) {
+          expect([mine, other]).toEqual([2 ** 32 - 1, 2 ** 32 - 1]);
+          continue;
+        }
+        expect(mine! >>> 14).toBe(order[at]);
+        expect(Math.abs((mine! & 0x3fff) - (other! & 0x3fff))).toBeLessThanOrEqual(1);
+        expect(-(mine! & 0x3fff) / 512).toBeCloseTo(Math.log(heated[order[at]!]! / sum), 2);
+        head += heated[order[at]!]! / sum;
+      }
+      expect(ours.tails[query]).toBeCloseTo(1 - head, 5);
+      expect(theirs.tails[query]).toBeCloseTo(1 - head, 4);
+    }
+  }
+  await runner.close();
+  await model.close();
+});
+
+it("what a teacher cannot have said is refused", async () => {
+  const model = await native().openModel(file, { threads: 1, variant: null });
+  const batch = plainBatch(golden.rows.slice(4, 6));
+  const taught = await model.teach(batch, null, { topK: 4, temperature: 1 });
+  const lora = model.createLora(toyLora(golden.toy).options);
+  const options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 0, seed: 0, recompute: false };
+  const distillation: NativeDistillation = { loss: "jsd", beta: 0.5, temperature: 1, labelWeight: 0 };
+  const trainer = model.createTrainer(lora, { ...options, distillation });
+  const wrong = (change: Partial<NativeTaught>) =>
+    expect(trainer.accumulate({ ...batch, taught: { ...taught, ...change } }, 0, 0)).rejects;
+  await wrong({ topK: 3 }).toMatchObject({ code: "usage", message: expect.stringMatching(/2 positions of 3 entries/) });
+  await wrong({ tails: Float32Array.of(0.5) }).toThrow(/expected 2 positions/);
+  await wrong({ tails: Float32Array.of(0.5, Number.NaN) }).toThrow(/tail from 0 to 1/);
+  await wrong({ entries: taught.entries.map((entry, at) => (at === 3 ? 97 << 14 : entry)) }).toThrow(
+    /token 97 is outside/,
+  );
+  await expect(trainer.accumulate(batch, 0, 0)).rejects.toThrow(/expected what a teacher said/);
+  for (const change of [{ beta: 0 }, { temperature: 0 }, { labelWeight: 1.5 }, { loss: "kl" }]) {
+    const [name] = Object.keys(change);
+    const made = () =>
+      model.createTrainer(lora, { ...options, distillation: { ...distillation, ...change } as NativeDistillation });
+    expect(made).toThrow(new RegExp(`for ${name}`));
+  }
+  await expect(model.teach(batch, null, { topK: 0, temperature: 1 })).rejects.toThrow(/topK/);
+  await expect(model.teach(batch, null, { topK: 4, temperature: 0 })).rejects.toThrow(/temperature/);
+  await model.close();
+});

@@ -1,0 +1,148 @@
+// distill() from a task file to a quantised student, on toys that take text: folder, events, table, resume, refusals.
+import { createHash } from "node:crypto";
+import { cpSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { beforeAll, expect, test } from "vitest";
+import { type DistillEvent, type DistillOptions, distill, type Task, teach, tune } from "../../src/index.js";
+import { readTask } from "../../src/task/index.js";
+import { textToy, writeTextToy } from "../support/text_toy.js";
+import { writeToyTask } from "./toy-task.js";
+
+let teacher: string;
+let adapter: string;
+let student: string;
+let task: Task;
+beforeAll(async () => {
+  task = await readTask(writeToyTask({ rows: 200 }).file);
+  teacher = writeTextToy();
+  student = writeTextToy({}, { ...textToy, layers: 1, feedForward: 32 });
+  adapter = runFolder();
+  await tune(task, { model: teacher, out: adapter, steps: 60, rank: 8, learningRate: 2e-2, threads: 1 }).result;
+}, 60_000);
+
+const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-distill-")), "run");
+const small = (out: string, change: Partial<DistillOptions> = {}): DistillOptions => ({
+  ...{
+    teacher,
+    teacherAdapter: adapter,
+    student,
+    out,
+    steps: 12,
+    batchSize: 8,
+    learningRate: 3e-3,
+    topK: 16,
+    threads: 1,
+  },
+  ...{ quantize: "Q8_0", ...change },
+});
+const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
+
+test("a student learns what its teacher says, is quantised and compared", async () => {
+  const out = runFolder();
+  const events: DistillEvent[] = [];
+  const run = distill(task, small(out, { steps: 120, labelWeight: 0, loss: "forward_kl", evaluateEvery: 40 }));
+  for await (const event of run) events.push(event);
+  const result = await run.result;
+  expect(events.at(-1)).toEqual({ type: "end", result });
+  expect(events[0]).toMatchObject({ type: "teach", rows: 128, totalRows: 160 });
+  expect(events.filter(({ type }) => type === "step")).toHaveLength(120);
+  // Of the divergence alone: 0 is the teacher.
+  expect(result.loss.last).toBeLessThan(result.loss.first / 3);
+  expect(result).toMatchObject({
+    ...{ run: out, steps: 120, model: path.join(out, "model.gguf"), quantized: path.join(out, "quantized.gguf") },
+    ...{ cache: path.join(out, "teacher"), gate: { passed: true }, metric: "accuracy" },
+  });
+  expect(readdirSync(out).sort()).toEqual([
+    ...["checkpoints", "metrics.jsonl", "model.gguf", "quantized.gguf", "run.json", "teacher", "validation.jsonl"],
+  ]);
+  const [first, second, third] = result.comparison;
+  expect(first).toMatchObject({ name: "teacher", agreement: 1 });
+  expect(second).toMatchObject({ name: "student", model: result.model });
+  expect(third).toMatchObject({ name: "quantized", model: result.quantized });
+  expect(second!.parameters).toBeLessThan(first!.parameters);
+  expect(third!.bytes).toBeLessThan(second!.bytes);
+  expect(second!.agreement).toBeGreaterThan(0.8);
+  const { result: kept, distillation } = JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"));
+  expect(kept).toEqual(JSON.parse(JSON.stringify(result)));
+  expect(distillation).toMatchObject({ teacher, teacherAdapter: adapter, student, topK: 16, loss: "forward_kl" });
+});
+
+test.each<Partial<DistillOptions>>([
+  { loss: "jsd", beta: 0.3, temperature: 2 },
+  { method: "lora", rank: 4, loss: "reverse_kl" },
+])("aborted and resumed with nothing but the folder, %j: the bytes of an undisturbed run", async (change) => {
+  const [whole, out] = [runFolder(), runFolder()];
+  const options = { ...change, quantize: "none", checkLimit: 5 };
+  const undisturbed = await distill(task, small(whole, options)).result;
+  for (const [type, at] of [
+    ["teach", 1],
+    ["step", 5],
+  ] as const) {
+    const abort = new AbortController();
+    const cut = distill(task, small(out, { ...options, signal: abort.signal, resume: type === "step" }));
+    const seen: string[] = [];
+    await expect(
+      (async () => {
+        for await (const event of cut) {
+          seen.push(event.type);
+          if (event.type === type && seen.filter((one) => one === type).length === at) abort.abort();
+        }
+      })(),
+    ).rejects.toMatchObject({ code: "cancelled" });
+  }
+  const resumed = await distill(task, { out, resume: true } as DistillOptions).result;
+  const bytesOf = ({ model, run }: typeof resumed) => sha(model ?? path.join(run, "adapter.gguf"));
+  expect(bytesOf(resumed)).toBe(bytesOf(undisturbed));
+  expect(sha(path.join(out, "teacher", "rows.bin"))).toBe(sha(path.join(whole, "teacher", "rows.bin")));
+  await expect(distill(task, { out, resume: true, labelWeight: 0.9 } as DistillOptions).result).rejects.toThrow(
+    /begun with other labelWeight \(0\.5 there, 0\.9 here\)/,
+  );
+  await expect(tune(task, { out, resume: true }).result).rejects.toThrow(
+    /holds a run of distill: resume it with distill/,
+  );
+});
+
+test("a cache of teach serves every student of the task, and is refused where it does not fit", async () => {
+  const cache = runFolder();
+  const asked = { teacher, teacherAdapter: adapter, topK: 16, threads: 1 };
+  const made = await teach(task, { ...asked, out: cache }).result;
+  expect(made).toMatchObject({ rows: 160, computed: 160, top_k: 16, temperature: 1, adapter });
+  expect(made.bytes).toBe(made.positions * 17 * 4 + 2 * 32);
+  expect(await teach(task, { ...asked, out: cache }).result).toMatchObject({ computed: 0 });
+  const events: string[] = [];
+  const run = distill(task, small(runFolder(), { cache, quantize: "none" }));
+  for await (const { type } of run) events.push(type);
+  expect(events).not.toContain("teach");
+  const refused = (change: Partial<DistillOptions>) =>
+    expect(distill(task, small(runFolder(), { cache, quantize: "none", ...change })).result).rejects;
+  await refused({ topK: 8 }).toMatchObject({
+    code: "input",
+    message: expect.stringMatching(/other top_k \(16 there, 8 here\)/),
+  });
+  await refused({ temperature: 2 }).toThrow(/other temperature \(1 there, 2 here\)/);
+  await refused({ teacherAdapter: undefined }).toThrow(/other adapter \(".*…there, null here\)|other adapter/);
+  await refused({ limit: 100 }).toThrow(/other rows \(/);
+  await refused({ teacher: student, teacherAdapter: undefined }).toThrow(/other teacher \(.*adapter/);
+});
+
+test("a student whose tokens are not the teacher's is refused with the counts", async () => {
+  const other = path.join(path.dirname(runFolder()), "other.gguf");
+  cpSync(writeTextToy({ "tokenizer.ggml.bos_token_id": 257 }), other);
+  await expect(distill(task, small(runFolder(), { student: other })).result).rejects.toMatchObject({
+    code: "input",
+    message: expect.stringMatching(/tokens are not the teacher's: .*other\.gguf has 258, .* has 258/),
+  });
+});
+
+test("options are checked", async () => {
+  const out = runFolder();
+  const wrong = (change: object) => distill(task, small(out, change as Partial<DistillOptions>)).result;
+  await expect(wrong({ loss: "kl" })).rejects.toThrow(/expected one of forward_kl, reverse_kl, jsd for loss/);
+  await expect(wrong({ beta: 1 })).rejects.toThrow(/above 0 and below 1 for beta, received 1/);
+  await expect(wrong({ labelWeight: 2 })).rejects.toThrow(/from 0 to 1 for labelWeight, received 2/);
+  await expect(wrong({ student: undefined })).rejects.toThrow(/expected a path for student/);
+  await expect(wrong({ quantize: "Q9" })).rejects.toThrow(/quantize/);
+  await expect(wrong({ model: teacher })).rejects.toThrow(/no option model/);
+  await expect(wrong({ teecher: "a" })).rejects.toThrow(/teecher/);
+});

@@ -1,0 +1,156 @@
+// A teacher's cache: what is read is what was written, whatever became of the process that wrote it; damage is seen at every offset.
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { expect, test } from "vitest";
+import { Random } from "../../src/support/random.js";
+import { TeacherCache, type TeachingFacts, type TeachRows } from "../../src/teach/index.js";
+
+const facts: TeachingFacts = {
+  ...{ teacher: "a", adapter: null, tokenizer: "b", template: "c", rows: "d" },
+  ...{ top_k: 3, temperature: 1, precision: "f32", engine: "stillroom" },
+};
+/** 300 rows of 1 to 4 positions: three blocks. */
+const counts = Array.from({ length: 300 }, (_, row) => 1 + ((row * 7) % 4));
+const sayOf = (row: number, count: number) => ({
+  topK: 3,
+  entries: Uint32Array.from({ length: count * 3 }, (_, index) => row * 1000 + index),
+  tails: Float32Array.from({ length: count }, (_, index) => row + index / 10),
+});
+/** Two rows an answer, as a batch would be. */
+const say: TeachRows = async (first, last) => {
+  const answers = [];
+  for (let row = first; row < last; row += 2) {
+    const own = counts.slice(row, Math.min(last, row + 2));
+    const parts = own.map((count, index) => sayOf(row + index, count));
+    const entries = Uint32Array.from(parts.flatMap((part) => [...part.entries]));
+    answers.push({
+      taught: { topK: 3, entries, tails: Float32Array.from(parts.flatMap((p) => [...p.tails])) },
+      counts: own,
+    });
+  }
+  return answers;
+};
+const folder = () => mkdtempSync(path.join(tmpdir(), "stillroom-cache-"));
+const open = (place: string, change: Partial<TeachingFacts> = {}, positions = counts) =>
+  TeacherCache.open(place, { ...facts, ...change }, positions);
+async function filled(place = folder()): Promise<{ place: string; bytes: Buffer }> {
+  const cache = await open(place);
+  for await (const _ of cache.fill(say));
+  expect(cache.complete).toBe(true);
+  await cache.close();
+  return { place, bytes: readFileSync(path.join(place, "rows.bin")) };
+}
+
+test("what is read is what was said, in any order", async () => {
+  const { place } = await filled();
+  const cache = await open(place);
+  const rows = new Random(1).shuffle(Int32Array.from(counts.keys()));
+  for (let from = 0; from < rows.length; from += 7) {
+    const some = rows.subarray(from, from + 7);
+    const parts = [...some].map((row) => sayOf(row, counts[row]!));
+    expect(cache.read(some)).toEqual({
+      topK: 3,
+      entries: Uint32Array.from(parts.flatMap(({ entries }) => [...entries])),
+      tails: Float32Array.from(parts.flatMap(({ tails }) => [...tails])),
+    });
+  }
+  await cache.close();
+});
+
+test("an entry takes 4 bytes, and so does the tail", async () => {
+  const { place, bytes } = await filled();
+  const positions = counts.reduce((sum, count) => sum + count, 0);
+  expect(bytes.length).toBe(positions * 4 * 4 + 3 * 32);
+  expect(statSync(path.join(place, "cache.json")).size).toBeLessThan(5000);
+});
+
+test("cut off anywhere, it is filled again to the same bytes", async () => {
+  const { place, bytes } = await filled();
+  const file = path.join(place, "rows.bin");
+  const random = new Random(3);
+  for (let cut = 0; cut < 200; cut++) {
+    writeFileSync(file, bytes.subarray(0, random.below(bytes.length)));
+    const cache = await open(place);
+    expect(cache.complete).toBe(false);
+    for await (const _ of cache.fill(say));
+    await cache.close();
+    expect(readFileSync(file).equals(bytes)).toBe(true);
+  }
+});
+
+test("a flipped bit anywhere is seen, told with its place, and asked again", async () => {
+  const { place, bytes } = await filled();
+  const file = path.join(place, "rows.bin");
+  const random = new Random(4);
+  for (let flip = 0; flip < 200; flip++) {
+    const at = random.below(bytes.length);
+    const bad = Buffer.from(bytes);
+    bad[at]! ^= 1 << random.below(8);
+    writeFileSync(file, bad);
+    const cache = await open(place);
+    expect(cache.complete).toBe(false);
+    expect(cache.damage).toMatch(/rows\.bin is damaged behind byte \d+: rows from (0|128|256) on are asked again/);
+    for await (const _ of cache.fill(say));
+    await cache.close();
+    expect(readFileSync(file).equals(bytes)).toBe(true);
+  }
+});
+
+test("blocks of another cache are not taken for its own", async () => {
+  const { bytes } = await filled();
+  const place = folder();
+  await (await open(place, { teacher: "another" })).close();
+  writeFileSync(path.join(place, "rows.bin"), bytes);
+  const cache = await open(place, { teacher: "another" });
+  expect(cache).toMatchObject({ whole: 0, damage: expect.stringContaining("byte 0") });
+  await cache.close();
+});
+
+test("a damaged manifest is refused, or says the same", async () => {
+  const { place } = await filled();
+  const file = path.join(place, "cache.json");
+  const good = readFileSync(file);
+  const random = new Random(5);
+  for (let flip = 0; flip < 200; flip++) {
+    const bad = Buffer.from(good);
+    bad[random.below(bad.length)]! ^= 1 << random.below(8);
+    writeFileSync(file, bad);
+    await expect(open(place)).rejects.toMatchObject({ code: "input" });
+  }
+  for (const length of [0, 1, good.length >> 1]) {
+    writeFileSync(file, good.subarray(0, length));
+    await expect(open(place)).rejects.toThrow(/cache\.json is damaged, or no teacher's cache/);
+  }
+});
+
+test("every fact that differs is named", async () => {
+  const { place } = await filled();
+  const changes: Partial<TeachingFacts> = { teacher: "x", adapter: "x", tokenizer: "x", template: "x", rows: "x" };
+  for (const [name, value] of Object.entries({
+    ...changes,
+    top_k: 4,
+    temperature: 2,
+    precision: "int8",
+    engine: "x",
+  })) {
+    await expect(open(place, { [name]: value })).rejects.toThrow(new RegExp(`made with other ${name} \\(`));
+  }
+  await expect(open(place, { rows: "x", top_k: 4 })).rejects.toThrow(
+    /rows \("d" there, "x" here\), top_k \(3 there, 4 here\)/,
+  );
+  await expect(open(place, {}, counts.slice(1))).rejects.toThrow(/made with other positions/);
+});
+
+test("one process at a time, and no folder of something else", async () => {
+  const { place } = await filled();
+  const cache = await open(place);
+  await expect(open(place)).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringContaining(`${process.pid}`),
+  });
+  await cache.close();
+  await cache.close();
+  rmSync(path.join(place, "cache.json"));
+  await expect(open(place)).rejects.toThrow(/holds no teacher's cache, but rows\.bin/);
+});
