@@ -34,7 +34,7 @@ export interface BatchProgress {
 export interface BatchResult {
   /** Lines of `out`. */
   rows: number;
-  /** Of these, answered by the model; equal requests count once. */
+  /** Of these, answered by the model; equal requests count once, and of a list of texts to embed each text. */
   computed: number;
   /** Of these, known already, or equal to another of the batch. */
   from_store: number;
@@ -143,6 +143,8 @@ interface Missing {
   request: Exclude<Item["request"], string>;
   items: Item[];
 }
+
+const linesOf = (items: readonly Item[]): number => items.filter(({ part }) => !part).length;
 
 class Work {
   readonly #counts = { rows: 0, computed: 0, fromStore: 0, tokens: 0 };
@@ -264,7 +266,7 @@ class Work {
       }
       const { made_by: maker, ...answer } = known;
       this.#outcomes.set(name, answer);
-      this.#counts.rows++;
+      this.#counts.rows += linesOf([item]);
       this.#counts.fromStore++;
       if (!this.store.leads(key, item.texts)) renamed.push({ key, answer, maker, texts: item.texts });
       if (this.options.order === "finished") await this.#write(item, answer);
@@ -296,7 +298,7 @@ class Work {
     this.#committed = performance.now();
     for (const { entry, missing } of now) {
       this.#outcomes.set(keyText(entry.key), entry.answer);
-      this.#counts.rows += missing.items.length;
+      this.#counts.rows += linesOf(missing.items);
       this.#counts.computed++;
       this.#counts.fromStore += missing.items.length - 1;
       if (this.options.order === "finished") for (const item of missing.items) await this.#write(item, entry.answer);
@@ -312,7 +314,7 @@ class Work {
   }
 
   async #fail(item: Item, reason: string): Promise<void> {
-    this.#counts.rows++;
+    this.#counts.rows += linesOf([item]);
     await this.#output!.failed(item, reason);
   }
 

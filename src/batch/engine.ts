@@ -3,9 +3,10 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { hashLora, loadAdapter } from "../adapter/index.js";
 import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
+import { embedBatches, poolings } from "../embed/index.js";
 import { chooseLabels } from "../evaluate/index.js";
 import { type Model, packageRoot } from "../model/index.js";
-import type { Answer, LabelsRequest, Maker, TextRequest } from "../store/index.js";
+import type { Answer, EmbeddingRequest, LabelsRequest, Maker, Request, TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { hashFile } from "../support/files.js";
 import { type NativeLora, type NativePrecision, native } from "../support/native.js";
@@ -78,18 +79,19 @@ export function frontOf(prompts: readonly Int32Array[]): Int32Array {
  */
 export async function answerAll(
   engine: Engine,
-  requests: readonly (TextRequest | LabelsRequest)[],
+  requests: readonly Request[],
   front: Int32Array,
   tell: (place: number, outcome: Outcome, tokens: number) => Promise<void>,
   signal: AbortSignal,
 ): Promise<void> {
   const places = [...requests.keys()].sort((a, b) => compareTokens(requests[a]!.prompt, requests[b]!.prompt) || a - b);
   await chooseAll(engine, requests, places, front, tell, signal);
+  await embedAll(engine, requests, places, tell, signal);
   await writeAll(engine, requests, places, tell, signal);
 }
 
 type Tell = Parameters<typeof answerAll>[3];
-type Requests = readonly (TextRequest | LabelsRequest)[];
+type Requests = readonly Request[];
 
 async function chooseAll(
   { model, lora }: Engine,
@@ -110,6 +112,37 @@ async function chooseAll(
       const counts = { promptTokens: prompt.length, answerTokens };
       const answer: Answer = { text: prediction, probabilities, ended: "label", ...counts, logProbabilities: null };
       await tell(now[row]!, answer, prompt.length + answerTokens);
+    }
+  }
+}
+
+/** What a vector says; a text that gives none with finite numbers has none. */
+export function embedded(vector: Float32Array | string, { prompt }: EmbeddingRequest): Outcome {
+  if (typeof vector === "string") return { reason: vector };
+  const counts = { promptTokens: prompt.length, answerTokens: 0, logProbabilities: null };
+  return { text: "", probabilities: null, ended: "embedding", ...counts, embedding: vector };
+}
+
+async function embedAll(
+  { model, lora, adapter }: Engine,
+  requests: Requests,
+  places: number[],
+  tell: Tell,
+  signal: AbortSignal,
+) {
+  for (const pooling of poolings) {
+    const isOwn = (request: Request): request is EmbeddingRequest =>
+      request.kind === "embedding" && request.pooling === pooling;
+    const own = places.filter((place) => isOwn(requests[place]!));
+    const asked = own.map((place) => requests[place] as EmbeddingRequest);
+    const job = { model, lora, adapter, pooling };
+    for await (const { from, vectors } of embedBatches(
+      job,
+      asked.map(({ prompt }) => prompt),
+    )) {
+      for (const [at, vector] of vectors.entries())
+        await tell(own[from + at]!, embedded(vector, asked[from + at]!), asked[from + at]!.prompt.length);
+      if (signal.aborted) return;
     }
   }
 }

@@ -7,11 +7,12 @@ import type { Model } from "../model/index.js";
 import type { Answer } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { Input, Item } from "./item.js";
+import { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 import { paths, type RequestPath, requestMaker } from "./openai-request.js";
 
 interface Given {
   custom_id: string;
-  url: RequestPath;
+  url: RequestPath | typeof embeddingsPath;
 }
 
 /** Opens a file of requests. Throws "missing" or "io" where it cannot be read. */
@@ -25,26 +26,54 @@ export async function openRequests(
 ): Promise<Input> {
   const total = await countLines(file);
   const ask = requestMaker(model);
+  const askVectors = embeddingMaker(model);
   async function* items(): AsyncGenerator<Item> {
     for await (const { number, bytes } of readLines(file, { maxBytes: defaultMaxBytes, signal })) {
       if (bytes?.every((byte) => byte === 0x20 || byte === 0x09 || byte === 0x0d)) continue;
-      yield itemOf(bytes === null ? `the line is longer than ${defaultMaxBytes} bytes` : bytes, shown, number);
+      yield* itemsOf(bytes === null ? `the line is longer than ${defaultMaxBytes} bytes` : bytes, shown, number);
     }
   }
-  const itemOf = (bytes: Buffer | string, at: string, line: number): Item => {
+  const itemsOf = (bytes: Buffer | string, at: string, line: number): Item[] => {
     const parsed = typeof bytes === "string" ? { given: null, body: null, reason: bytes } : parseLine(bytes);
     const { given, body } = parsed;
-    const asked = parsed.reason ?? ask(given!.url, body);
-    return {
-      file: at,
-      line,
-      request: typeof asked === "string" ? asked : asked.request,
-      texts: typeof asked === "string" ? [] : [asked.text],
-      answered: (answer) => answerLine(given!, answer, model, name),
-      failed: (reason) => errorLine(parsed.custom_id ?? null, given, `${at}:${line}: ${reason}`),
-    };
+    const failed = (reason: string) => errorLine(parsed.custom_id ?? null, given, `${at}:${line}: ${reason}`);
+    const whole = { file: at, line, texts: [], failed };
+    if (given?.url === embeddingsPath) {
+      const asked = askVectors(body);
+      if (typeof asked !== "string")
+        return partsOf(asked, whole, (answers) => vectorsLine(given, asked, answers, name));
+      return [{ ...whole, request: asked, answered: () => null }];
+    }
+    const asked = parsed.reason ?? ask(given!.url as RequestPath, body);
+    if (typeof asked === "string") return [{ ...whole, request: asked, answered: () => null }];
+    const { request, text } = asked;
+    return [{ ...whole, request, texts: [text], answered: (answer) => answerLine(given!, answer, model, name) }];
   };
   return { total, items };
+}
+
+/** A row for each text of a list, which the last of them that is answered writes down. */
+function partsOf(
+  { requests }: EmbeddingsAsked,
+  whole: Pick<Item, "file" | "line" | "texts" | "failed">,
+  lineOf: (answers: readonly Answer[]) => object,
+): Item[] {
+  const answers: Answer[] = new Array(requests.length);
+  let [missing, told] = [requests.length, false];
+  return requests.map((request, index) => ({
+    ...whole,
+    request,
+    part: index + 1 < requests.length,
+    answered: (answer) => {
+      answers[index] = answer;
+      return --missing === 0 ? lineOf(answers) : null;
+    },
+    failed: (reason) => {
+      if (told) return null;
+      told = true;
+      return whole.failed(requests.length === 1 ? reason : `input[${index}]: ${reason}`);
+    },
+  }));
 }
 
 interface ParsedLine {
@@ -69,16 +98,25 @@ function parseLine(bytes: Buffer): ParsedLine {
   const [unknown] = Object.keys(rest);
   if (unknown !== undefined) return wrong(`has an unknown field ${unknown}`);
   if (method !== "POST") return wrong("expected POST for method");
-  if (url === "/v1/embeddings") return wrong("/v1/embeddings is not answered: the engine computes no embeddings yet");
-  if (!(paths as readonly unknown[]).includes(url)) return wrong(`expected one of ${paths.join(", ")} for url`);
-  return { custom_id, given: { custom_id, url: url as RequestPath }, body };
+  if (!(all as readonly unknown[]).includes(url)) return wrong(`expected one of ${all.join(", ")} for url`);
+  return { custom_id, given: { custom_id, url: url as Given["url"] }, body };
 }
+
+const all = [...paths, embeddingsPath];
 
 const idOf = (...parts: string[]) => createHash("sha256").update(JSON.stringify(parts)).digest("hex").slice(0, 24);
 
 function answerLine({ custom_id, url }: Given, answer: Answer, model: Model, name: string): object {
   const id = idOf(custom_id, answer.text);
-  const body = answerBody(url, answer, model, { id, created: 0, name });
+  return responseLine(custom_id, id, answerBody(url as RequestPath, answer, model, { id, created: 0, name }));
+}
+
+function vectorsLine({ custom_id }: Given, asked: EmbeddingsAsked, answers: readonly Answer[], name: string): object {
+  const body = embeddingsBody(asked, answers, name);
+  return responseLine(custom_id, idOf(custom_id, JSON.stringify(body)), body);
+}
+
+function responseLine(custom_id: string, id: string, body: object): object {
   return { id: `batch_req_${id}`, custom_id, response: { status_code: 200, request_id: id, body }, error: null };
 }
 

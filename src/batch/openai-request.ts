@@ -144,7 +144,7 @@ export function requestMaker(model: Model): (path: RequestPath, body: unknown) =
   };
 }
 
-function issuesOf(error: z.ZodError): string {
+export function issuesOf(error: z.ZodError): string {
   return error.issues
     .map(
       ({ path, message }) =>

@@ -31,15 +31,19 @@ export class Output {
   }
 
   async answered(item: Item, answer: Answer): Promise<void> {
+    const line = item.answered(answer);
+    if (line === null) return;
     this.lines++;
-    await this.out.write(lineOf(item.answered(answer)));
+    await this.out.write(lineOf(line));
   }
 
   async failed(item: Item, reason: string): Promise<void> {
+    const line = item.failed(reason);
+    if (line === null) return;
     this.#errors ??= await WholeFile.create(errorsOf(this.options));
     this.errors++;
     this.options.onBad?.({ file: item.file, line: item.line, reason });
-    await this.#errors.write(lineOf(item.failed(reason)));
+    await this.#errors.write(lineOf(line));
   }
 
   /** Puts the files in place, and gives the one of the rows that failed; null where none did. */

@@ -101,34 +101,66 @@ interface EmbedJob {
 
 /** Embeddings of token sequences, in their order; step hears of rows and tokens that are done. */
 export async function embedRows(
-  { model, lora, adapter, pooling, front, signal }: EmbedJob,
+  { signal, ...job }: EmbedJob,
   rows: readonly Int32Array[],
   step?: (rows: number, tokens: number) => void,
 ): Promise<Float32Array[]> {
   for (const [index, { length }] of rows.entries()) {
-    if (length >= 1 && length <= model.info.contextLength) continue;
-    const context = `the model's context is ${model.info.contextLength}`;
+    if (length >= 1 && length <= job.model.info.contextLength) continue;
+    const context = `the model's context is ${job.model.info.contextLength}`;
     throw new StillroomError("input", `text ${index} has ${length} tokens: expected at least one, and ${context}`);
   }
   const result: Float32Array[] = [];
+  let tokens = 0;
+  for await (const { from, vectors } of embedBatches({ ...job, signal }, rows)) {
+    for (const [at, vector] of vectors.entries()) {
+      if (typeof vector === "string") throw new StillroomError("input", `text ${from + at}: ${vector}`);
+      tokens += rows[from + at]!.length;
+      result.push(vector);
+    }
+    step?.(result.length, tokens);
+  }
+  return result;
+}
+
+/** Some texts' vectors, in their order, beginning with text `from`; in the place of one that is not finite, the reason. */
+interface EmbeddedBatch {
+  from: number;
+  vectors: (Float32Array | string)[];
+}
+
+/** embedRows batch by batch, for rows that fit the context: a text without a finite embedding costs that text. */
+export async function* embedBatches(
+  { model, lora, adapter, pooling, front, signal }: EmbedJob,
+  rows: readonly Int32Array[],
+): AsyncGenerator<EmbeddedBatch> {
+  if (rows.length === 0) return;
   const longest = rows.reduce((most, { length }) => Math.max(most, length), 1);
   const { run, close } = await embedder(model, lora, adapter, longest);
-  let tokens = 0;
+  const vectorsOf = async (texts: readonly Int32Array[]): Promise<EmbeddedBatch["vectors"]> => {
+    try {
+      const flat = await run(packTexts(texts, front), pooling).catch(rethrow);
+      const width = flat.length / texts.length;
+      return texts.map((_, at) => flat.slice(at * width, (at + 1) * width));
+    } catch (error) {
+      if (!(error instanceof StillroomError && error.code === "input")) throw error;
+      if (texts.length === 1) return [error.message];
+      const alone: EmbeddedBatch["vectors"] = [];
+      for (const text of texts) alone.push(...(await vectorsOf([text])));
+      return alone;
+    }
+  };
   try {
     for (let at = 0; at < rows.length; ) {
       throwIfCancelled(signal, `embedding, after ${at} texts`);
       let [end, used] = [at + 1, rows[at]!.length];
       for (; end < rows.length && used + rows[end]!.length <= batchTokens; end++) used += rows[end]!.length;
-      const flat = await run(packTexts(rows.slice(at, end), front), pooling).catch(rethrow);
-      const width = flat.length / (end - at);
-      for (let from = 0; from < flat.length; from += width) result.push(flat.slice(from, from + width));
-      [at, tokens] = [end, tokens + used];
-      step?.(at, tokens);
+      yield { from: at, vectors: await vectorsOf(rows.slice(at, end)) };
+      at = end;
     }
   } finally {
     await close();
   }
-  return result;
 }
 
 type Run = (batch: NativeBatch, pooling: Pooling) => Promise<Float32Array>;

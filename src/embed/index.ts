@@ -1,2 +1,2 @@
 // The room's door: texts to vectors.
-export { type EmbedOptions, embed, embedRows, type Pooling, poolings, requirePooling } from "./embed.js";
+export { type EmbedOptions, embed, embedBatches, embedRows, type Pooling, poolings, requirePooling } from "./embed.js";

@@ -82,13 +82,13 @@ async function answered(
     const collected = await collect(queue, job, asked, store, options);
     await queue.finish(job);
     if (collected === null) continue;
-    const { lines, errors, errorsFile } = collected;
+    const { lines, answered, errors, errorsFile } = collected;
     const seconds = (performance.now() - began) / 1000;
     return {
       rows: lines,
       computed: status.computed,
       // What was cut off at a lease's end may have been computed twice.
-      from_store: Math.max(0, lines - status.computed),
+      from_store: Math.max(0, answered - status.computed),
       errors,
       out: options.out,
       errors_file: errorsFile,

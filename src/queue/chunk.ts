@@ -1,9 +1,7 @@
 // Requests as the bytes of a chunk, and back. Knows no database.
 import { deflateSync, inflateSync } from "node:zlib";
-import type { LabelsRequest, TextRequest } from "../store/index.js";
+import type { Request } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-
-export type Request = TextRequest | LabelsRequest;
 
 /** JSON with tokens as lists, deflated: what rows repeat, such as their labels, takes next to nothing. zlib's checksum stands at the end. */
 export function packChunk(requests: readonly Request[]): Buffer {
@@ -17,7 +15,7 @@ export function unpackChunk(bytes: Buffer): Request[] {
     const requests = JSON.parse(inflateSync(bytes).toString()) as Request[];
     return requests.map((request) => {
       const prompt = Int32Array.from(request.prompt);
-      if (request.kind === "text") return { ...request, prompt };
+      if (request.kind !== "labels") return { ...request, prompt };
       const labels = request.labels.map(({ text, tokens }) => ({ text, tokens: Int32Array.from(tokens) }));
       return { ...request, prompt, labels };
     });

@@ -8,6 +8,8 @@ import type { Asked } from "./submit.js";
 
 export interface Collected {
   lines: number;
+  /** Requests that were answered: of a list of texts to embed, each text. */
+  answered: number;
   errors: number;
   errorsFile: string | null;
 }
@@ -22,6 +24,7 @@ export async function collect(
 ): Promise<Collected | null> {
   const output = await Output.create(options);
   const keyOf = requestKeys(maker);
+  let answered = 0;
   try {
     for await (const items of windowsOf(input.items(), usualWindow)) {
       throwIfCancelled(options.signal, "writing the answers; they stay in the queue's store");
@@ -36,6 +39,7 @@ export async function collect(
         if ("reason" in outcome) await output.failed(item, outcome.reason);
         else {
           await output.answered(item, outcome);
+          answered++;
           if (store && !store.leads(key!, item.texts))
             entries.push({ key: key!, answer: outcome, maker, texts: item.texts });
         }
@@ -43,7 +47,7 @@ export async function collect(
       if (store && entries.length > 0) await store.put(entries);
     }
     const errorsFile = await output.finish();
-    return { lines: output.lines, errors: output.errors, errorsFile };
+    return { lines: output.lines, answered, errors: output.errors, errorsFile };
   } finally {
     // After finish there is nothing to discard.
     await output.discard();

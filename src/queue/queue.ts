@@ -1,8 +1,17 @@
 // The queue: chunks that pg-boss hands out once each, under a lease, and the answers that all share. What belongs together is one transaction. Computes nothing.
 import PgBoss from "pg-boss";
-import { type Answer, canonical, keyText, type Maker, packAnswer, sha256, unpackAnswer } from "../store/index.js";
+import {
+  type Answer,
+  canonical,
+  keyText,
+  type Maker,
+  packAnswer,
+  type Request,
+  sha256,
+  unpackAnswer,
+} from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-import { packChunk, type Request } from "./chunk.js";
+import { packChunk } from "./chunk.js";
 import { Database, type DatabaseOptions, type Sql } from "./database.js";
 import { bossSchema, createTables, schema, tablesThere, versionOf } from "./schema.js";
 

@@ -2,13 +2,13 @@
 // cut off is handed in from there on, and two that are the same hand in together.
 import path from "node:path";
 import { frontOfFirst, type Input, type Item, usualWindow, windowsOf } from "../batch/index.js";
-import { canonical, keyText, type Maker, requestKeys, type Store, sha256 } from "../store/index.js";
+import { canonical, keyText, type Maker, type Request, requestKeys, type Store, sha256 } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { hashFile } from "../support/files.js";
 import { type Task, taskFiles } from "../task/index.js";
 import { compareTokens } from "../tokens/index.js";
-import { packTokens, type Request } from "./chunk.js";
+import { packTokens } from "./chunk.js";
 import { type QueueBatchOptions, usualChunk, usualLease } from "./options.js";
 import type { Queue } from "./queue.js";
 import { schema } from "./schema.js";

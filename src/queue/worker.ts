@@ -2,10 +2,10 @@
 import { hostname } from "node:os";
 import { performance } from "node:perf_hooks";
 import { answerAll, type Engine, type Outcome, openEngine } from "../batch/index.js";
-import { type Answer, keyText, type Maker, requestKey, requestKeys, type Store } from "../store/index.js";
+import { type Answer, keyText, type Maker, type Request, requestKey, requestKeys, type Store } from "../store/index.js";
 import { pause } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { type Request, unpackChunk, unpackTokens } from "./chunk.js";
+import { unpackChunk, unpackTokens } from "./chunk.js";
 import { checkWorkerOptions, type WorkerOptions } from "./options.js";
 import { attempts, type Chunk, type Done, type Lease, type Queue } from "./queue.js";
 import { inSession } from "./session.js";
@@ -258,7 +258,7 @@ class Worker {
     return { result, whole: result.computed + result.failures.length === missing.length };
   }
 
-  /** Words in one go, which can be cut off at any step; choices in pieces of some seconds. */
+  /** Words and vectors in one go, which can be cut off at any step; choices in pieces of some seconds. */
   async #compute(
     requests: Request[],
     front: Int32Array,
@@ -284,6 +284,7 @@ class Worker {
       }
     };
     await inPieces("labels", () => Math.max(1, Math.floor(this.#speed * pieceTime)));
+    await inPieces("embedding", () => requests.length);
     await inPieces("text", () => requests.length);
   }
 }

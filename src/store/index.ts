@@ -2,15 +2,17 @@
 export { type Normalisation, normalisations } from "./alias.js";
 export {
   canonical,
+  type EmbeddingRequest,
   keyText,
   type LabelsRequest,
   type Maker,
+  type Request,
   requestKey,
   requestKeys,
   sha256,
   type TextRequest,
 } from "./key.js";
-export { type Answer, packAnswer, unpackAnswer } from "./record.js";
+export { type Answer, packAnswer, unpackAnswer, vectorBytes } from "./record.js";
 export {
   type Entry,
   type Lookup,

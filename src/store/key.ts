@@ -1,6 +1,6 @@
 // Equality of two requests: everything that can change an answer, in one canonical encoding, and its SHA-256. Knows no text and no disk.
 import crypto from "node:crypto";
-import type { NativeDecodeRequest } from "../support/native.js";
+import type { NativeDecodeRequest, NativePooling } from "../support/native.js";
 
 /** What answers. */
 export interface Maker {
@@ -31,16 +31,27 @@ export interface LabelsRequest {
   prior?: readonly number[] | undefined;
 }
 
+/** The vector of a text is asked for. */
+export interface EmbeddingRequest {
+  kind: "embedding";
+  prompt: Int32Array;
+  pooling: NativePooling;
+  /** To L2 norm 1. */
+  normalisation: "l2";
+}
+
+export type Request = TextRequest | LabelsRequest | EmbeddingRequest;
+
 /** Raised when the encoding below changes: keys of another version are other keys. */
 const version = 1;
 
 /** The key of a request to a maker: 32 bytes, equal exactly where nothing that can change the answer differs. */
-export function requestKey(maker: Maker, request: TextRequest | LabelsRequest): Uint8Array {
+export function requestKey(maker: Maker, request: Request): Uint8Array {
   return requestKeys(maker)(request);
 }
 
 /** requestKey for the many requests of a job: its maker as it is now is encoded once, and so are labels that the requests share, which do not change. */
-export function requestKeys(maker: Maker): (request: TextRequest | LabelsRequest) => Uint8Array {
+export function requestKeys(maker: Maker): (request: Request) => Uint8Array {
   const { model: _, ...decisive } = maker;
   const front = Buffer.concat([tagged("a", 4), ...["stillroom request", version, decisive].map(canonical)]);
   const encoded = new WeakMap<object, Buffer>();
@@ -54,8 +65,8 @@ export function requestKeys(maker: Maker): (request: TextRequest | LabelsRequest
 }
 
 /** A request without what cannot change its answer. */
-function essential(request: TextRequest | LabelsRequest): Record<string, unknown> {
-  if (request.kind === "labels") return { ...request };
+function essential(request: Request): Record<string, unknown> {
+  if (request.kind !== "text") return { ...request };
   const { topK, topP, minP, seed, repetitionWindow, repetitionPenalty, stop, temperature, ...rest } = request;
   // The most likely token is drawn from no candidates, and a penalty of 1 or over no tokens is none. The first of several stop texts ends the answer.
   const drawn = temperature === 0 ? null : { temperature, topK, topP, minP, seed };

@@ -8,12 +8,14 @@ export interface Answer {
   text: string;
   /** Of a closed set of labels: label → probability. */
   probabilities: Record<string, number> | null;
-  /** As of a decoded row; "label" for the choice of one. "length" says that the text was cut at the request's own limit. */
-  ended: "end" | "stop" | "length" | "grammar" | "label";
+  /** As of a decoded row; "label" for the choice of one, "embedding" for a vector. "length" says that the text was cut at the request's own limit. */
+  ended: "end" | "stop" | "length" | "grammar" | "label" | "embedding";
   promptTokens: number;
   answerTokens: number;
   /** For each token of the answer, where the request asked for it. */
   logProbabilities: DecodedRow["logProbabilities"];
+  /** Where a vector was asked for; then the text is empty. */
+  embedding?: Float32Array | undefined;
 }
 
 /** What stands beside an answer. Times in milliseconds since 1970. */
@@ -33,7 +35,7 @@ export interface StoredRecord extends RecordHeader {
 
 const version = 1;
 export const makerBytes = 8;
-const endings: readonly Answer["ended"][] = ["end", "stop", "length", "grammar", "label"];
+const endings: readonly Answer["ended"][] = ["end", "stop", "length", "grammar", "label", "embedding"];
 /** Beside the ending: the text's UTF-16 is broken, and stands as it is. */
 const broken = 0x80;
 
@@ -42,9 +44,9 @@ const at = { ended: 1, maker: 2, written: 10, expires: 18, sequence: 26, tokens:
 const headerBytes = 50;
 const checksumBytes = 4;
 
-/** The record's bytes, in the order of `at`; then text, labels as JSON, their probabilities (f64), log-probabilities as JSON; the checksum over key and all of it. */
+/** The record's bytes, in the order of `at`; then text, labels as JSON, their probabilities (f64), log-probabilities as JSON or the embedding (f32); the checksum over key and all of it. */
 export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
-  const { text, probabilities, ended, promptTokens, answerTokens, logProbabilities } = record.answer;
+  const { text, probabilities, ended, promptTokens, answerTokens, logProbabilities, embedding } = record.answer;
   const whole = text.isWellFormed();
   const labels = probabilities === null ? "" : JSON.stringify(Object.keys(probabilities));
   const values = Float64Array.from(Object.values(probabilities ?? {}));
@@ -52,7 +54,7 @@ export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
     Buffer.from(text, whole ? "utf8" : "utf16le"),
     Buffer.from(labels),
     Buffer.from(values.buffer),
-    Buffer.from(logProbabilities === null ? "" : JSON.stringify(logProbabilities)),
+    embedding ? vectorBytes(embedding) : Buffer.from(logProbabilities === null ? "" : JSON.stringify(logProbabilities)),
   ];
   const bytes = Buffer.concat([Buffer.alloc(headerBytes), ...parts, Buffer.alloc(checksumBytes)]);
   bytes[0] = version;
@@ -83,6 +85,8 @@ export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | nul
   const text = bytes.toString(ended & broken ? "utf16le" : "utf8", headerBytes, textEnd);
   const choice = labelsEnd === textEnd ? null : lastChoice.of(bytes, textEnd, labelsEnd);
   const rest = labelsEnd + (choice === null ? 0 : 8 * choice.labels.length);
+  const answered = endings[ended & ~broken]!;
+  const isVector = answered === "embedding";
   return {
     maker: header.maker,
     written: header.written,
@@ -91,13 +95,23 @@ export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | nul
     answer: {
       text,
       probabilities: choice === null ? null : probabilitiesOf(choice, view, labelsEnd),
-      ended: endings[ended & ~broken]!,
+      ended: answered,
       promptTokens: view.getUint32(at.tokens, true),
       answerTokens: view.getUint32(at.tokens + 4, true),
       logProbabilities:
-        rest === end ? null : (JSON.parse(bytes.toString("utf8", rest, end)) as Answer["logProbabilities"]),
+        rest === end || isVector ? null : (JSON.parse(bytes.toString("utf8", rest, end)) as Answer["logProbabilities"]),
+      ...(isVector && { embedding: vectorOf(bytes.subarray(rest, end)) }),
     },
   };
+}
+
+/** A vector's numbers as f32, little-endian, where they lie. */
+export const vectorBytes = ({ buffer, byteOffset, byteLength }: Float32Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength);
+
+/** And back, into memory of its own. */
+export function vectorOf({ buffer, byteOffset, length }: Buffer): Float32Array {
+  return new Float32Array(buffer.slice(byteOffset, byteOffset + length) as ArrayBuffer);
 }
 
 /** What a record says as all its neighbours say it is not read again: of the last one, its bytes and what they mean. */

@@ -7,7 +7,7 @@ import { defaultMaxBytes, readLines } from "../dataset/index.js";
 import { StillroomError } from "../support/errors.js";
 import { makeFolder, syncFolder, WholeFile } from "../support/files.js";
 import { type Maker, sha256 } from "./key.js";
-import { type Answer, unpackRecord } from "./record.js";
+import { type Answer, unpackRecord, vectorBytes, vectorOf } from "./record.js";
 import type { Store } from "./store.js";
 import { type Kept, keyBytes, nameNamespace, namespaceKey, namespaceOf, orderOf } from "./tables.js";
 import { badShown, pagesOf } from "./upkeep.js";
@@ -20,7 +20,7 @@ interface Line {
   written: number;
   expires: number;
   made_by: Maker;
-  answer: Answer;
+  answer: Omit<Answer, "embedding"> & { embedding?: string };
   aliases: string[];
 }
 
@@ -83,7 +83,9 @@ export async function exportStore(
           continue;
         }
         const name = tables.meta.get(namespaceKey(key.subarray(0, prefixBytes)));
-        const { answer, written, expires } = record;
+        const { written, expires } = record;
+        const { embedding, ...rest } = record.answer;
+        const answer = { ...rest, ...(embedding && { embedding: vectorBytes(embedding).toString("base64") }) };
         const line: Line = {
           namespace: name?.toString() ?? "default",
           key: key.toString("hex", prefixBytes),
@@ -154,7 +156,7 @@ export async function importStore(
           report(number, "the lines before are not those that were written");
       } else {
         nameNamespace(store.tables, found.namespace);
-        waiting.push(keptOf(found));
+        waiting.push(found.kept);
         if (waiting.length >= together) await flush();
       }
     }
@@ -166,11 +168,12 @@ export async function importStore(
   return result;
 }
 
-function parseLine(text: string): Line | { total: number; sha256: string } | string {
+function parseLine(text: string): { namespace: string; kept: Kept } | { total: number; sha256: string } | string {
   try {
     const { sha256, ...line } = JSON.parse(text) as Line & { sha256: string };
     if ("answers" in line) return { total: Number(line.answers), sha256 };
-    return checksumOf(line) === sha256 ? line : "is not what was written";
+    if (checksumOf(line) !== sha256) return "is not what was written";
+    return { namespace: line.namespace, kept: keptOf(line) };
   } catch {
     return "is no line of an export";
   }
@@ -178,7 +181,9 @@ function parseLine(text: string): Line | { total: number; sha256: string } | str
 
 function keptOf({ namespace, key, written, expires, made_by, answer, aliases }: Line): Kept {
   const own = (hex: string) => Buffer.concat([namespaceOf(namespace), Buffer.from(hex, "hex")]);
-  return { key: own(key), record: { answer, written, expires }, maker: made_by, aliases: aliases.map(own) };
+  const { embedding, ...rest } = answer;
+  const whole = { ...rest, ...(embedding !== undefined && { embedding: vectorOf(Buffer.from(embedding, "base64")) }) };
+  return { key: own(key), record: { answer: whole, written, expires }, maker: made_by, aliases: aliases.map(own) };
 }
 
 /**

@@ -164,7 +164,6 @@ describe("OpenAI's format", () => {
       ["{", /is not JSON/],
       [{ method: "POST" }, /has no custom_id/],
       [{ ...completion("x", "a"), method: "GET" }, /expected POST/],
-      [{ ...completion("x", "a"), url: "/v1/embeddings" }, /computes no embeddings/],
       [{ ...completion("x", "a"), url: "/v1/images" }, /expected one of/],
       [completion("x", "a", { n: 2 }), /body\.n: n other than 1 is not supported/],
       [completion("x", "a", { stream: true }), /body\.stream/],

@@ -27,6 +27,10 @@ export function chat(custom_id: string, text: string, body: Record<string, unkno
   };
 }
 
+export function embedding(custom_id: string, input: unknown, body: Record<string, unknown> = {}): object {
+  return { custom_id, method: "POST", url: "/v1/embeddings", body: { model: "gpt", input, ...body } };
+}
+
 export function writeLines(lines: readonly (object | string)[], folder = freshFolder()): string {
   const file = path.join(folder, "requests.jsonl");
   writeFileSync(file, `${lines.map((line) => (typeof line === "string" ? line : JSON.stringify(line))).join("\n")}\n`);

@@ -16,7 +16,7 @@ import {
 import { Queue, queueOf } from "../../src/queue/queue.js";
 import { type Maker, openStore } from "../../src/store/index.js";
 import { readTask } from "../../src/task/index.js";
-import { completion, freshFolder, manyRequests, writeLines, writeOpenTask } from "../batch/requests.js";
+import { completion, embedding, freshFolder, manyRequests, writeLines, writeOpenTask } from "../batch/requests.js";
 import { needs, postgresBinaries } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { Postgres } from "./postgres.js";
@@ -75,7 +75,11 @@ async function handIn(input: Parameters<typeof batch>[0], options: QueueBatchOpt
 
 describe("a batch through a queue", () => {
   it("of requests and of a task, has the bytes of a local one", async () => {
-    for (const input of [writeLines(manyRequests(300)), await readTask(writeOpenTask("classify", 150))]) {
+    const vectors = [embedding("list", ["plum", "pear", "plum"]), embedding("one", "pear", { pooling: "last" })];
+    for (const input of [
+      writeLines([...manyRequests(300), ...vectors]),
+      await readTask(writeOpenTask("classify", 150)),
+    ]) {
       const whole = await local(input);
       const to = asked();
       const [result, worker] = await Promise.all([
@@ -90,7 +94,11 @@ describe("a batch through a queue", () => {
       expect(worker.computed).toBe(result.computed);
       // Again: all is known, and no worker is needed.
       const again = asked();
-      expect(await queueBatch(input, again)).toMatchObject({ rows: result.rows, computed: 0, from_store: result.rows });
+      expect(await queueBatch(input, again)).toMatchObject({
+        rows: result.rows,
+        computed: 0,
+        from_store: result.computed + result.from_store,
+      });
       expect(readFileSync(again.out).equals(whole.out)).toBe(true);
     }
     expect(await sql("SELECT 1 FROM stillroom.chunks")).toEqual([]);

@@ -1,12 +1,11 @@
 // Ten thousand seeded changes to requests: what can change an answer changes the key, what cannot leaves it.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { canonical, type LabelsRequest, type Maker, requestKey, type TextRequest } from "../../src/store/key.js";
+import { canonical, type Maker, type Request, requestKey } from "../../src/store/key.js";
 import { maker, textRequest } from "./make.js";
 
 const runs = 10_000;
-const hex = (made: Maker, request: TextRequest | LabelsRequest) =>
-  Buffer.from(requestKey(made, request)).toString("hex");
+const hex = (made: Maker, request: Request) => Buffer.from(requestKey(made, request)).toString("hex");
 
 const tokens = fc
   .array(fc.integer({ min: 0, max: 49_151 }), { minLength: 1, maxLength: 20 })
@@ -114,6 +113,19 @@ test("labels decide by their texts, their tokens and their order", () => {
         ).not.toBe(key);
     },
   );
+  fc.assert(property, { numRuns: runs / 5, seed: 8 });
+});
+
+test("an embedding's key is its tokens', its pooling's and no other kind's", () => {
+  const embedding = (prompt: Int32Array, pooling: "mean" | "last" = "mean") =>
+    ({ kind: "embedding", prompt, pooling, normalisation: "l2" }) as const;
+  const property = fc.property(tokens, tokens, (prompt, other) => {
+    const key = hex(maker, embedding(prompt));
+    if (!same(prompt, other)) expect(hex(maker, embedding(other))).not.toBe(key);
+    expect(hex(maker, embedding(prompt.slice()))).toBe(key);
+    expect(hex(maker, embedding(prompt, "last"))).not.toBe(key);
+    expect(hex(maker, textRequest({ prompt }))).not.toBe(key);
+  });
   fc.assert(property, { numRuns: runs / 5, seed: 8 });
 });
 

@@ -31,6 +31,11 @@ export function answerOf(text: string, given: Partial<Answer> = {}): Answer {
   };
 }
 
+/** What an embedding is kept as. */
+export function embeddingOf(values: readonly number[]): Answer {
+  return answerOf("", { ended: "embedding", answerTokens: 0, embedding: Float32Array.from(values) });
+}
+
 /** An entry of its own number, found by the texts. */
 export function entryOf(number: number, text: string, texts: string[] = []): Entry {
   return {

@@ -13,11 +13,12 @@ import {
   openStore,
   pruneStore,
   type Store,
+  sha256,
   storeStats,
   verifyStore,
 } from "../../src/store/index.js";
 import { longest, sized } from "../support/long.js";
-import { entryOf, freshFolder, maker } from "./make.js";
+import { embeddingOf, entryOf, freshFolder, maker } from "./make.js";
 
 async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshFolder()): Promise<Store> {
   const store = await openStore(folder, options);
@@ -85,6 +86,46 @@ describe("look-ups", () => {
     await pruneStore(store, {});
     await store.put([entryOf(0, "again")]);
     expect(store.lookup("Question 0?").answer).toBe("newer");
+    await store.close();
+  });
+});
+
+describe("vectors", () => {
+  it("come back bit for bit, also through an export, and one changed bit is a miss", async () => {
+    const store = await filled(0);
+    const embedding = embeddingOf([0.1, -0, 1e-45, 3.4e38, -1 / 3]);
+    await store.put([{ ...entryOf(1, ""), answer: embedding }]);
+    expect(store.answer(entryOf(1, "").key)).toEqual(embedding);
+    const out = path.join(path.dirname(store.folder), "export.jsonl");
+    await exportStore(store, out);
+    await store.close();
+    const other = await openStore(freshFolder());
+    expect(await importStore(other, out)).toMatchObject({ answers: 1, errors: 0 });
+    expect(other.answer(entryOf(1, "").key)).toEqual(embedding);
+    await other.close();
+    await tamper(other.folder, "answers", (value) => {
+      value[value.length - 5]! ^= 1;
+      return value;
+    });
+    const reader = await openStore(other.folder, { readOnly: true });
+    expect(reader.answer(entryOf(1, "").key)).toBeNull();
+    expect((await verifyStore(reader)).damaged).toBe(1);
+    await reader.close();
+  });
+
+  it("a line of an export whose vector has half a number is no line of an export, whatever its checksum says", async () => {
+    const store = await filled(0);
+    await store.put([{ ...entryOf(1, ""), answer: embeddingOf([1]) }]);
+    const out = path.join(path.dirname(store.folder), "export.jsonl");
+    await exportStore(store, out);
+    const lines = readFileSync(out, "utf8").split("\n");
+    const { sha256: _, ...line } = JSON.parse(lines[1]!);
+    line.answer.embedding = "AAA=";
+    const checked = { ...line, sha256: sha256(Buffer.from(JSON.stringify(line))).toString("hex", 0, 16) };
+    writeFileSync(out, [lines[0], JSON.stringify(checked), ...lines.slice(2)].join("\n"));
+    const { answers, bad_lines } = await importStore(store, out);
+    expect(answers).toBe(0);
+    expect(bad_lines[0]).toMatchObject({ line: 2, reason: "is no line of an export" });
     await store.close();
   });
 });

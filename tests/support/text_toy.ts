@@ -56,3 +56,11 @@ export function writeTextToy(
   writeGguf(file, metadata, tensors);
   return file;
 }
+
+/** The toy to which a text with any of these letters is no number. */
+export function writeBrokenToy(letters: string): string {
+  return writeTextToy({}, textToy, (name, data, width) => {
+    if (name !== "token_embd.weight") return;
+    for (const letter of Buffer.from(letters)) data.fill(Number.NaN, letter * width, (letter + 1) * width);
+  });
+}
