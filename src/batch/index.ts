@@ -7,8 +7,9 @@ export {
   batchRequests,
   requireNoInputs,
 } from "./batch.js";
-export { answerAll, decodable, type Engine, type Outcome, openEngine, outcomeOf } from "./engine.js";
+export { answerAll, decodable, type Engine, embedded, type Outcome, openEngine, outcomeOf } from "./engine.js";
 export type { Input, Item } from "./item.js";
+export { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./openai-input.js";
 export { type Asked, type RequestPath, requestMaker } from "./openai-request.js";
 export type { BatchOptions } from "./options.js";

@@ -1,6 +1,15 @@
 // From a request to its answer: the store's, another's that is being written, or the live model's. Knows no HTTP.
-import type { Asked, Engine } from "../batch/index.js";
-import { type Answer, type Entry, keyText, requestKey, type Store } from "../store/index.js";
+import { setMaxListeners } from "node:events";
+import type { Asked, Engine, Outcome } from "../batch/index.js";
+import {
+  type Answer,
+  type EmbeddingRequest,
+  type Entry,
+  keyText,
+  type Request,
+  requestKey,
+  type Store,
+} from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { ApiError } from "./errors.js";
 import type { Live } from "./live.js";
@@ -20,6 +29,9 @@ export class Flight {
   #tell: (() => void)[] = [];
   readonly #nobody = new AbortController();
 
+  /** @param left - called when it has ended, or nobody waits any more: an equal request then begins anew */
+  constructor(readonly left: () => void) {}
+
   /** Aborted when nobody waits any more. */
   get signal(): AbortSignal {
     return this.#nobody.signal;
@@ -32,6 +44,7 @@ export class Flight {
 
   end(answer: Answer | null, error: unknown): void {
     [this.#answer, this.#error, this.#ended] = [answer, error, true];
+    this.left();
     this.#news();
   }
 
@@ -53,7 +66,10 @@ export class Flight {
       }
     } finally {
       signal.removeEventListener("abort", left);
-      if (--this.#followers === 0 && !this.#ended) this.#nobody.abort();
+      if (--this.#followers === 0 && !this.#ended) {
+        this.left();
+        this.#nobody.abort();
+      }
     }
   }
 
@@ -63,6 +79,22 @@ export class Flight {
     for (const one of waiting) one();
   }
 }
+
+/** A vector has no text that grows: the first that comes is all. */
+async function vectorOf(flight: Flight, index: number, signal: AbortSignal): Promise<Answer> {
+  try {
+    return (await flight.follow(signal).next()).value as Answer;
+  } catch (error) {
+    if (!(error instanceof ApiError && error.status === 400)) throw error;
+    throw new ApiError(400, `input[${index}]: ${error.message}`, { param: "input" });
+  }
+}
+
+/** What is known of a request, or the answer that is being written; of a miss, whoever asked has it written. */
+type Found =
+  | { from: "hit"; answer: Answer }
+  | { from: "shared"; flight: Flight }
+  | { from: "miss"; flight: Flight; key: Uint8Array };
 
 export class Answers {
   readonly #flights = new Map<string, Flight>();
@@ -77,7 +109,40 @@ export class Answers {
   ) {}
 
   /** Throws 404 where the answer is not known and no model is live. */
-  ask({ request, text }: Asked): { from: From; answer: Answer } | { from: From; flight: Flight } {
+  ask(asked: Asked): Found {
+    const found = this.#seek(asked.request);
+    if (found.from === "miss") void this.#compute(found.key, asked, found.flight);
+    return found;
+  }
+
+  /** The vectors of texts, in their order: each the store's, one that is computed for another, or the model's. Throws as ask(), and what is wrong with a text. */
+  async embed(requests: readonly EmbeddingRequest[], signal: AbortSignal): Promise<{ from: From; vectors: Answer[] }> {
+    // A client that leaves is told to every text's flight.
+    setMaxListeners(0, signal);
+    const found = requests.map((request) => ({ request, ...this.#seek(request) }));
+    const wanted = found.flatMap((one) => (one.from === "miss" ? [one] : []));
+    try {
+      if (wanted.length > 0)
+        this.live!.embed(
+          wanted.map(({ request, key, flight }) => ({
+            request,
+            signal: flight.signal,
+            done: (outcome) => void this.#land(key, outcome, [], flight),
+            failed: (error) => flight.end(null, error),
+          })),
+        );
+    } catch (error) {
+      for (const { flight } of wanted) flight.end(null, error);
+      throw error;
+    }
+    const vectors = await Promise.all(
+      found.map(async (one, index) => ("answer" in one ? one.answer : vectorOf(one.flight, index, signal))),
+    );
+    const froms = found.map(({ from }) => from);
+    return { from: (["miss", "shared"] as const).find((from) => froms.includes(from)) ?? "hit", vectors };
+  }
+
+  #seek(request: Request): Found {
     const key = requestKey(this.engine.maker, request);
     const known = this.store.answer(key);
     if (known) {
@@ -94,35 +159,34 @@ export class Answers {
       throw new ApiError(404, "the store has no answer to this request, and no model is live", {
         code: "answer_not_found",
       });
-    const flight = new Flight();
-    this.#flights.set(name, flight);
-    const forget = () => {
+    const flight: Flight = new Flight(() => {
       if (this.#flights.get(name) === flight) this.#flights.delete(name);
-    };
-    // An equal request that comes now begins anew.
-    flight.signal.addEventListener("abort", forget);
-    void this.#compute(key, { request, text }, flight).finally(forget);
-    return { from: "miss", flight };
+    });
+    this.#flights.set(name, flight);
+    return { from: "miss", flight, key };
   }
 
   async #compute(key: Uint8Array, { request, text }: Asked, flight: Flight): Promise<void> {
     try {
       const outcome = await this.live!.answer(request, (piece) => flight.add(piece), flight.signal);
-      if ("reason" in outcome) {
-        flight.end(
-          null,
-          flight.signal.aborted ? new StillroomError("cancelled", outcome.reason) : new ApiError(400, outcome.reason),
-        );
-        return;
-      }
-      this.metrics.answers.inc({ from: "model" });
-      this.metrics.tokens.inc({ kind: "prompt" }, outcome.promptTokens);
-      this.metrics.tokens.inc({ kind: "answer" }, outcome.answerTokens);
-      await this.#keep({ key, answer: outcome, maker: this.engine.maker, texts: [text] });
-      flight.end(outcome, null);
+      await this.#land(key, outcome, [text], flight);
     } catch (error) {
       flight.end(null, error);
     }
+  }
+
+  /** Keeps an answer, and ends its flight. */
+  async #land(key: Uint8Array, outcome: Outcome, texts: readonly string[], flight: Flight): Promise<void> {
+    if ("reason" in outcome) {
+      const { reason } = outcome;
+      flight.end(null, flight.signal.aborted ? new StillroomError("cancelled", reason) : new ApiError(400, reason));
+      return;
+    }
+    this.metrics.answers.inc({ from: "model" });
+    this.metrics.tokens.inc({ kind: "prompt" }, outcome.promptTokens);
+    this.metrics.tokens.inc({ kind: "answer" }, outcome.answerTokens);
+    await this.#keep({ key, answer: outcome, maker: this.engine.maker, texts });
+    flight.end(outcome, null);
   }
 
   /** Answers that end in the same step are written together. A store that takes none, as on a full disk, costs the answer's keeping and not the answer. */

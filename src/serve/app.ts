@@ -3,12 +3,13 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import { getRequestListener, type HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
-import type { RequestPath } from "../batch/index.js";
+import { embeddingsPath, type RequestPath } from "../batch/index.js";
 import type { Store } from "../store/index.js";
 import { requireHost, type Tokens } from "./access.js";
 import type { Answers } from "./answers.js";
 import type { Batches } from "./batches.js";
 import { completionsHandler, namesOf } from "./completions.js";
+import { embeddingsHandler } from "./embeddings.js";
 import { ApiError, apiErrorOf } from "./errors.js";
 import type { Files } from "./files.js";
 import { leavingOf, readObject, sendError } from "./http.js";
@@ -79,7 +80,7 @@ function refuse(error: unknown, { incoming, outgoing }: HttpBindings, log: Log):
 const idRoute = /^\/v1\/(files|batches)\/[^/]+(\/content|\/cancel)?$/;
 const routes = [
   ...["/healthz", "/metrics", "/v1/lookup", "/v1/models", "/v1/files", "/v1/batches"],
-  ...["/v1/chat/completions", "/v1/completions"],
+  ...["/v1/chat/completions", "/v1/completions", "/v1/embeddings"],
 ];
 
 /** For metrics and logs: a route of ours, never what a client made up. */
@@ -117,6 +118,12 @@ function appOf(parts: Parts): Hono<Env> {
       return RESPONSE_ALREADY_SENT;
     });
   }
+  const embed = answers && embeddingsHandler(answers, parts.maxBody, log, parts.logPrompts);
+  app.post(embeddingsPath, async ({ env: { incoming, outgoing } }) => {
+    if (!embed) throw noModel("embeddings");
+    await embed(incoming, outgoing);
+    return RESPONSE_ALREADY_SENT;
+  });
   fileRoutes(app, parts);
   batchRoutes(app, parts);
   return app;

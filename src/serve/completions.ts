@@ -25,18 +25,23 @@ export function namesOf({ maker, model }: Engine): string[] {
   return [...new Set([maker.model, file, file.replace(/\.gguf$/, "")])];
 }
 
+/** Throws 404 where a request calls the model by another name. */
+export function requireModel(engine: Engine, name: unknown): void {
+  const names = namesOf(engine);
+  if (typeof name === "string" && !names.includes(name))
+    throw new ApiError(404, `expected ${names[0]} for model, received ${JSON.stringify(name.slice(0, 80))}`, {
+      param: "model",
+      code: "model_not_found",
+    });
+}
+
 export function completionsHandler(answers: Answers, limit: number, log: Log, logPrompts: boolean) {
   const { engine } = answers;
   const ask = requestMaker(engine.model);
-  const names = namesOf(engine);
   return async (path: RequestPath, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const { stream, stream_options, ...body } = await readObject(incoming, limit);
     const { streams, usage } = streamOf(stream, stream_options);
-    if (typeof body.model === "string" && !names.includes(body.model))
-      throw new ApiError(404, `expected ${names[0]} for model, received ${JSON.stringify(body.model.slice(0, 80))}`, {
-        param: "model",
-        code: "model_not_found",
-      });
+    requireModel(engine, body.model);
     const asked = ask(path, body);
     if (typeof asked === "string") throw badBody(asked);
     if (logPrompts) log.info({ prompt: asked.text }, "asked");

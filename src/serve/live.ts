@@ -1,10 +1,11 @@
-// The model at work for requests that come over time: one decoder, a bounded line before it, text as it grows. Knows no store and no HTTP.
+// The model at work for requests that come over time: one decoder, and texts to embed beside it; a bounded line before both, text as it grows. Knows no store and no HTTP.
 import { decodable, type Engine, type Outcome, outcomeOf } from "../batch/index.js";
 import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
 import type { TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { ApiError } from "./errors.js";
 import type { Depth } from "./metrics.js";
+import { Vectors, type Wanted } from "./vectors.js";
 
 interface Ticket {
   request: DecodeRequest;
@@ -20,26 +21,40 @@ export class Live {
   #wake: () => void = () => undefined;
   #work: Promise<void> | null = null;
   #closing = false;
+  readonly #vectors: Vectors;
 
   constructor(
     readonly engine: Engine,
     readonly limits: { sequences: number; memory: number | undefined; waiting: number },
-  ) {}
+  ) {
+    this.#vectors = new Vectors(engine);
+  }
 
   depth(): Depth {
     const all = this.#line.length + this.#taken.size;
     const running = Math.min(all, this.limits.sequences);
-    return { running, waiting: all - running };
+    return { running, waiting: all - running + this.#vectors.waiting };
   }
 
-  /** Throws 429 where too many wait. The answer, or why there is none; `onText` gets it as it grows. */
-  async answer(request: TextRequest, onText: (piece: string) => void, signal: AbortSignal): Promise<Outcome> {
+  /** Throws 429 where too many wait, and 503 at the end. */
+  #requireRoom(): void {
     if (this.#closing) throw new ApiError(503, "the server is stopping", { code: "stopping" });
     if (this.depth().waiting >= this.limits.waiting)
       throw new ApiError(429, `${this.limits.waiting} requests wait already; try again later`, {
         code: "queue_full",
         headers: { "retry-after": "2" },
       });
+  }
+
+  /** The texts of one request. Throws 429 where too many wait. */
+  embed(wanted: readonly Wanted[]): void {
+    this.#requireRoom();
+    this.#vectors.add(wanted);
+  }
+
+  /** Throws 429 where too many wait. The answer, or why there is none; `onText` gets it as it grows. */
+  async answer(request: TextRequest, onText: (piece: string) => void, signal: AbortSignal): Promise<Outcome> {
+    this.#requireRoom();
     const row = await new Promise<DecodedRow>((done, failed) => {
       const ticket = { request: { ...decodable(request), onText, signal }, done, failed };
       this.#line.push(ticket);
@@ -60,6 +75,7 @@ export class Live {
     this.#closing = true;
     this.#wake();
     await this.#work;
+    await this.#vectors.close();
   }
 
   /** Works until it is closed. A decoder that failed fails those that it had, and the next request begins another. */

@@ -10,7 +10,11 @@ export class Metrics {
   readonly #registry = new Registry();
   readonly requests = this.#counter("requests_total", "Requests by route and status.", ["route", "status"]);
   readonly lookups = this.#counter("lookups_total", "Keys that were looked up.", ["result"]);
-  readonly answers = this.#counter("answers_total", "Answers of completions: store, model, or shared.", ["from"]);
+  readonly answers = this.#counter(
+    "answers_total",
+    "Answers of completions, and vectors of texts: store, model, or shared.",
+    ["from"],
+  );
   readonly tokens = this.#counter("tokens_total", "Tokens that the model worked on.", ["kind"]);
   readonly inFlight = new Gauge({
     name: "stillroom_requests_in_flight",
@@ -36,7 +40,7 @@ export class Metrics {
         },
       });
     gauge("decoder_running", "Answers that the model writes.", () => depth().running);
-    gauge("decoder_waiting", "Requests that wait for the model.", () => depth().waiting);
+    gauge("decoder_waiting", "Requests that wait for the model, those for vectors included.", () => depth().waiting);
     gauge("resident_memory_bytes", "Of the process.", () => process.memoryUsage.rss());
   }
 

@@ -33,7 +33,7 @@ export interface Server {
 }
 
 /**
- * Serves a store's answers by HTTP: `/v1/lookup`, and OpenAI's `/v1/chat/completions`, `/v1/completions`, `/v1/models`, `/v1/files` and `/v1/batches`; what the
+ * Serves a store's answers by HTTP: `/v1/lookup`, and OpenAI's `/v1/chat/completions`, `/v1/completions`, `/v1/embeddings`, `/v1/models`, `/v1/files` and `/v1/batches`; what the
  * store does not know is answered by the live model and kept.
  *
  * @returns when it listens
