@@ -41,7 +41,7 @@ const folders = {
     "mirrors src; `tests/layout` holds the rules of this page, `tests/golden` numbers from other frameworks with the scripts that made them",
   bench: "`stillroom bench`: measurements against peers in the same run; `bench/peers` holds their side in Python",
   docs: "the program's output and exit codes, the architecture, the numerics, the results",
-  examples: "the fruit task: botany as a first job",
+  examples: "tasks to run: fruit, sentiment, a bank's intents, and names of vaccines recognised in live traffic",
   models: "the model in the box",
 };
 
