@@ -20,12 +20,13 @@ export interface Engine {
   maker: Maker;
 }
 
-/** Opens what a batch computes with, and reads the model's file for its hash. */
+/** Opens what a batch computes with, and reads the model's file for its hash. Throws "usage" for a closed model. */
 export async function openEngine(
   model: Model,
   adapter: string | undefined,
   precision: NativePrecision,
 ): Promise<Engine> {
+  model.requireOpen();
   const lora = adapter !== undefined && model.tunable ? await loadAdapter(model.native, adapter) : null;
   const { dependencies, version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as {
     dependencies: Record<string, string>;

@@ -49,14 +49,14 @@ export class Model {
 
   /** The native engine's model. Throws "input" where `tunable` is false, "usage" after close. */
   get native(): NativeModel {
-    this.#requireOpen();
+    this.requireOpen();
     if (this.#engine) return this.#engine;
     throw new StillroomError("input", `the native engine cannot open ${this.info.path}: ${this.info.reason}`);
   }
 
   /** The model's own tokenizer. Throws "usage" after close. */
   get tokenizer(): NativeTokenizer {
-    this.#requireOpen();
+    this.requireOpen();
     return this.#tokenizer;
   }
 
@@ -73,7 +73,8 @@ export class Model {
     return this.#closing;
   }
 
-  #requireOpen(): void {
+  /** @internal Throws "usage" after close. */
+  requireOpen(): void {
     if (this.#closing) throw new StillroomError("usage", `the model ${this.info.path} is closed`);
   }
 }

@@ -198,15 +198,25 @@ export class Queue {
   }
 
   /**
-   * Keeps answers and ends the lease, in one transaction. Whoever brings a chunk back a second time adds nothing: its answers are there. Where not
-   * all of it is done, the rest is handed to the next.
+   * Keeps answers and ends the lease, in one transaction. Whoever brings a chunk back a second time adds nothing: its answers are there. What is not
+   * done is all that is left of the chunk, and is handed to the next.
    */
-  async bring(queue: string, lease: Lease, chunk: Chunk, done: Done, worker: string, whole: boolean): Promise<boolean> {
+  async bring(
+    queue: string,
+    lease: Lease,
+    chunk: Chunk,
+    done: Done,
+    worker: string,
+    rest: readonly Request[],
+  ): Promise<boolean> {
+    const whole = rest.length === 0;
     return this.database.transaction(async (sql) => {
-      const held = whole
-        ? `DELETE FROM ${schema}.chunks WHERE id = $1`
-        : `SELECT FROM ${schema}.chunks WHERE id = $1 FOR UPDATE`;
-      const first = (await sql.executeSql(held, [chunk.id])).rowCount > 0;
+      const { rowCount } = whole
+        ? await sql.executeSql(`DELETE FROM ${schema}.chunks WHERE id = $1`, [chunk.id])
+        : await sql.executeSql(`UPDATE ${schema}.chunks SET rows = $2, body = $3 WHERE id = $1`, [
+            ...[chunk.id, rest.length, packChunk(rest)],
+          ]);
+      const first = rowCount > 0;
       await keepAnswers(sql, done.answers);
       if (first) {
         if (whole) await keepFailures(sql, chunk.job, done.failures);

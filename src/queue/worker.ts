@@ -153,7 +153,7 @@ class Worker {
       await this.queue.drop(this.name, lease);
       return true;
     }
-    let done: { result: Done; whole: boolean };
+    let done: { result: Done; rest: Request[] };
     try {
       done = await this.#answer(chunk);
       this.#failures = 0;
@@ -163,13 +163,14 @@ class Worker {
       this.options.onWarning?.(`a chunk failed and is handed out again: ${(error as Error).message}`);
       return true;
     }
-    await this.#bring(lease, chunk, done.result, done.whole);
+    await this.#bring(lease, chunk, done.result, done.rest);
     return true;
   }
 
-  async #bring(lease: Lease, chunk: Chunk, done: Done, whole: boolean): Promise<void> {
+  async #bring(lease: Lease, chunk: Chunk, done: Done, rest: readonly Request[]): Promise<void> {
     const counts = this.#counts;
-    if (!(await this.queue.bring(this.name, lease, chunk, done, this.#id, whole))) return;
+    const whole = rest.length === 0;
+    if (!(await this.queue.bring(this.name, lease, chunk, done, this.#id, rest))) return;
     counts.chunks++;
     counts.rows += done.computed + done.known + (whole ? done.failures.length : 0);
     counts.computed += done.computed;
@@ -191,7 +192,7 @@ class Worker {
   }
 
   /** Looks rows up and answers the rest, as far as the lease and the signal let it. */
-  async #answer(chunk: Chunk): Promise<{ result: Done; whole: boolean }> {
+  async #answer(chunk: Chunk): Promise<{ result: Done; rest: Request[] }> {
     const { maker } = this.engine;
     const requests = unpackChunk(chunk.body);
     const front = unpackTokens(chunk.front);
@@ -255,7 +256,10 @@ class Worker {
       signal?.removeEventListener("abort", cancel);
       await keep();
     }
-    return { result, whole: result.computed + result.failures.length === missing.length };
+    if (result.computed + result.failures.length === missing.length) return { result, rest: [] };
+    const answered = new Set(result.answers.map(({ key }) => keyText(key)));
+    const left = missing.filter(({ key }) => !answered.has(keyText(key)));
+    return { result, rest: left.map(({ request }) => request) };
   }
 
   /** Words and vectors in one go, which can be cut off at any step; choices in pieces of some seconds. */

@@ -7,6 +7,7 @@ import {
   batch,
   decode,
   distill,
+  embed,
   evaluate,
   exportModel,
   inspect,
@@ -14,6 +15,7 @@ import {
   makeStudent,
   openModel,
   readTask,
+  serve,
   type Task,
   teach,
   tune,
@@ -92,6 +94,18 @@ const calls: Call[] = [
   { name: "model.tokenizer", onPath: null, onModel: async (model) => model.tokenizer.tokenize("a", false, false) },
   { name: "model.native", onPath: null, onModel: async (model) => model.native.info },
 ];
+async function served(model: string | Model, signal?: AbortSignal): Promise<void> {
+  const server = await serve({ store: fresh(), model, port: 0, ...signalled(signal) });
+  await server.close();
+}
+calls.push(
+  {
+    name: "embed",
+    onPath: (model, signal) => embed(model, ["a"], signalled(signal)),
+    onModel: (model, signal) => embed(model, ["a"], signalled(signal)),
+  },
+  { name: "serve", onPath: served, onModel: served },
+);
 calls.push({
   name: "batch",
   onPath: (model, signal) => batch(task, { model, store: fresh(), out: fresh(".jsonl"), ...signalled(signal) }),

@@ -2,7 +2,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import pg from "pg";
 import { afterAll, beforeAll, expect } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { queueBatch } from "../../src/queue/index.js";
@@ -69,9 +68,7 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
   expect(readFileSync(out).equals(readFileSync(whole))).toBe(true);
   expect(result).toMatchObject({ rows: 3960, errors: 40 });
   expect(Math.min(stops, kills, restarts)).toBeGreaterThan(0);
-  const client = new pg.Client({ connectionString: postgres!.url });
-  await client.connect();
-  const count = async (text: string) => Number((await client.query(text)).rows[0].count);
+  const count = async (text: string) => Number((await postgres!.sql(text))[0]!.count);
   const lines = new Set(
     readFileSync(input, "utf8")
       .trim()
@@ -81,7 +78,6 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
   expect(await count("SELECT count(*) FROM stillroom.chunks")).toBe(0);
   // The wrong ones are all the same line.
   expect(await count("SELECT count(*) FROM stillroom.answers")).toBe(lines.size - 1);
-  await client.end();
 }, 120_000);
 
 it("SIGTERM brings back what is done within ten seconds, and the rest is another's", async () => {

@@ -4,6 +4,7 @@ import { chmodSync, chownSync, mkdtempSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import pg from "pg";
 import { postgresBinaries } from "../support/needs.js";
 
 export class Postgres {
@@ -49,6 +50,16 @@ export class Postgres {
   /** As after a loss of power: connections end, and what was not committed is gone. */
   down(): void {
     this.#run("pg_ctl", ["-D", this.#data, "-m", "immediate", "-w", "stop"]);
+  }
+
+  async sql(text: string, values: unknown[] = []): Promise<pg.QueryResultRow[]> {
+    const client = new pg.Client({ connectionString: this.url });
+    await client.connect();
+    try {
+      return (await client.query(text, values)).rows;
+    } finally {
+      await client.end();
+    }
   }
 
   remove(): void {

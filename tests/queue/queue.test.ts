@@ -1,7 +1,6 @@
 // Batches through a queue on a toy: the file of a local batch, by workers in this process and in others, joined, refused and given up.
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import pg from "pg";
 import { afterAll, beforeAll, describe, expect } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { unpackChunk } from "../../src/queue/chunk.js";
@@ -47,13 +46,7 @@ async function local(input: Parameters<typeof batch>[0]): Promise<{ out: Buffer;
   return { out: readFileSync(out), errors: result.errors_file === null ? null : readFileSync(result.errors_file) };
 }
 
-async function sql(text: string, values: unknown[] = []): Promise<pg.QueryResultRow[]> {
-  const client = new pg.Client({ connectionString: postgres!.url });
-  await client.connect();
-  const { rows } = await client.query(text, values);
-  await client.end();
-  return rows;
-}
+const sql = (text: string, values: unknown[] = []) => postgres!.sql(text, values);
 
 const newest = async (): Promise<JobStatus> => (await queueStatus({ queue: postgres!.url }))[0]!;
 
@@ -197,14 +190,9 @@ describe("what goes wrong", () => {
           await queue.fail(name, one, "planted");
           failed++;
         } else
-          await queue.bring(
-            name,
-            one,
-            chunk,
-            { answers: [], failures: [], computed: 0, known: 0, tokens: 0 },
-            "test",
-            false,
-          );
+          await queue.bring(name, one, chunk, { answers: [], failures: [], computed: 0, known: 0, tokens: 0 }, "test", [
+            request!,
+          ]);
       }
     } finally {
       await queue.close();

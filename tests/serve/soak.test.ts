@@ -5,9 +5,12 @@ import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import { setTimeout } from "node:timers/promises";
+import { toFile } from "openai";
 import { expect, it } from "vitest";
 import type { Server } from "../../src/serve/index.js";
-import { chatToy, post } from "./server.js";
+import { manyRequests } from "../batch/requests.js";
+import { chatToy, clientOf, metric, post } from "./server.js";
 
 it.skipIf(process.platform !== "linux")(
   "stays as it is over thousands of requests, logs no prompt, and stops at SIGTERM",
@@ -67,7 +70,19 @@ it.skipIf(process.platform !== "linux")(
     // Sockets that the client keeps open come and go.
     expect(Math.abs(after.files - before.files)).toBeLessThan(60);
     expect(after.memory - before.memory).toBeLessThan(40 * 2 ** 20);
-    void post(server, "/v1/completions", { model, prompt: "last", max_tokens: 200 }).catch(() => undefined);
+    // In the midst of more work than the grace has time for: long answers, some that wait for them, and a batch.
+    const client = clientOf(server);
+    const rows = manyRequests(20_000).map((row) => `${JSON.stringify(row)}\n`);
+    const file = await client.files.create({
+      file: await toFile(Buffer.from(rows.join("")), "rows.jsonl"),
+      purpose: "batch",
+    });
+    const batch = { input_file_id: file.id, endpoint: "/v1/completions", completion_window: "24h" } as const;
+    const { id } = await client.batches.create(batch);
+    while ((await client.batches.retrieve(id)).status === "validating") await setTimeout(5);
+    for (let seed = 0; seed < 300; seed++)
+      void post(server, "/v1/completions", { model, prompt: "last", max_tokens: 200, seed }).catch(() => undefined);
+    while ((await metric(server, "stillroom_requests_in_flight")) < 250) await setTimeout(5);
     const told = performance.now();
     child.kill("SIGTERM");
     const [code] = await once(child, "exit");
