@@ -1,5 +1,5 @@
 // stillroom serve: a store and a live model by HTTP.
-import type { Command } from "commander";
+import { type Command, Option } from "commander";
 import { pino } from "pino";
 import { type ServeOptions, serve } from "../../src/index.js";
 import { type CommonOptions, command, duration, names, normaliseOption, size, whole } from "../options.js";
@@ -31,7 +31,11 @@ export function serveCommand(): Command {
     .option("--lifetime <time>", "how long answers are known, such as 30d (default: for ever)", duration)
     .option("--max-bytes <size>", "largest size of the store, such as 2G; what was written first gives way", size)
     .addOption(normaliseOption())
-    .option("--log-level <level>", "of the log on stderr: debug, info, error, silent", "info")
+    .addOption(
+      new Option("--log-level <level>", "of the log on stderr")
+        .choices(["debug", "info", "error", "silent"])
+        .default("info"),
+    )
     .option("--log-prompts", "put the texts that ask into the log")
     .addHelpText(
       "after",

@@ -25,7 +25,7 @@ export class ChatTemplate {
     if (model.chatTemplate === null) {
       throw new StillroomError(
         "input",
-        "the task asks for the model's chat template (prompt.chat), and the model has none",
+        "a chat needs the model's chat template, and the model has none; leave prompt.chat of the task out, or ask for /v1/completions",
       );
     }
     this.#renderer = new Renderer(model.chatTemplate, what);

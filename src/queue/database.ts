@@ -144,7 +144,7 @@ function placeOf(url: string): string {
 function kindOf(error: unknown): "conflict" | "away" | "refused" | "fault" {
   const { code = "", message = "" } = error as { code?: string; message?: string };
   if (code === "40001" || code === "40P01") return "conflict";
-  if (/^(28|3D|42501)/.test(code)) return "refused";
+  if (/^(28|3D|42501)/.test(code) || noPassword.test(message)) return "refused";
   const away =
     /^(57P0[0-5]|08...|25P03|53300|ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|EAI_|ENOENT|EACCES)/;
   if (away.test(code) || /connection terminated|timeout|not queryable|connection ended/i.test(message)) return "away";
@@ -152,8 +152,12 @@ function kindOf(error: unknown): "conflict" | "away" | "refused" | "fault" {
   return errors !== undefined && errors.length > 0 ? kindOf(errors[0]) : "fault";
 }
 
+/** What pg says where a server asks for a password and there is none. */
+const noPassword = /client password must be a string/;
+
 function reasonOf(error: unknown): string {
   const { message, code, errors } = error as { message: string; code?: string; errors?: { message: string }[] };
+  if (noPassword.test(message)) return "it asks for a password; put one into the URL, PGPASSWORD or ~/.pgpass";
   return message || errors?.[0]?.message || code || "no reason given";
 }
 

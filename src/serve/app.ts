@@ -99,7 +99,9 @@ function appOf(parts: Parts): Hono<Env> {
     refuse(error, env, log);
     return RESPONSE_ALREADY_SENT;
   });
-  app.notFound(() => {
+  app.notFound(({ req, env: { incoming } }) => {
+    if (routeOf(incoming) !== "other")
+      throw new ApiError(405, `this route does not take ${req.method}; docs/cli.md of stillroom lists what it takes`);
     throw new ApiError(404, "there is no such route; docs/cli.md of stillroom lists them", { code: "unknown_url" });
   });
   app.get("/healthz", (c) => c.json({ status: "ok" }));

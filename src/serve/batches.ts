@@ -7,7 +7,7 @@ import { z } from "zod";
 import { batchRequests, type Engine } from "../batch/index.js";
 import type { Store } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-import { makeFolder, writeFileAtomic } from "../support/files.js";
+import { writeFileAtomic } from "../support/files.js";
 import { ApiError } from "./errors.js";
 import { type Files, pageOf, seconds } from "./files.js";
 import type { Log } from "./log.js";
@@ -57,7 +57,8 @@ export class Batches {
 
   /** Goes on with what an earlier server left. */
   async start(): Promise<void> {
-    const names = await readdir(this.files.folder).catch(() => []);
+    await this.files.start();
+    const names = await readdir(this.files.folder);
     for (const name of names.filter((one) => idOf.test(one.replace(/\.json$/, "")))) {
       const batch = JSON.parse(await readFile(path.join(this.files.folder, name), "utf8")) as BatchObject;
       this.#all.set(batch.id, batch);
@@ -132,7 +133,6 @@ export class Batches {
 
   async #keep(batch: BatchObject): Promise<void> {
     this.#all.set(batch.id, batch);
-    await makeFolder(this.files.folder);
     await writeFileAtomic(path.join(this.files.folder, `${batch.id}.json`), JSON.stringify(batch));
   }
 

@@ -5,7 +5,7 @@ import { readdir, readFile, rm, stat } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
-import { makeFolder, WholeFile, writeFileAtomic } from "../support/files.js";
+import { makeFolder, removeLeftovers, WholeFile, writeFileAtomic } from "../support/files.js";
 import { ApiError } from "./errors.js";
 import type { Uploaded } from "./upload.js";
 
@@ -28,6 +28,12 @@ const idOf = /^file-[0-9a-f]{24}$/;
 export class Files {
   constructor(readonly folder: string) {}
 
+  /** Removes what a server that was killed had begun to write: its ids never come again. */
+  async start(): Promise<void> {
+    await makeFolder(this.folder);
+    await removeLeftovers(this.folder, "file-");
+  }
+
   newId(): string {
     return `file-${randomBytes(12).toString("hex")}`;
   }
@@ -40,7 +46,6 @@ export class Files {
 
   /** Takes an upload. What was begun and not ended leaves nothing. */
   async add(write: (file: WholeFile) => Promise<Uploaded>): Promise<FileObject> {
-    await makeFolder(this.folder);
     const id = this.newId();
     const file = await WholeFile.create(this.at(id));
     let uploaded: Uploaded;
@@ -110,6 +115,8 @@ export function pageOf<One extends { id: string; created_at: number }>(
 ): object {
   const sorted = all.sort((a, b) => b.created_at - a.created_at || (a.id < b.id ? -1 : 1));
   const from = after === undefined ? 0 : sorted.findIndex(({ id }) => id === after) + 1;
+  if (from === 0 && after !== undefined)
+    throw new ApiError(400, "expected an id of the list for after", { param: "after" });
   const data = sorted.slice(from, from + limit);
   const ends = { first_id: data[0]?.id ?? null, last_id: data.at(-1)?.id ?? null };
   return { object: "list", data, ...ends, has_more: from + limit < sorted.length };

@@ -59,7 +59,7 @@ export class WholeFile {
   /** Throws "io" naming the file. */
   static async create(file: string): Promise<WholeFile> {
     await requireWritable(file);
-    await removeLeftovers(file);
+    await removeLeftovers(path.dirname(file), `${path.basename(file)}.`);
     const temporary = temporaryName(file);
     return new WholeFile(file, temporary, await open(temporary, "wx").catch((error) => cannotWrite(file, error)));
   }
@@ -100,11 +100,10 @@ export class WholeFile {
   }
 }
 
-/** Temporary files of this one whose processes were killed. */
-async function removeLeftovers(file: string): Promise<void> {
-  const folder = path.dirname(file);
+/** Removes temporary files of a folder whose processes were killed, of those with such a beginning. */
+export async function removeLeftovers(folder: string, beginning: string): Promise<void> {
   const names = await readdir(folder);
-  for (const name of names.filter((one) => one.startsWith(`${path.basename(file)}.`))) {
+  for (const name of names.filter((one) => one.startsWith(beginning))) {
     const pid = Number(/\.(\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1]);
     if (pid > 0 && !alive(pid)) await rm(path.join(folder, name), { force: true });
   }

@@ -1,5 +1,5 @@
 // Files and batches through the official client: the way of a file, what a restart goes on with, and ids that are none of ours.
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout } from "node:timers/promises";
 import type OpenAI from "openai";
@@ -60,6 +60,8 @@ describe("the way of a file", () => {
     expect((await client.batches.list()).data.map(({ id }) => id)).toEqual([batch.id]);
     expect(await client.files.delete(file.id)).toMatchObject({ deleted: true });
     await expect(client.files.retrieve(file.id)).rejects.toMatchObject({ status: 404 });
+    // Not the first page again: who follows pages would never end.
+    await expect(client.files.list({ after: file.id })).rejects.toMatchObject({ status: 400, param: "after" });
   });
 
   it("a batch is cancelled, and one that waits as well", async () => {
@@ -85,6 +87,16 @@ describe("the way of a file", () => {
     });
     await two.close();
   });
+});
+
+it("what a killed server had begun to write is gone at the next start, what another writes is not", async () => {
+  const files = path.join(freshFolder(), "files");
+  mkdirSync(files);
+  const begun = (pid: number) => `file-${"0".repeat(24)}.${pid}-0123abcd.tmp`;
+  for (const pid of [2 ** 31 - 1, process.ppid]) writeFileSync(path.join(files, begun(pid)), "half");
+  const next = await started({ model, files });
+  expect(readdirSync(files)).toEqual([begun(process.ppid)]);
+  await next.close();
 });
 
 describe("what is refused", () => {

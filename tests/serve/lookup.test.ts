@@ -56,6 +56,7 @@ describe("bad requests are errors in OpenAI's shape", () => {
     ["a number as key", "/v1/lookup", '{"key": 1e999}', 400, null],
     ["an unknown field", "/v1/lookup", { key: "a", kye: "b" }, 400, null],
     ["no such route", "/v1/images", {}, 404, "unknown_url"],
+    ["no such method", "/v1/models", {}, 405, null],
   ])("%s", async (_name, at, body, status, code) => {
     const found = await post(server, at, body);
     expect(found.status).toBe(status);
