@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { decodeRows } from "../src/decode/index.js";
 import { type Model, openModel } from "../src/model/index.js";
+import { lineChart } from "../src/report/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
 import { Random } from "../src/support/random.js";
 import { packChoices } from "../src/tokens/index.js";
@@ -14,8 +15,15 @@ import { encodedRow, linearLayers } from "./job.js";
 import { type Machine, machine } from "./machine.js";
 import { writeMadeModel } from "./made-model.js";
 import { measured } from "./numbers.js";
-import { type Plot, svgOf } from "./svg.js";
 import type { TrialSession } from "./tune.js";
+
+/** Lines over a logarithmic axis of sizes. */
+export interface Plot {
+  title: string;
+  x: string;
+  y: string;
+  lines: { name: string; points: { x: number; y: number }[] }[];
+}
 
 export type PlotName = "rows" | "length" | "prefix" | "sequences" | "context" | "size";
 
@@ -87,12 +95,21 @@ export async function benchGrowth(options: GrowthOptions, session: TrialSession)
     const made = await makers[plot]();
     result.plots[plot] = made;
     result.files.push(path.join(out, `${plot}.svg`));
-    await writeFile(path.join(out, `${plot}.svg`), svgOf(made));
+    await writeFile(path.join(out, `${plot}.svg`), drawn(made));
     const measured = { machine: facts, model: result.model, repeat: options.repeat, ...made };
     await writeFile(path.join(out, `${plot}.json`), `${JSON.stringify(measured, null, 1)}\n`);
   }
   await model.close();
   return result;
+}
+
+/** A plot as a file; its horizontal axis has the sizes that were measured. */
+function drawn({ title, x, y, lines }: Plot): string {
+  const ticks = [...new Set(lines.flatMap(({ points }) => points.map((point) => point.x)))].sort((a, b) => a - b);
+  return lineChart({
+    ...{ title, x: { label: x, scale: "log", ticks }, y: { label: y, from: 0 }, alone: true },
+    series: lines.map((line) => ({ ...line, marks: "both" })),
+  });
 }
 
 /** Points of one line: a measurement for each x, in order. */

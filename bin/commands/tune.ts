@@ -1,6 +1,7 @@
 // stillroom tune: a LoRA adapter, or a whole model, from a task and a GGUF.
 import type { Command } from "commander";
-import { readTask, type TuneOptions, tune } from "../../src/index.js";
+import { readTask, reportRun, type TuneOptions, tune } from "../../src/index.js";
+import { requireWritable } from "../../src/support/files.js";
 import { type CommonOptions, command, whole } from "../options.js";
 import { tuneText } from "../print.js";
 import { onTune } from "../print-events.js";
@@ -8,7 +9,7 @@ import { run } from "../run.js";
 import { lengthOptions, optimizerOptions, weightOptions } from "../training-options.js";
 
 type TuneCommandOptions = CommonOptions &
-  Omit<TuneOptions, "learningRate" | "betas" | "signal"> & { data?: string; lr?: number };
+  Omit<TuneOptions, "learningRate" | "betas" | "signal"> & { data?: string; lr?: number; report?: string };
 
 export function tuneCommand(): Command {
   const made = command("tune", "Train a LoRA adapter, or weights of the model itself, on a task.", [
@@ -17,6 +18,7 @@ export function tuneCommand(): Command {
     .argument("<task>", "task file")
     .requiredOption("--out <run>", "the RUN folder: adapter (PEFT and GGUF) or model, metrics, checkpoints")
     .option("--resume", "go on with the run that --out holds, to the same bytes")
+    .option("--report <file>", "write an HTML page of the run when it ends, or of a run that has ended with --resume")
     .option("--seed <s>", "seed of the first weights, the row order and dropout (default: 0)", whole(0));
   lengthOptions(made);
   weightOptions(made, "lora");
@@ -31,13 +33,15 @@ Examples:
   $ stillroom tune task.yaml --model model.gguf --out runs/full --method full --optimizer adamw_8bit --layers 20-29
   $ stillroom tune task.yaml --out runs/first --resume`,
     )
-    .action((file: string, { json: _, data, lr, ...options }: TuneCommandOptions, command: Command) =>
+    .action((file: string, { json: _, data, lr, report, ...options }: TuneCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
+        if (report !== undefined) await requireWritable(report);
         const task = await readTask(file, data === undefined ? {} : { data });
         const work = tune(task, { ...options, ...(lr !== undefined && { learningRate: lr }), signal });
         const show = onTune(progress);
         for await (const event of work) show(event);
         const result = await work.result;
+        if (report !== undefined) await reportRun(result.run, report);
         return { result, text: tuneText(result), badRows: result.bad_rows };
       }),
     );

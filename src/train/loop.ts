@@ -5,7 +5,7 @@ import { StillroomError } from "../support/errors.js";
 import type { NativeBatch, NativeParameters, NativeTrainer } from "../support/native.js";
 import { BestInMemory, BestOnDisk, type BestWeights } from "./best.js";
 import type { Checkpoint, Fingerprint } from "./checkpoint.js";
-import type { TrainEvent } from "./events.js";
+import type { StepEvent, TrainEvent } from "./events.js";
 import { RowOrder } from "./order.js";
 import type { RunPlan } from "./plan.js";
 import { noProgress, type Progress, type Validation, validationValue } from "./progress.js";
@@ -150,9 +150,11 @@ class Training {
     }
     const skipped = sums.skippedRows > 0 ? { skipped: true, skipped_rows: sums.skippedRows } : {};
     const { tokens } = sums;
-    const line = { step, loss, learning_rate: learningRate, tokens, seconds, gradient_norm: gradientNorm, ...skipped };
+    const memoryBytes = process.memoryUsage.rss();
+    const sizes = { learning_rate: learningRate, tokens, seconds, gradient_norm: gradientNorm };
+    const line = { step, loss, ...sizes, memory_bytes: memoryBytes, ...skipped };
     await this.job.folder.metrics.append(line);
-    yield this.#stepEvent(loss, learningRate, tokens);
+    yield this.#stepEvent({ loss, learningRate, tokens, memoryBytes });
     if (this.#progress.skippedInRow >= hopeless) throw this.#neverFinite();
   }
 
@@ -218,18 +220,15 @@ class Training {
     this.#progress.peakMemoryBytes = Math.max(this.#progress.peakMemoryBytes, peak);
   }
 
-  #stepEvent(loss: number | null, learningRate: number, tokens: number): TrainEvent {
+  #stepEvent(made: Pick<StepEvent, "loss" | "learningRate" | "tokens" | "memoryBytes">): StepEvent {
     const { steps } = this.job.plan;
     const here = this.#here;
     return {
       type: "step",
       step: this.#step,
       steps,
-      loss,
-      learningRate,
-      tokens,
+      ...made,
       tokensPerSecond: here.tokens / here.seconds,
-      memoryBytes: process.memoryUsage.rss(),
       secondsLeft: ((steps - this.#step) * here.seconds) / here.steps,
     };
   }

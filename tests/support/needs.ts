@@ -27,6 +27,11 @@ export function postgresBinaries(): string | null {
   return folders.find((folder) => existsSync(path.join(folder, "initdb"))) ?? null;
 }
 
+/** Debian's browser, or another one of its kind. */
+export function chromium(): string | null {
+  return ["/usr/bin/chromium", "/usr/bin/google-chrome"].find((file) => existsSync(file)) ?? null;
+}
+
 const known = {
   shared: {
     kind: "data",
@@ -37,6 +42,11 @@ const known = {
     kind: "service",
     present: () => postgresBinaries() !== null,
     remedy: "apt-get install postgresql",
+  },
+  chromium: {
+    kind: "service",
+    present: () => chromium() !== null,
+    remedy: "apt-get install chromium",
   },
 } as const satisfies Record<string, Need>;
 

@@ -1,0 +1,94 @@
+// The page in Chromium: drawn, sorted, dark, on a phone, without a word to the network.
+import { mkdtempSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, describe, expect } from "vitest";
+import { intervalChart, lineChart, pageOf } from "../../src/report/index.js";
+import { needs } from "../support/needs.js";
+import { closeBrowser, openPage, violations } from "./browser.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-page-"));
+const testChromium = needs("chromium");
+const rows = [
+  ["b", 10, { value: 0.5, low: 0.4, high: 0.6 }],
+  ["a", 9, { value: 0.75, low: 0.6, high: 0.8 }],
+  ["<i>c</i>", null, { value: 0.25, low: 0.2, high: 0.3 }],
+] as const;
+const page = pageOf({
+  title: "A <b>bold</b> & title",
+  subtitle: "Two models on test rows.",
+  command: `stillroom compare a b --report "x.html"`,
+  sections: [
+    {
+      title: "Metrics",
+      words: ["Higher is better."],
+      charts: [
+        intervalChart({
+          title: "accuracy",
+          x: { label: "accuracy" },
+          rows: [{ label: "b", value: 0.5, low: 0.4, high: 0.6 }],
+        }),
+        lineChart({
+          title: "loss",
+          x: { label: "step" },
+          y: { label: "loss" },
+          series: [{ name: "loss", points: [{ x: 1, y: 2 }] }],
+        }),
+      ],
+      tables: [{ caption: "Models", head: ["model", "rows", "accuracy"], rows }],
+    },
+  ],
+});
+const file = path.join(folder, "page.html");
+writeFileSync(file, page);
+const address = pathToFileURL(file).href;
+afterAll(closeBrowser);
+
+describe("a page", () => {
+  testChromium("is drawn without a complaint, and nothing of it was text turned markup", async () => {
+    const opened = await openPage(address);
+    expect(await opened.page.locator("h1").textContent()).toBe("A <b>bold</b> & title");
+    expect(await opened.page.locator("svg").count()).toBe(2);
+    expect(
+      await opened.page
+        .locator("svg circle")
+        .first()
+        .evaluate((dot) => getComputedStyle(dot).fill),
+    ).toBe("rgb(0, 114, 178)");
+    expect(await opened.page.locator("i, b").count()).toBe(0);
+    expect(opened.complaints).toEqual([]);
+    expect(await violations(opened)).toEqual([]);
+  });
+
+  testChromium("sorts its tables, numbers as numbers, and empty cells last", async () => {
+    const { page: shown } = await openPage(address);
+    const column = (index: number) => shown.locator(`tbody td:nth-child(${index})`).allTextContents();
+    await shown.getByRole("button", { name: "rows" }).click();
+    expect(await column(2)).toEqual(["9", "10", ""]);
+    await shown.getByRole("button", { name: "rows" }).click();
+    expect(await column(2)).toEqual(["10", "9", ""]);
+    await shown.getByRole("button", { name: "accuracy" }).click();
+    expect(await column(1)).toEqual(["<i>c</i>", "b", "a"]);
+    expect(await shown.locator("th[aria-sort]").count()).toBe(1);
+  });
+
+  testChromium("is dark where that is wished", async () => {
+    const opened = await openPage(address, { dark: true });
+    const ground = await opened.page.locator("body").evaluate((body) => getComputedStyle(body).backgroundColor);
+    expect(ground).toBe("rgb(22, 22, 22)");
+    expect(
+      await opened.page
+        .locator("svg text")
+        .first()
+        .evaluate((text) => getComputedStyle(text).fill),
+    ).toBe("rgb(236, 236, 236)");
+    expect(await violations(opened)).toEqual([]);
+  });
+
+  testChromium("fits a phone", async () => {
+    const opened = await openPage(address, { width: 360 });
+    expect(await opened.page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    expect(await violations(opened)).toEqual([]);
+  });
+});

@@ -1,0 +1,74 @@
+// The page of a run: its curves, its facts, and a command that really repeats it.
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync } from "node:fs";
+import { appendFile } from "node:fs/promises";
+import os from "node:os";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { packageRoot } from "../../src/model/index.js";
+import { reportRun } from "../../src/report/index.js";
+import { hashFile } from "../../src/support/files.js";
+import { stillroom } from "../command/program.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { writeTextToy } from "../support/text_toy.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-run-report-"));
+const run = path.join(folder, "a run's folder");
+const file = path.join(folder, "run.html");
+const entities: Record<string, string> = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'" };
+const plain = (html: string) => html.replace(/&(amp|lt|gt|quot|#39);/g, (sign) => entities[sign]!);
+
+beforeAll(async () => {
+  const toy = [writeToyTask().file, "--model", writeTextToy(), "--threads", "1"];
+  const options = ["--epochs", "2", "--rank", "2", "--lr", "1e-3", "--targets", "q,v", "--rs-lora", "--layers", "1"];
+  const { code, stderr } = await stillroom(["tune", ...toy, ...options, "--out", run, "--report", file]);
+  expect(code, stderr).toBe(0);
+});
+
+describe("the page of a run", () => {
+  it("draws loss, metric, speed, rate and memory", () => {
+    const titles = [...readFileSync(file, "utf8").matchAll(/<title>([^<]+)<\/title>/g)].map(([, title]) => title);
+    expect(titles.slice(1)).toEqual(["Loss", "Validation", "Speed", "Learning rate", "Memory"]);
+  });
+
+  it("holds the result and the facts of the run", () => {
+    const html = readFileSync(file, "utf8");
+    const result = JSON.parse(readFileSync(path.join(run, "run.json"), "utf8")).result;
+    expect(html).toContain(`<td>best_step</td><td class="number" data-value="${result.best_step}">`);
+    expect(html).toContain("<td>architecture</td><td>llama</td>");
+  });
+
+  it("has the command that makes the same bytes again", async () => {
+    const [, command] = /<code>([^<]+)<\/code>/.exec(readFileSync(file, "utf8"))!;
+    const again = path.join(folder, "again");
+    const typed = plain(command!).replace(/--out '.*?run'\\''s folder'|--out '[^']*'\\''[^']*'/, `--out ${again}`);
+    const program = `${process.execPath} ${path.join(packageRoot(), "dist/bin/stillroom.js")}`;
+    execFileSync("sh", ["-c", typed.replace(/^stillroom/, program)], { stdio: "pipe" });
+    expect(await hashFile(path.join(again, "adapter.gguf"))).toBe(await hashFile(path.join(run, "adapter.gguf")));
+  });
+
+  it("is also that of a run whose last line is half written", async () => {
+    await appendFile(path.join(run, "metrics.jsonl"), '{"step": 99, "lo');
+    await reportRun(run, file);
+    expect(readFileSync(file, "utf8")).toContain(">Loss</title>");
+  });
+
+  it("is refused where there is no run", async () => {
+    await expect(reportRun(folder, file)).rejects.toThrow(
+      `${folder} holds no run: expected the folder that tune or distill wrote`,
+    );
+  });
+
+  it("is asked for before the work begins", async () => {
+    const out = path.join(folder, "unborn");
+    const { code, stderr } = await stillroom([
+      "tune",
+      writeToyTask().file,
+      "--out",
+      out,
+      "--report",
+      "/nowhere/page.html",
+    ]);
+    expect([code, stderr]).toEqual([74, expect.stringContaining("/nowhere/page.html")]);
+  });
+});
