@@ -5,6 +5,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
+import { label } from "./axis.js";
 import { lineChart, type Point } from "./line-chart.js";
 import { type Cell, pageOf, type Section } from "./page.js";
 
@@ -165,7 +166,7 @@ function tables({ options, data, machine, model, result }: RunFacts, validations
   const facts = (caption: string, of: Record<string, unknown>) => ({
     caption,
     head: ["field", "value"],
-    rows: Object.entries(of).map(([name, value]): Cell[] => [name, cellOf(value)]),
+    rows: factRows(of),
   });
   return [
     ...(validations.length > 0 ? [{ title: "Validations", tables: [validated] }] : []),
@@ -182,10 +183,15 @@ function tables({ options, data, machine, model, result }: RunFacts, validations
   ];
 }
 
-function cellOf(value: unknown): Cell {
-  if (value === null || value === undefined) return null;
-  if (typeof value === "number") return value;
-  return typeof value === "string" ? value : JSON.stringify(value);
+/** Fields with their values as text; those of an object each by itself. The validation stands in a table of its own. */
+function factRows(of: Record<string, unknown>, before = ""): Cell[][] {
+  return Object.entries(of).flatMap(([name, value]): Cell[][] => {
+    if (value === null || name === "validation") return [];
+    if (typeof value === "object" && !Array.isArray(value))
+      return factRows(value as Record<string, unknown>, `${before}${name} `);
+    const text = typeof value === "number" && !/seed|step$/.test(name) ? label(value) : String(value);
+    return [[`${before}${name}`, text]];
+  });
 }
 
 /** Flags of the options of a run; what is not here has none, and only the API changes it. */
