@@ -48,3 +48,8 @@ export async function violations({ page }: Opened): Promise<string[]> {
   const { result } = await session.send("Runtime.evaluate", { expression, awaitPromise: true });
   return JSON.parse(result.value as string);
 }
+
+/** A property of the first element that a selector finds, as it is drawn. */
+export async function styleOf({ page }: Opened, selector: string, property: string): Promise<unknown> {
+  return page.evaluate(`getComputedStyle(document.querySelector(${JSON.stringify(selector)})).${property}`);
+}

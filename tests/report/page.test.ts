@@ -6,7 +6,7 @@ import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect } from "vitest";
 import { intervalChart, lineChart, pageOf } from "../../src/report/index.js";
 import { needs } from "../support/needs.js";
-import { closeBrowser, openPage, violations } from "./browser.js";
+import { closeBrowser, openPage, styleOf, violations } from "./browser.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-page-"));
 const testChromium = needs("chromium");
@@ -50,12 +50,7 @@ describe("a page", () => {
     const opened = await openPage(address);
     expect(await opened.page.locator("h1").textContent()).toBe("A <b>bold</b> & title");
     expect(await opened.page.locator("svg").count()).toBe(2);
-    expect(
-      await opened.page
-        .locator("svg circle")
-        .first()
-        .evaluate((dot) => getComputedStyle(dot).fill),
-    ).toBe("rgb(0, 114, 178)");
+    expect(await styleOf(opened, "svg circle", "fill")).toBe("rgb(0, 114, 178)");
     expect(await opened.page.locator("i, b").count()).toBe(0);
     expect(opened.complaints).toEqual([]);
     expect(await violations(opened)).toEqual([]);
@@ -75,20 +70,15 @@ describe("a page", () => {
 
   testChromium("is dark where that is wished", async () => {
     const opened = await openPage(address, { dark: true });
-    const ground = await opened.page.locator("body").evaluate((body) => getComputedStyle(body).backgroundColor);
+    const ground = await styleOf(opened, "body", "backgroundColor");
     expect(ground).toBe("rgb(22, 22, 22)");
-    expect(
-      await opened.page
-        .locator("svg text")
-        .first()
-        .evaluate((text) => getComputedStyle(text).fill),
-    ).toBe("rgb(236, 236, 236)");
+    expect(await styleOf(opened, "svg text", "fill")).toBe("rgb(236, 236, 236)");
     expect(await violations(opened)).toEqual([]);
   });
 
   testChromium("fits a phone", async () => {
     const opened = await openPage(address, { width: 360 });
-    expect(await opened.page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+    expect(await opened.page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(360);
     expect(await violations(opened)).toEqual([]);
   });
 });
