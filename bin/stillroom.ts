@@ -17,6 +17,7 @@ import { storeCommand } from "./commands/store.js";
 import { studentCommand } from "./commands/student.js";
 import { teachCommand } from "./commands/teach.js";
 import { tuneCommand } from "./commands/tune.js";
+import { watchCommand } from "./commands/watch.js";
 import { workerCommand } from "./commands/worker.js";
 import { misused } from "./run.js";
 
@@ -48,7 +49,7 @@ missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
 
 const models = [inspectCommand(), promptCommand(), evalCommand(), tuneCommand(), exportCommand()];
 const students = [studentCommand(), teachCommand(), distillCommand()];
-const answers = [batchCommand(), workerCommand(), lookupCommand(), serveCommand(), storeCommand()];
+const answers = [batchCommand(), workerCommand(), lookupCommand(), serveCommand(), watchCommand(), storeCommand()];
 for (const made of [...models, ...students, ...answers, benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");
   program.addCommand(made);

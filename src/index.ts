@@ -77,7 +77,7 @@ export {
   type WorkerResult,
   work,
 } from "./queue/index.js";
-export { reportRun } from "./report/index.js";
+export { reportRun, type Watch, type WatchOptions, watch } from "./report/index.js";
 export { type Log, type ServeOptions, type Server, serve } from "./serve/index.js";
 export {
   type Answer,

@@ -27,13 +27,14 @@ export interface ValidationLine {
   metrics: Record<string, number | { value: number; low: number; high: number }>;
 }
 
-/** What the page takes from run.json. */
-interface RunFacts {
+/** What the pages take from run.json. */
+export interface RunFacts {
   started: string;
   options: Record<string, unknown>;
   task: { name: string; file: string; metric: string };
   model: { path: string; bytes: number; sha256: string; architecture: string };
   data: Record<string, number>;
+  plan: { steps: number };
   machine: Record<string, string | number>;
   result?: Record<string, unknown>;
 }
@@ -59,7 +60,7 @@ export async function reportRun(run: string, file: string): Promise<void> {
 }
 
 async function runPage(run: string) {
-  const facts = await readFacts(run);
+  const facts = await readRun(run);
   const steps = await readLines<StepLine>(path.join(run, "metrics.jsonl"));
   const validations = await readLines<ValidationLine>(path.join(run, "validation.jsonl"));
   const { task, model, result } = facts;
@@ -90,7 +91,8 @@ export async function readLines<T>(file: string): Promise<T[]> {
   return lines;
 }
 
-async function readFacts(run: string): Promise<RunFacts> {
+/** The run.json of a RUN folder. Throws "input" where there is none. */
+export async function readRun(run: string): Promise<RunFacts> {
   const file = path.join(run, "run.json");
   try {
     const facts = JSON.parse(await readFile(file, "utf8"));

@@ -13,7 +13,7 @@ import { stillroom } from "./program.js";
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
 const [shared, ...sections] = text.split(
-  /^##+ (?=inspect|prompt|eval|tune|teach|distill|export|student|batch|worker|lookup|serve|store|bench)/m,
+  /^##+ (?=inspect|prompt|eval|tune|teach|distill|export|student|batch|worker|lookup|serve|watch|store|bench)/m,
 );
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(

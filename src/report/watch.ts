@@ -1,0 +1,158 @@
+// A live page of a run on this machine: an HTTP server on 127.0.0.1 that reads the RUN folder and writes nothing.
+import type { AddressInfo } from "node:net";
+import path from "node:path";
+import { serve as listen } from "@hono/node-server";
+import { Hono } from "hono";
+import { requireHost } from "../serve/index.js";
+import { StillroomError, unexpected } from "../support/errors.js";
+import { requireKnown } from "../task/index.js";
+import { type RunFacts, readRun, type StepLine, type ValidationLine } from "./run-report.js";
+import { Tail } from "./tail.js";
+import { watchPage } from "./watch-page.js";
+
+export interface WatchOptions {
+  /** Default 8090; 0: any that is free. */
+  port?: number | undefined;
+  /** Ends the server. */
+  signal?: AbortSignal | undefined;
+}
+
+/** A page that is served. */
+export interface Watch {
+  /** Such as http://127.0.0.1:8090/. */
+  url: string;
+  /** Stops it; any further call gives the same promise. */
+  close(): Promise<void>;
+  /** Settles when it has stopped, by close() or by the signal. */
+  closed: Promise<void>;
+}
+
+/**
+ * Serves a live page of a run that is under way, or has ended, on 127.0.0.1: its curves, drawn anew every second.
+ *
+ * @param run a RUN folder of tune or distill
+ * @throws StillroomError "usage" for a wrong option or a port in use, "input" for a folder without a run
+ *
+ * @example
+ * ```ts
+ * import { watch } from "stillroom";
+ * const page = await watch("runs/sst2", { port: 0 });
+ * console.log(page.url);
+ * await page.close();
+ * ```
+ */
+export async function watch(run: string, options: WatchOptions = {}): Promise<Watch> {
+  requireKnown(options, ["port", "signal"], "watch");
+  const { port = 8090, signal } = options;
+  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw unexpected("a port from 0 to 65535", "port", port);
+  const facts = await readRun(run);
+  const server = await listening(
+    appOf(new Watched(run), `${facts.task.name}: ${path.basename(path.resolve(run))}`),
+    port,
+  );
+  const closed = new Promise<void>((resolve) => server.once("close", resolve));
+  const close = () => {
+    server.close();
+    if ("closeAllConnections" in server) server.closeAllConnections();
+    return closed;
+  };
+  if (signal?.aborted) await close();
+  signal?.addEventListener("abort", close, { once: true });
+  return { url: `http://127.0.0.1:${(server.address() as AddressInfo | null)?.port ?? port}/`, close, closed };
+}
+
+function listening(app: Hono, port: number): Promise<ReturnType<typeof listen>> {
+  return new Promise((resolve, reject) => {
+    const server = listen({ fetch: app.fetch, hostname: "127.0.0.1", port }, () => resolve(server));
+    server.once("error", ({ message }) =>
+      reject(
+        new StillroomError("usage", `cannot listen on port ${port}: ${message}; choose another one`, {
+          options: ["port"],
+        }),
+      ),
+    );
+  });
+}
+
+function appOf(watched: Watched, title: string): Hono {
+  const app = new Hono();
+  const { html, policy } = watchPage(title);
+  const allowed = new Set(["127.0.0.1", "localhost"]);
+  app.onError(({ message }, c) => c.text(message, 403));
+  app.use(async (c, next) => {
+    // A name that somebody else has turned to this machine must not read the page.
+    requireHost(c.req.header("host"), c.req.header("origin"), allowed);
+    await next();
+    c.header("content-security-policy", policy);
+    c.header("cache-control", "no-store");
+  });
+  app.get("/", (c) => c.html(html));
+  app.get("/favicon.ico", (c) => c.body(null, 204));
+  app.get("/data", async (c) => {
+    const known = (name: string) => Number(c.req.query(name)) || 0;
+    return c.json(await watched.since(Number(c.req.query("generation")), known("steps"), known("validations")));
+  });
+  return app;
+}
+
+/** What the page draws: rows of a chart are a step and a value a series, null where there is none. */
+interface Drawn {
+  title: string;
+  series: string[];
+  rows: (number | null)[][];
+}
+
+class Watched {
+  readonly #steps: Tail<StepLine>;
+  readonly #validations: Tail<ValidationLine>;
+
+  constructor(readonly run: string) {
+    this.#steps = new Tail(path.join(run, "metrics.jsonl"));
+    this.#validations = new Tail(path.join(run, "validation.jsonl"));
+  }
+
+  /** What came after so many lines; everything where the files were begun again since. */
+  async since(generation: number, steps: number, validations: number) {
+    await this.#steps.read();
+    await this.#validations.read();
+    const now = this.#steps.generation + this.#validations.generation;
+    const from = now === generation ? { steps, validations } : { steps: 0, validations: 0 };
+    const facts = await readRun(this.run);
+    return {
+      generation: now,
+      steps: this.#steps.lines.length,
+      validations: this.#validations.lines.length,
+      ended: facts.result !== undefined,
+      state: this.#state(facts),
+      charts: this.#charts(facts, from),
+    };
+  }
+
+  #state({ result, plan }: RunFacts): string {
+    const last = this.#steps.lines.at(-1);
+    const done = `step ${last?.step ?? 0} of ${plan.steps}`;
+    return result ? `ended after ${done}` : `${done}${last?.loss == null ? "" : `, loss ${last.loss.toFixed(4)}`}`;
+  }
+
+  #charts({ task: { metric } }: RunFacts, from: { steps: number; validations: number }): Drawn[] {
+    const steps = this.#steps.lines.slice(from.steps);
+    const validations = this.#validations.lines.slice(from.validations);
+    const rows = (value: (line: StepLine) => number | null) => steps.map((line) => [line.step, value(line)]);
+    const scores = validations.map(({ step, metrics }) => {
+      const found = metrics[metric];
+      return [step, found === undefined ? null : typeof found === "number" ? found : found.value];
+    });
+    return [
+      { title: "Loss of a step (nats a label token)", series: ["loss"], rows: rows(({ loss }) => loss) },
+      {
+        title: "Validation loss (nats a label token)",
+        series: ["loss"],
+        rows: validations.map(({ step, loss }) => [step, loss]),
+      },
+      { title: `Validation ${metric}`, series: [metric], rows: scores },
+      { title: "Tokens a second", series: ["tokens/s"], rows: rows(({ tokens, seconds }) => tokens / seconds) },
+      { title: "Learning rate", series: ["rate"], rows: rows((line) => line.learning_rate) },
+      { title: "Resident memory (MB)", series: ["MB"], rows: rows((line) => line.memory_bytes / 1e6) },
+    ];
+  }
+}

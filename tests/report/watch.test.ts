@@ -1,0 +1,113 @@
+// The live page: it follows a run, begins anew with it, and speaks to this machine only.
+import { appendFileSync, mkdtempSync, writeFileSync } from "node:fs";
+import { request } from "node:http";
+import os from "node:os";
+import path from "node:path";
+import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { type Watch, watch } from "../../src/report/index.js";
+import { needs } from "../support/needs.js";
+import { closeBrowser, openPage, violations } from "./browser.js";
+
+const testChromium = needs("chromium");
+const line = (step: number) =>
+  JSON.stringify({ step, loss: 4 / step, learning_rate: 1e-4, tokens: 100, seconds: 0.5, memory_bytes: 2e8 });
+const validation = JSON.stringify({ step: 2, loss: 1.5, metrics: { accuracy: { value: 0.75, low: 0.6, high: 0.9 } } });
+const facts = { format: "stillroom-run", version: 1, task: { name: "fruit", metric: "accuracy" }, plan: { steps: 9 } };
+
+/** A RUN folder with two steps and a validation. */
+function makeRun(): string {
+  const run = mkdtempSync(path.join(os.tmpdir(), "stillroom-watch-"));
+  writeFileSync(path.join(run, "run.json"), JSON.stringify(facts));
+  writeFileSync(path.join(run, "metrics.jsonl"), `${line(1)}\n${line(2)}\n{"step": 3, "lo`);
+  writeFileSync(path.join(run, "validation.jsonl"), `${validation}\n`);
+  return run;
+}
+
+let page: Watch | null = null;
+afterEach(() => page?.close());
+afterAll(closeBrowser);
+interface Told {
+  state: string;
+  charts: { rows: unknown[][] }[];
+}
+const data = async (query: string): Promise<Told> => (await fetch(`${page!.url}data?${query}`)).json() as Promise<Told>;
+const rows = (told: Told) => told.charts.map((chart) => chart.rows.length);
+
+describe("a watched run", () => {
+  it("gives what there is, then only what came since", async () => {
+    const run = makeRun();
+    page = await watch(run, { port: 0 });
+    const first = await data("generation=-1&steps=0&validations=0");
+    expect(first).toMatchObject({
+      generation: 0,
+      steps: 2,
+      validations: 1,
+      ended: false,
+      state: "step 2 of 9, loss 2.0000",
+    });
+    expect(first.charts[0]?.rows).toEqual([
+      [1, 4],
+      [2, 2],
+    ]);
+    expect(first.charts[2]?.rows).toEqual([[2, 0.75]]);
+    appendFileSync(path.join(run, "metrics.jsonl"), `ss": 1}\n${line(4)}\n`);
+    const next = await data("generation=0&steps=2&validations=1");
+    expect(rows(next)).toEqual([2, 0, 0, 2, 2, 2]);
+    expect(next.state).toBe("step 4 of 9, loss 1.0000");
+  });
+
+  it("begins anew where the run went back to a checkpoint", async () => {
+    const run = makeRun();
+    page = await watch(run, { port: 0 });
+    await data("generation=-1");
+    writeFileSync(path.join(run, "metrics.jsonl"), `${line(1)}\n`);
+    expect(rows(await data("generation=0&steps=2&validations=1"))).toEqual([1, 1, 1, 1, 1, 1]);
+  });
+
+  it("says when it has ended", async () => {
+    const run = makeRun();
+    page = await watch(run, { port: 0 });
+    writeFileSync(path.join(run, "run.json"), JSON.stringify({ ...facts, result: { steps: 2 } }));
+    expect(await data("generation=-1")).toMatchObject({ ended: true, state: "ended after step 2 of 9" });
+  });
+
+  it("is no business of a page of another name", async () => {
+    page = await watch(makeRun(), { port: 0 });
+    const { port } = new URL(page.url);
+    const status = await new Promise((resolve, reject) => {
+      const options = { port, path: "/data", headers: { host: `evil.example:${port}` } };
+      request(options, (answer) => resolve(answer.resume().statusCode))
+        .on("error", reject)
+        .end();
+    });
+    expect(status).toBe(403);
+  });
+
+  it("is refused where there is no run, or the port is taken", async () => {
+    await expect(watch(os.tmpdir(), { port: 0 })).rejects.toThrow("holds no run");
+    page = await watch(makeRun(), { port: 0 });
+    const port = Number(new URL(page.url).port);
+    await expect(watch(makeRun(), { port })).rejects.toThrow(`cannot listen on port ${port}`);
+    await expect(watch(makeRun(), { port: 0.5 })).rejects.toThrow("expected a port");
+  });
+
+  it("stops with its signal", async () => {
+    const controller = new AbortController();
+    page = await watch(makeRun(), { port: 0, signal: controller.signal });
+    controller.abort();
+    await page.closed;
+    await expect(fetch(page.url)).rejects.toThrow();
+  });
+
+  testChromium("draws itself in a browser, and again when a step is done", async () => {
+    const run = makeRun();
+    page = await watch(run, { port: 0 });
+    const opened = await openPage(page.url);
+    await opened.page.getByText("step 2 of 9").waitFor();
+    expect(await opened.page.locator("canvas").count()).toBe(6);
+    appendFileSync(path.join(run, "metrics.jsonl"), `ss": 1}\n${line(4)}\n`);
+    await opened.page.getByText("step 4 of 9").waitFor();
+    expect(opened.complaints).toEqual([]);
+    expect(await violations(opened)).toEqual([]);
+  });
+});
