@@ -12,6 +12,7 @@ import { makeFolder, placeFile, temporaryName } from "../support/files.js";
 import { requireNoInput } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
+import { cardFile, requireOwnCard, writeCard } from "./card.js";
 import { type Gate, runGate } from "./gate.js";
 import { type ExportOptions, type ExportSettings, exportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
@@ -27,6 +28,8 @@ export interface ExportResult {
   /** The quantisation type. */
   type: string;
   bytes: number;
+  /** The model card: Markdown with the Hub's front matter, from what was measured. */
+  card: string;
   /** Tokens that the importance matrix was made of; null without one. */
   imatrix_tokens: number | null;
   /** null without a task to check with. */
@@ -96,6 +99,7 @@ class Export {
       await this.#closeModels();
       if (lora && this.settings.keepMerged) await placeFile(source, path.resolve(this.settings.keepMerged));
       await placeFile(quantized, this.#out);
+      await writeCard(result, { base: this.base, check: check ?? null });
       return result;
     } finally {
       await this.#closeModels();
@@ -110,6 +114,7 @@ class Export {
       ...(adapter === undefined ? [] : adapterFiles(adapter)),
       ...[imatrix, check].flatMap((task) => (task ? taskFiles(task) : [])),
     ];
+    await requireOwnCard(cardFile(this.#out));
     for (const file of [this.settings.out, keepMerged]) if (file !== undefined) await requireNoInput(file, inputs);
     if (keepMerged && path.resolve(keepMerged) === this.#out) {
       throw new StillroomError("usage", "out and keepMerged are the same file; choose another one", {
@@ -178,6 +183,7 @@ class Export {
       adapter: this.settings.adapter ?? null,
       type: this.settings.quantize,
       bytes: (await stat(file)).size,
+      card: cardFile(this.#out),
       imatrix_tokens: importance?.tokens ?? null,
       gate,
       seconds: (performance.now() - this.#started) / 1000,

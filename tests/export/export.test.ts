@@ -53,7 +53,7 @@ describe("exportModel", () => {
     expect(gate.kl.merged_quantized).toBeGreaterThan(0);
     expect(gate.metric.adapter!.value).toBe(gate.metric.merged.value);
     expect([...new Set(phases)]).toEqual(["merge", "quantize", "check"]);
-    expect(readdirSync(folder).sort()).toEqual(["merged.gguf", "out.gguf"]);
+    expect(readdirSync(folder).sort()).toEqual(["merged.gguf", "out.gguf", "out.md"]);
     expect((await inspect(out)).types.q8_0).toBeGreaterThan(0);
     expect((await inspect(keepMerged)).types.q8_0).toBeUndefined();
   });

@@ -1,0 +1,74 @@
+// The model card: facts that the export measured, in a form that the Hub reads.
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { parse } from "yaml";
+import { type ExportResult, exportModel } from "../../src/export/index.js";
+import { tune } from "../../src/jobs/index.js";
+import { hashFile } from "../../src/support/files.js";
+import { readTask } from "../../src/task/index.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { writeTextToy } from "../support/text_toy.js";
+
+const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-card-"));
+const model = writeTextToy();
+let result: ExportResult;
+let card = "";
+
+beforeAll(async () => {
+  const task = await readTask(writeToyTask().file);
+  const adapter = path.join(folder, "run");
+  await tune(task, { model, out: adapter, steps: 2, rank: 2, threads: 1 }).result;
+  const bounds = { mergedQuantizedKl: 10, metricDrop: 1 };
+  result = await exportModel({
+    model,
+    adapter,
+    quantize: "Q8_0",
+    check: task,
+    out: path.join(folder, "toy.gguf"),
+    threads: 1,
+    bounds,
+  });
+  card = readFileSync(path.join(folder, "toy.md"), "utf8");
+});
+
+describe("a model card", () => {
+  it("has front matter with the measured metric", () => {
+    expect(result.card).toBe(path.join(folder, "toy.md"));
+    const front = parse(/^---\n(.*?)\n---\n/s.exec(card)![1]!);
+    const { value } = result.gate!.metric.quantized;
+    expect(front).toMatchObject({ library_name: "gguf", tags: ["stillroom", "gguf", "llama", "q8_0"] });
+    expect(front["model-index"][0].results[0]).toMatchObject({
+      dataset: { name: "halves", split: "validation" },
+      metrics: [{ type: "accuracy", value }],
+    });
+  });
+
+  it("names base, file, training and gate", async () => {
+    expect(card).toContain(`SHA-256 ${await hashFile(model)}`);
+    expect(card).toContain(`${result.bytes.toLocaleString("en")} bytes, SHA-256 ${await hashFile(result.out)}`);
+    expect(card).toContain("| steps | 2, best ");
+    expect(card).toContain(`KL(merged ‖ this file) is ${result.gate!.kl.merged_quantized.toPrecision(3)} nats`);
+    expect(card).toContain("| licence | not said in the base's metadata |");
+  });
+
+  it("claims no quality where none was measured", async () => {
+    const out = path.join(folder, "unchecked.gguf");
+    const { card: file } = await exportModel({ model, quantize: "Q8_0", out, threads: 1 });
+    const text = readFileSync(file, "utf8");
+    expect(text).toContain("No quality was measured");
+    expect(text).not.toMatch(/## Measured|model-index|## Trained/);
+  });
+
+  it("is replaced by the next export, and never takes the place of another's file", async () => {
+    const out = path.join(folder, "twice.gguf");
+    await exportModel({ model, quantize: "Q8_0", out, threads: 1 });
+    await exportModel({ model, quantize: "F16", out, threads: 1 });
+    expect(readFileSync(path.join(folder, "twice.md"), "utf8")).toContain("| type | F16 |");
+    writeFileSync(path.join(folder, "notes.md"), "mine");
+    const refused = exportModel({ model, quantize: "Q8_0", out: path.join(folder, "notes.gguf"), threads: 1 });
+    await expect(refused).rejects.toThrow("notes.md is the name of the model card, and holds something else");
+    expect(readFileSync(path.join(folder, "notes.md"), "utf8")).toBe("mine");
+  });
+});
