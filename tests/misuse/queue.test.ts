@@ -50,14 +50,14 @@ const calls: Call[] = [
 ];
 const withModels = calls.filter(({ models }) => models);
 
-for (const { name, run } of calls) {
-  it(`before there is a PostgreSQL, ${name} says that it is missing`, async () => {
-    await expect(run({ queue: nowhere, model: file })).rejects.toMatchObject({
-      code: "missing",
-      message: expect.stringContaining("127.0.0.1:9"),
-    });
-  });
+// Each waits some seconds for a server to come: side by side.
+it("before there is a PostgreSQL, each says that it is missing", async () => {
+  const missing = { code: "missing", message: expect.stringContaining("127.0.0.1:9") };
+  const all = calls.map(({ run }) => expect(run({ queue: nowhere, model: file })).rejects.toMatchObject(missing));
+  await Promise.all(all);
+});
 
+for (const { name, run } of calls) {
   it(`with another's URL, ${name} names the option`, async () => {
     await expect(run({ queue: "mysql://me@host/db", model: file })).rejects.toMatchObject({ code: "usage" });
   });
