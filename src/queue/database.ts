@@ -114,9 +114,11 @@ export class Database implements Sql {
         const kind = kindOf(error);
         if (kind === "fault") throw faultOf(error, this.place);
         if (signal?.aborted && !wasAborted) [began, wasAborted] = [performance.now(), true];
-        const limit = this.#connected && !signal?.aborted ? 1000 * patience : briefly;
+        // One that has no room for us is there.
+        const there = this.#connected || (error as { code?: string }).code === tooMany;
+        const limit = there && !signal?.aborted ? 1000 * patience : briefly;
         if (kind === "refused" || performance.now() - began > limit) throw awayOf(error, this.place);
-        if (kind === "away" && this.#connected && !this.#told) {
+        if (kind === "away" && there && !this.#told) {
           this.#told = true;
           onWarning?.(
             `the queue at ${this.place} does not answer (${reasonOf(error)}); trying again for ${patience} s`,
@@ -128,6 +130,8 @@ export class Database implements Sql {
   }
 }
 
+/** PostgreSQL's code for no room for a further connection. */
+const tooMany = "53300";
 const ignore = () => undefined;
 const resultOf = (result: pg.QueryResult) => ({ rows: result.rows, rowCount: result.rowCount ?? 0 });
 
