@@ -20,7 +20,7 @@ type BatchCommandOptions = CommonOptions &
   Pick<QueueBatchOptions, "chunk" | "lease" | "patience"> & { data?: string; queue?: string; status?: boolean };
 
 /** Options that only one of the two ways has. */
-const alone = ["maxRows", "maxTime", "maxTokens", "window"] as const;
+const alone = ["maxRows", "maxTime", "maxTokens", "retries", "window"] as const;
 const queued = ["chunk", "lease", "patience", "status"] as const;
 
 function refuse(options: BatchCommandOptions, names: readonly (keyof BatchCommandOptions)[], why: string): void {
@@ -53,6 +53,7 @@ export function batchCommand(): Command {
     .option("--max-rows <n>", "stop after computing so many rows", whole(1))
     .option("--max-time <time>", "stop after so long, such as 10m or 8h", duration)
     .option("--max-tokens <n>", "stop after computing so many tokens", whole(1))
+    .option("--retries <n>", "further tries of a row that failed, before it is an error (default: 2)", whole(0))
     .option("--window <rows>", "rows that are looked at together, for their order of work (default: 2048)", whole(1))
     .option("--namespace <name>", "of the store (default: default)")
     .option("--lifetime <time>", "how long answers are known, such as 30d (default: for ever)", duration)

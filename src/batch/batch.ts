@@ -8,11 +8,12 @@ import { throwIfCancelled } from "../support/cancelled.js";
 import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { type Task, taskFiles } from "../task/index.js";
-import { answerAll, type Engine, type Outcome, openEngine } from "./engine.js";
+import { type Engine, type Outcome, openEngine } from "./engine.js";
 import type { Input, Item } from "./item.js";
 import { openRequests } from "./openai-input.js";
 import { type BatchOptions, checkBatchOptions } from "./options.js";
 import { errorsOf, Output } from "./output.js";
+import { answering, usualRetries } from "./retry.js";
 import { openTaskInput } from "./task-input.js";
 import { frontOfFirst, usualWindow, windowsOf } from "./windows.js";
 
@@ -57,6 +58,8 @@ export interface BatchCalls {
   onProgress?: ((progress: BatchProgress) => void) | undefined;
   /** Called for every row that failed. */
   onBad?: ((bad: { file: string; line: number; reason: string }) => void) | undefined;
+  /** Called for what failed and is tried again. */
+  onWarning?: ((message: string) => void) | undefined;
 }
 
 /**
@@ -65,7 +68,8 @@ export interface BatchCalls {
  *
  * @param input - a task, or the path of a JSONL file of requests
  * @throws StillroomError "usage" for a wrong option, and at once where another process writes to the store; "missing" or "input" for the model, the adapter and
- * the input; "io" for the disk; "cancelled" on abort: what was done is kept. A row that fails is an error row, and the others go on.
+ * the input; "io" for the disk; "cancelled" on abort; "internal" where 64 rows fail one behind the other: what was done is kept. A row that fails is tried again
+ * (see `retries`), then it is an error row with its reason, and the others go on.
  *
  * @example
  * ```ts
@@ -76,7 +80,7 @@ export interface BatchCalls {
  * ```
  */
 export async function batch(input: Task | string, options: BatchOptions & BatchCalls): Promise<BatchResult> {
-  const { onProgress, onBad, ...rest } = options;
+  const { onProgress, onBad, onWarning, ...rest } = options;
   checkBatchOptions(rest);
   const began = performance.now();
   const { namespace, maxBytes, lifetime, normalise } = rest;
@@ -92,7 +96,7 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
         typeof input === "string"
           ? await openRequests(input, model, engine.maker.model, rest.signal)
           : await openTaskInput(input, engine, rest);
-      return await new Work(store, engine, rows, rest, { onProgress, onBad }, began).run();
+      return await new Work(store, engine, rows, rest, { onProgress, onBad, onWarning }, began).run();
     } finally {
       if (model !== given) await model.close();
     }
@@ -152,6 +156,7 @@ class Work {
   readonly #stop = new AbortController();
   readonly #outcomes = new Map<string, Outcome>();
   readonly #keyOf: ReturnType<typeof requestKeys>;
+  readonly #answer: ReturnType<typeof answering>;
   #stopped: BatchResult["stopped"] = null;
   #front: Int32Array | null = null;
   #waiting: { entry: Entry; missing: Missing }[] = [];
@@ -168,6 +173,7 @@ class Work {
     readonly began: number,
   ) {
     this.#keyOf = requestKeys(engine.maker);
+    this.#answer = answering(engine, options.retries ?? usualRetries, calls.onWarning);
   }
 
   async run(): Promise<BatchResult> {
@@ -235,7 +241,7 @@ class Work {
     const requests = now.map(({ request }) => request);
     const tell = (place: number, outcome: Outcome, tokens: number) => this.#done(now[place]!, outcome, tokens);
     try {
-      await answerAll(this.engine, requests, this.#front, tell, this.#stop.signal);
+      await this.#answer(requests, this.#front, tell, this.#stop.signal);
     } finally {
       await this.#commit();
     }

@@ -63,6 +63,10 @@ export function outcomeOf({ ended, reason, text, promptTokens, tokens, logProbab
   return { text, probabilities: null, ended, promptTokens, answerTokens: tokens.length, logProbabilities };
 }
 
+export type Requests = readonly Request[];
+/** Hears of a request that is done; work waits until it returns. */
+export type Tell = (place: number, outcome: Outcome, tokens: number) => Promise<void>;
+
 /** Rows of one call of the scorer: what is lost at most when it is cut off. */
 const labelRows = 256;
 
@@ -74,15 +78,15 @@ export function frontOf(prompts: readonly Int32Array[]): Int32Array {
 }
 
 /**
- * Answers requests, those with a beginning in common side by side, and tells each as it is done. `tell` may take its time: work waits for it.
+ * Answers requests, those with a beginning in common side by side, and tells each as it is done.
  *
  * @param front - of frontOf
  */
 export async function answerAll(
   engine: Engine,
-  requests: readonly Request[],
+  requests: Requests,
   front: Int32Array,
-  tell: (place: number, outcome: Outcome, tokens: number) => Promise<void>,
+  tell: Tell,
   signal: AbortSignal,
 ): Promise<void> {
   const places = [...requests.keys()].sort((a, b) => compareTokens(requests[a]!.prompt, requests[b]!.prompt) || a - b);
@@ -90,9 +94,6 @@ export async function answerAll(
   await embedAll(engine, requests, places, tell, signal);
   await writeAll(engine, requests, places, tell, signal);
 }
-
-type Tell = Parameters<typeof answerAll>[3];
-type Requests = readonly Request[];
 
 async function chooseAll(
   { model, lora }: Engine,

@@ -23,3 +23,12 @@ export interface Input {
   total: number;
   items(): AsyncGenerator<Item>;
 }
+
+/** What a row asks; where it cannot be laid out, why: that costs this row, and not the job. */
+export function orReason<T>(layOut: () => T): T | string {
+  try {
+    return layOut();
+  } catch (error) {
+    return (error as Error).message;
+  }
+}

@@ -6,7 +6,7 @@ import { defaultMaxBytes, readLines } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import type { Answer } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-import type { Input, Item } from "./item.js";
+import { type Input, type Item, orReason } from "./item.js";
 import { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 import { paths, type RequestPath, requestMaker } from "./openai-request.js";
 
@@ -39,12 +39,12 @@ export async function openRequests(
     const failed = (reason: string) => errorLine(parsed.custom_id ?? null, given, `${at}:${line}: ${reason}`);
     const whole = { file: at, line, texts: [], failed };
     if (given?.url === embeddingsPath) {
-      const asked = askVectors(body);
+      const asked = orReason(() => askVectors(body));
       if (typeof asked !== "string")
         return partsOf(asked, whole, (answers) => vectorsLine(given, asked, answers, name));
       return [{ ...whole, request: asked, answered: () => null }];
     }
-    const asked = parsed.reason ?? ask(given!.url as RequestPath, body);
+    const asked = parsed.reason ?? orReason(() => ask(given!.url as RequestPath, body));
     if (typeof asked === "string") return [{ ...whole, request: asked, answered: () => null }];
     const { request, text } = asked;
     return [{ ...whole, request, texts: [text], answered: (answer) => answerLine(given!, answer, model, name) }];

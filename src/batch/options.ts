@@ -34,6 +34,8 @@ export interface BatchOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
   maxRows?: number | undefined;
   maxTime?: number | undefined;
   maxTokens?: number | undefined;
+  /** Further tries of a row that failed, alone, before it is an error row (default 2). */
+  retries?: number | undefined;
   /** Rows that are looked at together, for their order of work (default 2048). */
   window?: number | undefined;
   threads?: number | undefined;
@@ -43,7 +45,7 @@ export interface BatchOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
 }
 
 const names = [
-  ..."store out errors model adapter split shots prompt seed order maxRows maxTime maxTokens window threads precision".split(
+  ..."store out errors model adapter split shots prompt seed order maxRows maxTime maxTokens retries window threads precision".split(
     " ",
   ),
   ..."namespace maxBytes lifetime normalise onDownload signal".split(" "),
@@ -58,7 +60,7 @@ export function checkBatchOptions(options: BatchOptions): void {
   if (options.split !== undefined && !["train", "validation", "test"].includes(options.split))
     throw unexpected("train, validation or test", "split", options.split);
   for (const name of ["maxRows", "maxTokens", "window"] as const) requireWhole(name, options[name], 1);
-  for (const name of ["shots", "seed"] as const) requireWhole(name, options[name], 0);
+  for (const name of ["shots", "seed", "retries"] as const) requireWhole(name, options[name], 0);
   requireOnePrompt(options);
   if (options.maxTime !== undefined && !(Number.isFinite(options.maxTime) && options.maxTime > 0))
     throw unexpected("a number of seconds above 0", "maxTime", options.maxTime);

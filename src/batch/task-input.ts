@@ -7,7 +7,7 @@ import type { Answer, LabelsRequest, TextRequest } from "../store/index.js";
 import type { Task } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
 import type { Engine } from "./engine.js";
-import type { Input, Item } from "./item.js";
+import { type Input, type Item, orReason } from "./item.js";
 import type { BatchOptions } from "./options.js";
 
 /** Rows whose examples are looked for together. */
@@ -37,7 +37,8 @@ export async function openTaskInput(
   const requestOf = (row: Row): TextRequest | LabelsRequest | string => {
     const laid = promptOf(prompt, row, shots.of);
     if ("reason" in laid) return laid.reason;
-    const tokens = encodePrompt(model.tokenizer, laid);
+    const tokens = orReason(() => encodePrompt(model.tokenizer, laid));
+    if (typeof tokens === "string") return tokens;
     if (tokens.length + answerTokens > context)
       return `the prompt has ${tokens.length} tokens and the answer up to ${answerTokens}, the model's context ${context}`;
     if (choices) return { kind: "labels", prompt: tokens, labels: choices, prior };
