@@ -12,7 +12,7 @@ import type {
   WorkerProgress,
 } from "../src/index.js";
 import { counted } from "../src/support/words.js";
-import { clock, fileSize, number } from "./print.js";
+import { clock, fileSize, number, plain } from "./print.js";
 import type { Progress } from "./print-progress.js";
 
 const phases = {
@@ -37,6 +37,10 @@ export function onScoring(progress: Progress): (event: ScoringProgress) => void 
     const speed = seconds > 0 ? ` · ${Math.round(tokens / seconds)} tokens/s` : "";
     progress.update("scoring", rows, totalRows, `${rows} of ${counted(totalRows, "row")}${speed}`);
   };
+}
+
+export function onCompare(progress: Progress): (event: { name: string; rows: number; totalRows: number }) => void {
+  return ({ name, rows, totalRows }) => progress.update(plain(name), rows, totalRows, `${rows} of ${totalRows} rows`);
 }
 
 export function onBatch(progress: Progress): (event: BatchProgress) => void {

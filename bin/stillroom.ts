@@ -6,6 +6,7 @@ import { Command, CommanderError } from "commander";
 import { packageRoot } from "../src/model/index.js";
 import { batchCommand } from "./commands/batch.js";
 import { benchCommand } from "./commands/bench.js";
+import { compareCommand } from "./commands/compare.js";
 import { distillCommand } from "./commands/distill.js";
 import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
@@ -39,6 +40,7 @@ Examples:
   $ stillroom distill task.yaml --teacher model.gguf --teacher-adapter runs/first --student small.gguf --out runs/small
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
   $ stillroom student --teacher model.gguf --task task.yaml --layers 10 --out student.gguf
+  $ stillroom compare model.gguf runs/first small.gguf --task task.yaml
   $ stillroom batch task.yaml --model small.gguf --store answers --out answers.jsonl
   $ stillroom lookup --store answers "the text of a row"
   $ stillroom serve --store answers --model small.gguf
@@ -47,7 +49,7 @@ Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 ba
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-const models = [inspectCommand(), promptCommand(), evalCommand(), tuneCommand(), exportCommand()];
+const models = [inspectCommand(), promptCommand(), evalCommand(), compareCommand(), tuneCommand(), exportCommand()];
 const students = [studentCommand(), teachCommand(), distillCommand()];
 const answers = [batchCommand(), workerCommand(), lookupCommand(), serveCommand(), watchCommand(), storeCommand()];
 for (const made of [...models, ...students, ...answers, benchCommand()]) {

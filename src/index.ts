@@ -37,8 +37,13 @@ export {
   type GateBounds,
 } from "./export/index.js";
 export {
+  type Compared,
   type ComparedModel,
+  type ComparedPair,
   type ComparedPrompt,
+  type CompareOptions,
+  type CompareResult,
+  compare,
   type DistillEvent,
   type DistillOptions,
   type DistillResult,

@@ -108,16 +108,61 @@ const badRowsShown = 100;
  * ```
  */
 export async function evaluate(task: Task, options: EvaluateOptions = {}): Promise<Evaluation> {
+  return withPredictor(task, options, (predictor) => evaluateWith(predictor, options));
+}
+
+/** A model, with adapter and prompt, before the rows of a split. */
+export interface Predictor {
+  model: Model;
+  /** What is to be scored; with other rows or another model in it, those. */
+  job: ScoringJob;
+  /** The same for another model, without the adapter. */
+  jobFor(other: Model): ScoringJob;
+  split: SplitName;
+  shots: number;
+  seed: number;
+  /** Bad rows met so far. */
+  bad: BadRow[];
+  /** Of performance.now(), before the rows were read. */
+  started: number;
+}
+
+/** Opens what evaluate would score with, and closes it after the work. Throws what evaluate throws before it scores. */
+export async function withPredictor<T>(
+  task: Task,
+  options: EvaluateOptions,
+  work: (predictor: Predictor) => Promise<T>,
+): Promise<T> {
   checkOptions(options);
   const given = options.model;
   const model = given instanceof Model ? given : await openModel(given, options);
   try {
-    return await evaluateWith(model, task, options);
+    return await work(await predictorOf(model, task, options));
   } catch (error) {
     return rethrow(error);
   } finally {
     if (model !== given) await model.close();
   }
+}
+
+async function predictorOf(model: Model, given: Task, options: EvaluateOptions): Promise<Predictor> {
+  const lora = options.adapter === undefined ? null : await loadAdapter(model.native, options.adapter);
+  const started = performance.now();
+  const { split = "test", seed = 0 } = options;
+  const { task, prompt } = await readPrompt(given, options.prompt);
+  const reading = { ...options, shots: options.shots ?? 0, split, seed, prompt, model };
+  const { rows, bad, labels, shots } = await readJobRows(task, reading);
+  const calibrateBehind = prompt?.content.calibrate ? await shots.sets() : undefined;
+  const jobFor = (other: Model): ScoringJob => ({
+    ...{ task, rows, labels, tokenBudget: options.tokenBudget, signal: options.signal },
+    examples: shots.of,
+    calibrateBehind,
+    model: other,
+    lora: other === model ? lora : null,
+    prompt: compilePrompt(task, other.template),
+    onProgress: options.onProgress,
+  });
+  return { model, job: jobFor(model), jobFor, split, shots: shots.count, seed, bad, started };
 }
 
 function checkOptions(options: EvaluateOptions): void {
@@ -136,24 +181,10 @@ function checkOptions(options: EvaluateOptions): void {
   }
 }
 
-async function evaluateWith(model: Model, given: Task, options: EvaluateOptions): Promise<Evaluation> {
-  const lora = options.adapter === undefined ? null : await loadAdapter(model.native, options.adapter);
-  const started = performance.now();
-  const { split = "test", seed = 0 } = options;
-  const { task, prompt } = await readPrompt(given, options.prompt);
-  const reading = { ...options, shots: options.shots ?? 0, split, seed, prompt, model };
-  const { rows, bad, labels, shots } = await readJobRows(task, reading);
+async function evaluateWith(predictor: Predictor, options: EvaluateOptions): Promise<Evaluation> {
+  const { model, job, jobFor, split, shots, seed, bad, started } = predictor;
+  const { task, rows, labels } = job;
   if (options.slice !== undefined) requireSlices(options.slice, rows);
-  const calibrateBehind = prompt?.content.calibrate ? await shots.sets() : undefined;
-  const jobFor = (other: Model): ScoringJob => ({
-    ...{ task, rows, labels, tokenBudget: options.tokenBudget, signal: options.signal },
-    examples: shots.of,
-    calibrateBehind,
-    model: other,
-    lora: other === model ? lora : null,
-    prompt: compilePrompt(task, other.template),
-    onProgress: options.onProgress,
-  });
   // What the work would fail of at its end is looked at before it.
   if (options.predictions !== undefined) {
     await requireNoInput(options.predictions, inputsOf(model, task, options));
@@ -161,7 +192,7 @@ async function evaluateWith(model: Model, given: Task, options: EvaluateOptions)
   }
   const second = options.against === undefined ? null : await openSecond(options.against, jobFor, model, options);
   try {
-    const scores = await evaluateRows(jobFor(model));
+    const scores = await evaluateRows(job);
     for (const refused of scores.refused) report(refused, bad, options);
     if (scores.rows.length === 0) {
       const { file, line, reason } = scores.refused[0]!;
@@ -177,7 +208,7 @@ async function evaluateWith(model: Model, given: Task, options: EvaluateOptions)
       model: model.info.path,
       adapter: options.adapter ?? null,
       split,
-      shots: shots.count,
+      shots,
       prompt: options.prompt ?? null,
       rows: scores.rows.length,
       errors: bad.length,

@@ -4,7 +4,7 @@ export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } fro
 export { type Choices, scoreChoices } from "./choices.js";
 export { chooseLabels, type LabelChoice, labelChoices, priorOf } from "./classify.js";
 export { type McNemar, mcnemar } from "./compare.js";
-export { type EvaluateOptions, type Evaluation, evaluate } from "./evaluate.js";
+export { type EvaluateOptions, type Evaluation, evaluate, type Predictor, withPredictor } from "./evaluate.js";
 export { stopsOf } from "./generate.js";
 export { bootstrapInterval, bootstrapIntervals, type Interval, meanOf, type Statistic, wilson } from "./intervals.js";
 export {
@@ -20,6 +20,7 @@ export {
   mean,
   weightedF1,
 } from "./metrics.js";
+export { holm, pairedDifference, permutationTest } from "./paired.js";
 export { type RegressionMetrics, regressionMetrics } from "./regression.js";
 export { rougeL } from "./rouge.js";
 export { type JobRows, readJobRows, readPrompt, readPromptParts, requireOnePrompt } from "./rows.js";

@@ -13,14 +13,14 @@ import { stillroom } from "./program.js";
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
 const [shared, ...sections] = text.split(
-  /^##+ (?=inspect|prompt|eval|tune|teach|distill|export|student|batch|worker|lookup|serve|watch|store|bench)/m,
+  /^##+ (?=inspect|prompt|eval|compare|tune|teach|distill|export|student|batch|worker|lookup|serve|watch|store|bench)/m,
 );
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
 const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
-const single = "inspect prompt eval tune teach distill export student batch worker lookup serve".split(" ");
+const single = "inspect prompt eval compare tune teach distill export student batch worker lookup serve".split(" ");
 const commands = [...single, ...upkeep, ...trials];
 const run = path.join(folder, "run");
 const answers = path.join(folder, "answers");
@@ -65,6 +65,7 @@ describe("the fields of --json stand in docs/cli.md:", () => {
     ["inspect", () => ["inspect", model]],
     ["prompt", () => ["prompt", task, "--model", model, "--shots", "0,1", "--compare", "--show", "--try", "abc"]],
     ["eval", () => ["eval", task, "--model", model, "--against", model]],
+    ["compare", () => ["compare", model, `${model}+${run}`, "--task", task]],
     ["tune", () => ["tune", task, "--model", model, "--out", run, "--resume"]],
     ["teach", () => ["teach", task, "--teacher", model, "--out", `${run}-taught`]],
     ["distill", () => [...`distill ${task} --teacher ${model} --student ${model}`.split(" "), ...briefly]],
@@ -103,7 +104,7 @@ describe("the fields of --json stand in docs/cli.md:", () => {
     const ended = await stillroom([...args(), "--json"]);
     const found = JSON.parse(ended.stdout) as Record<string, Record<string, unknown>>;
     const inner = ["against", "gate", "compared"].flatMap((name) =>
-      Object.keys(found[name] ?? {}).map((key) => `${name}.${key}`),
+      Array.isArray(found[name]) ? [] : Object.keys(found[name] ?? {}).map((key) => `${name}.${key}`),
     );
     const known = new Set(sectionsOf(command).flatMap((section) => [...named(section)]));
     // What a run of distill says as one of tune, and as export, is named there.

@@ -15,6 +15,7 @@ import {
   mean,
   weightedF1,
 } from "../../src/evaluate/metrics.js";
+import { holm, pairedDifference, permutationTest } from "../../src/evaluate/paired.js";
 import { regressionMetrics } from "../../src/evaluate/regression.js";
 import { rougeL } from "../../src/evaluate/rouge.js";
 import { exactMatch, normaliseAnswer, tokenF1 } from "../../src/evaluate/text.js";
@@ -56,6 +57,8 @@ const golden = JSON.parse(readFileSync(new URL("../golden/statistics.json", impo
   regression: Regression[];
   text: Text[];
   mcnemar: { onlyFirst: number; onlySecond: number; exact: number; statistic: number; pValue: number }[];
+  permutation: { name: string; first: number[]; second: number[]; mean: number; root: number }[];
+  holm: { given: number[]; corrected: number[] }[];
   wilson: { successes: number; rows: number; low: number; high: number }[];
 };
 
@@ -208,5 +211,43 @@ describe("McNemar, as SciPy", () => {
     expect(() => mcnemar([], [])).toThrow(/at least one row/);
     expect(() => mcnemar([1, 0], [1])).toThrow(/for second, received 1/);
     expect(() => mcnemar([0.5], [1])).toThrow(/0 or 1 for row 0 of first/);
+  });
+});
+
+describe("two of many, as SciPy and statsmodels", () => {
+  it.each(golden.permutation)("permutation test: $name", ({ first, second, mean: ofMeans, root }) => {
+    const both = [...first, ...second];
+    const square = meanOf(both.map((value) => value * value));
+    close(permutationTest(first.length, meanOf(both), 0), ofMeans);
+    close(
+      permutationTest(first.length, (rows) => Math.sqrt(square(rows)), 0),
+      root,
+    );
+  });
+
+  it("draws the deals by seed where they are too many, and never gives 0", () => {
+    const both = [...Array(40).fill(1), ...Array(40).fill(0)];
+    const drawn = [1, 1, 2].map((seed) => permutationTest(40, meanOf(both.map((x, row) => x + (row % 7) / 5)), seed));
+    expect(drawn).toEqual([1 / 5000, 1 / 5000, 1 / 5000]);
+    const near = both.map((_, row) => ((row * 37) % 23) / 23);
+    const [one, again, other] = [1, 1, 2].map((seed) => permutationTest(40, meanOf(near), seed)) as [
+      number,
+      number,
+      number,
+    ];
+    expect(one).toBe(again);
+    expect(one).not.toBe(other);
+    expect(Math.abs(one - other)).toBeLessThan(0.05);
+  });
+
+  it("takes the same rows of both for the interval of a difference", () => {
+    const first = [0.2, 0.4, 0.9, 0.1];
+    const both = [...first, ...first.map((value) => value - 0.125)];
+    const { value, low, high } = pairedDifference(4, meanOf(both), 3);
+    for (const found of [value, low, high]) expect(found).toBeCloseTo(0.125, 12);
+  });
+
+  it.each(golden.holm)("Holm: $given", ({ given, corrected }) => {
+    for (const [test, value] of holm(given).entries()) close(value, corrected[test]!);
   });
 });

@@ -1,7 +1,8 @@
-"""Writes statistics.json: what scikit-learn, SciPy, rouge-score and SQuAD's script say about seeded inputs.
+"""Writes statistics.json: what scikit-learn, SciPy, rouge-score, statsmodels and SQuAD's script say about seeded inputs.
 
     python3 -m venv /tmp/golden
-    /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 rouge-score==0.1.2
+    /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 rouge-score==0.1.2 \
+        statsmodels==0.15.0
     /tmp/golden/bin/python tests/golden/golden_statistics.py
 """
 
@@ -16,6 +17,7 @@ from scipy import stats
 from rouge_score import rouge_scorer
 from sklearn import metrics
 from sklearn.calibration import calibration_curve
+from statsmodels.stats.multitest import multipletests
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 M64 = (1 << 64) - 1
@@ -252,6 +254,30 @@ def mcnemar_cases():
         }
 
 
+def permutation_cases():
+    """Few rows: SciPy then looks at every one of the 2^n deals, as we do."""
+    r = Random(9)
+    for name, rows, shift in [("alike", 8, 0.0), ("apart", 10, 0.6), ("equal", 6, None)]:
+        first = [r.float() for _ in range(rows)]
+        second = list(first) if shift is None else [r.float() - shift for _ in range(rows)]
+        test = lambda statistic: float(
+            stats.permutation_test((first, second), statistic, permutation_type="samples", n_resamples=np.inf,
+                                   vectorized=False).pvalue)
+        yield {
+            "name": name,
+            "first": first,
+            "second": second,
+            "mean": test(lambda a, b: np.mean(a) - np.mean(b)),
+            "root": test(lambda a, b: np.sqrt(np.mean(np.square(a))) - np.sqrt(np.mean(np.square(b)))),
+        }
+
+
+def holm_cases():
+    r = Random(10)
+    for p in [[0.01, 0.04, 0.03], [0.5], [0.9, 0.9], [r.float() ** 3 for _ in range(12)], [0.0, 1.0, 0.02, 0.02]]:
+        yield {"given": p, "corrected": multipletests(p, method="holm")[1].tolist()}
+
+
 def wilson_cases():
     for k, n in [(0, 1), (1, 1), (0, 20), (20, 20), (9, 10), (776, 872), (1, 100000)]:
         low, high = stats.binomtest(k, n).proportion_ci(0.95, method="wilson")
@@ -266,6 +292,8 @@ with open(os.path.join(HERE, "statistics.json"), "w") as out:
             "regression": list(regression_cases()),
             "text": list(text_cases()),
             "mcnemar": list(mcnemar_cases()),
+            "permutation": list(permutation_cases()),
+            "holm": list(holm_cases()),
             "wilson": list(wilson_cases()),
         },
         out,

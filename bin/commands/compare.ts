@@ -1,0 +1,49 @@
+// stillroom compare: several models, runs or predictions on the same rows of a task.
+import { type Command, Option } from "commander";
+import { compare, readTask, type SplitName } from "../../src/index.js";
+import { type CommonOptions, command, whole } from "../options.js";
+import { compareText } from "../print-compare.js";
+import { onBad, onCompare, onDownload } from "../print-events.js";
+import { run } from "../run.js";
+
+interface CompareCommandOptions extends CommonOptions {
+  task: string;
+  data?: string;
+  shots?: number;
+  prompt?: string;
+  split: SplitName;
+  limit?: number;
+  strict?: boolean;
+  metric?: string;
+}
+
+export function compareCommand(): Command {
+  const shared = ["data", "limit", "strict", "threads", "precision", "seed"] as const;
+  return command("compare", "Several models on the same rows of a task, and whether they differ.", shared)
+    .argument("<names...>", "models, MODEL+ADAPTER, RUN folders of tune, or predictions files (.jsonl)")
+    .requiredOption("--task <task>", "task file")
+    .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
+    .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
+    .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
+    .option("--metric <name>", "what differences are taken of (default: the task's metric)")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ stillroom compare model.gguf runs/first small.gguf --task task.yaml
+  $ stillroom compare small.gguf+runs/second/adapter before.jsonl --task task.yaml --limit 500 --metric log_loss`,
+    )
+    .action((names: string[], { json: _, task: file, data, ...options }: CompareCommandOptions, command: Command) =>
+      run(command, async ({ signal, progress }) => {
+        const task = await readTask(file, data === undefined ? {} : { data });
+        const result = await compare(task, names, {
+          ...options,
+          signal,
+          onProgress: onCompare(progress),
+          onDownload: onDownload(progress),
+          onBad: onBad(progress),
+        });
+        return { result, text: compareText(result), badRows: result.errors };
+      }),
+    );
+}
