@@ -70,8 +70,8 @@ async function batch(task, answers) {
 const csv = (name) => parse(readFileSync(path.join(here, name), "utf8"), { columns: true });
 const lines = (name) =>
   readFileSync(at(name), "utf8")
-    .trim()
     .split("\n")
+    .filter((line) => line !== "")
     .map((line) => JSON.parse(line));
 const write = (name, rows) => writeFileSync(at(name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 
@@ -110,9 +110,9 @@ if (line === null) process.exit(server.exitCode || 70);
 const { url } = JSON.parse(line);
 const traffic = trafficOf(searches());
 const began = performance.now();
-const counts = count(await play(url, traffic));
+const answered = await play(url, traffic).finally(() => server.kill("SIGTERM"));
 const seconds = (performance.now() - began) / 1000;
-server.kill("SIGTERM");
+const counts = count(answered);
 await ended;
 
 const result = {
@@ -129,7 +129,7 @@ process.stdout.write(
   given.json
     ? `${JSON.stringify(result)}\n`
     : `
-${result.rows} rows gave ${names.size} different names in ${round(result.seconds)} s; the model takes ${back} of them (${round((100 * back) / names.size)} %) for what they were made for.
+${result.rows} rows gave ${names.size} different names in ${round(result.seconds)} s; the model takes ${back} of them (${round((100 * back) / Math.max(1, names.size))} %) for what they were made for.
 
 ${trafficTable(counts)}
 ${traffic.length} searches at ${round(result.lookups_per_second)} a second.

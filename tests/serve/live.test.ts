@@ -5,6 +5,7 @@ import { setImmediate } from "node:timers/promises";
 import type OpenAI from "openai";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Server } from "../../src/serve/index.js";
+import { writeTextToy } from "../support/text_toy.js";
 import { chatToy, clientOf, metric, post, started } from "./server.js";
 
 let server: Server;
@@ -181,13 +182,20 @@ describe("limits", () => {
     await narrow.close();
   });
 
-  it("a reader that does not read holds up nobody", async () => {
-    const asked = httpRequest(`${server.url}/v1/completions`, { method: "POST" });
-    asked.end(JSON.stringify({ model: "toy", prompt: "unread", max_tokens: 250, stream: true }));
+  it("a reader that does not read holds up neither the model nor others, and has all of it when it reads", async () => {
+    // Each event carries the model's name: together they are more than the buffers of both sides hold.
+    const long = await started({ model: writeTextToy({ "general.name": "toy".repeat(30_000) }) });
+    const asked = httpRequest(`${long.url}/v1/completions`, { method: "POST" });
+    asked.end(JSON.stringify({ model: "toy", prompt: "unread", max_tokens: 240, temperature: 1, stream: true }));
     const [response] = await once(asked, "response");
-    response.pause();
-    expect((await post(server, "/v1/completions", { model: "toy", prompt: "beside", max_tokens: 3 })).status).toBe(200);
-    asked.destroy();
+    while ((await metric(long, 'stillroom_answers_total{from="model"}')) < 1) await setImmediate();
+    expect((await post(long, "/v1/completions", { model: "toy", prompt: "beside", max_tokens: 3 })).status).toBe(200);
+    // The unread one, and the one that asks for this number.
+    expect(await metric(long, "stillroom_requests_in_flight")).toBe(2);
+    let text = "";
+    for await (const piece of response.setEncoding("utf8")) text += piece;
+    expect(text).toMatch(/data: \[DONE\]\n\n$/);
+    await long.close();
   });
 
   it("without a live model what is not known is 404, and a batch may write beside it", async () => {
