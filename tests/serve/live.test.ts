@@ -186,7 +186,8 @@ describe("limits", () => {
     // Each event carries the model's name: together they are more than the buffers of both sides hold.
     const long = await started({ model: writeTextToy({ "general.name": "toy".repeat(30_000) }) });
     const asked = httpRequest(`${long.url}/v1/completions`, { method: "POST" });
-    asked.end(JSON.stringify({ model: "toy", prompt: "unread", max_tokens: 240, temperature: 1, stream: true }));
+    const grammar = "root ::= [a-z]{240}";
+    asked.end(JSON.stringify({ model: "toy", prompt: "unread", max_tokens: 245, grammar, stream: true }));
     const [response] = await once(asked, "response");
     while ((await metric(long, 'stillroom_answers_total{from="model"}')) < 1) await setImmediate();
     expect((await post(long, "/v1/completions", { model: "toy", prompt: "beside", max_tokens: 3 })).status).toBe(200);
