@@ -5,6 +5,7 @@ import type {
   DistillEvent,
   DownloadProgress,
   ExportProgress,
+  LadderEvent,
   ScoringProgress,
   StudentProgress,
   TeachEvent,
@@ -120,5 +121,21 @@ export function onDistill(progress: Progress): (event: DistillEvent) => void {
     if (event.type === "teach") teach(event);
     else if (event.type === "phase") progress.line(event.phase === "quantize" ? "quantising" : "comparing");
     else if (event.type !== "end") tune(event);
+  };
+}
+
+export function onLadder(progress: Progress): (event: LadderEvent) => void {
+  const [scoring, tune, student, distill] = [
+    onScoring(progress),
+    onTune(progress),
+    onStudent(progress),
+    onDistill(progress),
+  ];
+  return (event) => {
+    if (event.type === "begin") progress.line(`rung: ${event.rung}`);
+    else if (event.type === "scoring") scoring(event.progress);
+    else if (event.type === "tune") tune(event.event);
+    else if (event.type === "student") student(event.progress);
+    else if (event.type === "distill") distill(event.event);
   };
 }

@@ -8,6 +8,7 @@ import type {
   ExportResult,
   Inspection,
   JobStatus,
+  LadderResult,
   StudentResult,
   TeachResult,
   TuneResult,
@@ -133,6 +134,26 @@ export function distillText(result: DistillResult): string {
   const passed = gate ? `${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n` : "";
   const made = quantized === null ? "" : `quantised ${plain(quantized)} (GGUF)\n`;
   return `${tuneText(result)}${made}${passed}${lines.length > 0 ? table([head, ...lines]) : ""}`;
+}
+
+export function ladderText({ task, metric, out, rungs }: LadderResult): string {
+  const c = colours(process.stdout);
+  const head = ["rung", metric, "95 %", "p", "rows/s", "memory", "file", "made in"];
+  const lines = rungs.map(({ rung, shots, metrics, p_value, rows_per_second, memory_bytes, bytes, seconds }) => {
+    const found = metrics[metric];
+    return [
+      rung === "few-shot" ? `${counted(shots, "example")} in the prompt` : rung,
+      ...(found ? [share(found.value), interval(found)] : ["", ""]),
+      p_value === null ? "" : significant(p_value),
+      rows_per_second.toFixed(1),
+      memory_bytes === null ? "?" : fileSize(memory_bytes),
+      fileSize(bytes),
+      seconds < 1 ? "" : clock(seconds),
+    ];
+  });
+  const last = rungs.at(-1);
+  const note = "p: McNemar's exact test against the rung above\n";
+  return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...lines])}${note}all of it in ${plain(out)}\n`;
 }
 
 export function exportText(result: ExportResult): string {

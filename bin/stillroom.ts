@@ -11,6 +11,7 @@ import { distillCommand } from "./commands/distill.js";
 import { evalCommand } from "./commands/eval.js";
 import { exportCommand } from "./commands/export.js";
 import { inspectCommand } from "./commands/inspect.js";
+import { ladderCommand } from "./commands/ladder.js";
 import { lookupCommand } from "./commands/lookup.js";
 import { promptCommand } from "./commands/prompt.js";
 import { serveCommand } from "./commands/serve.js";
@@ -50,7 +51,7 @@ missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
 const models = [inspectCommand(), promptCommand(), evalCommand(), compareCommand(), tuneCommand(), exportCommand()];
-const students = [studentCommand(), teachCommand(), distillCommand()];
+const students = [studentCommand(), teachCommand(), distillCommand(), ladderCommand()];
 const answers = [batchCommand(), workerCommand(), lookupCommand(), serveCommand(), watchCommand(), storeCommand()];
 for (const made of [...models, ...students, ...answers, benchCommand()]) {
   for (const one of [made, ...made.commands]) one.exitOverride().showHelpAfterError("(--help lists the options)");

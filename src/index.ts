@@ -48,10 +48,16 @@ export {
   type DistillOptions,
   type DistillResult,
   distill,
+  type LadderEvent,
+  type LadderOptions,
+  type LadderResult,
+  type LadderRung,
+  ladder,
   type PromptComparison,
   type PromptOptions,
   type PromptResult,
   prompt,
+  type RungName,
   type TeachEvent,
   type TeachOptions,
   type TeachResult,
@@ -82,7 +88,7 @@ export {
   type WorkerResult,
   work,
 } from "./queue/index.js";
-export { reportRun, type Watch, type WatchOptions, watch } from "./report/index.js";
+export { reportLadder, reportRun, type Watch, type WatchOptions, watch } from "./report/index.js";
 export { type Log, type ServeOptions, type Server, serve } from "./serve/index.js";
 export {
   type Answer,

@@ -9,6 +9,8 @@ export {
   distill,
 } from "./distill.js";
 export type { ComparedModel } from "./distill-table.js";
+export { type LadderResult, type LadderRung, ladder, type RungName } from "./ladder.js";
+export type { LadderEvent, LadderOptions } from "./ladder-options.js";
 export { type ComparedPrompt, type PromptComparison, type PromptResult, prompt } from "./prompt.js";
 export type { PromptOptions } from "./prompt-options.js";
 export { type TeachEvent, type TeachOptions, type TeachResult, teach } from "./teach.js";

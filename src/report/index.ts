@@ -1,6 +1,7 @@
 // The room's door: pages that people look at.
 export type { Axis } from "./axis.js";
 export { type IntervalChart, type IntervalRow, intervalChart } from "./interval-chart.js";
+export { reportLadder } from "./ladder-report.js";
 export { type LineChart, lineChart, type Point, type Series } from "./line-chart.js";
 export { type Cell, type Page, pageOf, type Section, type Table } from "./page.js";
 export { reportRun } from "./run-report.js";

@@ -12,15 +12,19 @@ import { stillroom } from "./program.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
-const [shared, ...sections] = text.split(
-  /^##+ (?=inspect|prompt|eval|compare|tune|teach|distill|export|student|batch|worker|lookup|serve|watch|store|bench)/m,
-);
+const single = [
+  ...["inspect", "prompt", "eval", "compare"],
+  ...["tune", "teach", "distill", "ladder"],
+  ...["export", "student"],
+  ...["batch", "worker", "lookup", "serve"],
+  ...["watch"],
+];
+const [shared, ...sections] = text.split(new RegExp(`^##+ (?=${[...single, "store", "bench"].join("|")})`, "m"));
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
 const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
 const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
-const single = "inspect prompt eval compare tune teach distill export student batch worker lookup serve".split(" ");
 const commands = [...single, ...upkeep, ...trials];
 const run = path.join(folder, "run");
 const answers = path.join(folder, "answers");
@@ -69,6 +73,10 @@ describe("the fields of --json stand in docs/cli.md:", () => {
     ["tune", () => ["tune", task, "--model", model, "--out", run, "--resume"]],
     ["teach", () => ["teach", task, "--teacher", model, "--out", `${run}-taught`]],
     ["distill", () => [...`distill ${task} --teacher ${model} --student ${model}`.split(" "), ...briefly]],
+    [
+      "ladder",
+      () => ["ladder", task, "--model", model, "--quantize", "Q8_0", "--threads", "1", "--out", `${run}-ladder`],
+    ],
     [
       "export",
       () => [

@@ -1,0 +1,243 @@
+// The public ladder(): one task from a bare prompt to a quantised student, every rung on the same held-out rows. Composes the jobs; computes nothing.
+import { readFile, stat } from "node:fs/promises";
+import path from "node:path";
+import { performance } from "node:perf_hooks";
+import { type Evaluation, evaluate, type Metrics } from "../evaluate/index.js";
+import { inspect } from "../model/index.js";
+import { makeStudent, type StudentProgress } from "../student/index.js";
+import { StillroomError } from "../support/errors.js";
+import { makeFolder, writeFileAtomic } from "../support/files.js";
+import { lockFolder } from "../support/lock.js";
+import { watchMemory } from "../support/memory.js";
+import { rethrow } from "../support/native.js";
+import type { Task } from "../task/index.js";
+import { distill } from "./distill.js";
+import { type LadderOptions, type LadderSettings, ladderIdentity, ladderSettings } from "./ladder-options.js";
+import { tune } from "./tune.js";
+
+export type RungName = "zero-shot" | "few-shot" | "tuned" | "student" | "quantised student";
+
+/** A rung: a model on the test rows, what it costs, and what it bought. */
+export interface LadderRung {
+  rung: RungName;
+  /** Of the prompt. */
+  shots: number;
+  /** The GGUF, and the adapter that it was run with. */
+  model: string;
+  adapter: string | null;
+  rows: number;
+  metrics: Metrics;
+  /** Of McNemar's exact test against the rung before; null for the first. */
+  p_value: number | null;
+  rows_per_second: number;
+  /** What the process grew by while it answered, the mapped file included; null where the system does not tell. */
+  memory_bytes: number | null;
+  /** Of the GGUF, and the adapter's. */
+  bytes: number;
+  /** To make what answers, training included; the answering itself is not counted. */
+  seconds: number;
+}
+
+/** The result of ladder(), in the fields of `stillroom ladder --json`. */
+export interface LadderResult {
+  task: string;
+  /** Name of the task's metric. */
+  metric: string;
+  /** The folder of all that was made. */
+  out: string;
+  rungs: LadderRung[];
+}
+
+/** ladder.json: the rungs that are done, and what they depend on. */
+interface LadderFile {
+  format: "stillroom-ladder";
+  version: 1;
+  identity: Record<string, unknown>;
+  rungs: LadderRung[];
+}
+
+/**
+ * Climbs from a bare prompt over examples, tuning and distilling to a quantised student, and measures each on the same test rows. All that is made lies in
+ * one folder; a ladder that was cut off goes on from there, and within a rung that trains from its last checkpoint.
+ *
+ * @throws StillroomError "usage" for a wrong option, a folder of another ladder, or one in which another process works; "input" for the task's data or a model that
+ * cannot be tuned; "gate" for a student that quantising harms (cause: the {@link LadderResult} of the rungs before); "io" for the disk; "cancelled" on abort
+ *
+ * @example
+ * ```ts
+ * import { ladder, readTask } from "stillroom";
+ * const task = await readTask("sst2/task.yaml");
+ * const { rungs } = await ladder(task, { model: "model.gguf", out: "runs/ladder", limit: 2000 });
+ * for (const { rung, metrics, bytes } of rungs) console.log(rung, metrics[task.metric]?.value, bytes);
+ * ```
+ */
+export async function ladder(task: Task, options: LadderOptions): Promise<LadderResult> {
+  const settings = ladderSettings(options);
+  if (!task.data.test)
+    throw new StillroomError("input", `${task.file} has no test rows: a ladder measures every rung on data.test`);
+  const out = path.resolve(settings.out);
+  await makeFolder(out);
+  const lock = await lockFolder(out);
+  try {
+    const { model, layers } = await inspect(settings.model);
+    const climb = new Climb(task, settings, out, model);
+    await climb.open();
+    return await climb.run(settings.layers ?? Math.ceil(layers / 3));
+  } catch (error) {
+    return rethrow(error);
+  } finally {
+    await lock.release();
+  }
+}
+
+class Climb {
+  #rungs: LadderRung[] = [];
+  #identity: Record<string, unknown>;
+
+  constructor(
+    readonly task: Task,
+    readonly settings: LadderSettings,
+    readonly out: string,
+    readonly model: string,
+  ) {
+    this.#identity = ladderIdentity(task, model, settings);
+  }
+
+  get #file(): string {
+    return path.join(this.out, "ladder.json");
+  }
+
+  /** Takes up what an earlier process left. Throws "usage" where that was another ladder. */
+  async open(): Promise<void> {
+    const text = await readFile(this.#file, "utf8").catch(() => null);
+    if (text === null) return;
+    const before = JSON.parse(text) as LadderFile;
+    const names = new Set([...Object.keys(before.identity), ...Object.keys(this.#identity)]);
+    for (const name of names) {
+      const [was, is] = [before.identity[name], this.#identity[name]].map((value) => JSON.stringify(value ?? null));
+      if (was === is) continue;
+      const message = `${this.out} holds a ladder with ${name} ${was}, now ${is}; give what it was begun with, or another folder`;
+      throw new StillroomError("usage", message, { options: ["out", name] });
+    }
+    this.#rungs = before.rungs;
+  }
+
+  async run(layers: number): Promise<LadderResult> {
+    const { model, out } = this;
+    const adapter = path.join(out, "tuned");
+    const distilled = path.join(out, "distilled");
+    await this.#rung("zero-shot", { model }, async () => undefined);
+    await this.#rung("few-shot", { model, shots: this.settings.shots }, async () => undefined);
+    await this.#rung("tuned", { model, adapter }, () => this.#tune(adapter));
+    await this.#rung("student", { model: path.join(distilled, "model.gguf") }, () =>
+      this.#distill(distilled, adapter, layers),
+    );
+    await this.#rung("quantised student", { model: path.join(distilled, "quantized.gguf") }, async () => undefined);
+    return this.#result();
+  }
+
+  #result(): LadderResult {
+    const { task, out } = this;
+    return { task: task.name, metric: task.metric, out, rungs: this.#rungs };
+  }
+
+  /** One rung: what makes it, then the test rows. One that is done is not done again. */
+  async #rung(
+    rung: RungName,
+    { model, adapter, shots = 0 }: { model: string; adapter?: string; shots?: number },
+    make: () => Promise<void>,
+  ): Promise<void> {
+    if (this.#rungs.some((done) => done.rung === rung)) return;
+    const { onEvent, checkLimit: limit, seed, threads, precision, signal } = this.settings;
+    onEvent?.({ type: "begin", rung });
+    const started = performance.now();
+    await make();
+    const seconds = (performance.now() - started) / 1000;
+    const last = this.#rungs.at(-1);
+    const memory = watchMemory();
+    const found = await evaluate(this.task, {
+      ...{ model, adapter, shots, split: "test", limit, seed, threads, precision, signal },
+      predictions: this.#predictions(rung),
+      against: last && this.#predictions(last.rung),
+      onProgress: (progress) => onEvent?.({ type: "scoring", rung, progress }),
+    });
+    await this.#keep(rungOf(rung, found, { memory: memory(), bytes: await bytesOf(model, adapter), seconds }));
+  }
+
+  #predictions(rung: RungName): string {
+    return path.join(this.out, `${rung.replace(" ", "-")}.predictions.jsonl`);
+  }
+
+  async #keep(rung: LadderRung): Promise<void> {
+    this.#rungs.push(rung);
+    const file: LadderFile = { format: "stillroom-ladder", version: 1, identity: this.#identity, rungs: this.#rungs };
+    await writeFileAtomic(this.#file, `${JSON.stringify(file, null, 2)}\n`);
+    this.settings.onEvent?.({ type: "end", rung });
+  }
+
+  async #tune(out: string): Promise<void> {
+    const { epochs, learningRate, limit, seed, threads, precision, signal, onEvent } = this.settings;
+    const common = { limit, seed, threads, precision, signal, resume: await isRun(out) };
+    const work = tune(this.task, { model: this.model, out, epochs, learningRate, ...common });
+    for await (const event of work) onEvent?.({ type: "tune", rung: "tuned", event });
+  }
+
+  async #distill(out: string, teacherAdapter: string, layers: number): Promise<void> {
+    const {
+      studentEpochs,
+      studentLearningRate,
+      quantize,
+      checkLimit,
+      limit,
+      seed,
+      threads,
+      precision,
+      signal,
+      onEvent,
+    } = this.settings;
+    const student = path.join(this.out, "student.gguf");
+    const rung = "student";
+    if (!(await stat(student).catch(() => null))) {
+      const onProgress = (progress: StudentProgress) => onEvent?.({ type: "student", rung, progress });
+      await makeStudent({ teacher: this.model, task: this.task, layers, out: student, threads, signal, onProgress });
+    }
+    const common = { limit, seed, threads, precision, signal, resume: await isRun(out) };
+    const teacher = { teacher: this.model, teacherAdapter, student, quantize, checkLimit };
+    const work = distill(this.task, {
+      ...teacher,
+      out,
+      epochs: studentEpochs,
+      learningRate: studentLearningRate,
+      ...common,
+    });
+    try {
+      for await (const event of work) onEvent?.({ type: "distill", rung, event });
+    } catch (error) {
+      // What the rungs before came to is not lost with a student that quantising harms.
+      if (error instanceof StillroomError && error.code === "gate")
+        throw new StillroomError("gate", error.message, { cause: this.#result() });
+      throw error;
+    }
+  }
+}
+
+function rungOf(
+  rung: RungName,
+  { shots, model, adapter, rows, metrics, against, rows_per_second }: Evaluation,
+  { memory, bytes, seconds }: { memory: number | null; bytes: number; seconds: number },
+): LadderRung {
+  const p_value = against?.p_value ?? null;
+  return { rung, shots, model, adapter, rows, metrics, p_value, rows_per_second, memory_bytes: memory, bytes, seconds };
+}
+
+async function bytesOf(model: string, adapter: string | undefined): Promise<number> {
+  const files = [model, ...(adapter === undefined ? [] : [path.join(adapter, "adapter.gguf")])];
+  const sizes = await Promise.all(files.map((file) => stat(file).then(({ size }) => size)));
+  return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+const isRun = (folder: string): Promise<boolean> =>
+  stat(path.join(folder, "run.json")).then(
+    () => true,
+    () => false,
+  );

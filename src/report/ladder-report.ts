@@ -1,0 +1,60 @@
+// The page of a ladder: every rung's metric with its interval, and what it costs.
+import type { LadderResult } from "../jobs/index.js";
+import { writeFileAtomic } from "../support/files.js";
+import { intervalChart } from "./interval-chart.js";
+import { pageOf } from "./page.js";
+
+/**
+ * Writes the page of a ladder, as one HTML file that needs nothing but itself.
+ *
+ * @param command what repeats it, as it is to be shown
+ * @throws StillroomError "io" for the disk
+ *
+ * @example
+ * ```ts
+ * import { ladder, readTask, reportLadder } from "stillroom";
+ * const result = await ladder(await readTask("sst2/task.yaml"), { model: "model.gguf", out: "runs/ladder" });
+ * await reportLadder(result, "node ladder.mjs", "ladder.html");
+ * ```
+ */
+export async function reportLadder(result: LadderResult, command: string, file: string): Promise<void> {
+  const { task, metric, rungs } = result;
+  const scores = rungs.flatMap(({ rung, metrics }) => (metrics[metric] ? [{ label: rung, ...metrics[metric] }] : []));
+  const chart = (title: string, label: string, of: (rung: (typeof rungs)[number]) => number | null) =>
+    intervalChart({
+      ...{ title, x: { label, from: 0 } },
+      rows: rungs.flatMap((rung) => (of(rung) === null ? [] : [{ label: rung.rung, value: of(rung)! }])),
+    });
+  const head = [
+    "rung",
+    metric,
+    "p against the rung before",
+    "rows a second",
+    "memory (MB)",
+    "file (MB)",
+    "made in (s)",
+  ];
+  const rows = rungs.map(({ rung, metrics, p_value, rows_per_second, memory_bytes, bytes, seconds }) => [
+    ...[rung, metrics[metric] ?? null, p_value, rows_per_second],
+    ...[memory_bytes === null ? null : memory_bytes / 1e6, bytes / 1e6, seconds],
+  ]);
+  const page = pageOf({
+    title: `${task}: the ladder`,
+    subtitle: `${rungs.length} rungs on the same ${rungs[0]?.rows ?? 0} test rows.`,
+    command,
+    sections: [
+      {
+        title: "What each rung bought, and what it costs",
+        words: ["p is McNemar's exact test of the same rows against the rung before."],
+        charts: [
+          intervalChart({ title: metric, x: { label: `${metric}, 95 % interval` }, rows: scores }),
+          chart("Speed", "rows a second", (rung) => rung.rows_per_second),
+          chart("File", "MB", (rung) => rung.bytes / 1e6),
+          chart("Memory", "MB that the process grew by", ({ memory_bytes }) => memory_bytes && memory_bytes / 1e6),
+        ],
+        tables: [{ caption: "Rungs", head, rows }],
+      },
+    ],
+  });
+  await writeFileAtomic(file, page);
+}
