@@ -7,6 +7,7 @@ import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import type { AgreeOptions } from "./agree.js";
 import type { DecodeBenchOptions } from "./decode.js";
+import type { DistillBenchOptions } from "./distill.js";
 import type { GrowthOptions, PlotName } from "./growth.js";
 import type { KernelOptions } from "./kernels.js";
 import type { LookupBenchOptions } from "./lookup.js";
@@ -25,6 +26,7 @@ interface Output {
 export function trialCommands(): Command[] {
   return [
     tuneTrial(),
+    distillTrial(),
     scoreTrial(),
     decodeTrial(),
     lookupTrial(),
@@ -85,6 +87,29 @@ function tuneTrial(): Command {
         const result = await benchTune(options, session);
         const text = [tables.tuneTable(result), ...(profile ? [tables.profileTable(result.ours.work)] : [])].join("\n");
         return { result, text };
+      }),
+    );
+}
+
+function distillTrial(): Command {
+  return command(
+    "distill",
+    "Distilling every third layer of a model: the teacher asked once, beside one that is resident.",
+    [...(["model", "threads", "seed"] as const)],
+  )
+    .option(
+      "--data <dir>",
+      "folder of SST-2's train.tsv, the text of both works (default: $STILLROOM_SHARED/data/sst2)",
+    )
+    .addOption(peerOption("pytorch"))
+    .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2"]).default("dense"))
+    .option("--top-k <n>", "tokens that are kept of each position", whole(1), 64)
+    .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 3)
+    .action(({ json: _, ...options }: DistillBenchOptions & Output, made: Command) =>
+      timed(made, async (session) => {
+        const [{ benchDistill }, { distillTable }] = await Promise.all([import("./distill.js"), import("./tables.js")]);
+        const result = await benchDistill(options, session);
+        return { result, text: distillTable(result) };
       }),
     );
 }

@@ -39,6 +39,8 @@ export interface SideDone {
   peak_memory_bytes: number;
   /** Of the timed steps, by part and kernel; our side only. */
   profile?: NativeProfileRow[];
+  /** What the loss took beside the model; of the distillation trial. */
+  loss_memory_bytes?: number;
 }
 
 /** A turn of the scoring trial. */
@@ -70,6 +72,21 @@ export interface DecodeDone {
   token_seconds: number[] | null;
 }
 
+/** A turn of the distillation trial: one optimiser step. */
+export interface DistillDone {
+  event: "step";
+  /** Mean over the labels: ours over the teacher's entries and the tail, the peer's over all tokens. */
+  loss: number;
+  /** The peer's over the same entries and the tail, before the step; where it was asked for. */
+  bucket_loss: number | null;
+  labels: number;
+  rows: number;
+  tokens: number;
+  /** Of asking the teacher for these rows; null where it is part of the step. */
+  teach_seconds: number | null;
+  seconds: number;
+}
+
 /** A turn of the look-up trial: look-ups one after the other. */
 export interface LookupDone {
   event: "step";
@@ -85,7 +102,7 @@ export interface LookupDone {
 }
 
 /** Says one line of the protocol, on our own stdout. */
-export function emit(line: Ready | StepDone | ScoreDone | DecodeDone | LookupDone | SideDone): void {
+export function emit(line: Ready | StepDone | ScoreDone | DecodeDone | DistillDone | LookupDone | SideDone): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

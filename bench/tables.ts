@@ -3,6 +3,7 @@ import Table from "cli-table3";
 import type { NativeProfileRow } from "../src/support/native.js";
 import { counted } from "../src/support/words.js";
 import type { DecodeBench, DecodeSideResult } from "./decode.js";
+import type { DistillBench, DistillSide } from "./distill.js";
 import type { KernelBench } from "./kernels.js";
 import type { LookupBench, LookupSide } from "./lookup.js";
 import { busyLoad, type Machine } from "./machine.js";
@@ -56,6 +57,41 @@ export function tuneTable(result: TuneBench): string {
     `${describe(result.machine)}; ${name}, ${rank === null ? "all weights" : `rank ${rank}`}`,
     "medians (lowest–highest step)",
   ];
+  if (!result.equal) notes.push("the two sides do NOT compute the same");
+  return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
+}
+
+export function distillTable(result: DistillBench): string {
+  const head = ["side", "tokens/s, first epoch", "later epochs", "memory of the loss", "peak memory"];
+  const table = new Table({ ...plain, head });
+  const add = (side: string, { tokens_per_second, loss_memory_bytes, peak_memory_bytes }: DistillSide): void => {
+    const { first_epoch, later_epochs } = tokens_per_second;
+    const memory = [mebibytes(loss_memory_bytes), mebibytes(peak_memory_bytes)];
+    table.push([side, spread(first_epoch), spread(later_epochs), ...memory]);
+  };
+  add("stillroom", result.ours);
+  const { peer, ratio, spread: range, loss_memory_ratio, loss_difference, cache, model } = result;
+  const notes = [
+    `${model.teacher}, ${result.work} rows; a student of ${(model.student_parameters / 1e6).toFixed(0)} M of ${(model.parameters / 1e6).toFixed(0)} M parameters, all trained`,
+    `kept of a position: ${cache.bytes_per_position} bytes, ${(cache.share * 100).toFixed(2)} % of dense logits in f16`,
+  ];
+  if (peer && ratio && range && loss_difference) {
+    add(peer.name, peer);
+    const times = (epoch: "first_epoch" | "later_epochs") =>
+      `${ratio[epoch].toFixed(2)} x (${range[epoch].low.toFixed(2)}–${range[epoch].high.toFixed(2)})`;
+    table.push([
+      "ours / peer",
+      times("first_epoch"),
+      times("later_epochs"),
+      `1 / ${(1 / loss_memory_ratio!).toFixed(0)}`,
+      "",
+    ]);
+    const [entries, dense] = [loss_difference.entries, loss_difference.dense].map((of) => (of * 100).toFixed(3));
+    notes.push(
+      `first loss: ${entries} % from the peer's over the same entries, ${dense} % from its loss over all tokens`,
+    );
+  }
+  notes.push(describe(result.machine), "medians (lowest–highest step)");
   if (!result.equal) notes.push("the two sides do NOT compute the same");
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }

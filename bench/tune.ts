@@ -13,7 +13,7 @@ import { type Machine, machine } from "./machine.js";
 import { type Measured, measured, stepFlops } from "./numbers.js";
 import { peerProgram, peerScript } from "./setup.js";
 import { Side, type StepDone, withSides } from "./side.js";
-import { denseRows, sst2Rows } from "./work.js";
+import { type WorkKind, works } from "./work.js";
 
 export interface TuneBenchOptions {
   /** full: all weights, with AdamW of either kind of moments on our side. */
@@ -74,16 +74,7 @@ export interface TuneBench {
 const equalSteps = 3;
 const equalBound = 0.01;
 const usualRank = 16;
-const kinds = {
-  dense: {
-    rowsOfStep: 4,
-    rows: (model: OpenModel, count: number, seed: number, data?: string) =>
-      denseRows(model, count, 256, { seed, data }),
-  },
-  sst2: { rowsOfStep: 16, rows: sst2Rows },
-};
 type OpenModel = Awaited<ReturnType<typeof openModel>>;
-type Kind = keyof typeof kinds;
 
 /** What a trial is given besides its options. */
 export interface TrialSession {
@@ -96,18 +87,18 @@ export async function benchTune(options: TuneBenchOptions, session: TrialSession
   if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
-    const chosen: Kind[] = options.work === "both" ? ["dense", "sst2"] : [options.work];
+    const chosen: WorkKind[] = options.work === "both" ? ["dense", "sst2"] : [options.work];
     const model = await openModel(options.model, {
       threads: options.threads,
       precision: options.precision,
       signal: session.signal,
     });
     const { info, threads } = model;
-    const jobs = new Map<Kind, TuneJob>();
+    const jobs = new Map<WorkKind, TuneJob>();
     for (const kind of chosen) jobs.set(kind, await jobOf(kind, model, options, folder));
     await model.close();
     const facts = await machine(threads);
-    const sides = new Map<Kind, Awaited<ReturnType<typeof takeTurns>>>();
+    const sides = new Map<WorkKind, Awaited<ReturnType<typeof takeTurns>>>();
     for (const [kind, job] of jobs) sides.set(kind, await takeTurns(kind, job, options, folder, session));
     return summary(options, info, facts, jobs, sides);
   } finally {
@@ -122,8 +113,8 @@ function requireAdapterFor({ method, rank, precision = "f32" }: TuneBenchOptions
   if (precision !== "f32") throw unexpected(`"f32" with method "${method}"`, "precision", precision);
 }
 
-async function jobOf(kind: Kind, model: OpenModel, options: TuneBenchOptions, folder: string): Promise<TuneJob> {
-  const { rowsOfStep, rows: rowsOf } = kinds[kind];
+async function jobOf(kind: WorkKind, model: OpenModel, options: TuneBenchOptions, folder: string): Promise<TuneJob> {
+  const { rowsOfStep, rows: rowsOf } = works[kind];
   const { rank = usualRank, seed, repeat, optimizer } = options;
   const rows: JobRow[] = await rowsOf(model, rowsOfStep * (repeat + 1), seed, options.data);
   const batch = (index: number) => Array.from({ length: rowsOfStep }, (_, row) => index * rowsOfStep + row);
@@ -154,7 +145,7 @@ interface Turns {
 
 /** Every step by one side and then by the other, each in a process of its own that waits while the other works. */
 async function takeTurns(
-  kind: Kind,
+  kind: WorkKind,
   job: TuneJob,
   options: TuneBenchOptions,
   folder: string,
@@ -206,10 +197,10 @@ function summary(
   options: TuneBenchOptions,
   info: NativeModelInfo,
   facts: Machine,
-  jobs: Map<Kind, TuneJob>,
-  sides: Map<Kind, { ours: Turns; peer: Turns | null }>,
+  jobs: Map<WorkKind, TuneJob>,
+  sides: Map<WorkKind, { ours: Turns; peer: Turns | null }>,
 ): TuneBench {
-  const each = <T>(value: (kind: Kind, side: { ours: Turns; peer: Turns }) => T): ByWork<T> =>
+  const each = <T>(value: (kind: WorkKind, side: { ours: Turns; peer: Turns }) => T): ByWork<T> =>
     Object.fromEntries(
       [...sides].map(([kind, side]) => [kind, value(kind, { ours: side.ours, peer: side.peer ?? side.ours })]),
     );

@@ -67,6 +67,16 @@ export async function sst2Rows(model: Model, count: number, seed: number, data?:
   );
 }
 
+/** The two kinds of work of a training trial, and how many rows of it a step has. */
+export const works = {
+  dense: {
+    rowsOfStep: 4,
+    rows: (model: Model, count: number, seed: number, data?: string) => denseRows(model, count, 256, { seed, data }),
+  },
+  sst2: { rowsOfStep: 16, rows: sst2Rows },
+};
+export type WorkKind = keyof typeof works;
+
 /** Rows of `length` tokens cut from running text at seeded places; every token but the first is a label. */
 export async function denseRows(
   model: Model,

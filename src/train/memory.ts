@@ -12,7 +12,10 @@ const leastTokenBudget = 32;
 /** Node, the addon, the tokenizer and the rows. */
 const processBytes = 160 * 2 ** 20;
 /** Rows of logits that the loss holds at once; their gradient takes their place (Graph::head_chunk): with the head itself under training more. */
-const logitRows = ({ method, targets }: Trained): number => (method !== "lora" && targets.includes("head") ? 264 : 108);
+const logitRows = ({ method, targets }: Pick<Trained, "method" | "targets">): number => (method !== "lora" && targets.includes("head") ? 264 : 108);
+/** Bytes of all that the loss holds over the vocabulary, of either kind: the rest of it is a few numbers a position. */
+export const lossBytes = (info: Pick<NativeModelInfo, "vocabulary">, trained: Pick<Trained, "method" | "targets">): number =>
+  logitRows(trained) * info.vocabulary * 4;
 /** 8-bit moments that share a scale. */
 const momentBlock = 256;
 
@@ -119,7 +122,7 @@ export function fixedBytes(info: NativeModelInfo, settings: Trained): number {
   const parameters = trainedParameters(info, settings);
   // Weights, gradients and two moments; of an adapter also the best step's weights and the copies that its files are written from.
   const each = 8 + (settings.optimizer === "adamw" ? 8 : 2 + 8 / momentBlock) + (settings.method === "lora" ? 12 : 0);
-  return processBytes + info.fileBytes + parameters * each + logitRows(settings) * info.vocabulary * 4;
+  return processBytes + info.fileBytes + parameters * each + lossBytes(info, settings);
 }
 
 /**

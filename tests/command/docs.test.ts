@@ -21,7 +21,7 @@ const single = [
 ];
 const [shared, ...sections] = text.split(new RegExp(`^##+ (?=${[...single, "store", "bench"].join("|")})`, "m"));
 const sectionOf = (command: string) => sections.find((section) => section.startsWith(command))!;
-const trials = ["tune", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
+const trials = ["tune", "distill", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
 const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);

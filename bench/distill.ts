@@ -1,0 +1,233 @@
+// The distillation trial: ours with the teacher asked once, and PyTorch with the teacher resident and a KL over the whole vocabulary, on the same rows from
+// the same student, taking turns step by step. First the losses must agree, then the times count.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { openModel } from "../src/index.js";
+import { native } from "../src/support/native.js";
+import { type JobRow, type JobStep, type TuneJob, writeJob } from "./job.js";
+import { type Machine, machine } from "./machine.js";
+import { type Measured, measured } from "./numbers.js";
+import { peerProgram, peerScript } from "./setup.js";
+import { type DistillDone, Side, type SideDone, withSides } from "./side.js";
+import type { TrialSession } from "./tune.js";
+import { type WorkKind, works } from "./work.js";
+
+export interface DistillBenchOptions {
+  peer: "pytorch" | "none";
+  /** The teacher; the student is every third layer of it. */
+  model?: string;
+  work: WorkKind;
+  topK: number;
+  repeat: number;
+  threads?: number;
+  /** Folder of SST-2. */
+  data?: string;
+  seed: number;
+}
+
+/** The job file that bench/ours-distill.ts and bench/peers/pytorch_distill.py read. */
+export interface DistillJob {
+  teacher: string;
+  student: string;
+  threads: number;
+  topK: number;
+  rows: JobRow[];
+  steps: JobStep[];
+  optimizer: TuneJob["optimizer"];
+  ours: TuneJob["ours"];
+}
+
+/** One side. */
+export interface DistillSide {
+  /** Of steps whose rows the teacher had not seen, its time included; of steps that come again. */
+  tokens_per_second: { first_epoch: Measured; later_epochs: Measured };
+  peak_memory_bytes: number;
+  /** What the loss takes beside the model: ours by its buffers, the peer's by how its process grew. */
+  loss_memory_bytes: number;
+  losses: number[];
+}
+
+export interface DistillBench {
+  trial: "distill";
+  machine: Machine;
+  model: { teacher: string; parameters: number; student_parameters: number };
+  work: WorkKind;
+  ours: DistillSide & { settings: object; versions: Record<string, string> };
+  peer: (DistillSide & { name: string; version: Record<string, string>; settings: object }) | null;
+  /** Ours over the peer's tokens per second (medians). */
+  ratio: { first_epoch: number; later_epochs: number } | null;
+  /** Lowest and highest ratio of two steps on the same rows. */
+  spread: { first_epoch: Spread; later_epochs: Spread } | null;
+  loss_memory_ratio: number | null;
+  /** What is kept of a position, over the dense logits in f16. */
+  cache: { bytes_per_position: number; dense_bytes_per_position: number; share: number };
+  /** Of the first step: our loss against the peer's over the same entries, which must agree, and against its loss over all tokens. */
+  loss_difference: { entries: number; dense: number } | null;
+  equal: boolean;
+  equal_bound: number;
+}
+
+interface Spread {
+  low: number;
+  high: number;
+}
+
+/** Warm-up on the first rows, again and again. */
+const untimed = 2;
+const equalBound = 0.005;
+/** Layers of the teacher that the student has. */
+const everyThird = (layers: number) => Int32Array.from({ length: Math.ceil(layers / 3) }, (_, index) => 3 * index);
+
+export async function benchDistill(options: DistillBenchOptions, session: TrialSession): Promise<DistillBench> {
+  if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
+  const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
+  try {
+    const teacher = await openModel(options.model, { threads: options.threads, signal: session.signal });
+    const { info, threads } = teacher;
+    const job = await jobOf(teacher, options, path.join(folder, "student.gguf"));
+    await teacher.close();
+    const { parameters } = await native().inspect(job.student);
+    const sides = await takeTurns(job, options, folder, session);
+    return summary(options, job, sides, {
+      machine: await machine(threads),
+      model: {
+        teacher: info.name ?? path.basename(info.path),
+        parameters: info.parameters,
+        student_parameters: parameters,
+      },
+      vocabulary: info.vocabulary,
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function jobOf(
+  teacher: Awaited<ReturnType<typeof openModel>>,
+  options: DistillBenchOptions,
+  student: string,
+): Promise<DistillJob> {
+  const { info } = teacher;
+  const { rowsOfStep, rows } = works[options.work];
+  const layers = everyThird(info.layers);
+  const all = (count: number) => Array.from(layers, () => Int32Array.from({ length: count }, (_, index) => index));
+  const parts = { layers, feedForward: all(info.feedForward), groups: all(info.keyValueHeads) };
+  await native().writeStudent(info.path, parts, true, student);
+  const order = [...Array<number>(untimed).fill(0), ...Array.from({ length: options.repeat }, (_, step) => step + 1)];
+  return {
+    teacher: path.resolve(info.path),
+    student,
+    threads: teacher.threads,
+    topK: options.topK,
+    rows: await rows(teacher, rowsOfStep * (options.repeat + 1), options.seed, options.data),
+    steps: order.map((index) => ({
+      rows: Array.from({ length: rowsOfStep }, (_, row) => index * rowsOfStep + row),
+      learningRate: 2e-5,
+    })),
+    optimizer: { optimizer: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+    ours: { tokenBudget: 512, sharePrefix: true, recompute: false, seed: options.seed },
+  };
+}
+
+interface Turns {
+  steps: DistillDone[];
+  versions: Record<string, string>;
+  done: SideDone;
+}
+
+async function takeTurns(
+  job: DistillJob,
+  options: DistillBenchOptions,
+  folder: string,
+  { say, signal }: TrialSession,
+): Promise<{ ours: Turns; peer: Turns | null }> {
+  const file = await writeJob(path.join(folder, "job.json"), job);
+  const script = fileURLToPath(new URL("./ours-distill.js", import.meta.url));
+  const sides = [new Side<DistillDone>("stillroom", process.execPath, [script, file])];
+  if (options.peer === "pytorch") {
+    sides.push(new Side<DistillDone>("pytorch", peerProgram(options.peer), [peerScript("pytorch_distill.py"), file]));
+  }
+  return withSides(sides, signal, async () => {
+    const versions: Record<string, string>[] = [];
+    for (const side of sides) versions.push((await side.ready()).versions);
+    const steps: DistillDone[][] = sides.map(() => []);
+    for (const index of job.steps.keys()) {
+      for (const [number, side] of sides.entries()) steps[number]!.push(await side.step());
+      const told = steps
+        .map((of) => of.at(-1)!)
+        .map(({ loss, seconds }) => `loss ${loss.toFixed(4)} in ${seconds.toFixed(2)} s`);
+      say(`${index < untimed ? "equality" : "timed"} step ${index + 1}: ours ${told.join(", peer ")}`);
+    }
+    const turns: Turns[] = [];
+    for (const [number, side] of sides.entries()) {
+      turns.push({ steps: steps[number]!, versions: versions[number]!, done: await side.done() });
+    }
+    return { ours: turns[0]!, peer: turns[1] ?? null };
+  });
+}
+
+const firstSeconds = ({ seconds, teach_seconds }: DistillDone): number => seconds + (teach_seconds ?? 0);
+
+function sideResult({ steps, done }: Turns): DistillSide {
+  const timed = steps.slice(untimed);
+  return {
+    tokens_per_second: {
+      first_epoch: measured(timed.map((step) => step.tokens / firstSeconds(step))),
+      later_epochs: measured(timed.map((step) => step.tokens / step.seconds)),
+    },
+    peak_memory_bytes: done.peak_memory_bytes,
+    loss_memory_bytes: done.loss_memory_bytes!,
+    losses: steps.map(({ loss }) => loss),
+  };
+}
+
+function summary(
+  options: DistillBenchOptions,
+  job: DistillJob,
+  sides: { ours: Turns; peer: Turns | null },
+  facts: Pick<DistillBench, "machine" | "model"> & { vocabulary: number },
+): DistillBench {
+  const { vocabulary, ...about } = facts;
+  const ours = sideResult(sides.ours);
+  const kept = 4 * (options.topK + 1);
+  const base = {
+    ...{ trial: "distill" as const, ...about, work: options.work, equal_bound: equalBound },
+    ours: { ...ours, settings: { ...job.ours, topK: options.topK }, versions: sides.ours.versions },
+    cache: { bytes_per_position: kept, dense_bytes_per_position: 2 * vocabulary, share: kept / (2 * vocabulary) },
+  };
+  if (!sides.peer) {
+    return {
+      ...base,
+      peer: null,
+      ratio: null,
+      spread: null,
+      loss_memory_ratio: null,
+      loss_difference: null,
+      equal: true,
+    };
+  }
+  const peer = sideResult(sides.peer);
+  const settings = { dtype: "float32", optimizer: "AdamW, fused", attention: "sdpa", threads: facts.machine.threads };
+  const ratioOf = (epoch: "first_epoch" | "later_epochs") =>
+    ours.tokens_per_second[epoch].median / peer.tokens_per_second[epoch].median;
+  const spreadOf = (seconds: (step: DistillDone) => number): Spread => {
+    const pairs = sides.ours.steps.map((step, at) => sides.peer!.steps[at]!.seconds / seconds(step)).slice(untimed);
+    return { low: Math.min(...pairs), high: Math.max(...pairs) };
+  };
+  const [first, other] = [sides.ours.steps[0]!, sides.peer.steps[0]!];
+  const difference = {
+    entries: Math.abs(first.loss / other.bucket_loss! - 1),
+    dense: Math.abs(first.loss / other.loss - 1),
+  };
+  return {
+    ...base,
+    peer: { ...peer, name: "pytorch", version: sides.peer.versions, settings },
+    ratio: { first_epoch: ratioOf("first_epoch"), later_epochs: ratioOf("later_epochs") },
+    spread: { first_epoch: spreadOf(firstSeconds), later_epochs: spreadOf(({ seconds }) => seconds) },
+    loss_memory_ratio: ours.loss_memory_bytes / peer.loss_memory_bytes,
+    loss_difference: difference,
+    equal: difference.entries <= equalBound,
+  };
+}
