@@ -8,7 +8,11 @@ import { run } from "../run.js";
 import { lengthOptions, optimizerOptions, teacherOptions, weightOptions } from "../training-options.js";
 
 type DistillCommandOptions = Omit<CommonOptions, "model"> &
-  Omit<DistillOptions, "learningRate" | "betas" | "signal"> & { data?: string; lr?: number };
+  Omit<DistillOptions, "learningRate" | "betas" | "onPolicy" | "signal"> & {
+    data?: string;
+    lr?: number;
+    onPolicy?: number | true;
+  };
 
 export function distillCommand(): Command {
   const made = command("distill", "Train a small student on a teacher's answers to a task, and quantise it.", [
@@ -29,6 +33,11 @@ export function distillCommand(): Command {
     )
     .option("--beta <b>", "of jsd: the teacher's share of the mixture (default: 0.5)", real)
     .option("--label-weight <w>", "share of the labels' own cross-entropy (default: 0.5)", real)
+    .option(
+      "--on-policy [share]",
+      "share of the steps on the student's own answers (default: 0; without a value: 1)",
+      real,
+    )
     .option("--quantize <type>", "of the student at the end, or none (default: Q4_K_M)")
     .option("--check-limit <rows>", "most held-out rows of the gate and of the table (default: 500)", whole(1));
   lengthOptions(made);
@@ -43,10 +52,16 @@ Examples:
   $ stillroom distill task.yaml --teacher model.gguf --student small.gguf --loss jsd --temperature 2 --epochs 3 --out runs/small
   $ stillroom distill task.yaml --out runs/small --resume`,
     )
-    .action((file: string, { json: _, data, lr, ...options }: DistillCommandOptions, command: Command) =>
+    .action((file: string, { json: _, data, lr, onPolicy, ...options }: DistillCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
         const task = await readTask(file, data === undefined ? {} : { data });
-        const work = distill(task, { ...options, ...(lr !== undefined && { learningRate: lr }), signal });
+        const share = onPolicy === true ? 1 : onPolicy;
+        const work = distill(task, {
+          ...options,
+          onPolicy: share,
+          ...(lr !== undefined && { learningRate: lr }),
+          signal,
+        });
         const show = onDistill(progress);
         for await (const event of work) show(event);
         const result = await work.result;

@@ -5,10 +5,11 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import type { NativeDistillation } from "../support/native.js";
 import { requirePath, requireWhole, type Task } from "../task/index.js";
-import { hashTokenizer, Teacher } from "../teach/index.js";
+import { hashTokenizer, Teacher, type TeacherCache } from "../teach/index.js";
 import type { TuneOptions } from "../train/index.js";
 import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
 import type { Lesson } from "./lesson.js";
+import { writingSteps } from "./on-policy.js";
 import { requireSameTokens, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { readRunFile } from "./tune-files.js";
@@ -24,8 +25,10 @@ export interface DistillationOptions extends TeachingOptions {
   loss?: NativeDistillation["loss"] | undefined;
   /** Of "jsd": the teacher's share of the mixture, above 0 and below 1 (default 0.5). */
   beta?: number | undefined;
-  /** Share of the labels' own cross-entropy in the loss, from 0 to 1 (default 0.5). */
+  /** Share of the labels' own cross-entropy in the loss, from 0 to 1 (default 0.5; with onPolicy 0, and no other). */
   labelWeight?: number | undefined;
+  /** Share of the steps, from 0 (default) to 1, in which the student answers the rows itself, and the teacher, which stays open, is asked about its tokens. */
+  onPolicy?: number | undefined;
   /** What the student is quantised to at the end, one of llama.cpp's types (default "Q4_K_M"), or "none". */
   quantize?: string | undefined;
   /** Most held-out rows of the gate and of the table at the end (default 500). */
@@ -44,8 +47,8 @@ export type DistillEvent =
 
 /** The result of distill(), in the fields of `stillroom distill --json`. */
 export interface DistillResult extends TuneResult {
-  /** The teacher's cache. */
-  cache: string;
+  /** The teacher's cache; null where all steps are on-policy. */
+  cache: string | null;
   /** The quantised student; null with "none". */
   quantized: string | null;
   /** As export's; null with "none" and where the task has no held-out rows. */
@@ -78,7 +81,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight quantize checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy quantize checkLimit".split(
     " ",
   ),
 ];
@@ -110,7 +113,8 @@ function part(options: DistillOptions) {
 }
 
 function distillationSettings(options: Partial<DistillationOptions>) {
-  const { student, cache, loss = "forward_kl", beta = 0.5, labelWeight = 0.5, quantize, checkLimit = 500 } = options;
+  const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, quantize, checkLimit = 500 } = options;
+  const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
   requirePath("student", student);
   if (cache !== undefined) requirePath("cache", cache);
   if (!["forward_kl", "reverse_kl", "jsd"].includes(loss)) {
@@ -118,10 +122,13 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   }
   if (!(beta > 0 && beta < 1)) throw unexpected("a number above 0 and below 1", "beta", beta);
   if (!(labelWeight >= 0 && labelWeight <= 1)) throw unexpected("a number from 0 to 1", "labelWeight", labelWeight);
+  if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
+  // What the student writes is no label.
+  if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);
   requireWhole("checkLimit", checkLimit, 1);
   const type = quantize === "none" ? null : requireType(quantize ?? "Q4_K_M", "quantize");
   return {
-    ...{ student, cache, loss, beta, labelWeight, quantize: type, checkLimit },
+    ...{ student, cache, loss, beta, labelWeight, onPolicy, quantize: type, checkLimit },
     asking: teachingSettings(options as TeachingOptions),
   };
 }
@@ -133,9 +140,9 @@ function lessonOf(
   settings: Settings,
   { seed = 0, threads, variant, signal }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, quantize, checkLimit } = settings;
+  const { asking, loss, beta, labelWeight, onPolicy, quantize, checkLimit } = settings;
   const { teacher: teacherFile, adapter, topK, temperature, precision } = asking;
-  let cacheFolder = "";
+  let cacheFolder: string | null = null;
   return {
     options: {
       ...{
@@ -147,33 +154,44 @@ function lessonOf(
         loss,
         beta,
       },
-      ...{ labelWeight, quantize: quantize ?? "none", checkLimit },
+      ...{ labelWeight, onPolicy, quantize: quantize ?? "none", checkLimit },
       ...(adapter !== null && { teacherAdapter: adapter }),
       ...(settings.cache !== undefined && { cache: settings.cache }),
     },
     async *ask({ folder, student, rows }) {
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
+      let cache: TeacherCache | null = null;
+      const close = async () => {
+        await cache?.close();
+        await teacher.close();
+      };
       try {
         const tokensOf = ({ info, tokenizer }: typeof student) => ({
           ...{ path: info.path, vocabulary: info.vocabulary },
           hash: hashTokenizer(tokenizer),
         });
         requireSameTokens(tokensOf(student), tokensOf(teacher.model));
-        cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
-        const cache = yield* teachInto(cacheFolder, { task, teacher, rows, signal: signal ?? null });
-        const { manifest } = cache.layout;
+        const common = { teacher, rows, signal: signal ?? null };
+        if (onPolicy < 1) {
+          cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
+          cache = yield* teachInto(cacheFolder, { task, ...common });
+        }
+        const facts = teacher.facts(task, "");
+        if (onPolicy === 0) await teacher.close();
         return {
           distillation: { loss, beta, temperature, labelWeight },
           fingerprint: {
-            ...{ teacher: manifest.teacher, teacherAdapter: manifest.adapter, template: manifest.template },
-            ...{ topK, temperature, teacherPrecision: manifest.precision, teacherEngine: manifest.engine },
-            ...{ loss, labelWeight, ...(loss === "jsd" && { beta }) },
+            ...{ teacher: facts.teacher, teacherAdapter: facts.adapter, template: facts.template },
+            ...{ topK, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
+            ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }) },
           },
-          taught: (indices) => cache.read(indices),
-          close: () => cache.close(),
+          taught: cache && ((indices) => cache!.read(indices)),
+          written: onPolicy > 0 ? writingSteps({ student, share: onPolicy, seed, ...common }) : null,
+          close,
         };
-      } finally {
-        await teacher.close();
+      } catch (error) {
+        await close();
+        throw error;
       }
     },
     async *finish({ folder, student, result }) {

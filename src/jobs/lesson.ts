@@ -3,6 +3,7 @@ import type { Model } from "../model/index.js";
 import type { NativeDistillation, NativeTaught } from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
 import type { Fingerprint } from "../train/index.js";
+import type { WriteStep } from "./on-policy.js";
 import type { TuneResult } from "./tune-result.js";
 
 /** A teacher that was asked. */
@@ -10,8 +11,10 @@ export interface Asked {
   distillation: NativeDistillation;
   /** What decides the run's bytes beside the fingerprint of tune. */
   fingerprint: Fingerprint;
-  /** What the teacher said about training rows, by index. */
-  taught(rows: Int32Array): NativeTaught;
+  /** What the teacher said about training rows, by index; null where only what the student writes is asked about. */
+  taught: ((rows: Int32Array) => NativeTaught) | null;
+  /** Steps on the student's own answers; null for none. */
+  written: WriteStep | null;
   close(): Promise<void>;
 }
 

@@ -189,18 +189,21 @@ async function* training<Event>(
   const { steps, memoryBytes } = plan;
   const counts = { step, steps, rows: data.train.length, validationRows: validation?.rows ?? 0 };
   yield { type: "start", run: folder.folder, ...counts, threads, memoryBytes };
+  const lora = "save" in parameters ? null : parameters;
+  const cutting = { tokenBudget: plan.tokenBudget, sharePrefix: settings.sharePrefix };
+  const ofRows = microBatcher(data.train, cutting.tokenBudget, cutting.sharePrefix, asked?.taught);
   const outcome = yield* train({
     parameters,
     trainer,
     plan,
     batchSize: settings.batchSize,
     seed,
-    microBatches: microBatcher(data.train, plan.tokenBudget, settings.sharePrefix, asked?.taught),
+    microBatches: (rows, step) => asked?.written?.(step, rows, lora, cutting) ?? ofRows(rows),
     folder,
     fingerprint,
     from: found?.checkpoint ?? null,
     keepBest: "save" in parameters ? "disk" : "memory",
-    validate: validation && (() => validation.run("save" in parameters ? null : parameters)),
+    validate: validation && (() => validation.run(lora)),
     metric: task.metric,
     patience: settings.patience,
     checkpointEvery: settings.checkpointEvery,

@@ -28,8 +28,8 @@ export interface TrainJob {
   plan: RunPlan;
   batchSize: number;
   seed: number;
-  /** Cuts rows, by index, into micro-batches; the same indices give the same ones. */
-  microBatches(rows: Int32Array): MicroBatch[];
+  /** Cuts the rows of a step, by index, into micro-batches; from the same weights the same ones. Throws "cancelled" when the signal says so. */
+  microBatches(rows: Int32Array, step: number): MicroBatch[] | Promise<MicroBatch[]>;
   folder: RunFolder;
   fingerprint: Fingerprint;
   /** Where to go on from. */
@@ -161,7 +161,7 @@ class Training {
   /** Sums of the step's finite micro-batches. The abort is looked for between micro-batches, not after the last. */
   async #accumulate(step: number): Promise<Sums> {
     const sums: Sums = { loss: 0, labels: 0, rows: 0, tokens: 0, skippedRows: 0 };
-    for (const [index, micro] of this.job.microBatches(this.#order.step(step)).entries()) {
+    for (const [index, micro] of (await this.job.microBatches(this.#order.step(step), step)).entries()) {
       this.#throwIfAborted();
       const { lossSum, count, finite } = await this.job.trainer.accumulate(micro.batch, step, index);
       sums.rows += micro.rows;

@@ -12,10 +12,13 @@ const leastTokenBudget = 32;
 /** Node, the addon, the tokenizer and the rows. */
 const processBytes = 160 * 2 ** 20;
 /** Rows of logits that the loss holds at once; their gradient takes their place (Graph::head_chunk): with the head itself under training more. */
-const logitRows = ({ method, targets }: Pick<Trained, "method" | "targets">): number => (method !== "lora" && targets.includes("head") ? 264 : 108);
+const logitRows = ({ method, targets }: Pick<Trained, "method" | "targets">): number =>
+  method !== "lora" && targets.includes("head") ? 264 : 108;
 /** Bytes of all that the loss holds over the vocabulary, of either kind: the rest of it is a few numbers a position. */
-export const lossBytes = (info: Pick<NativeModelInfo, "vocabulary">, trained: Pick<Trained, "method" | "targets">): number =>
-  logitRows(trained) * info.vocabulary * 4;
+export const lossBytes = (
+  info: Pick<NativeModelInfo, "vocabulary">,
+  trained: Pick<Trained, "method" | "targets">,
+): number => logitRows(trained) * info.vocabulary * 4;
 /** 8-bit moments that share a scale. */
 const momentBlock = 256;
 

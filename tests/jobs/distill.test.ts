@@ -71,6 +71,7 @@ test("a student learns what its teacher says, is quantised and compared", async 
 test.each<Partial<DistillOptions>>([
   { loss: "jsd", beta: 0.3, temperature: 2 },
   { method: "lora", rank: 4, loss: "reverse_kl" },
+  { onPolicy: 0.5, loss: "reverse_kl" },
 ])("aborted and resumed with nothing but the folder, %j: the bytes of an undisturbed run", async (change) => {
   const [whole, out] = [runFolder(), runFolder()];
   const options = { ...change, quantize: "none", checkLimit: 5 };
@@ -96,11 +97,27 @@ test.each<Partial<DistillOptions>>([
   expect(bytesOf(resumed)).toBe(bytesOf(undisturbed));
   expect(sha(path.join(out, "teacher", "rows.bin"))).toBe(sha(path.join(whole, "teacher", "rows.bin")));
   await expect(distill(task, { out, resume: true, labelWeight: 0.9 } as DistillOptions).result).rejects.toThrow(
-    /begun with other labelWeight \(0\.5 there, 0\.9 here\)/,
+    change.onPolicy ? /expected 0 together with onPolicy/ : /begun with other labelWeight \(0\.5 there, 0\.9 here\)/,
   );
   await expect(tune(task, { out, resume: true }).result).rejects.toThrow(
     /holds a run of distill: resume it with distill/,
   );
+});
+
+test("on-policy, a student learns from the teacher's view of what it writes itself", async () => {
+  const out = runFolder();
+  const run = distill(task, small(out, { steps: 60, onPolicy: 1, loss: "jsd", quantize: "none" }));
+  const kinds = new Set<string>();
+  for await (const { type } of run) kinds.add(type);
+  const result = await run.result;
+  // No cache: nothing was asked beforehand.
+  expect(kinds).not.toContain("teach");
+  expect(result).toMatchObject({ cache: null, steps: 60, skipped_steps: 0 });
+  expect(readdirSync(out)).not.toContain("teacher");
+  expect(result.loss.last).toBeLessThan(result.loss.first * 0.8);
+  const lines = readFileSync(path.join(out, "metrics.jsonl"), "utf8").trim().split("\n");
+  // The student's answers have other lengths than the rows'.
+  expect(new Set(lines.map((line) => (JSON.parse(line) as { tokens: number }).tokens)).size).toBeGreaterThan(5);
 });
 
 test("a cache of teach serves every student of the task, and is refused where it does not fit", async () => {
@@ -141,6 +158,8 @@ test("options are checked", async () => {
   await expect(wrong({ loss: "kl" })).rejects.toThrow(/expected one of forward_kl, reverse_kl, jsd for loss/);
   await expect(wrong({ beta: 1 })).rejects.toThrow(/above 0 and below 1 for beta, received 1/);
   await expect(wrong({ labelWeight: 2 })).rejects.toThrow(/from 0 to 1 for labelWeight, received 2/);
+  await expect(wrong({ onPolicy: 2 })).rejects.toThrow(/from 0 to 1 for onPolicy, received 2/);
+  await expect(wrong({ onPolicy: 1, labelWeight: 0.5 })).rejects.toThrow(/0 together with onPolicy for labelWeight/);
   await expect(wrong({ student: undefined })).rejects.toThrow(/expected a path for student/);
   await expect(wrong({ quantize: "Q9" })).rejects.toThrow(/quantize/);
   await expect(wrong({ model: teacher })).rejects.toThrow(/no option model/);

@@ -1,4 +1,4 @@
-// kill -9 at ten seeded moments of a 60-step run, resumed each time: the bytes of a run that nothing happened to.
+// kill -9 at ten seeded moments of a 60-step run, and of a distillation while its teacher is asked, resumed each time: the bytes of a run that nothing happened to.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
@@ -21,8 +21,8 @@ interface Life {
   errors: string;
 }
 
-/** Runs the child; after it has told a step it is killed `delay` milliseconds later. */
-function live(args: string[], killAt: number | null, delay: number): Promise<Life> {
+/** Runs the child; after it has told a step, or rows that the teacher was asked about, it is killed `delay` milliseconds later. */
+function live(args: string[], killAt: number | null, delay: number, at: "step" | "teach" = "step"): Promise<Life> {
   return new Promise((resolve) => {
     const running = spawn(process.execPath, [child, ...args]);
     const life: Life = { end: null, firstStep: -1, lastStep: -1, errors: "" };
@@ -32,9 +32,8 @@ function live(args: string[], killAt: number | null, delay: number): Promise<Lif
     createInterface(running.stdout).on("line", (line) => {
       const [type, step] = line.split(" ");
       if (type === "start") life.firstStep = Number(step);
-      if (type !== "step") return;
-      life.lastStep = Number(step);
-      if (life.lastStep === killAt) setTimeout(() => running.kill("SIGKILL"), delay);
+      if (type === "step") life.lastStep = Number(step);
+      if (type === at && Number(step) === killAt) setTimeout(() => running.kill("SIGKILL"), delay);
     });
     running.on("close", (code, signal) => resolve({ ...life, end: signal ?? code }));
   });
@@ -44,6 +43,7 @@ const sha = (file: string) => createHash("sha256").update(readFileSync(file)).di
 const results = {
   lora: ["adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter.gguf"],
   full: ["model.gguf"],
+  distill: ["model.gguf", "teacher/rows.bin", "teacher/cache.json"],
 };
 const losses = (out: string) =>
   readFileSync(path.join(out, "metrics.jsonl"), "utf8")
@@ -54,15 +54,22 @@ const losses = (out: string) =>
       return { step, loss, gradient_norm };
     });
 
-test.each(["lora", "full"] as const)("ten kills, one result: %s", { timeout: 120_000 }, async (method) => {
+test.each(["lora", "full", "distill"] as const)("ten kills, one result: %s", { timeout: 120_000 }, async (method) => {
   expect(existsSync(child), `${child} is compiled by npm run build:typescript`).toBe(true);
   const folder = mkdtempSync(path.join(tmpdir(), "stillroom-kill-"));
-  const args = [writeToyTask().file, writeTextToy(), method];
+  // Rows for three blocks of a teacher's cache.
+  const args = [writeToyTask(method === "distill" ? { rows: 400 } : {}).file, writeTextToy(), method];
   const bytesOf = (run: string) => results[method].map((file) => sha(path.join(run, file)));
   const [whole, out] = [path.join(folder, "whole"), path.join(folder, "out")];
   expect(await live([...args, whole], null, 0)).toMatchObject({ end: 0, lastStep: 60, errors: "" });
 
   const random = new Random(2);
+  if (method === "distill") {
+    // In the middle of the teacher's answers, twice, and behind the last of them.
+    for (const rows of [128, 256, 320]) {
+      expect(await live([...args, out], rows, random.below(4), "teach")).toMatchObject({ end: "SIGKILL", errors: "" });
+    }
+  }
   // Nine steps anywhere, and the last one, behind which the result is written.
   const steps = random.shuffle(Array.from({ length: 59 }, (_, index) => index + 1)).slice(0, 9);
   for (const step of [...steps.sort((a, b) => a - b), 60]) {
@@ -79,5 +86,5 @@ test.each(["lora", "full"] as const)("ten kills, one result: %s", { timeout: 120
     "step-000000060.checkpoint",
   ]);
   // The best weights of an adapter lie in the checkpoints, those of a model beside them.
-  expect(checkpoints.length > 2).toBe(method === "full");
+  expect(checkpoints.length > 2).toBe(method !== "lora");
 });

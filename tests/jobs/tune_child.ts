@@ -1,22 +1,29 @@
-// A process for kill.test.ts: tunes, or goes on tuning, and says each event on a line of its own.
+// A process for kill.test.ts: tunes or distils, or goes on with it, and says each event on a line of its own.
 import { writeSync } from "node:fs";
-import { tune } from "../../src/jobs/index.js";
+import { distill, tune } from "../../src/jobs/index.js";
 import { readTask } from "../../src/task/index.js";
 
-const [taskFile, model, method, out] = process.argv.slice(2) as [string, string, "lora" | "full", string];
+const [taskFile, model, method, out] = process.argv.slice(2) as [string, string, "lora" | "full" | "distill", string];
 const how =
   method === "lora"
     ? { rank: 4, dropout: 0.1, learningRate: 5e-3 }
-    : { method, optimizer: "adamw_8bit" as const, learningRate: 1e-3 };
-const run = tune(await readTask(taskFile), {
-  model,
-  out,
-  steps: 60,
-  batchSize: 8,
-  ...how,
-  threads: 1,
-  evaluateEvery: 10,
-  checkpointEvery: 4,
-  resume: true,
-});
-for await (const event of run) writeSync(1, `${event.type} ${"step" in event ? event.step : ""}\n`);
+    : { method: "full" as const, optimizer: "adamw_8bit" as const, learningRate: 1e-3 };
+const common = { out, steps: 60, batchSize: 8, threads: 1, evaluateEvery: 10, checkpointEvery: 4, resume: true };
+const task = await readTask(taskFile);
+const run =
+  method === "distill"
+    ? // The toy teaches itself, at a temperature: what is learnt does not matter here.
+      distill(task, {
+        ...common,
+        teacher: model,
+        student: model,
+        temperature: 2,
+        topK: 8,
+        learningRate: 1e-3,
+        quantize: "none",
+      })
+    : tune(task, { ...common, model, ...how });
+for await (const event of run) {
+  const place = event.type === "teach" ? event.rows : "step" in event ? event.step : "";
+  writeSync(1, `${event.type} ${place}\n`);
+}

@@ -1,0 +1,69 @@
+// Steps of distillation on the student's own answers: it writes behind the prompts of the step's rows, and the teacher is asked about what it wrote. Holds no loss.
+import { decodeRows } from "../decode/index.js";
+import type { Model } from "../model/index.js";
+import { StillroomError } from "../support/errors.js";
+import type { NativeLora } from "../support/native.js";
+import { Random } from "../support/random.js";
+import type { Teacher } from "../teach/index.js";
+import type { Encoded } from "../tokens/index.js";
+import { type MicroBatch, microBatcher } from "../train/index.js";
+
+/** Who writes, who is asked, and how often. */
+export interface Writing {
+  student: Model;
+  teacher: Teacher;
+  rows: readonly Encoded[];
+  /** Share of the steps, drawn by seed and step. */
+  share: number;
+  seed: number;
+  signal: AbortSignal | null;
+}
+
+/** How a step's rows are cut. */
+export interface Cutting {
+  tokenBudget: number;
+  sharePrefix: boolean;
+}
+
+/** What makes the micro-batches of a step from the student as it is, with an adapter or (null) by its own weights; null for a step on the rows' own answers. */
+export type WriteStep = (
+  step: number,
+  indices: Int32Array,
+  lora: NativeLora | null,
+  cutting: Cutting,
+) => Promise<MicroBatch[]> | null;
+
+/** The steps of a run. Draws depend on seed, step and row alone: a run that goes on writes the same. */
+export function writingSteps({ student, teacher, rows, share, seed, signal }: Writing): WriteStep {
+  const maxTokens = rows.reduce((most, { answer }) => Math.max(most, answer.length), 1);
+  const longest = rows.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + maxTokens;
+  const write = async (step: number, indices: Int32Array, lora: NativeLora | null): Promise<Encoded[]> => {
+    const draws = new Random(seed, step);
+    const asked = Array.from(indices, (index) => rows[index]!);
+    const requests = asked.map(({ prompt }) => ({ prompt, maxTokens, temperature: 1, seed: draws.bits() }));
+    const written = new Array<Encoded>(asked.length);
+    const options = { lora, longest, ...(signal && { signal }) };
+    for await (const { index, tokens, ended, reason } of decodeRows(student, requests, options)) {
+      if (ended === "refused") throw new StillroomError("input", `the student cannot answer a row: ${reason}`);
+      written[index] = { ...asked[index]!, answer: ended === "end" ? withEnd(student, tokens) : tokens };
+    }
+    return written;
+  };
+  return (step, indices, lora, { tokenBudget, sharePrefix }) => {
+    if (share < 1 && new Random(seed, step).bits() >= share * 2 ** 32) return null;
+    return (async () => {
+      const own = await write(step, indices, lora);
+      const parts = microBatcher(own, tokenBudget, sharePrefix)(Int32Array.from(own.keys()));
+      const batches: MicroBatch[] = [];
+      for (const part of parts) {
+        batches.push({ ...part, batch: { ...part.batch, taught: await teacher.teach(part.batch, longest) } });
+      }
+      return batches;
+    })();
+  };
+}
+
+function withEnd({ tokenizer }: Model, tokens: Int32Array): Int32Array {
+  const end = tokenizer.eos >= 0 ? tokenizer.eos : tokenizer.endTokens[0]!;
+  return Int32Array.of(...tokens, end);
+}
