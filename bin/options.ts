@@ -24,6 +24,10 @@ export const precisionOption = (): Option =>
     "frozen products: exact f32, or rounded to bf16, int16 or int8 where the processor can (default: f32)",
   ).choices(["f32", "bf16", "mixed", "int16", "int8"]);
 
+/** Whose vectors find near texts. */
+export const similarOption = (what: string): Option =>
+  new Option("--similar <model>", `${what}, by this model's vectors, once store similarity has fitted them`);
+
 /** What is evened out in texts that ask for answers. */
 export const normaliseOption = (): Option =>
   new Option(

@@ -9,6 +9,7 @@ import type {
   Inspection,
   JobStatus,
   LadderResult,
+  Similarity,
   StudentResult,
   TeachResult,
   TuneResult,
@@ -236,6 +237,20 @@ export function batchText(result: BatchResult): string {
   if (errors_file !== null) lines.push(`${counted(errors, "row")} failed: ${plain(errors_file)}`);
   if (stopped !== null) lines.push(`stopped by --${stopped.replace("_", "-")}; the same command does the rest`);
   return `${[...lines, speed(result)].join("\n")}\n`;
+}
+
+export function similarityText(result: Similarity): string {
+  const { threshold, held_out, max_false_hits, nearest_different, store, model } = result;
+  const { hits, false_hits, false_hit_rate, found, same, pairs } = held_out;
+  const lines = [
+    `texts at ${threshold.toFixed(4)} or nearer by ${plain(model)} count as one in ${plain(store)}`,
+    `of ${counted(pairs, "pair")} left out of the fit: ${counted(hits, "hit")}, ${false_hits} of them false: ${share(false_hit_rate.value)} [${interval(false_hit_rate)}], at most ${max_false_hits} allowed`,
+    `of ${same} that mean the same, found: ${share(found.value)} [${interval(found)}]`,
+    ...nearest_different.map(
+      ({ a, b, similarity }) => `different at ${similarity.toFixed(4)}: ${plain(a)} | ${plain(b)}`,
+    ),
+  ];
+  return `${lines.join("\n")}\n`;
 }
 
 export function workerText(result: WorkerResult): string {

@@ -1,5 +1,16 @@
 // The table of contents of stillroom's API. Nothing lives here.
-export { type BatchCalls, type BatchOptions, type BatchProgress, type BatchResult, batch } from "./batch/index.js";
+export {
+  type BatchCalls,
+  type BatchOptions,
+  type BatchProgress,
+  type BatchResult,
+  batch,
+  fitSimilarity,
+  Similar,
+  type Similarity,
+  type SimilarityOptions,
+  type SimilarLookup,
+} from "./batch/index.js";
 export { type BadRow, type Dataset, type Row, type RowOptions, readRows, type SplitName } from "./dataset/index.js";
 export {
   type DecodedRow,

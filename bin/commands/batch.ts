@@ -10,7 +10,7 @@ import {
   StillroomError,
 } from "../../src/index.js";
 import { isTaskFile } from "../../src/task/index.js";
-import { type CommonOptions, command, duration, normaliseOption, size, whole } from "../options.js";
+import { type CommonOptions, command, duration, normaliseOption, similarOption, size, whole } from "../options.js";
 import { batchText, jobsText } from "../print.js";
 import { onBad, onBatch, onDownload } from "../print-events.js";
 import { run } from "../run.js";
@@ -20,7 +20,7 @@ type BatchCommandOptions = CommonOptions &
   Pick<QueueBatchOptions, "chunk" | "lease" | "patience"> & { data?: string; queue?: string; status?: boolean };
 
 /** Options that only one of the two ways has. */
-const alone = ["maxRows", "maxTime", "maxTokens", "retries", "window"] as const;
+const alone = ["maxRows", "maxTime", "maxTokens", "retries", "window", "similar"] as const;
 const queued = ["chunk", "lease", "patience", "status"] as const;
 
 function refuse(options: BatchCommandOptions, names: readonly (keyof BatchCommandOptions)[], why: string): void {
@@ -59,6 +59,7 @@ export function batchCommand(): Command {
     .option("--lifetime <time>", "how long answers are known, such as 30d (default: for ever)", duration)
     .option("--max-bytes <size>", "largest size of the store, such as 2G; what was written first gives way", size)
     .addOption(normaliseOption())
+    .addOption(similarOption("let near texts find the answers as well"))
     .option("--queue <url>", "let workers answer: postgres://user@host:5432/database (--store is optional then)")
     .option("--chunk <rows>", "of --queue: requests that a worker takes at a time (default: 64)", whole(1))
     .option("--lease <time>", "of --queue: after so long a chunk goes to another worker (default: 2m)", duration)

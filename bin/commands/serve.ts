@@ -2,7 +2,16 @@
 import { type Command, Option } from "commander";
 import { pino } from "pino";
 import { type ServeOptions, serve } from "../../src/index.js";
-import { type CommonOptions, command, duration, names, normaliseOption, size, whole } from "../options.js";
+import {
+  type CommonOptions,
+  command,
+  duration,
+  names,
+  normaliseOption,
+  similarOption,
+  size,
+  whole,
+} from "../options.js";
 import { onDownload } from "../print-events.js";
 import { run } from "../run.js";
 
@@ -31,6 +40,7 @@ export function serveCommand(): Command {
     .option("--lifetime <time>", "how long answers are known, such as 30d (default: for ever)", duration)
     .option("--max-bytes <size>", "largest size of the store, such as 2G; what was written first gives way", size)
     .addOption(normaliseOption())
+    .addOption(similarOption("find near texts where /v1/lookup does not know one"))
     .addOption(
       new Option("--log-level <level>", "of the log on stderr")
         .choices(["debug", "info", "error", "silent"])

@@ -13,6 +13,7 @@ import {
 import { command, duration, size } from "../options.js";
 import { facts } from "../print.js";
 import { type Outcome, run, type Session } from "../run.js";
+import { similarityCommand } from "./store-similarity.js";
 
 interface StoreCommandOptions {
   store: string;
@@ -38,7 +39,8 @@ export function storeCommand(): Command {
   const made = new Command("store").description(
     "What a store holds, whether it is whole, and how it is kept small and carried elsewhere.",
   );
-  for (const one of [stats(), verify(), exporting(), importing(), prune(), backup()]) made.addCommand(one);
+  for (const one of [stats(), verify(), exporting(), importing(), prune(), backup(), similarityCommand()])
+    made.addCommand(one);
   return made;
 }
 

@@ -5,6 +5,7 @@ import { adapterFiles } from "../adapter/index.js";
 import { Model, openModel } from "../model/index.js";
 import { type Entry, keyText, openStore, requestKeys, type Store } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
+import { StillroomError } from "../support/errors.js";
 import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { type Task, taskFiles } from "../task/index.js";
@@ -14,6 +15,7 @@ import { openRequests } from "./openai-input.js";
 import { type BatchOptions, checkBatchOptions } from "./options.js";
 import { errorsOf, Output } from "./output.js";
 import { answering, usualRetries } from "./retry.js";
+import { Similar } from "./similar.js";
 import { openTaskInput } from "./task-input.js";
 import { frontOfFirst, usualWindow, windowsOf } from "./windows.js";
 
@@ -87,17 +89,20 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
   // First of all, so that a second start leaves at once.
   const store = await openStore(rest.store, { namespace, maxBytes, lifetime, normalise });
   try {
-    const given = rest.model;
+    let similar: Similar | null = null;
+    const { model: given, threads, signal } = rest;
     const model = given instanceof Model ? given : await openModel(given, rest);
     try {
       await requireNoInputs(input, model, rest);
+      similar = rest.similar === undefined ? null : await Similar.open(store, rest.similar, { threads, signal });
       const engine = await openEngine(model, rest.adapter, rest.precision ?? "f32");
       const rows =
         typeof input === "string"
           ? await openRequests(input, model, engine.maker.model, rest.signal)
           : await openTaskInput(input, engine, rest);
-      return await new Work(store, engine, rows, rest, { onProgress, onBad, onWarning }, began).run();
+      return await new Work(store, engine, rows, rest, { onProgress, onBad, onWarning }, began, similar).run();
     } finally {
+      await similar?.close();
       if (model !== given) await model.close();
     }
   } catch (error) {
@@ -171,6 +176,7 @@ class Work {
     readonly options: BatchOptions,
     readonly calls: BatchCalls,
     readonly began: number,
+    readonly similar: Similar | null = null,
   ) {
     this.#keyOf = requestKeys(engine.maker);
     this.#answer = answering(engine, options.retries ?? usualRetries, calls.onWarning);
@@ -245,11 +251,27 @@ class Work {
     } finally {
       await this.#commit();
     }
+    if (!this.#stop.signal.aborted) await this.#keepSimilar(items, keys);
     for (const [place, item] of items.entries()) {
       if (typeof item.request === "string") await this.#fail(item, item.request);
       else if (this.options.order !== "finished") await this.#write(item, this.#outcomes.get(keyText(keys[place]!)));
     }
     this.#tell(false);
+  }
+
+  /** Lets texts lead to their answers by similarity. A batch that was cut off here does the rest when it is begun again. */
+  async #keepSimilar(items: readonly Item[], keys: readonly (Uint8Array | null)[]): Promise<void> {
+    if (this.similar === null) return;
+    const leading = items.flatMap(({ texts }, place) => {
+      const key = keys[place];
+      const outcome = key && this.#outcomes.get(keyText(key));
+      return key && outcome && !("reason" in outcome) ? texts.map((text) => ({ key, text })) : [];
+    });
+    try {
+      await this.similar.keep(leading, this.#stop.signal);
+    } catch (error) {
+      if (!(this.#stop.signal.aborted && error instanceof StillroomError && error.code === "cancelled")) throw error;
+    }
   }
 
   /** What is known already, into the outcomes; and what is not, once each. */

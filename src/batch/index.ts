@@ -14,5 +14,7 @@ export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./op
 export { type Asked, type RequestPath, requestMaker } from "./openai-request.js";
 export type { BatchOptions } from "./options.js";
 export { Output } from "./output.js";
+export { type Leading, Similar, type SimilarLookup } from "./similar.js";
+export { fitSimilarity, type Similarity, type SimilarityOptions } from "./similar-fit.js";
 export { openTaskInput } from "./task-input.js";
 export { frontOfFirst, usualWindow, windowsOf } from "./windows.js";

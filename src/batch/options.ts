@@ -38,6 +38,8 @@ export interface BatchOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
   retries?: number | undefined;
   /** Rows that are looked at together, for their order of work (default 2048). */
   window?: number | undefined;
+  /** The model whose vectors let `lookup` find the answers by similarity, which was fitted for it in this store: path, hf: URI or an open model (default: none). */
+  similar?: string | Model | undefined;
   threads?: number | undefined;
   precision?: NativePrecision | undefined;
   onDownload?: ((progress: DownloadProgress) => void) | undefined;
@@ -45,7 +47,7 @@ export interface BatchOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
 }
 
 const names = [
-  ..."store out errors model adapter split shots prompt seed order maxRows maxTime maxTokens retries window threads precision".split(
+  ..."store out errors model adapter split shots prompt seed order maxRows maxTime maxTokens retries window similar threads precision".split(
     " ",
   ),
   ..."namespace maxBytes lifetime normalise onDownload signal".split(" "),

@@ -3,7 +3,7 @@ import type { IncomingMessage, RequestListener, ServerResponse } from "node:http
 import { getRequestListener, type HttpBindings } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
-import { embeddingsPath, type RequestPath } from "../batch/index.js";
+import { embeddingsPath, type RequestPath, type Similar } from "../batch/index.js";
 import type { Store } from "../store/index.js";
 import { requireHost, type Tokens } from "./access.js";
 import type { Answers } from "./answers.js";
@@ -21,6 +21,7 @@ import { readUpload } from "./upload.js";
 /** What the routes stand on. */
 export interface Parts {
   store: Store;
+  similar: Similar | null;
   answers: Answers | null;
   files: Files | null;
   batches: Batches | null;
@@ -31,6 +32,7 @@ export interface Parts {
   allowed: ReadonlySet<string>;
   maxBody: number;
   maxUpload: number;
+  waiting: number;
   stopping: () => boolean;
 }
 
@@ -39,7 +41,7 @@ type Env = { Bindings: HttpBindings };
 export function listenerOf(parts: Parts): RequestListener {
   const { metrics, log } = parts;
   const hono = getRequestListener(appOf(parts).fetch, { overrideGlobalObjects: false });
-  const lookup = lookupHandler(parts.store, metrics, parts.maxBody);
+  const lookup = lookupHandler(parts.store, parts.similar, metrics, parts);
   return (incoming: IncomingMessage, outgoing: ServerResponse) => {
     const began = performance.now();
     const route = routeOf(incoming);

@@ -41,6 +41,13 @@ export function apiErrorOf(error: unknown): ApiError {
   return new ApiError(500, "the server failed; its log says why", { code: "internal" });
 }
 
+/** Too many wait. */
+export const queueFull = (waiting: number): ApiError =>
+  new ApiError(429, `${waiting} requests wait already; try again later`, {
+    code: "queue_full",
+    headers: { "retry-after": "2" },
+  });
+
 /** What a body lacks, with the field that it names. */
 export function badBody(reason: string): ApiError {
   const param = /^body\.([^:;]+):/.exec(reason)?.[1] ?? null;

@@ -3,7 +3,7 @@ import { decodable, type Engine, type Outcome, outcomeOf } from "../batch/index.
 import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
 import type { TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-import { ApiError } from "./errors.js";
+import { ApiError, queueFull } from "./errors.js";
 import type { Depth } from "./metrics.js";
 import { Vectors, type Wanted } from "./vectors.js";
 
@@ -39,11 +39,7 @@ export class Live {
   /** Throws 429 where too many wait, and 503 at the end. */
   #requireRoom(): void {
     if (this.#closing) throw new ApiError(503, "the server is stopping", { code: "stopping" });
-    if (this.depth().waiting >= this.limits.waiting)
-      throw new ApiError(429, `${this.limits.waiting} requests wait already; try again later`, {
-        code: "queue_full",
-        headers: { "retry-after": "2" },
-      });
+    if (this.depth().waiting >= this.limits.waiting) throw queueFull(this.limits.waiting);
   }
 
   /** The texts of one request. Throws 429 where too many wait. */

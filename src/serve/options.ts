@@ -14,6 +14,8 @@ export interface ServeOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
   store: string;
   /** Path, hf: URI or an open model (which stays open); without one there are look-ups only, and the store is opened for reading. */
   model?: string | Model | undefined;
+  /** The model whose vectors find what `/v1/lookup` does not know exactly, which the store's similarity was fitted for (default: none). */
+  similar?: string | Model | undefined;
   /** A RUN folder, a PEFT folder or a GGUF LoRA. */
   adapter?: string | undefined;
   /** Whether the model answers what the store does not know (default true); else that is 404, and the store is opened for reading. */
@@ -67,7 +69,7 @@ const serveDefaults = {
 
 const names = [
   ...Object.keys(serveDefaults),
-  ..."store model adapter tokens open allowHosts files memory threads precision log logPrompts".split(" "),
+  ..."store model similar adapter tokens open allowHosts files memory threads precision log logPrompts".split(" "),
   ..."namespace maxBytes lifetime normalise onDownload signal".split(" "),
 ];
 

@@ -3,7 +3,7 @@ import { createServer, type Server as HttpServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import type { Duplex } from "node:stream";
-import { type Engine, openEngine } from "../batch/index.js";
+import { type Engine, openEngine, Similar } from "../batch/index.js";
 import { Model, openModel } from "../model/index.js";
 import { openStore, type Store } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -57,14 +57,18 @@ export async function serve(options: ServeOptions): Promise<Server> {
   const writes = options.model !== undefined && options.live !== false;
   const store = await openStore(options.store, { namespace, maxBytes, lifetime, normalise, readOnly: !writes });
   let model: Model | null = null;
+  let similar: Similar | null = null;
   try {
     const given = options.model;
     if (given !== undefined) model = given instanceof Model ? given : await openModel(given, options);
     const engine = model && (await openEngine(model, options.adapter, options.precision ?? "f32"));
-    const running = new Running(withDefaults(options), store, engine, tokens);
+    if (options.similar !== undefined)
+      similar = await Similar.open(store, options.similar, { threads: options.threads });
+    const running = new Running(withDefaults(options), store, engine, tokens, similar);
     await running.start();
     return running;
   } catch (error) {
+    await similar?.close();
     if (model && model !== options.model) await model.close();
     await store.close();
     return rethrow(error);
@@ -87,6 +91,7 @@ class Running implements Server {
     readonly store: Store,
     readonly engine: Engine | null,
     tokens: Tokens | null,
+    readonly similar: Similar | null,
   ) {
     const { live: isLive, sequences, waiting, maxBody, maxUpload, requestTimeout, host } = options;
     const { log = silent, logPrompts = false, memory, allowHosts = [], files } = options;
@@ -106,7 +111,7 @@ class Running implements Server {
         connectionsCheckingInterval: 1000,
       },
       listenerOf({
-        ...{ store, answers, metrics, log, logPrompts, tokens, maxBody, maxUpload },
+        ...{ store, similar, answers, metrics, log, logPrompts, tokens, maxBody, maxUpload, waiting },
         ...{ files: kept, batches: this.#batches },
         allowed: new Set([host, ...allowHosts].map((name) => name.toLowerCase())),
         stopping: () => this.#stopping,
@@ -148,6 +153,7 @@ class Running implements Server {
     // Requests whose clients are gone are called off by now.
     await batches;
     await this.#live?.close();
+    await this.similar?.close();
     if (this.engine && this.engine.model !== this.options.model) await this.engine.model.close();
     await this.store.close();
     this.options.log?.info({ url: this.url }, "stopped");

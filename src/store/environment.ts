@@ -1,4 +1,4 @@
-// LMDB as the store uses it: one folder, five tables of bytes, transactions that are durable or an error. Knows no answer.
+// LMDB as the store uses it: one folder, six tables of bytes, transactions that are durable or an error. Knows no answer.
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import path from "node:path";
 import type { Database, RootDatabase } from "lmdb";
@@ -8,7 +8,7 @@ import { StillroomError } from "../support/errors.js";
 export type Table = Database<Buffer, Uint8Array>;
 
 /** docs/formats.md has what stands in each. */
-const tableNames = ["answers", "aliases", "makers", "order", "meta"] as const;
+const tableNames = ["answers", "aliases", "makers", "order", "meta", "vectors"] as const;
 
 /** Reader processes at one time. */
 const maxReaders = 1024;
@@ -28,6 +28,7 @@ export class Environment {
   readonly makers: Table;
   readonly order: Table;
   readonly meta: Table;
+  readonly vectors: Table;
   #root: RootDatabase<Buffer, Uint8Array> | null;
 
   private constructor(
@@ -35,12 +36,13 @@ export class Environment {
     root: RootDatabase<Buffer, Uint8Array>,
   ) {
     this.#root = root;
-    const [answers, aliases, makers, order, meta] = tableNames.map((name) => {
+    const [answers, aliases, makers, order, meta, vectors] = tableNames.map((name) => {
       const table: Table | undefined = root.openDB({ name, encoding: "binary", keyEncoding: "binary" });
       if (table) return table;
       throw new StillroomError("input", `${folder} is no store of stillroom: it has no table ${name}`);
     });
-    [this.answers, this.aliases, this.makers, this.order, this.meta] = [answers!, aliases!, makers!, order!, meta!];
+    [this.answers, this.aliases, this.makers] = [answers!, aliases!, makers!];
+    [this.order, this.meta, this.vectors] = [order!, meta!, vectors!];
   }
 
   /** Throws "missing" where a reader finds no store, "input" for one that is damaged as a whole, "usage" for a folder of other things. */
@@ -91,7 +93,8 @@ export class Environment {
 
   /** Bytes of the pages in use, and of the file, which keeps the pages that were given free for later. */
   size(): { used: number; file: number } {
-    const used = [this.answers, this.aliases, this.makers, this.order, this.meta].reduce((sum, table) => {
+    const tables = [this.answers, this.aliases, this.makers, this.order, this.meta, this.vectors];
+    const used = tables.reduce((sum, table) => {
       const { pageSize, treeBranchPageCount, treeLeafPageCount, overflowPages } = table.getStats() as TableStats;
       return sum + pageSize * (treeBranchPageCount + treeLeafPageCount + overflowPages);
     }, 0);

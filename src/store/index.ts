@@ -1,5 +1,5 @@
 // The room's door: answers on disk, by their requests and by the texts that ask for them.
-export { type Normalisation, normalisations } from "./alias.js";
+export { type Normalisation, normalisations, normalise } from "./alias.js";
 export {
   canonical,
   type EmbeddingRequest,
@@ -12,6 +12,16 @@ export {
   sha256,
   type TextRequest,
 } from "./key.js";
+export {
+  type Fit,
+  fitOf,
+  keepFit,
+  keepNear,
+  leadsNear,
+  type Near,
+  NearIndex,
+  spaceOf,
+} from "./near.js";
 export { type Answer, packAnswer, unpackAnswer, vectorBytes } from "./record.js";
 export {
   type Entry,

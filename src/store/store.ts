@@ -34,7 +34,7 @@ export interface OpenStoreOptions {
 }
 
 /** An answer and what gave it. */
-interface StoredAnswer extends Answer {
+export interface StoredAnswer extends Answer {
   made_by: Maker;
 }
 
@@ -147,8 +147,23 @@ export class Store {
 
   /** @internal Whether these texts lead to the request's answer. */
   leads(key: Uint8Array, texts: readonly string[]): boolean {
-    const to = this.#own(key);
-    return [...this.#aliases(texts)].every((alias) => this.#target(alias)?.equals(to) === true);
+    return [...this.#aliases(texts)].every((alias) => this.leadsBy(alias, key));
+  }
+
+  /** @internal Whether an alias does. */
+  leadsBy(alias: Buffer, key: Uint8Array): boolean {
+    return this.#target(alias)?.equals(this.#own(key)) === true;
+  }
+
+  /** @internal The answer that an alias leads to. */
+  at(alias: Buffer): StoredAnswer | null {
+    const found = this.tables.read(() => (this.#target(alias) === null ? "unknown" : this.#read()));
+    return typeof found === "string" ? null : { ...found.answer, made_by: this.maker(found.maker) };
+  }
+
+  /** @internal What stands before all keys of its namespace. */
+  get namespace(): Buffer {
+    return this.#namespace;
   }
 
   /** @internal Keeps answers: when it is done they are on the disk, whatever happens to the process or the machine. */
@@ -186,9 +201,10 @@ export class Store {
     }
   }
 
-  /** @internal Removals as one transaction. */
-  remove(work: () => void): void {
+  /** @internal Writes as one transaction. */
+  write(work: () => void): void {
     this.#writable().write(work);
+    this.evict(this.#maxBytes);
   }
 
   #writable(): Environment {

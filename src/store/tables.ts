@@ -50,12 +50,30 @@ export function writeRecord(tables: Environment, { key, record, maker, aliases }
   tables.order.putSync(orderKey(sequence), Buffer.concat([key, ...all]));
 }
 
+/** Of an alias, in the place of its normalisations: the text leads there by its vector, which stands in a table of its own. */
+export const nearKind = 0x40;
+export const isNear = (alias: Uint8Array): boolean => alias[namespaceBytes] === nearKind;
+
+/** Lets a text lead to a record by its vector, unless the record is gone. Within a transaction. */
+export function writeNear(tables: Environment, alias: Buffer, key: Buffer, vector: Buffer): void {
+  const record = tables.answers.get(key);
+  const sequence = record && unpackHeader(record)?.sequence;
+  const place = sequence === undefined ? null : orderOf(tables, sequence, key);
+  if (!place) return;
+  tables.aliases.putSync(alias, packAlias(alias, key));
+  tables.vectors.putSync(alias, vector);
+  if (!place.aliases.some((one) => one.equals(alias)))
+    tables.order.putSync(orderKey(sequence!), Buffer.concat([key, ...place.aliases, alias]));
+}
+
 /** Removes a record, the aliases that lead to it, and its place in the order. Within a transaction. */
 export function removeRecord(tables: Environment, sequence: number | null, key: Buffer): void {
   const place = sequence === null ? null : orderOf(tables, sequence, key);
   for (const alias of place?.aliases ?? []) {
     const bytes = tables.aliases.get(alias);
-    if (bytes?.subarray(0, key.length).equals(key)) tables.aliases.removeSync(alias);
+    if (!bytes?.subarray(0, key.length).equals(key)) continue;
+    tables.aliases.removeSync(alias);
+    if (isNear(alias)) tables.vectors.removeSync(alias);
   }
   if (place) tables.order.removeSync(orderKey(sequence!));
   tables.answers.removeSync(key);

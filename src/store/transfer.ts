@@ -9,7 +9,7 @@ import { makeFolder, syncFolder, WholeFile } from "../support/files.js";
 import { type Maker, sha256 } from "./key.js";
 import { type Answer, unpackRecord, vectorBytes, vectorOf } from "./record.js";
 import type { Store } from "./store.js";
-import { type Kept, keyBytes, nameNamespace, namespaceKey, namespaceOf, orderOf } from "./tables.js";
+import { isNear, type Kept, keyBytes, nameNamespace, namespaceKey, namespaceOf, orderOf } from "./tables.js";
 import { badShown, pagesOf } from "./upkeep.js";
 
 /** A line of an export, without its checksum. */
@@ -90,9 +90,10 @@ export async function exportStore(
           namespace: name?.toString() ?? "default",
           key: key.toString("hex", prefixBytes),
           ...{ written, expires, made_by: store.maker(record.maker), answer },
-          aliases: (orderOf(tables, record.sequence, key)?.aliases ?? []).map((alias) =>
-            alias.toString("hex", prefixBytes),
-          ),
+          // Vectors stay behind, and with them the aliases that are nothing without.
+          aliases: (orderOf(tables, record.sequence, key)?.aliases ?? [])
+            .filter((alias) => !isNear(alias))
+            .map((alias) => alias.toString("hex", prefixBytes)),
         };
         await write({ ...line, sha256: checksumOf(line) });
         result.answers++;

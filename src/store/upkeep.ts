@@ -5,6 +5,7 @@ import { unexpected } from "../support/errors.js";
 import { requireKnown } from "../task/index.js";
 import type { Table } from "./environment.js";
 import type { Maker } from "./key.js";
+import { unpackNear } from "./near.js";
 import { readAlias, unpackHeader, unpackRecord } from "./record.js";
 import { requireMaxBytes, type Store } from "./store.js";
 import { keyBytes, namespaceKey, namespaceOf, orderOf, removeRecord, sequenceOf } from "./tables.js";
@@ -34,7 +35,9 @@ export interface StoreVerification {
   store: string;
   answers: number;
   aliases: number;
-  /** Answers and aliases that are not what was written: look-ups treat them as unknown, `store prune` removes them. */
+  /** Texts of these that lead to answers by their vectors. */
+  vectors: number;
+  /** Answers, aliases and vectors that are not what was written: look-ups treat them as unknown, `store prune` removes them. */
   damaged: number;
   /** The first 100. */
   bad: { table: string; key: string; reason: string }[];
@@ -154,7 +157,7 @@ function add(counts: Map<string, number>, name: string): void {
  */
 export async function verifyStore(store: Store, { signal }: { signal?: AbortSignal } = {}): Promise<StoreVerification> {
   const { tables } = store;
-  const result: StoreVerification = { store: store.folder, answers: 0, aliases: 0, damaged: 0, bad: [] };
+  const result: StoreVerification = { store: store.folder, answers: 0, aliases: 0, vectors: 0, damaged: 0, bad: [] };
   const report = (table: string, key: Buffer, reason: string | null) => {
     if (reason === null) return;
     if (result.damaged++ < badShown) result.bad.push({ table, key: key.toString("hex"), reason });
@@ -166,6 +169,10 @@ export async function verifyStore(store: Store, { signal }: { signal?: AbortSign
   for await (const rows of pagesOf(tables.aliases, signal, "verifying")) {
     result.aliases += rows.length;
     for (const { key, value } of rows) report("aliases", key, aliasFault(store, key, value));
+  }
+  for await (const rows of pagesOf(tables.vectors, signal, "verifying")) {
+    result.vectors += rows.length;
+    for (const { key, value } of rows) report("vectors", key, vectorFault(store, key, value));
   }
   return result;
 }
@@ -180,6 +187,12 @@ function answerFault(store: Store, key: Buffer, value: Buffer): string | null {
   } catch {
     return "is of an unknown maker";
   }
+}
+
+/** A text that leads somewhere by its vector has an alias; one without is found by nobody. */
+function vectorFault({ tables }: Store, key: Buffer, value: Buffer): string | null {
+  if (unpackNear(key, value) === null) return "is not what was written";
+  return tables.aliases.doesExist(key) ? null : "is of no alias";
 }
 
 function aliasFault({ tables }: Store, key: Buffer, value: Buffer): string | null {
@@ -220,15 +233,25 @@ export async function pruneStore(store: Store, options: PruneOptions = {}): Prom
   for await (const rows of pagesOf(tables.answers, signal, "pruning")) {
     const going = rows.filter(({ key, value }) => unwanted(key, value));
     counts.removed += going.length;
-    store.remove(() => {
+    store.write(() => {
       for (const { key, value } of going) removeRecord(tables, unpackHeader(value)?.sequence ?? null, key);
     });
   }
   for await (const rows of pagesOf(tables.aliases, signal, "pruning")) {
     const going = rows.filter(({ key, value }) => aliasFault(store, key, value) !== null);
     counts.damaged += going.length;
-    store.remove(() => {
+    store.write(() => {
       for (const { key } of going) tables.aliases.removeSync(key);
+    });
+  }
+  for await (const rows of pagesOf(tables.vectors, signal, "pruning")) {
+    const going = rows.filter(({ key, value }) => vectorFault(store, key, value) !== null);
+    counts.damaged += going.length;
+    store.write(() => {
+      for (const { key } of going) {
+        tables.vectors.removeSync(key);
+        tables.aliases.removeSync(key);
+      }
     });
   }
   for await (const rows of pagesOf(tables.order, signal, "pruning")) {
@@ -236,7 +259,7 @@ export async function pruneStore(store: Store, options: PruneOptions = {}): Prom
       const record = tables.answers.get(value.subarray(0, keyBytes));
       return !record || unpackHeader(record)?.sequence !== sequenceOf(key);
     });
-    store.remove(() => {
+    store.write(() => {
       for (const { key } of going) tables.order.removeSync(key);
     });
   }

@@ -1,5 +1,5 @@
 // docs/cli.md against the program: every option of --help and every field of --json stands there, in its command's section.
-import { mkdtempSync, readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -24,10 +24,11 @@ const sectionOf = (command: string) => sections.find((section) => section.starts
 const trials = ["tune", "distill", "score", "decode", "growth", "kernels", "agree", "reference", "setup"].map(
   (trial) => `bench ${trial}`,
 );
-const upkeep = ["stats", "verify", "export", "import", "prune", "backup"].map((name) => `store ${name}`);
+const upkeep = ["stats", "verify", "export", "import", "prune", "backup", "similarity"].map((name) => `store ${name}`);
 const commands = [...single, ...upkeep, ...trials];
 const run = path.join(folder, "run");
 const answers = path.join(folder, "answers");
+const pairs = path.join(folder, "pairs.jsonl");
 let model = "";
 let task = "";
 
@@ -37,6 +38,10 @@ beforeAll(async () => {
   const store = await openStore(answers);
   await store.put([entryOf(1, "one", ["a"])]);
   await store.close();
+  writeFileSync(
+    pairs,
+    ["b", "c", "d", "e"].map((b) => `${JSON.stringify({ a: "aaaa", b: `aaa${b}`, same: true })}\n`).join(""),
+  );
   await stillroom(["tune", task, "--model", model, "--out", run, "--steps", "2", "--rank", "2", "--threads", "1"]);
 });
 
@@ -100,7 +105,11 @@ describe("the fields of --json stand in docs/cli.md:", () => {
     ["store export", () => ["store", "export", "--store", answers, "--out", `${answers}.jsonl`]],
     ["store import", () => ["store", "import", `${answers}.jsonl`, "--store", answers]],
     ["store backup", () => ["store", "backup", "--store", answers, "--out", `${answers}-copy`]],
-    ["lookup", () => ["lookup", "a", "--store", answers]],
+    [
+      "store similarity",
+      () => ["store", "similarity", "--store", answers, "--model", model, "--pairs", pairs, "--max-false-hits", "0.9"],
+    ],
+    ["lookup", () => ["lookup", "a", "--store", answers, "--similar", model]],
     ["store prune", () => ["store", "prune", "--store", answers]],
     ["bench score", () => ["bench", "score", task, "--model", model, "--peer", "none", "--rows", "4"]],
     [

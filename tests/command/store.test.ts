@@ -7,6 +7,7 @@ import { beforeAll, expect, it } from "vitest";
 import { packageRoot } from "../../src/model/index.js";
 import { openStore } from "../../src/store/index.js";
 import { entryOf, maker } from "../store/make.js";
+import { writeTextToy } from "../support/text_toy.js";
 import { stillroom } from "./program.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-store-command-"));
@@ -82,6 +83,37 @@ it("store stats, verify, export, import, backup and prune", async () => {
   expect(await json(["import", out, "--store", other], 2)).toMatchObject({ answers: 1, errors: 2 });
   const ended = await stillroom(["store", "stats", "--store", copy]);
   expect(ended.stdout).toMatch(/^answers +2$/m);
+});
+
+it("store similarity keeps what is near enough, and lookup says what it is near to", async () => {
+  const model = writeTextToy();
+  const pairs = path.join(folder, "pairs.jsonl");
+  const write = (same: boolean) =>
+    writeFileSync(
+      pairs,
+      Array.from({ length: 100 }, (_, row) => {
+        const a = `${"abcdefghijklmnopqrstuvwxyz".slice(row % 26)}${row}`.repeat(4);
+        return `${JSON.stringify({ a, b: `${a}?!x`, same })}\n`;
+      }).join(""),
+    );
+  const fit = ["store", "similarity", "--store", store, "--model", model, "--threads", "1", "--pairs", pairs];
+  const near = ["lookup", "is a plum a drupe?!!y", "--store", store, "--similar", model, "--threads", "1"];
+  expect(await stillroom(near)).toMatchObject({ code: 64, stdout: "" });
+  write(false);
+  const refused = await stillroom([...fit, "--max-false-hits", "0.1", "--json"]);
+  expect(refused).toMatchObject({ code: 1 });
+  expect(refused.stderr).toMatch(/error: the similarity was not kept in .* for --max-false-hits; /);
+  expect(JSON.parse(refused.stdout)).toMatchObject({
+    error: { code: "gate" },
+    passed: false,
+    held_out: { pairs: 50, same: 0 },
+  });
+  write(true);
+  const kept = await stillroom([...fit, "--max-false-hits", "0.1"]);
+  expect(kept.stdout).toMatch(/^texts at [01]\.\d{4} or nearer by text-toy count as one/);
+  expect(kept).toMatchObject({ code: 0 });
+  const found = await stillroom(near);
+  expect(lines(found.stdout)).toMatchObject([{ hit: false, similarity: null, similar_to: null }]);
 });
 
 it.each<[string, () => string[], number, RegExp]>([
