@@ -1,6 +1,7 @@
 // What was typed on the command line, as values: parsers of option values and the options that commands share.
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { StillroomError } from "../src/index.js";
+import { shellWord } from "../src/support/words.js";
 
 /** Options of every command that works on a model. */
 export interface CommonOptions {
@@ -63,6 +64,11 @@ export function asTyped({ message, options }: StillroomError, command: Command):
     const word = name.replaceAll(".", "\\.");
     return text.replace(new RegExp(`(?<![\\w./"-])${word}(?![\\w/"-])`), option.long!);
   }, message);
+}
+
+/** The command line as it was typed, for a shell. */
+export function typedCommand(): string {
+  return ["stillroom", ...process.argv.slice(2).map(shellWord)].join(" ");
 }
 
 /** A parser of whole numbers from `least` on. */

@@ -1,7 +1,8 @@
 // stillroom compare: several models, runs or predictions on the same rows of a task.
 import { type Command, Option } from "commander";
-import { compare, readTask, type SplitName } from "../../src/index.js";
-import { type CommonOptions, command, whole } from "../options.js";
+import { compare, readTask, reportCompare, type SplitName } from "../../src/index.js";
+import { requireWritable } from "../../src/support/files.js";
+import { type CommonOptions, command, typedCommand, whole } from "../options.js";
 import { compareText } from "../print-compare.js";
 import { onBad, onCompare, onDownload } from "../print-events.js";
 import { run } from "../run.js";
@@ -15,6 +16,7 @@ interface CompareCommandOptions extends CommonOptions {
   limit?: number;
   strict?: boolean;
   metric?: string;
+  report?: string;
 }
 
 export function compareCommand(): Command {
@@ -26,6 +28,7 @@ export function compareCommand(): Command {
     .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
     .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
     .option("--metric <name>", "what differences are taken of (default: the task's metric)")
+    .option("--report <file>", "write an HTML page of the comparison")
     .addHelpText(
       "after",
       `
@@ -33,17 +36,20 @@ Examples:
   $ stillroom compare model.gguf runs/first small.gguf --task task.yaml
   $ stillroom compare small.gguf+runs/second/adapter before.jsonl --task task.yaml --limit 500 --metric log_loss`,
     )
-    .action((names: string[], { json: _, task: file, data, ...options }: CompareCommandOptions, command: Command) =>
-      run(command, async ({ signal, progress }) => {
-        const task = await readTask(file, data === undefined ? {} : { data });
-        const result = await compare(task, names, {
-          ...options,
-          signal,
-          onProgress: onCompare(progress),
-          onDownload: onDownload(progress),
-          onBad: onBad(progress),
-        });
-        return { result, text: compareText(result), badRows: result.errors };
-      }),
+    .action(
+      (names: string[], { json: _, task: file, data, report, ...options }: CompareCommandOptions, command: Command) =>
+        run(command, async ({ signal, progress }) => {
+          if (report !== undefined) await requireWritable(report);
+          const task = await readTask(file, data === undefined ? {} : { data });
+          const result = await compare(task, names, {
+            ...options,
+            signal,
+            onProgress: onCompare(progress),
+            onDownload: onDownload(progress),
+            onBad: onBad(progress),
+          });
+          if (report !== undefined) await reportCompare(result, typedCommand(), report);
+          return { result, text: compareText(result), badRows: result.errors };
+        }),
     );
 }

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { type LadderOptions, ladder, readTask, reportLadder } from "../../src/index.js";
 import { requireWritable } from "../../src/support/files.js";
-import { type CommonOptions, command, real, whole } from "../options.js";
+import { type CommonOptions, command, real, typedCommand, whole } from "../options.js";
 import { ladderText } from "../print.js";
 import { onLadder } from "../print-events.js";
 import { run } from "../run.js";
@@ -43,7 +43,7 @@ Examples:
         const task = await readTask(file, data === undefined ? {} : { data });
         const rates = { learningRate: lr, studentLearningRate: studentLr };
         const result = await ladder(task, { ...options, ...rates, signal, onEvent: onLadder(progress) });
-        if (report !== undefined) await reportLadder(result, `stillroom ${process.argv.slice(2).join(" ")}`, report);
+        if (report !== undefined) await reportLadder(result, typedCommand(), report);
         return { result, text: ladderText(result) };
       }),
     );

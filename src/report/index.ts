@@ -1,5 +1,6 @@
 // The room's door: pages that people look at.
 export type { Axis } from "./axis.js";
+export { reportCompare } from "./compare-report.js";
 export { type IntervalChart, type IntervalRow, intervalChart } from "./interval-chart.js";
 export { reportLadder } from "./ladder-report.js";
 export { type LineChart, lineChart, type Point, type Series } from "./line-chart.js";

@@ -5,6 +5,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
+import { shellWord } from "../support/words.js";
 import { label } from "./axis.js";
 import { lineChart, type Point } from "./line-chart.js";
 import { type Cell, pageOf, type Section } from "./page.js";
@@ -212,12 +213,10 @@ const flags: Record<string, string> = {
 function commandOf(run: string, { task, options }: RunFacts): string {
   const given = Object.entries(options).flatMap(([name, value]) => {
     if (flags[name] === undefined || value === false || value === null) return [];
-    return value === true ? [`--${flags[name]}`] : [`--${flags[name]} ${quoted(String(value))}`];
+    return value === true ? [`--${flags[name]}`] : [`--${flags[name]} ${shellWord(String(value))}`];
   });
-  return ["stillroom tune", quoted(task.file), `--out ${quoted(run)}`, ...given].join(" ");
+  return ["stillroom tune", shellWord(task.file), `--out ${shellWord(run)}`, ...given].join(" ");
 }
-
-const quoted = (text: string): string => (/^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`);
 
 /** Means over a window that ends at each point; values that are not finite are left out of it. */
 function smoothed(points: readonly Point[], window: number): Point[] {

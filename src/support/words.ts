@@ -10,3 +10,8 @@ export function memorySize(bytes: number): string {
   const mebibytes = Math.ceil(bytes / 2 ** 20);
   return mebibytes < 1024 ? `${mebibytes} MiB` : `${Math.ceil((bytes / 2 ** 30) * 10) / 10} GiB`;
 }
+
+/** A word as a POSIX shell reads it back. */
+export function shellWord(word: string): string {
+  return /^[\w./:@%+=,-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,63 @@
+// The page of a comparison: every model and every pair stand in it, with what chance allows.
+import { mkdtempSync, readFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { expect, it } from "vitest";
+import { type CompareResult, reportCompare } from "../../src/index.js";
+
+const accuracy = (value: number) => ({ accuracy: { value, low: value - 0.1, high: value + 0.1 } });
+const result: CompareResult = {
+  ...{
+    task: "fruit",
+    split: "test",
+    shots: 0,
+    prompt: null,
+    seed: 0,
+    metric: "accuracy",
+    lower_is_better: false,
+    rows: 40,
+    errors: 0,
+  },
+  compared: [
+    {
+      name: "a.gguf",
+      model: "/a.gguf",
+      adapter: null,
+      bytes: 2e6,
+      trained_rows: null,
+      metrics: accuracy(0.5),
+      rows_per_second: 10,
+    },
+    {
+      name: "b<.jsonl",
+      model: null,
+      adapter: null,
+      bytes: null,
+      trained_rows: null,
+      metrics: accuracy(0.75),
+      rows_per_second: null,
+    },
+  ],
+  pairs: [
+    {
+      ...{ first: "a.gguf", second: "b<.jsonl", test: "mcnemar", p_value: 0.004, p_holm: 0.012 },
+      difference: { value: -0.25, low: -0.4, high: -0.1 },
+    },
+  ],
+};
+
+it("has each one's metric, and the difference of every two with its correction", async () => {
+  const file = path.join(mkdtempSync(path.join(os.tmpdir(), "stillroom-compare-report-")), "page.html");
+  await reportCompare(result, "stillroom compare a.gguf 'b<.jsonl'", file);
+  const page = readFileSync(file, "utf8");
+  expect(page).toContain(
+    '<td>a.gguf</td><td class="number" data-value="0.5">0.5 [0.4, 0.6]</td><td class="number" data-value="10">10</td><td class="number" data-value="2">2</td>',
+  );
+  expect(page).toContain(
+    '<td>b&lt;.jsonl</td><td class="number" data-value="0.75">0.75 [0.65, 0.85]</td><td></td><td></td>',
+  );
+  expect(page).toContain('<td class="number" data-value="-0.25">-0.25 [-0.4, -0.1]</td><td>mcnemar</td>');
+  expect(page).toContain('data-value="0.012">0.012</td>');
+  expect(page).toContain("a.gguf − b&lt;.jsonl: -0.25, -0.4 to -0.1.");
+  expect(page).toContain("(higher is better)");
+});
