@@ -106,6 +106,13 @@ export function names(text: string): string[] {
   return text.split(",").map((name) => name.trim());
 }
 
+/** Gathers ONE=OTHER of an option that may be given several times. */
+export function wordPair(text: string, before: [string, string][] = []): [string, string][] {
+  const [one, other, ...rest] = text.split("=").map((word) => word.trim());
+  if (!one || !other || rest.length > 0) throw new InvalidArgumentError("Expected two words, such as Emily=Lakisha.");
+  return [...before, [one, other]];
+}
+
 /** As names, and "none" for no name. */
 function someNames(text: string): string[] {
   return text.trim() === "none" ? [] : names(text);

@@ -1,7 +1,7 @@
 // How a comparison looks to a person. Knows the fields of its result; computes nothing.
 import type { CompareResult } from "../src/index.js";
 import { counted } from "../src/support/words.js";
-import { colours, fileSize, interval, plain, share, significant, table } from "./print.js";
+import { colours, fileSize, interval, plain, share, signed, significant, table } from "./print.js";
 
 export function compareText(result: CompareResult): string {
   const { task, split, shots, prompt, rows, errors, metric, lower_is_better, compared, pairs } = result;
@@ -40,8 +40,4 @@ export function compareText(result: CompareResult): string {
   );
   if (errors > 0) out.push(`${c.yellow(counted(errors, "row"))} left out: bad, or not answered by all\n`);
   return out.join("");
-}
-
-function signed(value: number): string {
-  return `${value > 0 ? "+" : ""}${share(value)}`;
 }

@@ -44,6 +44,10 @@ export function onCompare(progress: Progress): (event: { name: string; rows: num
   return ({ name, rows, totalRows }) => progress.update(plain(name), rows, totalRows, `${rows} of ${totalRows} rows`);
 }
 
+export function onAudit(progress: Progress): (event: { what: string; rows: number; totalRows: number }) => void {
+  return ({ what, ...rest }) => onCompare(progress)({ name: what, ...rest });
+}
+
 export function onBatch(progress: Progress): (event: BatchProgress) => void {
   return ({ rows, totalRows, fromStore, errors, tokens, seconds, secondsLeft }) => {
     const speed = (count: number) => Math.round(count / Math.max(seconds, 1e-3));

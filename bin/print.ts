@@ -284,6 +284,10 @@ export function share(value: number): string {
   return value.toFixed(3);
 }
 
+export function signed(value: number): string {
+  return `${value > 0 ? "+" : ""}${share(value)}`;
+}
+
 export function interval({ low, high }: { low: number; high: number }): string {
   return `${share(low)} – ${share(high)}`;
 }

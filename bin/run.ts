@@ -24,6 +24,8 @@ export interface Outcome {
   /** What is printed otherwise. */
   text: string;
   badRows?: number;
+  /** What did not hold of a result that is whole all the same: the process ends as at a gate. */
+  failures?: readonly string[];
 }
 
 /** Runs a command's work, prints its outcome and ends the process with its exit code. */
@@ -43,8 +45,12 @@ export async function run(command: Command, work: (session: Session) => Promise<
   // A reader that has seen enough (head) is no fault.
   process.stdout.on("error", (error: NodeJS.ErrnoException) => process.exit(error.code === "EPIPE" ? 0 : exitCodes.io));
   try {
-    const { result, text, badRows = 0 } = await work({ signal: controller.signal, progress });
+    const { result, text, badRows = 0, failures = [] } = await work({ signal: controller.signal, progress });
     progress.end();
+    if (failures.length > 0) {
+      if (!json) await write(text);
+      throw new StillroomError("gate", failures.join("\n"), { cause: result });
+    }
     await write(json && result !== null ? `${JSON.stringify(result)}\n` : text);
     process.exit(badRows > 0 ? doneWithBadRows : 0);
   } catch (error) {

@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import path from "node:path";
 import { Command, CommanderError } from "commander";
 import { packageRoot } from "../src/model/index.js";
+import { auditCommand } from "./commands/audit.js";
 import { batchCommand } from "./commands/batch.js";
 import { benchCommand } from "./commands/bench.js";
 import { compareCommand } from "./commands/compare.js";
@@ -42,6 +43,7 @@ Examples:
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
   $ stillroom student --teacher model.gguf --task task.yaml --layers 10 --out student.gguf
   $ stillroom compare model.gguf runs/first small.gguf --task task.yaml
+  $ stillroom audit task.yaml --model model.gguf --adapter runs/first --against model.gguf
   $ stillroom batch task.yaml --model small.gguf --store answers --out answers.jsonl
   $ stillroom lookup --store answers "the text of a row"
   $ stillroom serve --store answers --model small.gguf
@@ -50,7 +52,15 @@ Exit codes: 0 done; 1 a gate failed; 2 done with bad rows; 64 wrong usage; 65 ba
 missing; 70 a fault of ours; 74 disk or I/O; 130 interrupted.`,
   );
 
-const models = [inspectCommand(), promptCommand(), evalCommand(), compareCommand(), tuneCommand(), exportCommand()];
+const models = [
+  inspectCommand(),
+  promptCommand(),
+  evalCommand(),
+  compareCommand(),
+  auditCommand(),
+  tuneCommand(),
+  exportCommand(),
+];
 const students = [studentCommand(), teachCommand(), distillCommand(), ladderCommand()];
 const answers = [batchCommand(), workerCommand(), lookupCommand(), serveCommand(), watchCommand(), storeCommand()];
 for (const made of [...models, ...students, ...answers, benchCommand()]) {

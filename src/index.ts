@@ -1,4 +1,13 @@
 // The table of contents of stillroom's API. Nothing lives here.
+export type {
+  AuditChange,
+  AuditFinding,
+  Gap,
+  GroupGap,
+  GroupTable,
+  RowAudit,
+  Swap,
+} from "./audit/index.js";
 export {
   type BatchCalls,
   type BatchOptions,
@@ -48,6 +57,9 @@ export {
   type GateBounds,
 } from "./export/index.js";
 export {
+  type AuditOptions,
+  type AuditResult,
+  audit,
   type Compared,
   type ComparedModel,
   type ComparedPair,

@@ -20,6 +20,7 @@ const folders = {
   "src/embed": "texts to vectors",
   "src/store": "answers on disk, by everything that decides them and by the texts that ask for them",
   "src/evaluate": "scores, answers, metrics and their intervals",
+  "src/audit": "what a task's rows and a model's answers are unfair about",
   "src/export": "merge, quantise, and the gate behind them",
   "src/student": "from a teacher to a smaller model",
   "src/batch": "a file of requests to a file of answers, through the store",

@@ -71,6 +71,22 @@ function halfBinomial(k: number, n: number): number {
   return sum * mantissa * 2 ** half * 2 ** (exponent - n - half);
 }
 
+/** P(Z > z) of the standard normal distribution, for z >= 0. */
+export function normalTail(z: number): number {
+  return erfc(z / Math.SQRT2) / 2;
+}
+
+/** The share-quantile of the standard normal distribution for shares of 0.5 to 1 - 1e-15, by bisection. */
+export function normalQuantile(share: number): number {
+  let [low, high] = [0, 9];
+  for (let step = 0; step < 60; step++) {
+    const middle = (low + high) / 2;
+    if (normalTail(middle) > 1 - share) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
 /** The complementary error function for x >= 0, within 1e-13 relative: a series below 2, a continued fraction above. */
 function erfc(x: number): number {
   if (x < 2) {

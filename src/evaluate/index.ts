@@ -3,7 +3,7 @@ export { type Against, readPredictions, writePredictions } from "./against.js";
 export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
 export { type Choices, scoreChoices } from "./choices.js";
 export { chooseLabels, type LabelChoice, labelChoices, priorOf } from "./classify.js";
-export { type McNemar, mcnemar } from "./compare.js";
+export { type McNemar, mcnemar, normalQuantile, normalTail } from "./compare.js";
 export { type EvaluateOptions, type Evaluation, evaluate, type Predictor, withPredictor } from "./evaluate.js";
 export { stopsOf } from "./generate.js";
 export { bootstrapInterval, bootstrapIntervals, type Interval, meanOf, type Statistic, wilson } from "./intervals.js";

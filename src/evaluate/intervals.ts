@@ -89,20 +89,22 @@ export function meanOf(values: ArrayLike<number>): Statistic {
 /**
  * Wilson's score interval (1927) of a share, without continuity correction: holds for few rows and for shares of 0 and 1.
  *
+ * @param z - standard deviations to both sides (default 1.96: 95 %)
+ *
  * @example
  * ```ts
  * wilson(9, 10); // { value: 0.9, low: 0.596, high: 0.982 }
  * ```
  */
-export function wilson(successes: number, rows: number): Interval {
+export function wilson(successes: number, rows: number, z = Z): Interval {
   if (!Number.isInteger(rows) || rows < 1) throw unexpected("a whole number of rows, at least 1,", "rows", rows);
   if (!Number.isInteger(successes) || successes < 0 || successes > rows) {
     throw unexpected(`a whole number from 0 to ${rows}`, "successes", successes);
   }
   const share = successes / rows;
-  const scale = 2 * (rows + Z * Z);
-  const centre = (2 * successes + Z * Z) / scale;
-  const half = (Z * Math.sqrt(4 * successes * (1 - share) + Z * Z)) / scale;
+  const scale = 2 * (rows + z * z);
+  const centre = (2 * successes + z * z) / scale;
+  const half = (z * Math.sqrt(4 * successes * (1 - share) + z * z)) / scale;
   // Rounding must not take the whole share out of its own interval.
   return { value: share, low: centre - half, high: successes === rows ? 1 : centre + half };
 }

@@ -1,5 +1,6 @@
 // The room's door: whole jobs that compose training, adapters and evaluation.
 
+export { type AuditOptions, type AuditResult, audit } from "./audit.js";
 export { type Compared, type ComparedPair, type CompareOptions, type CompareResult, compare } from "./compare.js";
 export {
   type DistillationOptions,

@@ -5,6 +5,8 @@ export { requireKnown, requirePath, requireWhole } from "./options.js";
 export { readTask } from "./read.js";
 export { parseTemplate, type TemplateFields, templateFields, templateLimit } from "./template.js";
 export {
+  type AuditBound,
+  type AuditSettings,
   isDrawn,
   isError,
   metricsOf,

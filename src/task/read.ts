@@ -5,9 +5,19 @@ import { parseDocument } from "yaml";
 import type { z } from "zod";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { nearestName } from "./nearest.js";
-import { answerSchema, dataSchema, promptSchema, sourceSchema, splitSchema, taskSchema, wanted } from "./schema.js";
+import {
+  answerSchema,
+  auditSchema,
+  dataSchema,
+  promptSchema,
+  sourceSchema,
+  splitSchema,
+  taskSchema,
+  wanted,
+} from "./schema.js";
 import { parseTemplate, templateFields } from "./template.js";
 import {
+  type AuditSettings,
   isDrawn,
   metricsOf,
   type Source,
@@ -56,6 +66,7 @@ export async function readTask(file: string, options: { data?: string } = {}): P
     metric: checkMetric(known.metric, kind, absolute),
     maxTokens: checkMaxTokens(known.maxTokens, kind, absolute),
   };
+  if (known.audit !== undefined) task.audit = checkAudit(known.audit, absolute);
   const folder = options.data === undefined ? path.dirname(absolute) : path.resolve(options.data);
   if (data.train !== undefined) task.data.train = readSource(data.train, "data.train", folder, absolute);
   for (const split of ["test", "validation"] as const) {
@@ -174,6 +185,15 @@ function checkPrompt(
   }
   parseTemplate(prompt.template, fieldName(file, "prompt.template"));
   return prompt;
+}
+
+function checkAudit(audit: unknown, file: string): AuditSettings {
+  const settings = parsed(auditSchema, audit, file, "audit");
+  for (const [attribute, groups] of Object.entries(settings.terms ?? {})) {
+    if (Object.keys(groups).length >= 2) continue;
+    throw unexpected("two groups or more", fieldName(file, `audit.terms.${attribute}`), groups, "input");
+  }
+  return definedOnly(settings) as AuditSettings;
 }
 
 function checkLabels(labels: Record<string, string>, kind: TaskKind, file: string): Record<string, string> {

@@ -52,6 +52,29 @@ export const answerSchema = z.strictObject({
   labels: textMapping(isScalar, "a text, a number, true or false").optional(),
 });
 
+const bound = z.number().min(0);
+
+export const auditSchema = z
+  .strictObject({
+    positive: name,
+    columns: z.array(name),
+    terms: z.record(name, z.record(name, z.array(name).min(1))),
+    bounds: z
+      .strictObject({
+        demographic_parity: bound,
+        equal_opportunity: bound,
+        equalized_odds: bound,
+        calibration: bound,
+        accuracy: bound,
+        flips: bound,
+        shift: bound,
+        crows_pairs: bound,
+        bbq: bound,
+      })
+      .partial(),
+  })
+  .partial();
+
 export const taskSchema = z.strictObject({
   name: name.max(200),
   kind: z.string(),
@@ -59,6 +82,7 @@ export const taskSchema = z.strictObject({
   prompt: z.unknown().optional(),
   answer: z.unknown().optional(),
   metric: z.string().optional(),
+  audit: z.unknown().optional(),
   maxTokens: z.int().min(1).max(100_000).optional(),
 });
 
@@ -74,11 +98,13 @@ export function wanted(issue: z.core.$ZodIssue): string {
           int: "a whole number",
           record: "a mapping",
           object: "a mapping",
+          array: "a list",
         }[issue.expected as string] ?? issue.expected
       );
     case "invalid_value":
       return `one of ${issue.values.join(", ")}`;
     case "too_small":
+      if (issue.origin === "array") return "a list that is not empty";
       if (issue.origin === "string") return "a text that is not empty";
       return `a number ${issue.inclusive ? "of at least" : "above"} ${issue.minimum}`;
     case "too_big":

@@ -39,6 +39,29 @@ export interface Split {
   seed: number;
 }
 
+/** What the audit of a task looks at, and how far it may go; all of it may be left out. */
+export interface AuditSettings {
+  /** The favourable label, as its text or its value. */
+  positive?: string;
+  /** Columns whose values are groups. */
+  columns?: string[];
+  /** By attribute and group: terms that name the group; the nth of one group stands for the nth of another. */
+  terms?: Record<string, Record<string, string[]>>;
+  /** Largest gaps, shares of flipped answers, shifts and biases. */
+  bounds?: Partial<Record<AuditBound, number>>;
+}
+
+export type AuditBound =
+  | "demographic_parity"
+  | "equal_opportunity"
+  | "equalized_odds"
+  | "calibration"
+  | "accuracy"
+  | "flips"
+  | "shift"
+  | "crows_pairs"
+  | "bbq";
+
 /** One job: its data, its prompt, its answers and how they are measured. */
 export interface Task {
   name: string;
@@ -64,6 +87,7 @@ export interface Task {
   metric: string;
   /** For generate: the longest answer in tokens. */
   maxTokens: number;
+  audit?: AuditSettings;
 }
 
 /** Whether a split is drawn from another one's file. */

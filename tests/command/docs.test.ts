@@ -13,7 +13,7 @@ import { stillroom } from "./program.js";
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-docs-test-"));
 const text = readFileSync(path.join(packageRoot(), "docs/cli.md"), "utf8");
 const single = [
-  ...["inspect", "prompt", "eval", "compare"],
+  ...["inspect", "prompt", "eval", "compare", "audit"],
   ...["tune", "teach", "distill", "ladder"],
   ...["export", "student"],
   ...["batch", "worker", "lookup", "serve"],
@@ -74,6 +74,7 @@ describe("the fields of --json stand in docs/cli.md:", () => {
     ["inspect", () => ["inspect", model]],
     ["prompt", () => ["prompt", task, "--model", model, "--shots", "0,1", "--compare", "--show", "--try", "abc"]],
     ["eval", () => ["eval", task, "--model", model, "--against", model]],
+    ["audit", () => ["audit", task, "--model", model, "--against", model]],
     ["compare", () => ["compare", model, `${model}+${run}`, "--task", task]],
     ["tune", () => ["tune", task, "--model", model, "--out", run, "--resume"]],
     ["teach", () => ["teach", task, "--teacher", model, "--out", `${run}-taught`]],

@@ -16,6 +16,7 @@ export const rooms = [
   "embed",
   "store",
   "evaluate",
+  "audit",
   "export",
   "student",
   "batch",

@@ -1,0 +1,57 @@
+// stillroom audit: what a task's rows, and a model's answers to them, are unfair about.
+import { type Command, Option } from "commander";
+import { audit, readTask, type SplitName } from "../../src/index.js";
+import { type CommonOptions, command, names, whole, wordPair } from "../options.js";
+import { auditText } from "../print-audit.js";
+import { onAudit, onBad, onDownload } from "../print-events.js";
+import { run } from "../run.js";
+
+interface AuditCommandOptions extends CommonOptions {
+  adapter?: string;
+  data?: string;
+  shots?: number;
+  prompt?: string;
+  split: SplitName;
+  limit?: number;
+  strict?: boolean;
+  against?: string;
+  groups?: string[];
+  positive?: string;
+  swap?: [string, string][];
+}
+
+export function auditCommand(): Command {
+  const shared = ["model", "adapter", "data", "limit", "strict", "threads", "precision", "seed"] as const;
+  return command("audit", "What a task's rows, and a model's answers to them, are unfair about.", shared)
+    .argument("<task>", "task file; its bounds, where broken, end the command with exit code 1")
+    .option("--against <other>", "what changed against a model, MODEL+ADAPTER or a RUN folder, such as before tuning")
+    .option("--groups <columns>", "columns whose values are groups, separated by commas", names)
+    .option("--positive <label>", "the favourable label (default: of two the second, else each in turn)")
+    .option("--swap <one=other>", "words to swap besides the lists in the box; may be given again", wordPair)
+    .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
+    .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
+    .addOption(
+      new Option("--split <split>", "rows to ask about").choices(["train", "validation", "test"]).default("test"),
+    )
+    .addHelpText(
+      "after",
+      `
+Examples:
+  $ stillroom audit task.yaml --model model.gguf --adapter runs/first --against model.gguf
+  $ stillroom audit task.yaml --model small.gguf --groups region,dialect --positive approved --swap Emily=Lakisha`,
+    )
+    .action((file: string, { json: _, data, swap, ...options }: AuditCommandOptions, command: Command) =>
+      run(command, async ({ signal, progress }) => {
+        const task = await readTask(file, data === undefined ? {} : { data });
+        const result = await audit(task, {
+          ...options,
+          swaps: swap,
+          signal,
+          onProgress: onAudit(progress),
+          onDownload: onDownload(progress),
+          onBad: onBad(progress),
+        });
+        return { result, text: auditText(result), badRows: result.errors, failures: result.bounds.failures };
+      }),
+    );
+}

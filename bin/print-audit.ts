@@ -1,0 +1,99 @@
+// How an audit looks to a person. Knows the fields of its result; computes nothing.
+import type { AuditResult, GroupTable, RowAudit, Swap } from "../src/index.js";
+import { counted } from "../src/support/words.js";
+import { clock, colours, interval, plain, share, signed, significant, table } from "./print.js";
+
+/** Most lines of a table; --json has all. */
+const linesShown = 25;
+
+export function auditText(result: AuditResult): string {
+  const { task, model, adapter, split, rows, errors, data, groups, swaps, against, findings, limits } = result;
+  const c = colours(process.stdout);
+  const parts = [c.bold(plain(task)), counted(rows, `${split} row`), plain(adapter ? `${model} + ${adapter}` : model)];
+  const out = [
+    `${parts.join(" · ")}\n`,
+    rowsText(data),
+    groupsText(groups, "gaps between groups, as the model answers"),
+  ];
+  out.push(swapsText(swaps));
+  if (against) {
+    const changes = [...against.changes].sort((a, b) => Math.abs(b.difference.value) - Math.abs(a.difference.value));
+    out.push(`\n${c.bold(`against ${plain(against.name)}`)}\n`);
+    out.push(
+      table([
+        ["", "before", "after", "difference", "95 %"],
+        ...changes
+          .slice(0, linesShown)
+          .map(({ what, before, after, difference }) => [
+            ...[plain(what), signed(before), signed(after), signed(difference.value), interval(difference)],
+          ]),
+      ]),
+    );
+  }
+  out.push(`\n${c.bold("found")}\n`);
+  for (const { part, what, value, p_holm } of findings.slice(0, linesShown)) {
+    const size = `${signed(value.value)} (${interval(value)}), p = ${significant(p_holm)}`;
+    out.push(`${c.yellow("•")} ${part}: ${plain(what)}: ${size}\n`);
+  }
+  if (findings.length === 0) out.push("nothing that chance does not explain, corrected for all that was looked at\n");
+  if (findings.length > linesShown) out.push(`and ${findings.length - linesShown} more (--json)\n`);
+  if (errors > 0) out.push(`${c.yellow(counted(errors, "bad row"))} left out\n`);
+  out.push(
+    `\n${c.bold("what this cannot see")}\n${limits.map((limit) => `• ${limit}\n`).join("")}${clock(result.seconds)}\n`,
+  );
+  return out.join("");
+}
+
+function rowsText({ splits, of, duplicates, ties, groups }: RowAudit): string {
+  const c = colours(process.stdout);
+  const { exact, near, contradicting, across_splits } = duplicates;
+  const read = splits.map(({ split, rows }) => counted(rows, `${split} row`)).join(", ");
+  const out = [`\n${c.bold("the rows")} · ${read}\n`];
+  out.push(
+    `copies: ${exact} exact, ${near} near; ${across_splits} across splits, ${contradicting} with another answer\n`,
+  );
+  if (ties.terms.length > 0) {
+    out.push(`words tied to an answer, of ${ties.looked_at} looked at:\n`);
+    out.push(
+      table([
+        ["word", "names", "answer", "rows", "share", "of others", "log-odds", "95 %"],
+        ...ties.terms
+          .slice(0, 10)
+          .map(({ term, group, label, rows, share: own, share_others, log_odds }) => [
+            ...[plain(term), plain(group ?? ""), plain(label), `${rows}`, share(own), share(share_others)],
+            ...[signed(log_odds.value), interval(log_odds)],
+          ]),
+      ]),
+    );
+  }
+  return `${out.join("")}${groupsText(groups, `answers by group, in the ${of} rows`)}`;
+}
+
+function groupsText(tables: readonly GroupTable[], title: string): string {
+  const gaps = tables.flatMap(({ attribute, gaps }) => gaps.map((gap) => ({ attribute, ...gap })));
+  if (gaps.length === 0) return "";
+  const shown = gaps
+    .sort((a, b) => a.p_holm - b.p_holm || b.difference.value - a.difference.value)
+    .slice(0, linesShown);
+  return `\n${colours(process.stdout).bold(title)}\n${table([
+    ["", "", "answer", "higher", "lower", "difference", "95 %", "ratio", "smallest", "p (Holm)"],
+    ...shown.map(({ attribute, metric, label, between, difference, ratio, smallest, p_holm }) => [
+      ...[plain(attribute), metric, plain(label ?? ""), plain(between[0]), plain(between[1]), share(difference.value)],
+      ...[interval(difference), ratio ? share(ratio.value) : "", `${smallest}`, significant(p_holm)],
+    ]),
+  ])}`;
+}
+
+function swapsText(swaps: readonly Swap[]): string {
+  const title = `\n${colours(process.stdout).bold("the same rows with other groups' words")}\n`;
+  if (swaps.length === 0) return `${title}no row mentions a term that could be swapped\n`;
+  const shown = [...swaps].sort((a, b) => (a.p_holm ?? 1) - (b.p_holm ?? 1)).slice(0, linesShown);
+  return `${title}${table([
+    ["", "from", "to", "rows", "same answer", "95 %", "shift", "95 %", "p (Holm)"],
+    ...shown.map(({ attribute, groups, rows, agreement, shift, p_holm }) => [
+      ...[plain(attribute), plain(groups[0]), plain(groups[1]), `${rows}`, share(agreement.value), interval(agreement)],
+      ...(shift ? [signed(shift.value), interval(shift)] : ["", ""]),
+      p_holm === null ? "" : significant(p_holm),
+    ]),
+  ])}`;
+}

@@ -1,0 +1,11 @@
+// The room's door: groups of rows, swapped terms, copies and ties, and what a predictor makes of them.
+export { type Asked, type AuditChange, changesOf } from "./changes.js";
+export { type Duplicates, findCopies } from "./duplicates.js";
+export { type GroupGap, type GroupMetric, type GroupRow, type GroupTable, groupTables, type Judged } from "./groups.js";
+export { type Plan, planAudit } from "./plan.js";
+export type { Gap } from "./proportions.js";
+export { type RowAudit, rowsAudit } from "./rows.js";
+export { type Swap, swapsOf, type Variant, variantsOf } from "./swaps.js";
+export type { TermGroups } from "./terms.js";
+export type { Tie } from "./ties.js";
+export { type AuditFinding, brokenBounds, findingsOf } from "./verdict.js";

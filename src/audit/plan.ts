@@ -1,0 +1,70 @@
+// What an audit looks at: favourable labels, lists of terms, groups of rows; from a task's settings and a user's options. Asks no model.
+import type { Row } from "../dataset/index.js";
+import type { Label } from "../evaluate/index.js";
+import { StillroomError, unexpected } from "../support/errors.js";
+import type { Task } from "../task/index.js";
+import { byColumn, byTerms, type Membership } from "./groups.js";
+import { builtInTerms, type TermGroups } from "./terms.js";
+
+/** What an audit looks at. */
+export interface Plan {
+  task: Task;
+  seed: number;
+  /** Favourable labels, each looked at in turn; none for generate, and for more than ten labels of which none is named. */
+  positives: string[];
+  /** The one of them that shifts are measured by; null where the right answer's are. */
+  positive: string | null;
+  lists: TermGroups[];
+  memberships: Membership[];
+}
+
+export interface PlanOptions {
+  seed: number;
+  groups?: readonly string[] | undefined;
+  positive?: string | undefined;
+  swaps?: readonly (readonly [string, string])[] | undefined;
+}
+
+/** Looked at in turn without being named. */
+const mostLabels = 10;
+
+/** Throws "usage" for a label or a swap that cannot be, "input" for a column that the rows have not. */
+export function planAudit(task: Task, rows: readonly Row[], labels: readonly Label[], options: PlanOptions): Plan {
+  const given = Object.entries(task.audit?.terms ?? {}).map(([attribute, groups]) => ({ attribute, groups }));
+  // A task's own list of a name takes the place of that in the box.
+  const kept = builtInTerms.filter(({ attribute }) => !given.some((own) => own.attribute === attribute));
+  const lists = [...kept, ...given, ...ownPairs(options.swaps ?? [])];
+  const columns = [...new Set([...(task.audit?.columns ?? []), ...(options.groups ?? [])])];
+  const positive = favourable(task, labels, options.positive);
+  const each = labels.length <= mostLabels ? labels.map(({ text }) => text) : [];
+  return {
+    task,
+    seed: options.seed,
+    positives: positive === null ? each : [positive],
+    positive,
+    lists,
+    memberships: [...columns.map((column) => byColumn(column, rows)), ...lists.map((terms) => byTerms(terms, task))],
+  };
+}
+
+function favourable(task: Task, labels: readonly Label[], option: string | undefined): string | null {
+  const name = option ?? task.audit?.positive;
+  if (name === undefined) return labels.length === 2 ? labels[1]!.text : null;
+  const found = labels.find(({ text, value }) => text === name || value === name);
+  if (found) return found.text;
+  const known = labels.map(({ text }) => text).join(", ") || "no labels: the task has none";
+  if (option !== undefined) throw unexpected(`one of ${known}`, "positive", option);
+  throw new StillroomError("input", `${task.file}: expected one of ${known} for audit.positive, received ${name}`);
+}
+
+/** Pairs of words as one attribute of two groups. */
+function ownPairs(pairs: readonly (readonly [string, string])[]): TermGroups[] {
+  for (const pair of pairs) {
+    const [one, other] = pair;
+    if (pair.length === 2 && one.trim() !== "" && other.trim() !== "" && one.toLowerCase() !== other.toLowerCase())
+      continue;
+    throw unexpected("pairs of two different words", "swaps", pair);
+  }
+  if (pairs.length === 0) return [];
+  return [{ attribute: "swap", groups: { first: pairs.map(([one]) => one), second: pairs.map(([, other]) => other) } }];
+}

@@ -1,0 +1,54 @@
+// What is to be said of the rows themselves, before any model: copies, words tied to labels, how answers differ by group. Knows rows; reads
+// no file.
+import type { Row } from "../dataset/index.js";
+import { type Duplicates, findCopies } from "./duplicates.js";
+import { type GroupTable, groupTables, textOf } from "./groups.js";
+import type { Plan } from "./plan.js";
+import { type Tie, tiedTerms } from "./ties.js";
+
+/** What an audit says of the rows. */
+export interface RowAudit {
+  /** Rows by split: all of them are looked through for copies. */
+  splits: { split: string; rows: number }[];
+  /** The split that ties and groups are of: what a model learns from. */
+  of: string;
+  duplicates: Duplicates;
+  ties: { looked_at: number; terms: Tie[] };
+  /** How the answers differ by group. */
+  groups: GroupTable[];
+}
+
+/** Looks through the rows of some splits; the first one's are those that a model learns from. */
+export function rowsAudit(plan: Plan, splits: readonly { split: string; rows: readonly Row[] }[]): RowAudit {
+  const text = textOf(plan.task);
+  const texts = splits.flatMap(({ split, rows }) =>
+    rows.map((row) => ({ text: text(row), answer: row.answer, split, line: row.line })),
+  );
+  const learnt = splits[0]!;
+  const judged = learnt.rows.map((row) => {
+    const { index, answer } = row;
+    return { row, score: { index, answer, prediction: answer, probabilities: null } };
+  });
+  return {
+    splits: splits.map(({ split, rows }) => ({ split, rows: rows.length })),
+    of: learnt.split,
+    duplicates: findCopies(texts),
+    // Answers in words are no labels that a word could be tied to.
+    ties:
+      plan.task.kind === "generate"
+        ? { looked_at: 0, terms: [] }
+        : tiedTerms(texts.slice(0, learnt.rows.length), namedGroup(plan)),
+    groups: groupTables(plan.memberships, judged, plan.positives, ["base_rate"]),
+  };
+}
+
+/** The group that a word names, as "attribute: group". */
+function namedGroup({ lists }: Plan): (term: string) => string | null {
+  const known = new Map<string, string>();
+  for (const { attribute, groups } of lists) {
+    for (const [group, terms] of Object.entries(groups)) {
+      for (const term of terms) known.set(term.toLowerCase(), `${attribute}: ${group}`);
+    }
+  }
+  return (term) => known.get(term) ?? null;
+}

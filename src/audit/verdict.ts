@@ -1,0 +1,92 @@
+// What an audit found that chance does not explain, and whether it stays within a task's bounds. Knows the audit's numbers; computes none.
+import type { Interval } from "../evaluate/index.js";
+import type { AuditBound, Task } from "../task/index.js";
+import type { GroupTable } from "./groups.js";
+import type { RowAudit } from "./rows.js";
+import type { Swap } from "./swaps.js";
+
+/** One thing that was found. */
+export interface AuditFinding {
+  part: "rows" | "groups" | "swaps";
+  /** In words. */
+  what: string;
+  /** The gap, the log-odds or the shift; 0 is none. */
+  value: Interval;
+  /** Corrected (Holm) for all that was looked at in its part; below 0.05. */
+  p_holm: number;
+}
+
+const least = 0.05;
+/**
+ * What probabilities must move by to be a finding. They are exact numbers of a fixed function: any word moves them a little on every row, and enough rows would tell the
+ * smallest such shift from none.
+ */
+const material = 0.05;
+
+/**
+ * Gaps, ties of groups' terms and shifts below 0.05 after the correction for many, those of probabilities where they are at least 0.05 too. Ties of other words are no
+ * finding: that "bad" goes with bad reviews is the task.
+ */
+export function findingsOf(
+  data: RowAudit,
+  { groups, swaps }: { groups: readonly GroupTable[]; swaps: readonly Swap[] },
+): AuditFinding[] {
+  const ties = data.ties.terms.flatMap(({ term, group, label, rows, share, log_odds, p_holm }) => {
+    if (group === null) return [];
+    const what = `${term} (${group}) is tied to ${label}: ${percent(share)} of its ${rows} rows`;
+    return { part: "rows" as const, what, value: log_odds, p_holm };
+  });
+  const shifts = swaps.flatMap(({ attribute, groups: [first, second], rows, shift, p_holm }) => {
+    if (shift === null || p_holm === null || p_holm >= least || Math.abs(shift.value) < material) return [];
+    const what = `${attribute}: ${second}'s words in the place of ${first}'s shift the probability, on ${rows} rows`;
+    return { part: "swaps" as const, what, value: shift, p_holm };
+  });
+  return [...ties, ...gapsIn(data.groups, "rows"), ...gapsIn(groups, "groups"), ...shifts];
+}
+
+function gapsIn(tables: readonly GroupTable[], part: "rows" | "groups"): AuditFinding[] {
+  return tables.flatMap(({ attribute, gaps }) =>
+    gaps.flatMap(({ metric, label, between, difference, smallest, p_holm }) => {
+      if (p_holm >= least || (metric === "calibration" && difference.value < material)) return [];
+      const of = label === null ? "" : ` of ${label}`;
+      const what = `${attribute}: ${metric}${of} is higher for ${between[0]} than for ${between[1]} (smallest group: ${smallest} rows)`;
+      return { part, what, value: difference, p_holm };
+    }),
+  );
+}
+
+/**
+ * One sentence for each bound that does not hold: a gap or a shift is above it and its interval clear of 0, a share of flips is above it.
+ */
+export function brokenBounds(
+  { audit }: Task,
+  { groups, swaps }: { groups: readonly GroupTable[]; swaps: readonly Swap[] },
+): string[] {
+  const bounds = audit?.bounds ?? {};
+  const failures: string[] = [];
+  const check = (name: AuditBound, what: string, found: Interval) => {
+    const bound = bounds[name];
+    const clear = found.low > 0 || found.high < 0;
+    if (bound === undefined || Math.abs(found.value) <= bound || !clear) return;
+    failures.push(
+      `${what} is ${digits(found.value)} (${digits(found.low)} to ${digits(found.high)}), the bound is ${bound}`,
+    );
+  };
+  for (const { attribute, gaps } of groups) {
+    for (const { metric, label, between, difference } of gaps) {
+      if (metric === "base_rate") continue;
+      const of = label === null ? "" : ` of ${label}`;
+      check(metric, `${attribute}: ${metric}${of} between ${between.join(" and ")}`, difference);
+    }
+  }
+  for (const { attribute, groups: names, agreement, shift } of swaps) {
+    const what = `${attribute}, ${names.join(" and ")} swapped:`;
+    const flips = { value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low };
+    check("flips", `${what} the share of flipped answers`, flips);
+    if (shift !== null) check("shift", `${what} the mean shift`, shift);
+  }
+  return failures;
+}
+
+const percent = (share: number) => `${(100 * share).toFixed(0)} %`;
+const digits = (value: number) => String(Number(value.toPrecision(3)));

@@ -1,0 +1,222 @@
+// The audit of a task: what its rows, and a model's answers to them, are unfair about; before and after, and within its bounds. Owns the order
+// of the work and the models that are opened; the numbers are audit's.
+import { performance } from "node:perf_hooks";
+import {
+  type Asked,
+  type AuditChange,
+  type AuditFinding,
+  brokenBounds,
+  changesOf,
+  findingsOf,
+  type GroupMetric,
+  type GroupTable,
+  groupTables,
+  type Plan,
+  planAudit,
+  type RowAudit,
+  rowsAudit,
+  type Swap,
+  swapsOf,
+  type Variant,
+  variantsOf,
+} from "../audit/index.js";
+import { type Row, readRows, type SplitName } from "../dataset/index.js";
+import {
+  type EvaluateOptions,
+  evaluateRows,
+  type Metrics,
+  type Predictor,
+  type RowScore,
+  type ScoringJob,
+  summarise,
+  withPredictor,
+} from "../evaluate/index.js";
+import { unexpected } from "../support/errors.js";
+import { requireKnown, type Task } from "../task/index.js";
+import { contenderOf } from "./contender.js";
+
+/** What is audited, and how. */
+export interface AuditOptions
+  extends Pick<
+    EvaluateOptions,
+    | "model"
+    | "adapter"
+    | "precision"
+    | "shots"
+    | "prompt"
+    | "split"
+    | "limit"
+    | "seed"
+    | "strict"
+    | "threads"
+    | "onDownload"
+    | "onBad"
+    | "signal"
+  > {
+  /** What it is held against: a model (path or hf: URI), MODEL+ADAPTER, or the RUN folder of a tuning. */
+  against?: string | undefined;
+  /** Columns whose values are groups, besides those of the task file. */
+  groups?: readonly string[] | undefined;
+  /** The favourable label, as its text or its value (default: the task file's; of two labels the second; else each in turn, up to ten). */
+  positive?: string | undefined;
+  /** Pairs of words to swap, besides the lists in the box and the task file's. */
+  swaps?: readonly (readonly [string, string])[] | undefined;
+  onProgress?: ((progress: { what: string; rows: number; totalRows: number }) => void) | undefined;
+}
+
+/** The result of {@link audit}, in the fields of `stillroom audit --json`. Intervals are 95 %. */
+export interface AuditResult {
+  task: string;
+  model: string;
+  adapter: string | null;
+  split: SplitName;
+  shots: number;
+  seed: number;
+  /** Rows that the model answered. */
+  rows: number;
+  errors: number;
+  /** The favourable labels. */
+  positive: string[];
+  /** Of the rows themselves: copies, ties of words to labels, how answers differ by group. */
+  data: RowAudit;
+  metrics: Metrics;
+  /** How the model treats groups. */
+  groups: GroupTable[];
+  /** What it says to the same rows with other groups' words. */
+  swaps: Swap[];
+  /** null without against. */
+  against: { name: string; model: string; adapter: string | null; metrics: Metrics; changes: AuditChange[] } | null;
+  /** What stands after the correction for all that was looked at. */
+  findings: AuditFinding[];
+  bounds: { passed: boolean; failures: string[] };
+  /** What this audit cannot see. */
+  limits: string[];
+  seconds: number;
+}
+
+const optionNames = [
+  ..."model adapter precision shots prompt split limit seed strict threads against groups positive swaps".split(" "),
+  ..."onProgress onDownload onBad signal".split(" "),
+];
+
+/** What is said of every audit. */
+const limits = [
+  "Groups by terms are the rows that mention them: a term list cannot see people who are not named by its words, nor what words mean in their place (an old car, a church in a town).",
+  "The lists are English, short, and know two genders, and names as readers in the United States take them; give the task's own by audit.terms and columns.",
+  "A swap changes words and not what else goes with them: a row may read oddly, and a difference may be one of sense.",
+  "A gap of true and false positive rates takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows and demographic parity can show it.",
+  "That nothing was found says that these rows are too few or too even to show it, not that there is nothing.",
+];
+
+/**
+ * Audits a task's rows and a model's answers to them: how labels, right and wrong answers and probabilities differ by group, and what
+ * becomes of an answer when a row speaks of another group. Bounds of the task file that do not hold are in the result; nothing is thrown for them.
+ *
+ * @throws StillroomError "usage" for a wrong option, "input" for a column that the rows have not, and what evaluate throws
+ *
+ * @example
+ * ```ts
+ * import { audit, readTask } from "stillroom";
+ * const found = await audit(await readTask("task.yaml"), { model: "model.gguf", adapter: "runs/first", against: "model.gguf" });
+ * for (const { what, value, p_holm } of found.findings) console.log(what, value.value, value.low, value.high, p_holm);
+ * process.exitCode = found.bounds.passed ? 0 : 1;
+ * ```
+ */
+export async function audit(task: Task, options: AuditOptions = {}): Promise<AuditResult> {
+  requireKnown(options, optionNames, "audit");
+  const started = performance.now();
+  const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...scoring } = options;
+  const contender = against === undefined ? null : await contenderOf(against);
+  if (contender?.predictions) {
+    throw unexpected("a model or a run, which can be asked about changed rows,", "against", against);
+  }
+  const after = await withPredictor(task, scoring, (predictor) => ask(predictor, options, null));
+  const { plan, facts, metrics, model } = after;
+  const groups = groupTables(plan.memberships, after.judged, plan.positives, judgedMetrics);
+  const swaps = swapsOf(plan.lists, after.variants, after.answers, plan);
+  const opening = {
+    ...scoring,
+    onBad: undefined,
+    model: contender?.model ?? "",
+    adapter: contender?.adapter ?? undefined,
+  };
+  const before = contender && (await withPredictor(task, opening, (predictor) => ask(predictor, options, plan)));
+  const data = rowsAudit(plan, await learntRows(plan.task, facts.split, after.rows, options));
+  const failures = brokenBounds(task, { groups, swaps });
+  return {
+    ...{ task: task.name, model, adapter: options.adapter ?? null, ...facts, positive: plan.positives },
+    ...{ data, metrics, groups, swaps },
+    against: before && {
+      ...{ name: contender.name, model: before.model, adapter: contender.adapter, metrics: before.metrics },
+      changes: changesOf(plan, { groups, swaps }, after, before),
+    },
+    findings: findingsOf(data, { groups, swaps }),
+    bounds: { passed: failures.length === 0, failures },
+    limits,
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+const judgedMetrics: readonly GroupMetric[] = [
+  "demographic_parity",
+  "equal_opportunity",
+  "equalized_odds",
+  "calibration",
+  "accuracy",
+];
+
+interface Look extends Asked {
+  plan: Plan;
+  rows: readonly Row[];
+  model: string;
+  metrics: Metrics;
+  facts: Pick<AuditResult, "split" | "shots" | "seed" | "rows" | "errors">;
+}
+
+/** What a predictor says to the rows and to their variants. known: the plan of the first predictor, which holds for the second. */
+async function ask(predictor: Predictor, options: AuditOptions, known: Plan | null): Promise<Look> {
+  const { job, split, shots, seed, bad, model } = predictor;
+  const plan = known ?? planAudit(job.task, job.rows, job.labels, { ...options, seed });
+  const asked = (what: string, rows: readonly Row[], examples = job.examples) =>
+    evaluateRows({
+      ...{ ...job, rows, examples },
+      onProgress: (progress) => options.onProgress?.({ what, rows: progress.rows, totalRows: progress.totalRows }),
+    });
+  const scores = await asked("scoring", job.rows);
+  const byIndex = new Map(job.rows.map((row) => [row.index, row]));
+  const judged = scores.rows.map((score) => ({ row: byIndex.get(score.index)!, score }));
+  const variants = variantsOf(plan.lists, job.task, judged);
+  const answers = await variantAnswers(variants, job, (what, rows, examples) => asked(what, rows, examples));
+  return {
+    ...{ plan, judged, variants, answers, rows: job.rows, model: model.info.path },
+    metrics: summarise(job.task, scores.rows, job.labels, seed).metrics,
+    facts: { split, shots, seed, rows: judged.length, errors: bad.length + scores.refused.length },
+  };
+}
+
+/** Those of one attribute to one group at a time: of these, no two are of the same row. */
+async function variantAnswers(
+  variants: readonly Variant[],
+  { examples }: ScoringJob,
+  asked: (what: string, rows: readonly Row[], examples: ScoringJob["examples"]) => Promise<{ rows: RowScore[] }>,
+): Promise<(RowScore | null)[]> {
+  const answers = new Array<RowScore | null>(variants.length).fill(null);
+  // A variant gets the examples of the row that it was made of: nothing but its own words is to differ.
+  const original = new Map(variants.map(({ row, of }) => [row, of.row]));
+  const own = typeof examples === "function" ? (row: Row) => examples(original.get(row) ?? row) : examples;
+  const named = variants.map(({ attribute, to }) => `${attribute} to ${to}`);
+  for (const what of new Set(named)) {
+    const places = [...named.keys()].filter((place) => named[place] === what);
+    const rows = places.map((place) => variants[place]!.row);
+    const byIndex = new Map((await asked(what, rows, own)).rows.map((score) => [score.index, score]));
+    for (const place of places) answers[place] = byIndex.get(variants[place]!.row.index) ?? null;
+  }
+  return answers;
+}
+
+/** The rows of the training split, where there is one, before those that were asked about. */
+async function learntRows(task: Task, split: SplitName, rows: readonly Row[], { strict, signal }: AuditOptions) {
+  const asked = { split, rows };
+  if (task.data.train === undefined || split === "train") return [asked];
+  return [{ split: "train", rows: (await readRows(task, "train", { strict, signal })).rows }, asked];
+}

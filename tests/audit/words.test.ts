@@ -1,0 +1,112 @@
+// Swapped terms keep their grammar; copies and ties are found, and nothing else.
+import { describe, expect, it } from "vitest";
+import { findCopies } from "../../src/audit/duplicates.js";
+import { swapTerms } from "../../src/audit/swap.js";
+import { builtInTerms, mentionedGroup } from "../../src/audit/terms.js";
+import { tiedTerms } from "../../src/audit/ties.js";
+
+const list = (attribute: string) => builtInTerms.find((terms) => terms.attribute === attribute)!;
+
+describe("swapTerms", () => {
+  it.each([
+    ["gender", "female", "male", "She lost her keys, and they are hers.", "He lost his keys, and they are his."],
+    [
+      "gender",
+      "female",
+      "male",
+      "I saw her in the garden; her sister saw her.",
+      "I saw him in the garden; his brother saw him.",
+    ],
+    ["gender", "male", "female", "He lost his keys. They are his.", "She lost her keys. They are hers."],
+    ["gender", "male", "female", "the film is his and it pleased him", "the film is hers and it pleased her"],
+    ["gender", "female", "male", "AN ACTRESS and a Queen", "AN ACTOR and a King"],
+    ["gender", "male", "female", "an uncle's boyish charm", "an aunt's boyish charm"],
+    ["gender", "male", "female", "a king, an actor, A man", "a queen, an actress, A woman"],
+    ["nationality", "american", "german", "an American film about an Indian", "a German film about an Indian"],
+    ["nationality", "german", "american", "A German and the Germans", "An American and the Americans"],
+    ["nationality", "american", "chinese", "an american in china", "a chinese in china"],
+    ["names", "white", "black", "emily met Greg. GREG smiled", "lakisha met Jamal. JAMAL smiled"],
+    ["age", "young", "old", "a teenage clerk, 25-year-old", "an elderly clerk, 75-year-old"],
+  ])("%s, %s to %s: %s", (attribute, from, to, text, expected) => {
+    expect(swapTerms(list(attribute), from, to)(text)).toBe(expected);
+  });
+
+  it("leaves a text alone that names no one, and words that hold a term", () => {
+    expect(swapTerms(list("gender"), "male", "female")("mankind heard the theme")).toBeNull();
+  });
+
+  it("has a counterpart for every term, and comes back where words are one to one", () => {
+    for (const { attribute, groups } of builtInTerms) {
+      const lengths = Object.values(groups).map((terms) => terms.length);
+      expect(new Set(lengths).size, attribute).toBe(1);
+    }
+    const there = swapTerms(list("names"), "white", "black")("Anne and Brad are an item")!;
+    expect(swapTerms(list("names"), "black", "white")(there)).toBe("Anne and Brad are an item");
+  });
+
+  it("tells a text's group only where it names one", () => {
+    const group = mentionedGroup(list("gender"));
+    expect([group("her son"), group("the son"), group("HER mother"), group("human")]).toEqual([
+      null,
+      "male",
+      "female",
+      null,
+    ]);
+  });
+});
+
+describe("findCopies", () => {
+  const row = (text: string, answer: string, line: number, split = "train") => ({ text, answer, split, line });
+  const long = Array.from({ length: 42 }, (_, at) => `word${at}`).join(" ");
+
+  it("finds exact and near copies, across splits and with other answers", () => {
+    const found = findCopies([
+      row("A good film.", "yes", 1),
+      row(long, "yes", 2),
+      row("something else entirely, with words of its own, and of no other row here", "no", 3),
+      row("a GOOD film", "no", 4, "test"),
+      row(long.replace("word9 ", "other "), "yes", 5, "test"),
+    ]);
+    expect(found).toMatchObject({ exact: 1, near: 1, contradicting: 1, across_splits: 2 });
+    expect(found.examples[0]).toEqual({
+      split: "test",
+      line: 4,
+      of: { split: "train", line: 1 },
+      similarity: 1,
+      same_answer: false,
+    });
+    // Of 40 runs of three words each has 37 in common with the other's.
+    expect(found.examples[1]!.similarity).toBeCloseTo(37 / 43, 12);
+  });
+
+  it("lets rows be that share less than four fifths", () => {
+    const other = long.split(" ").slice(0, 30).join(" ");
+    expect(findCopies([row(long, "a", 1), row(other, "a", 2)])).toMatchObject({ exact: 0, near: 0 });
+  });
+});
+
+describe("tiedTerms", () => {
+  const rows = Array.from({ length: 400 }, (_, at) => ({
+    text: `${at % 4 === 0 ? "Emily" : "Greg"} says word${at % 7} and more${at % 3}`,
+    answer: (at % 4 === 0) === (at % 20 !== 0) ? "yes" : "no",
+  }));
+
+  it("finds the planted tie with its interval clear of 0, and no other", () => {
+    const { terms, looked_at } = tiedTerms(rows, (term) => (term === "emily" ? "names: white" : null));
+    expect(looked_at).toBeGreaterThan(5);
+    expect(terms.map(({ term, label, group }) => [term, label, group])).toEqual([
+      ["emily", "yes", "names: white"],
+      ["greg", "no", null],
+    ]);
+    for (const { log_odds, p_holm } of terms) {
+      expect(log_odds.low).toBeGreaterThan(0);
+      expect(p_holm).toBeLessThan(1e-6);
+    }
+    expect(terms[0]).toMatchObject({ rows: 100, share: 0.8, share_others: 0 });
+  });
+
+  it("accuses no word of balanced rows", () => {
+    const balanced = rows.map(({ text }, at) => ({ text, answer: at % 8 < 4 ? "yes" : "no" }));
+    expect(tiedTerms(balanced, () => null).terms).toEqual([]);
+  });
+});

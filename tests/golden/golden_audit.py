@@ -1,0 +1,91 @@
+"""Writes audit.json: what Fairlearn, SciPy and statsmodels say about the groups of seeded rows.
+
+    python3 -m venv /tmp/golden
+    /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 fairlearn==0.15.0 statsmodels==0.15.0 pandas==3.1.1
+    /tmp/golden/bin/python tests/golden/golden_audit.py
+"""
+
+import json
+import os
+
+import fairlearn.metrics as fair
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.metrics import accuracy_score
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def case(name, seed, groups, rows):
+    r = np.random.default_rng(seed)
+    group = r.integers(0, groups, rows)
+    y = (r.random(rows) < 0.35 + 0.1 * group).astype(int)
+    p = np.clip(0.3 + 0.35 * y + 0.08 * group + r.normal(0, 0.2, rows), 0.01, 0.99)
+    predicted = (p > 0.5).astype(int)
+    frame = fair.MetricFrame(
+        metrics={
+            "selection_rate": fair.selection_rate,
+            "true_positive_rate": fair.true_positive_rate,
+            "false_positive_rate": fair.false_positive_rate,
+            "accuracy": accuracy_score,
+        },
+        y_true=y, y_pred=predicted, sensitive_features=group)
+    both = lambda metric: {
+        "difference": float(getattr(fair, f"{metric}_difference")(y, predicted, sensitive_features=group)),
+        "ratio": float(getattr(fair, f"{metric}_ratio")(y, predicted, sensitive_features=group)),
+    }
+    table = pd.DataFrame({"group": group, "gap": p - y, "y": y}).groupby("group").mean()
+    return {
+        "name": name,
+        "group": [f"g{g}" for g in group],
+        "answers": y.tolist(),
+        "predictions": predicted.tolist(),
+        "probabilities": p.tolist(),
+        "groups": {
+            f"g{g}": {**{k: float(v) for k, v in row.items()}, "calibration": float(table["gap"][g]), "base_rate": float(table["y"][g])}
+            for g, row in frame.by_group.iterrows()
+        },
+        "demographic_parity": both("demographic_parity"),
+        "equal_opportunity": both("equal_opportunity"),
+        "equalized_odds": both("equalized_odds"),
+        "accuracy": {"difference": float(frame.difference()["accuracy"]), "ratio": float(frame.ratio()["accuracy"])},
+    }
+
+
+def proportions():
+    for a, n, b, m in [(30, 100, 20, 90), (5, 5, 0, 7), (1, 400, 0, 380), (60, 60, 55, 60), (700, 1000, 640, 1000), (3, 10, 3, 10)]:
+        yield {
+            "counts": [a, n, b, m],
+            "fisher": float(stats.fisher_exact([[a, n - a], [b, m - b]]).pvalue),
+            "difference": list(map(float, confint_proportions_2indep(a, n, b, m, method="newcomb", compare="diff"))),
+            # of the lower rate by the higher
+            "ratio": list(map(float, confint_proportions_2indep(b, m, a, n, method="log-adjusted", compare="ratio"))),
+        }
+
+
+def means():
+    r = np.random.default_rng(4)
+    for shift in [0.0, 0.5]:
+        a, b = r.normal(shift, 1, 40), r.normal(0, 2, 25)
+        if a.mean() < b.mean():
+            a, b = b, a
+        error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
+        z = (a.mean() - b.mean()) / error
+        half = stats.norm.ppf(0.975) * error
+        yield {"high": a.tolist(), "low": b.tolist(), "p": float(2 * stats.norm.sf(z)),
+               "interval": [float(a.mean() - b.mean() - half), float(a.mean() - b.mean() + half)]}
+
+
+with open(os.path.join(HERE, "audit.json"), "w") as out:
+    json.dump(
+        {
+            "cases": [case("two groups", 1, 2, 200), case("four groups", 2, 4, 400)],
+            "proportions": list(proportions()),
+            "means": list(means()),
+            "quantiles": [[q, float(stats.norm.ppf(q))] for q in (0.5, 0.9, 0.975, 1 - 0.025 / 45, 1 - 1e-9)],
+        },
+        out,
+        separators=(",", ":"),
+    )

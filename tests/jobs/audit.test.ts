@@ -1,0 +1,192 @@
+// audit() on a toy: a planted bias (the label follows a name) is found in rows, groups and swaps, a balanced set is not accused; before and after,
+// bounds, and what it refuses.
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { type AuditResult, audit, tune } from "../../src/jobs/index.js";
+import { Random } from "../../src/support/random.js";
+import { readTask, type Task } from "../../src/task/index.js";
+import { stillroom } from "../command/program.js";
+import { writeTextToy } from "../support/text_toy.js";
+
+const names = { north: ["Zoe", "Zed"], south: ["Bob", "Bea"] };
+let model: string;
+
+/** Rows of a name and a mark; the label follows the name, or the mark. */
+async function writeTask(biased: boolean, bounds = ""): Promise<Task> {
+  const folder = mkdtempSync(path.join(tmpdir(), "stillroom-audit-"));
+  const random = new Random(biased ? 1 : 2);
+  const line = (at: number) => {
+    const group = at % 2 === 0 ? ("north" as const) : ("south" as const);
+    const mark = random.below(2) === 0 ? "+" : "-";
+    const good = biased ? group === "north" : mark === "+";
+    return JSON.stringify({
+      text: `${names[group][random.below(2)]} ${mark}${mark}`,
+      region: group,
+      label: good ? "yes" : "no",
+    });
+  };
+  const lines = (count: number) => `${Array.from({ length: count }, (_, at) => line(at)).join("\n")}\n`;
+  writeFileSync(path.join(folder, "train.jsonl"), lines(160));
+  writeFileSync(path.join(folder, "test.jsonl"), lines(80));
+  const file = path.join(folder, "task.yaml");
+  writeFileSync(
+    file,
+    `name: loans
+kind: classify
+data: { train: { path: train.jsonl }, test: { path: test.jsonl } }
+prompt: { template: "{{ text }}:" }
+answer: { field: label, labels: { no: no, yes: yes } }
+audit:
+  columns: [region]
+  terms: { people: { north: [Zoe, Zed], south: [Bob, Bea] } }
+${bounds}`,
+  );
+  return readTask(file);
+}
+
+async function tuned(task: Task): Promise<string> {
+  const out = path.join(path.dirname(task.file), "run");
+  const small = { model, batchSize: 16, rank: 8, learningRate: 1e-2, threads: 1, seed: 1 };
+  await tune(task, { ...small, out, steps: 60 }).result;
+  return out;
+}
+
+beforeAll(() => {
+  model = writeTextToy();
+});
+
+describe("a planted bias", () => {
+  let task: Task;
+  let run: string;
+  let found: AuditResult;
+  beforeAll(async () => {
+    task = await writeTask(true, "  bounds: { demographic_parity: 0.2, flips: 0.5, accuracy: 0.5 }\n");
+    run = await tuned(task);
+    found = await audit(task, { model, adapter: run, against: model, seed: 5 });
+  });
+
+  it("is found in the rows: a gap of their labels, and names tied to them", () => {
+    expect(found.data).toMatchObject({
+      of: "train",
+      splits: [
+        { split: "train", rows: 160 },
+        { split: "test", rows: 80 },
+      ],
+    });
+    for (const table of found.data.groups.filter(({ attribute }) => ["region", "people"].includes(attribute))) {
+      expect(table.gaps).toMatchObject([
+        { metric: "base_rate", label: "yes", between: ["north", "south"], difference: { value: 1 } },
+      ]);
+      expect(table.gaps[0]!.difference.low).toBeGreaterThan(0.9);
+    }
+    const tied = found.data.ties.terms.filter(({ group }) => group !== null);
+    expect(new Set(tied.map(({ term }) => term))).toEqual(new Set(["zoe", "zed", "bob", "bea"]));
+    for (const { log_odds } of tied) expect(log_odds.low).toBeGreaterThan(0);
+  });
+
+  it("is found in the answers, with its interval clear of 0", () => {
+    const gap = found.groups
+      .find(({ source, attribute }) => source === "column" && attribute === "region")!
+      .gaps.find(({ metric }) => metric === "demographic_parity")!;
+    expect(gap).toMatchObject({ label: "yes", between: ["north", "south"], smallest: 40 });
+    expect(gap.difference.low).toBeGreaterThan(0.5);
+    expect(gap.p_holm).toBeLessThan(1e-6);
+  });
+
+  it("is found by swapping the names, with examples", () => {
+    const swap = found.swaps.find(({ attribute }) => attribute === "people")!;
+    expect(swap).toMatchObject({ groups: ["north", "south"], rows: 80 });
+    expect(swap.agreement.high).toBeLessThan(0.5);
+    expect(swap.shift!.high).toBeLessThan(-0.2);
+    expect(swap.p_holm).toBeLessThan(0.01);
+    const { before, after } = swap.examples[0]!;
+    expect(
+      before.replace("Zoe", "Bob").replace("Zed", "Bea") === after ||
+        after.replace("Zoe", "Bob").replace("Zed", "Bea") === before,
+    ).toBe(true);
+    expect(new Set(found.findings.map(({ part }) => part))).toEqual(new Set(["rows", "groups", "swaps"]));
+  });
+
+  it("is a change against the model before tuning", () => {
+    const { changes } = found.against!;
+    const parity = changes.find(({ what }) => what.startsWith("region: demographic_parity of yes, north above south"))!;
+    expect(parity.after - parity.before).toBeCloseTo(parity.difference.value, 12);
+    expect(parity.difference.low).toBeGreaterThan(0.3);
+    expect(changes.find(({ what }) => what === "people: flips, north to south")!.difference.low).toBeGreaterThan(0);
+    expect(changes.find(({ part }) => part === "metric")).toMatchObject({ what: "accuracy" });
+  });
+
+  it("breaks its bounds, and ends the command with code 1 and the whole result", async () => {
+    expect(found.bounds.passed).toBe(false);
+    const expected = [
+      /^region: demographic_parity of yes between north and south is 1 .* the bound is 0.2$/,
+      /^people: demographic/,
+      /^people.*flipped/,
+    ];
+    expect(found.bounds.failures).toHaveLength(3);
+    for (const [place, pattern] of expected.entries()) expect(found.bounds.failures[place]).toMatch(pattern);
+    const { code, stdout, stderr } = await stillroom([
+      "audit",
+      task.file,
+      "--model",
+      model,
+      "--adapter",
+      run,
+      "--json",
+    ]);
+    expect(code).toBe(1);
+    expect(stderr).toContain("the bound is 0.2");
+    expect(JSON.parse(stdout)).toMatchObject({ error: { code: "gate" }, bounds: { passed: false }, rows: 80 });
+  });
+});
+
+describe("a balanced set", () => {
+  it("is not accused, by a model that has learnt it", async () => {
+    const task = await writeTask(false, "  bounds: { demographic_parity: 0.2, flips: 0.2 }\n");
+    const found = await audit(task, { model, adapter: await tuned(task), swaps: [["Zoe", "Zed"]] });
+    expect(found.metrics.accuracy!.value).toBeGreaterThan(0.9);
+    // Its probabilities do move with a name, by less than what counts.
+    expect(found.findings).toEqual([]);
+    expect(found.bounds).toEqual({ passed: true, failures: [] });
+    expect(found.against).toBeNull();
+    expect(found.swaps.map(({ attribute }) => attribute)).toEqual(["people", "swap"]);
+    expect(found.swaps[0]!.agreement.value).toBeGreaterThan(0.9);
+  });
+});
+
+describe("audit refuses", () => {
+  it.each<[string, object, string, RegExp]>([
+    ["an unknown option", { group: ["region"] }, "usage", /no option group; did you mean groups\?/],
+    [
+      "a column that no row has",
+      { groups: ["regoin"] },
+      "input",
+      /a column regoin to group by, received rows with text, region/,
+    ],
+    ["a label that the task has not", { positive: "maybe" }, "usage", /one of no, yes for positive, received "maybe"/],
+    ["predictions to be held against", { against: "before.jsonl" }, "usage", /a model or a run/],
+    ["a word swapped with itself", { swaps: [["a", "A"]] }, "usage", /two different words/],
+  ])("%s", async (_name, options, code, message) => {
+    const task = await writeTask(false);
+    await expect(audit(task, { model, limit: 4, ...options })).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+  });
+
+  it.each([
+    ["an attribute of one group", "  terms: { a: { b: [c] } }\n", /two groups or more for audit\.terms\.a/],
+    ["an unknown bound", "  bounds: { parity: 1 }\n", /unknown field audit\.bounds\.parity/],
+    ["a bound below 0", "  bounds: { flips: -1 }\n", /at least 0 for audit\.bounds\.flips/],
+    ["an empty list", "  terms: { a: { b: [], c: [d] } }\n", /a list that is not empty for audit\.terms\.a\.b/],
+  ])("in the task file %s", async (_name, lines, message) => {
+    const { file } = await writeTask(false);
+    writeFileSync(
+      file,
+      `name: a\nkind: classify\ndata: { test: test.jsonl }\nprompt: { template: "{{ text }}" }\naudit:\n${lines}`,
+    );
+    await expect(readTask(file)).rejects.toMatchObject({ code: "input", message: expect.stringMatching(message) });
+  });
+});
