@@ -110,7 +110,9 @@ export async function removeLeftovers(folder: string, beginning: string): Promis
 }
 
 function cannotWrite(file: string, error: unknown): never {
-  throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
+  const { code, message } = error as NodeJS.ErrnoException;
+  const why = code === "ENOENT" ? `there is no folder ${path.dirname(file)}` : message;
+  throw new StillroomError("io", `cannot write ${file}: ${why}`, { cause: error });
 }
 
 /** Throws "io", as writeFileAtomic would, where a file cannot be written: for long work whose result goes there. */
@@ -123,7 +125,7 @@ export async function requireWritable(file: string): Promise<void> {
     await (await open(temporary, "wx")).close();
     await rm(temporary);
   } catch (error) {
-    throw new StillroomError("io", `cannot write ${file}: ${(error as Error).message}`, { cause: error });
+    cannotWrite(file, error);
   }
 }
 

@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { makeFolder } from "../../src/support/files.js";
+import { makeFolder, requireWritable } from "../../src/support/files.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-files-"));
 
@@ -25,4 +25,12 @@ test("what cannot be made is named, and the call ends", async () => {
   if (process.platform === "linux") {
     await expect(makeFolder("/proc/stillroom/run")).rejects.toMatchObject({ code: "io" });
   }
+});
+
+test("a file in a folder that is not there is an error that names the folder", async () => {
+  const nowhere = path.join(folder, "nowhere");
+  await expect(requireWritable(path.join(nowhere, "a.jsonl"))).rejects.toMatchObject({
+    code: "io",
+    message: `cannot write ${nowhere}/a.jsonl: there is no folder ${nowhere}`,
+  });
 });
