@@ -92,8 +92,8 @@ describe("a task", () => {
     const result = await batch(await readTask(toy.file), { ...to, onBad: ({ line }) => bad.push(line) });
     expect(result).toMatchObject({ rows: 20, errors: 2, errors_file: `${to.out}.errors.jsonl` });
     expect(lines(result.errors_file!)).toMatchObject([
-      { line: 21, reason: /the prompt has 301 tokens/ },
-      { line: 22, reason: /is not JSON/ },
+      { line: 21, reason: expect.stringMatching(/the prompt has 301 tokens/) },
+      { line: 22, reason: expect.stringMatching(/is not JSON/) },
     ]);
     expect(bad).toEqual([21, 22]);
     // Once the rows are good, nothing speaks of them any more.
@@ -249,7 +249,10 @@ describe("order and limits", () => {
       if (computed > 0) controller.abort();
     };
     const cut = batch(file, { ...to, window: 64, signal: controller.signal, onProgress });
-    await expect(cut).rejects.toMatchObject({ code: "cancelled", message: /what was done is kept/ });
+    await expect(cut).rejects.toMatchObject({
+      code: "cancelled",
+      message: expect.stringMatching(/what was done is kept/),
+    });
     expect(existsSync(to.out)).toBe(false);
     const rest = await batch(file, to);
     expect(rest.computed).toBeLessThan((await batch(file, options())).computed);
@@ -302,14 +305,17 @@ describe("misuse", () => {
     ["an unknown option", { maxRow: 1 } as never, "usage", /did you mean maxRows/],
     ["no such model", { model: "/none.gguf" }, "missing", /none\.gguf/],
   ])("%s", async (_name, given, code, message) => {
-    await expect(batch(writeLines([]), options(given))).rejects.toMatchObject({ code, message });
+    await expect(batch(writeLines([]), options(given))).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
   });
 
   it("never writes over its input, and says where there is none", async () => {
     const file = writeLines([completion("a", "plum")]);
     await expect(batch(file, options({ out: file }))).rejects.toMatchObject({
       code: "usage",
-      message: /is the input of the batch/,
+      message: expect.stringMatching(/is the input of the batch/),
     });
     await expect(batch(`${file}.none`, options())).rejects.toMatchObject({ code: "missing" });
   });

@@ -188,7 +188,7 @@ describe("what is not what was written", () => {
     truncateSync(file, statSync(file).size - 8192);
     await expect(openStore(store.folder, { readOnly: true })).rejects.toMatchObject({
       code: "input",
-      message: /is cut off/,
+      message: expect.stringMatching(/is cut off/),
     });
     writeFileSync(file, "this is no store");
     await expect(openStore(store.folder)).rejects.toMatchObject({ code: "input" });
@@ -201,7 +201,10 @@ describe("what is not what was written", () => {
     expect(existsSync(folder)).toBe(false);
     mkdirSync(folder);
     writeFileSync(path.join(folder, "letters.txt"), "");
-    await expect(openStore(folder)).rejects.toMatchObject({ code: "usage", message: /holds letters\.txt/ });
+    await expect(openStore(folder)).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/holds letters\.txt/),
+    });
   });
 });
 
@@ -285,7 +288,10 @@ describe("elsewhere", () => {
     expect(cut.errors).toBeGreaterThan(0);
     expect(cut.bad_lines.at(-1)!.reason).toMatch(/cut off/);
     writeFileSync(changed, "{}\n");
-    await expect(importStore(other, changed)).rejects.toMatchObject({ code: "input", message: /no export/ });
+    await expect(importStore(other, changed)).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/no export/),
+    });
     await other.close();
   });
 
@@ -311,10 +317,13 @@ describe("misuse", () => {
     const store = await filled(1);
     await expect(openStore(store.folder)).rejects.toMatchObject({
       code: "usage",
-      message: new RegExp(`process ${process.pid}`),
+      message: expect.stringMatching(new RegExp(`process ${process.pid}`)),
     });
     const reader = await openStore(store.folder, { readOnly: true });
-    await expect(reader.put([entryOf(1, "a")])).rejects.toMatchObject({ code: "usage", message: /reading only/ });
+    await expect(reader.put([entryOf(1, "a")])).rejects.toMatchObject({
+      code: "usage",
+      message: expect.stringMatching(/reading only/),
+    });
     await expect(pruneStore(reader)).rejects.toMatchObject({ code: "usage" });
     await reader.close();
     expect(store.lookup("Question 0?").hit).toBe(true);
