@@ -124,12 +124,12 @@ void start_gpu(const std::vector<std::string>& libraries) {
     const std::lock_guard<std::mutex> lock(mutex);
     const Quiet quiet;
     auto found = [] { return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_GPU) || ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_IGPU); };
-    std::string tried;
+    std::string reasons;
     for (size_t i = 0; i < libraries.size() && !found(); i++) {
-        ggml_backend_load(libraries[i].c_str());
-        tried += (i > 0 ? ", " : "") + libraries[i];
+        const bool loads = ggml_backend_load(libraries[i].c_str());
+        reasons += (i > 0 ? "; " : ": ") + (loads ? libraries[i] + " finds no device" : Quiet::error());
     }
-    if (!found()) throw Failure(Code::missing, "llama.cpp finds no GPU" + (tried.empty() ? "" : " with " + tried));
+    if (!found()) throw Failure(Code::missing, "llama.cpp finds no GPU" + reasons);
 }
 
 LlamaModel load_model(const std::string& path, bool vocabulary_only, int32_t gpu_layers) {
@@ -138,6 +138,9 @@ LlamaModel load_model(const std::string& path, bool vocabulary_only, int32_t gpu
     llama_model_params parameters = llama_model_default_params();
     parameters.vocab_only = vocabulary_only;
     parameters.n_gpu_layers = gpu_layers;
+    // Without layers for it a GPU that was started for others takes no part: it would still hold keys and values and compute large products.
+    ggml_backend_dev_t none[] = {nullptr};
+    if (gpu_layers == 0) parameters.devices = none;
     LlamaModel model(llama_model_load_from_file(path.c_str(), parameters));
     if (!model) throw Failure(Code::input, path + ": llama.cpp cannot open the model: " + Quiet::error());
     return model;

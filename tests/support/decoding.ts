@@ -42,3 +42,20 @@ export const essence = ({ tokens, text, ended, logProbabilities }: NativeDecoded
   ended,
   logProbabilities: [...logProbabilities.values],
 });
+
+/** Closes the decoder whatever happens. */
+export async function using<T>(
+  opening: Promise<NativeDecoder>,
+  body: (decoder: NativeDecoder) => Promise<T>,
+): Promise<T> {
+  const decoder = await opening;
+  try {
+    return await body(decoder);
+  } finally {
+    await decoder.close();
+  }
+}
+
+/** count bytes of text from a fixed sequence. */
+export const bytes = (count: number, seed: number): number[] =>
+  Array.from({ length: count }, (_, i) => (i * 31 + seed * 17 + i * i) % 90);
