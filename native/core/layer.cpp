@@ -96,20 +96,21 @@ void Graph::linear_forward(int64_t layer, Target target, const Weight& weight, c
         for (int64_t t = 0; t < n; t++)
             for (int64_t i = 0; i < weight.in; i++) sums[i] += static_cast<double>(x[t * weight.in + i]) * x[t * weight.in + i];
     }
-    products.forward(packed, {{weight, y}}, accumulate);
-    if (bias)
-        threads.run(n, [&](int64_t begin, int64_t end, int) {
-            for (int64_t t = begin; t < end; t++) kernels.add(weight.out, bias, y + t * weight.out);
-        });
-    const LoraPair* pair = lora ? lora->find(layer, target) : nullptr;
-    if (!pair) return;
-    const int64_t rank = lora->options.rank;
-    const float* input = dropped(layer, target, rows, x, weight.in);
-    if (input != x) products.pack(input, n, weight.in, weight.in, 1.0f, packed_drop);
-    float* low = u.reserve(n * rank);
-    products.multiply_transposed(input != x ? packed_drop : packed, lora->values.data() + pair->a, rank, low, rank, false);
-    products.pack(low, n, rank, rank, lora->options.scale(), packed_u);
-    products.multiply(packed_u, lora->values.data() + pair->b, pair->out, pair->out, y, pair->out, true);
+    Addend added;
+    if (const LoraPair* pair = lora ? lora->find(layer, target) : nullptr) {
+        const int64_t rank = lora->options.rank;
+        const float* input = dropped(layer, target, rows, x, weight.in);
+        if (input != x) products.pack(input, n, weight.in, weight.in, 1.0f, packed_drop);
+        float* low = u.reserve(n * rank);
+        products.multiply_transposed(input != x ? packed_drop : packed, lora->values.data() + pair->a, rank, low, rank, false);
+        products.pack(low, n, rank, rank, lora->options.scale(), packed_u);
+        added = {&packed_u, lora->values.data() + pair->b};
+    }
+    products.forward(packed, {{weight, y, added}}, accumulate);
+    if (!bias) return;
+    threads.run(n, [&](int64_t begin, int64_t end, int) {
+        for (int64_t t = begin; t < end; t++) kernels.add(weight.out, bias, y + t * weight.out);
+    });
 }
 
 // dx = or += dy W + the low-rank path; dW, or dA and dB, added to gradients. dx may be null: then only these are computed.
@@ -120,32 +121,33 @@ void Graph::linear_backward(int64_t layer, Target target, const Weight& weight, 
     const LoraPair* pair = lora ? lora->find(layer, target) : nullptr;
     if (!pair && !d) return;
     // The head's outputs are many: packed a slice at a time they take no memory and stay in the cache. An adapter needs them whole.
-    const int64_t slice = pair ? weight.out : output_slice;
-    for (int64_t first = 0; first < weight.out; first += slice) {
-        products.pack_operand(dy + first, n, std::min(slice, weight.out - first), weight.out, precisions.backward, backward_group, pair, packed);
-        if (d) products.backward(packed, weight, d, weight.in, accumulate || first > 0, first);
+    for (int64_t first = 0; !pair && first < weight.out; first += output_slice) {
+        products.pack_operand(dy + first, n, std::min(output_slice, weight.out - first), weight.out, precisions.backward, backward_group, false, packed);
+        products.backward(packed, weight, d, weight.in, accumulate || first > 0, first);
     }
     if (!pair) return;
+    products.pack_operand(dy, n, weight.out, weight.out, precisions.backward, backward_group, true, packed);
     const int64_t rank = lora->options.rank;
     const float scale = lora->options.scale();
     const float *a = lora->values.data() + pair->a, *b = lora->values.data() + pair->b;
     float* low = du.reserve(n * rank);
     products.multiply_transposed(packed, b, rank, low, rank, false);
     kernels.scale(n * rank, scale, low);
+    if (d) {
+        products.pack(low, n, rank, rank, 1.0f, packed_u);
+        const bool masked = dropout.rate != 0.0f;
+        products.backward(packed, weight, d, weight.in, accumulate, 0, masked ? Addend{} : Addend{&packed_u, a});
+        if (masked) {
+            float* back = product.reserve(n * weight.in);
+            products.multiply(packed_u, a, weight.in, weight.in, back, weight.in, false);
+            add_masked(layer, target, rows, back, weight.in, d);
+        }
+    }
     products.pack_transposed(u, n, rank, rank, scale, packed_t);
     products.multiply(packed_t, dy, weight.out, weight.out, gradients + pair->b, weight.out, true);
     const float* input = dropped(layer, target, rows, x, weight.in);
     products.pack_transposed(low, n, rank, rank, 1.0f, packed_t);
     products.multiply(packed_t, input, weight.in, weight.in, gradients + pair->a, weight.in, true);
-    if (!d) return;
-    products.pack(low, n, rank, rank, 1.0f, packed_u);
-    if (input == x) {
-        products.multiply(packed_u, a, weight.in, weight.in, d, weight.in, true);
-        return;
-    }
-    float* back = product.reserve(n * weight.in);
-    products.multiply(packed_u, a, weight.in, weight.in, back, weight.in, false);
-    add_masked(layer, target, rows, back, weight.in, d);
 }
 
 void Graph::copy(const float* x, int64_t n, int64_t width, float* out) {

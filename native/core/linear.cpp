@@ -299,12 +299,18 @@ void Products::forward(const Packed& x, std::initializer_list<Output> outputs, b
         for (const Output& output : outputs) unpacked_forward(x, output, accumulate);
         return;
     }
-    threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int) {
+    threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int thread) {
         int64_t first = 0;  // panel of the output
         for (const Output& output : outputs) {
             const int64_t next = first + panels_of(output);
             const Prepared& kept = *prepared_of(x, output.weight);
-            for (int64_t p = std::max(begin, first); p < std::min(end, next); p++) panel_forward(x, output, kept, p - first, accumulate);
+            for (int64_t p = std::max(begin, first); p < std::min(end, next); p++) {
+                panel_forward(x, output, kept, p - first, accumulate);
+                const int64_t column = (p - first) * kernels.tile_columns, outputs = output.weight.out;
+                if (const Addend& added = output.added; added.left)
+                    multiply_columns(*added.left, 0, x.rows, added.right + column, outputs, std::min<int64_t>(kernels.tile_columns, outputs - column),
+                                     output.y + column, outputs, true, thread);
+            }
             first = next;
         }
     });
@@ -322,11 +328,13 @@ void Products::unpacked_forward(const Packed& x, const Output& output, bool accu
                 const Panels group = right_rows(weight, first, columns, k, depth, x, thread);
                 sweep_weights(0, x.rows, columns, k, depth, x, group, output.y + first, weight.out, accumulate || k > 0);
             }
+            if (const Addend& added = output.added; added.left)
+                multiply_columns(*added.left, 0, x.rows, added.right + first, weight.out, columns, output.y + first, weight.out, true, thread);
         }
     });
 }
 
-void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate, int64_t from) {
+void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate, int64_t from, Addend added) {
     const int64_t mr = kernels.tile_rows, span = std::max<int64_t>(weight.block, 32), spans = (weight.in + span - 1) / span;
     // Threads share the columns; where those do not divide evenly, each span's rows are shared instead.
     const bool by_rows = spans % threads.count() != 0 && spans < 8 * threads.count();
@@ -341,31 +349,41 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
                 const Panels group = right_columns(weight, first, columns, from + n, depth, dy, thread);
                 sweep_weights(block_begin, rows, columns, n, depth, dy, group, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
             }
+            if (added.left)
+                multiply_columns(*added.left, block_begin, rows, added.right + first, weight.in, columns, dx + block_begin * mr * lddx + first, lddx, true,
+                                 thread);
         }
     };
     if (by_rows) threads.run(Kernel::linear, row_blocks, [&](int64_t begin, int64_t end, int thread) { work(0, spans, begin, end, thread); });
     else threads.run(Kernel::linear, spans, [&](int64_t begin, int64_t end, int thread) { work(begin, end, 0, row_blocks, thread); });
 }
 
+// c (rows, columns) = or += a b for `rows` rows of a from that block on.
+void Products::multiply_columns(const Packed& a, int64_t block, int64_t rows, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc,
+                                bool accumulate, int thread) {
+    const int64_t nr = kernels.tile_columns;
+    for (int64_t first = 0; first < columns; first += nr) {
+        const int wide = static_cast<int>(std::min(nr, columns - first));
+        const float* panel = b + first;
+        int64_t ld = ldb;
+        if (wide < nr) {  // the last panel is copied, so that no vector reads beyond a row
+            float* copy = panels[thread].reserve(nr * a.depth);
+            for (int64_t p = 0; p < a.depth; p++) {
+                std::copy(panel + p * ldb, panel + p * ldb + wide, copy + p * nr);
+                std::fill(copy + p * nr + wide, copy + (p + 1) * nr, 0.0f);
+            }
+            panel = copy;
+            ld = nr;
+        }
+        kernels.multiply(rows, wide, a.depth, a.buffer.data() + block * a.block, a.block, panel, ld, c + first, ldc, accumulate);
+    }
+}
+
 void Products::multiply(const Packed& a, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate) {
     const int64_t nr = kernels.tile_columns, count = (columns + nr - 1) / nr;
     threads.run(Kernel::low_rank, count, [&](int64_t begin, int64_t end, int thread) {
-        for (int64_t p = begin; p < end; p++) {
-            const int64_t first = p * nr;
-            const int wide = static_cast<int>(std::min(nr, columns - first));
-            const float* panel = b + first;
-            int64_t ld = ldb;
-            if (wide < nr) {  // the last panel is copied, so that no vector reads beyond a row
-                float* copy = panels[thread].reserve(nr * a.depth);
-                for (int64_t p2 = 0; p2 < a.depth; p2++) {
-                    std::copy(panel + p2 * ldb, panel + p2 * ldb + wide, copy + p2 * nr);
-                    std::fill(copy + p2 * nr + wide, copy + (p2 + 1) * nr, 0.0f);
-                }
-                panel = copy;
-                ld = nr;
-            }
-            kernels.multiply(a.rows, wide, a.depth, a.buffer.data(), a.block, panel, ld, c + first, ldc, accumulate);
-        }
+        const int64_t first = begin * nr, last = std::min(end * nr, columns);
+        if (first < last) multiply_columns(a, 0, a.rows, b + first, ldb, last - first, c + first, ldc, accumulate, thread);
     });
 }
 

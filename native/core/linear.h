@@ -23,6 +23,12 @@ struct Packed {
     int64_t word_block = 0, byte_block = 0, group_block = 0;
 };
 
+// left (T, R) times right (R, columns), added to a product's result while that is in the cache: an adapter's last factor.
+struct Addend {
+    const Packed* left = nullptr;
+    const float* right = nullptr;
+};
+
 class Products {
    public:
     Products(const Kernels& kernels, Threads& threads);
@@ -46,10 +52,11 @@ class Products {
     struct Output {
         const Weight& weight;
         float* y;
+        Addend added = {};
     };
     void forward(const Packed& x, std::initializer_list<Output> outputs, bool accumulate);
     // dx (T, K) = or += dy W; dy may hold a slice of the outputs, from that one on.
-    void backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate, int64_t from = 0);
+    void backward(const Packed& dy, const Weight& weight, float* dx, int64_t lddx, bool accumulate, int64_t from = 0, Addend added = {});
     // c (M, N) = or += a b, with b (K, N) row-major and row stride ldb.
     void multiply(const Packed& a, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate);
     // c (M, N) = or += a b^T, with b (N, K) row-major.
@@ -79,6 +86,8 @@ class Products {
                        bool accumulate) const;
     void sweep(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_block, const float* panels, int64_t stride, float* c, int64_t ldc,
                bool accumulate) const;
+    void multiply_columns(const Packed& a, int64_t block, int64_t rows, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate,
+                          int thread);
     void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const;
     struct Prepared {
         Buffer words, scales, offsets;  // (panels, K / 4, tile_columns), twice (panels, groups, tile_columns)
