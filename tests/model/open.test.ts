@@ -46,13 +46,17 @@ describe("openModel", () => {
   });
 
   it("names the precisions that work here where one does not", async () => {
-    await expect(openModel(writeTextToy(), { variant: "portable", precision: "mixed" })).rejects.toMatchObject({
-      code: "usage",
-      options: ["precision"],
-      message: expect.stringMatching(
-        /^expected one of .*f32.* for precision, received "mixed", whose products need AVX512_BF16/,
-      ),
-    });
+    for (const [precision, needed] of [
+      ["bf16", "AVX512_BF16"],
+      ["mixed", "AVX2 or AVX512_VNNI"],
+    ] as const)
+      await expect(openModel(writeTextToy(), { variant: "portable", precision })).rejects.toMatchObject({
+        code: "usage",
+        options: ["precision"],
+        message: expect.stringMatching(
+          new RegExp(`^expected one of .*f32.* for precision, received "${precision}", whose products need ${needed},`),
+        ),
+      });
   });
 
   it("opens for llama.cpp alone what the engine cannot take, and says why", async () => {

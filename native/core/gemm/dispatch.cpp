@@ -40,7 +40,7 @@ const Kernels& choose_kernels(const std::string& name) {
 Precisions choose_precisions(const Kernels& kernels, const std::string& name) {
     static const std::map<std::string, Precisions> known = {{"f32", {}},
                                                             {"bf16", {Precision::bf16, Precision::bf16}},
-                                                            {"mixed", {Precision::bf16, Precision::int8}},
+                                                            {"mixed", {Precision::int16, Precision::int8}},
                                                             {"int16", {Precision::int16, Precision::int16}},
                                                             {"int8", {Precision::int8, Precision::int8}}};
     const auto found = known.find(name);

@@ -96,7 +96,7 @@ struct Kernels {
 const std::vector<const Kernels*>& available_kernels();
 // The named variant, or the best for an empty name; Failure(usage) names the ones there are.
 const Kernels& choose_kernels(const std::string& name);
-// "f32", "bf16", "int16", "int8", or "mixed" (bf16 forward, int8 backward); Failure(usage) for another name, or where the variant or this processor lacks the instructions.
+// "f32", "bf16", "int16", "int8", or "mixed" (int16 forward, int8 backward); Failure(usage) for another name, or where the variant or this processor lacks the instructions.
 Precisions choose_precisions(const Kernels& kernels, const std::string& name);
 
 }  // namespace stillroom
