@@ -111,7 +111,15 @@ export {
   type WorkerResult,
   work,
 } from "./queue/index.js";
-export { reportCompare, reportLadder, reportRun, type Watch, type WatchOptions, watch } from "./report/index.js";
+export {
+  reportAudit,
+  reportCompare,
+  reportLadder,
+  reportRun,
+  type Watch,
+  type WatchOptions,
+  watch,
+} from "./report/index.js";
 export { type Log, type ServeOptions, type Server, serve } from "./serve/index.js";
 export {
   type Answer,

@@ -1,7 +1,8 @@
 // stillroom audit: what a task's rows, and a model's answers to them, are unfair about.
 import { type Command, Option } from "commander";
-import { audit, readTask, type SplitName } from "../../src/index.js";
-import { type CommonOptions, command, names, whole, wordPair } from "../options.js";
+import { audit, readTask, reportAudit, type SplitName } from "../../src/index.js";
+import { requireWritable } from "../../src/support/files.js";
+import { type CommonOptions, command, names, typedCommand, whole, wordPair } from "../options.js";
 import { auditText } from "../print-audit.js";
 import { onAudit, onBad, onDownload } from "../print-events.js";
 import { run } from "../run.js";
@@ -18,6 +19,7 @@ interface AuditCommandOptions extends CommonOptions {
   groups?: string[];
   positive?: string;
   swap?: [string, string][];
+  report?: string;
 }
 
 export function auditCommand(): Command {
@@ -33,6 +35,7 @@ export function auditCommand(): Command {
     .addOption(
       new Option("--split <split>", "rows to ask about").choices(["train", "validation", "test"]).default("test"),
     )
+    .option("--report <file>", "write an HTML page of the audit")
     .addHelpText(
       "after",
       `
@@ -40,8 +43,9 @@ Examples:
   $ stillroom audit task.yaml --model model.gguf --adapter runs/first --against model.gguf
   $ stillroom audit task.yaml --model small.gguf --groups region,dialect --positive approved --swap Emily=Lakisha`,
     )
-    .action((file: string, { json: _, data, swap, ...options }: AuditCommandOptions, command: Command) =>
+    .action((file: string, { json: _, data, swap, report, ...options }: AuditCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
+        if (report !== undefined) await requireWritable(report);
         const task = await readTask(file, data === undefined ? {} : { data });
         const result = await audit(task, {
           ...options,
@@ -51,6 +55,7 @@ Examples:
           onDownload: onDownload(progress),
           onBad: onBad(progress),
         });
+        if (report !== undefined) await reportAudit(result, typedCommand(), report);
         return { result, text: auditText(result), badRows: result.errors, failures: result.bounds.failures };
       }),
     );

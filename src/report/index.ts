@@ -1,4 +1,5 @@
 // The room's door: pages that people look at.
+export { reportAudit } from "./audit-report.js";
 export type { Axis } from "./axis.js";
 export { reportCompare } from "./compare-report.js";
 export { type IntervalChart, type IntervalRow, intervalChart } from "./interval-chart.js";

@@ -1,0 +1,238 @@
+// The page of an audit: what was found, gaps between groups, swapped terms, the rows, what changed, and what an audit cannot see.
+import type { GroupTable } from "../audit/index.js";
+import type { AuditResult } from "../jobs/index.js";
+import { writeFileAtomic } from "../support/files.js";
+import { intervalChart } from "./interval-chart.js";
+import { type Cell, pageOf, type Section } from "./page.js";
+
+/** More lines than this make a chart that nobody reads; tables have all. */
+const linesDrawn = 30;
+
+/**
+ * Writes the page of an audit, as one HTML file that needs nothing but itself.
+ *
+ * @param command what repeats it, as it is to be shown
+ * @throws StillroomError "io" for the disk
+ *
+ * @example
+ * ```ts
+ * import { audit, readTask, reportAudit } from "stillroom";
+ * const result = await audit(await readTask("task.yaml"), { model: "model.gguf" });
+ * await reportAudit(result, "node audit.mjs", "audit.html");
+ * ```
+ */
+export async function reportAudit(result: AuditResult, command: string, file: string): Promise<void> {
+  const { task, model, adapter, split, rows, groups, limits } = result;
+  const page = pageOf({
+    title: `${task}: audit`,
+    subtitle: `${adapter ? `${model} + ${adapter}` : model}, on ${rows} ${split} rows.`,
+    command,
+    sections: [
+      found(result),
+      gapsOf("Gaps between groups, as the model answers", groups),
+      swapsOf(result),
+      ...changesOf(result),
+      rowsOf(result),
+      { title: "What this audit cannot see", words: limits },
+    ],
+  });
+  await writeFileAtomic(file, page);
+}
+
+function found({ findings, bounds }: AuditResult): Section {
+  const verdict = bounds.passed ? [] : bounds.failures.map((failure) => `Bound broken: ${failure}`);
+  if (findings.length === 0)
+    return {
+      title: "Found",
+      words: [...verdict, "Nothing that chance does not explain, corrected for all that was looked at."],
+    };
+  return {
+    title: "Found",
+    words: [
+      ...verdict,
+      "What stands after Holm's correction for all that was looked at in its part; 0 is no difference.",
+    ],
+    charts: [
+      intervalChart({
+        ...{ title: "Findings", x: { label: "gap, log-odds or shift, 95 % interval" }, reference: 0 },
+        rows: findings.slice(0, linesDrawn).map(({ what, value }) => ({ label: what, ...value })),
+      }),
+    ],
+    tables: [
+      {
+        caption: "Findings",
+        head: ["part", "what", "size", "p with Holm's correction"],
+        rows: findings.map(({ part, what, value, p_holm }) => [part, what, value, p_holm]),
+      },
+    ],
+  };
+}
+
+function gapsOf(title: string, tables: readonly GroupTable[]): Section {
+  const gaps = tables.flatMap(({ attribute, gaps: own }) => own.map((gap) => ({ attribute, ...gap })));
+  if (gaps.length === 0) return { title, words: ["No two groups were large enough to be compared."] };
+  const drawn = [...gaps].sort((a, b) => b.difference.value - a.difference.value).slice(0, linesDrawn);
+  return {
+    title,
+    words: [
+      "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smaller group's rows.",
+    ],
+    charts: [
+      intervalChart({
+        ...{ title: "Differences", x: { label: "difference, 95 % interval" }, reference: 0 },
+        rows: drawn.map(({ attribute, metric, label, difference }) => ({
+          label: [attribute, metric, label].filter(Boolean).join(" "),
+          ...difference,
+        })),
+      }),
+    ],
+    tables: [
+      {
+        caption: "Gaps",
+        head: [
+          "attribute",
+          "metric",
+          "answer",
+          "higher",
+          "lower",
+          "difference",
+          "ratio",
+          "smallest",
+          "p with Holm's correction",
+        ],
+        rows: gaps.map(({ attribute, metric, label, between, difference, ratio, smallest, p_holm }): Cell[] => [
+          ...[attribute, metric, label, between[0], between[1], difference, ratio, smallest, p_holm],
+        ]),
+      },
+      {
+        caption: "Groups",
+        head: [
+          "attribute",
+          "group",
+          "rows",
+          "accuracy",
+          "answer",
+          "share of answers",
+          "share of predictions",
+          "true positive rate",
+          "false positive rate",
+          "calibration",
+        ],
+        rows: tables.flatMap(({ attribute, groups }) =>
+          groups.flatMap(({ group, rows, accuracy, labels }) =>
+            labels.map((of): Cell[] => [
+              ...[attribute, group, rows, accuracy, of.label, of.base_rate, of.selection_rate],
+              ...[of.true_positive_rate, of.false_positive_rate, of.calibration],
+            ]),
+          ),
+        ),
+      },
+    ],
+  };
+}
+
+function swapsOf({ swaps }: AuditResult): Section {
+  const title = "The same rows with other groups' words";
+  if (swaps.length === 0) return { title, words: ["No row mentions a term that could be swapped."] };
+  const name = ({ attribute, groups }: (typeof swaps)[number]) => `${attribute}: ${groups[0]} to ${groups[1]}`;
+  const shifted = swaps.flatMap((swap) => (swap.shift ? [{ label: name(swap), ...swap.shift }] : []));
+  return {
+    title,
+    charts: [
+      intervalChart({
+        ...{ title: "Same answer", x: { label: "share of rows, 95 % interval", to: 1 } },
+        rows: swaps.slice(0, linesDrawn).map((swap) => ({ label: name(swap), ...swap.agreement })),
+      }),
+      intervalChart({
+        title: "Shift of the probability",
+        x: { label: "shift, 95 % interval" },
+        rows: shifted.slice(0, linesDrawn),
+        reference: 0,
+      }),
+    ],
+    tables: [
+      {
+        caption: "Swaps",
+        head: ["attribute", "from", "to", "rows", "same answer", "shift", "p with Holm's correction"],
+        rows: swaps.map(({ attribute, groups, rows, agreement, shift, p_holm }): Cell[] => [
+          attribute,
+          ...groups,
+          rows,
+          agreement,
+          shift,
+          p_holm,
+        ]),
+      },
+      {
+        caption: "Rows that moved most",
+        head: ["attribute", "line", "before", "after", "answer before", "answer after", "shift"],
+        rows: swaps.flatMap(({ attribute, examples }) =>
+          examples.map(({ line, before, after, predictions, shift }): Cell[] => [
+            attribute,
+            line,
+            before,
+            after,
+            ...predictions,
+            shift,
+          ]),
+        ),
+      },
+    ],
+  };
+}
+
+function changesOf({ against }: AuditResult): Section[] {
+  if (!against) return [];
+  const changes = [...against.changes].sort((a, b) => Math.abs(b.difference.value) - Math.abs(a.difference.value));
+  return [
+    {
+      title: `Against ${against.name}`,
+      charts: [
+        intervalChart({
+          ...{ title: "Changes", x: { label: "after minus before, 95 % interval" }, reference: 0 },
+          rows: changes.slice(0, linesDrawn).map(({ what, difference }) => ({ label: what, ...difference })),
+        }),
+      ],
+      tables: [
+        {
+          caption: "Changes",
+          head: ["part", "what", "before", "after", "difference"],
+          rows: changes.map(({ part, what, before, after, difference }) => [part, what, before, after, difference]),
+        },
+      ],
+    },
+  ];
+}
+
+function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult): Section {
+  const { exact, near, contradicting, across_splits } = duplicates;
+  const read = splits.map(({ split, rows }) => `${rows} ${split} rows`).join(", ");
+  const gaps = gapsOf("", groups);
+  return {
+    title: "The rows",
+    words: [
+      `Read: ${read}. Copies: ${exact} exact, ${near} near; ${across_splits} across splits, ${contradicting} with another answer.`,
+      `Words tied to an answer and answers by group are of the ${of} rows: what a model learns from. ${ties.looked_at} words were looked at.`,
+    ],
+    charts: gaps.charts ?? [],
+    tables: [
+      {
+        caption: "Words tied to an answer",
+        head: [
+          "word",
+          "names the group",
+          "answer",
+          "rows",
+          "share with the answer",
+          "share of other rows",
+          "log-odds",
+          "p with Holm's correction",
+        ],
+        rows: ties.terms.map(({ term, group, label, rows, share, share_others, log_odds, p_holm }): Cell[] => [
+          ...[term, group, label, rows, share, share_others, log_odds, p_holm],
+        ]),
+      },
+      ...(gaps.tables ?? []),
+    ],
+  };
+}

@@ -1,0 +1,72 @@
+// The page of an audit: what was found and what was looked at, in words, charts and tables, readable by everybody.
+import { mkdtempSync, readFileSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { type AuditResult, audit, reportAudit } from "../../src/index.js";
+import { readTask } from "../../src/task/index.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { needs } from "../support/needs.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { closeBrowser, openPage, violations } from "./browser.js";
+
+const testChromium = needs("chromium");
+const file = path.join(mkdtempSync(path.join(os.tmpdir(), "stillroom-audit-report-")), "page.html");
+let result: AuditResult;
+const value = (of: number) => ({ value: of, low: of - 0.05, high: of + 0.05 });
+
+beforeAll(async () => {
+  const model = writeTextToy();
+  const found = await audit(await readTask(writeToyTask().file), {
+    model,
+    groups: ["half"],
+    against: model,
+    threads: 1,
+  });
+  const examples = [
+    { line: 3, before: "he & I", after: "she & I", shift: 0.5, predictions: ["early", "late"] as [string, string] },
+  ];
+  const swap = {
+    attribute: "gender",
+    groups: ["male", "female"] as [string, string],
+    rows: 9,
+    p_value: 0.01,
+    p_holm: 0.02,
+    examples,
+  };
+  const finding = { part: "swaps" as const, what: "gender: female in place of male", value: value(0.25), p_holm: 0.02 };
+  result = {
+    ...found,
+    swaps: [{ ...swap, agreement: value(0.75), shift: value(0.25) }],
+    findings: [finding],
+    bounds: { passed: false, failures: ["flips of gender are 0.25, the bound is 0.1"] },
+  };
+  await reportAudit(result, "stillroom audit task.yaml", file);
+});
+afterAll(closeBrowser);
+
+describe("the page of an audit", () => {
+  it("says what was found, and which bound is broken", () => {
+    const page = readFileSync(file, "utf8");
+    expect(page).toContain("Bound broken: flips of gender are 0.25, the bound is 0.1");
+    expect(page).toContain(
+      '<td>swaps</td><td>gender: female in place of male</td><td class="number" data-value="0.25">0.25 [0.2, 0.3]</td>',
+    );
+    expect(page).toContain("<td>he &amp; I</td><td>she &amp; I</td><td>early</td><td>late</td>");
+  });
+
+  it("has every gap and group that was looked at, and the limits", () => {
+    const page = readFileSync(file, "utf8");
+    const gaps = [...result.groups, ...result.data.groups].flatMap((table) => table.gaps);
+    expect(gaps.length).toBeGreaterThan(0);
+    for (const { metric } of gaps) expect(page).toContain(`<td>half</td><td>${metric}</td>`);
+    for (const limit of result.limits) expect(page).toContain(limit.slice(0, 60).replaceAll("'", "&#39;"));
+  });
+
+  testChromium("is drawn without a complaint", async () => {
+    const opened = await openPage(pathToFileURL(file).href);
+    expect(opened.complaints).toEqual([]);
+    expect(await violations(opened)).toEqual([]);
+  });
+});
