@@ -36,7 +36,8 @@ export interface Near {
 }
 
 const decisive = ({ model: _, ...rest }: Maker) => rest;
-const fitKey = (maker: Maker) => Buffer.from(`similarity:${sha256(canonical(decisive(maker))).toString("hex", 0, 8)}`);
+const fitPrefix = "similarity:";
+const fitKey = (maker: Maker) => Buffer.from(`${fitPrefix}${sha256(canonical(decisive(maker))).toString("hex", 0, 8)}`);
 const digestOf = (text: string) => sha256(Buffer.from(text)).toString("hex", 0, 16);
 
 /** Keeps a fit for who made the vectors; one before it gives way. */
@@ -48,10 +49,25 @@ export function keepFit(store: Store, maker: Maker, fit: Fit): void {
 /** The fit of who makes vectors; null where there is none. Throws "input" for a damaged one. */
 export function fitOf(store: Store, maker: Maker): Fit | null {
   const bytes = store.tables.read(() => store.tables.meta.get(fitKey(maker)));
-  if (!bytes) return null;
+  return bytes ? unpackFit(store, bytes).fit : null;
+}
+
+function unpackFit(store: Store, bytes: Buffer): { maker: Maker; fit: Fit } {
   const [digest, text] = [bytes.toString("utf8", 0, 32), bytes.toString("utf8", 32)];
-  if (digestOf(text) === digest) return (JSON.parse(text) as { fit: Fit }).fit;
+  if (digestOf(text) === digest) return JSON.parse(text) as { maker: Maker; fit: Fit };
   throw new StillroomError("input", `${store.folder}: the fit of its similarity is not what was written; fit it again`);
+}
+
+/** All fits of a store, with the names of their models. */
+export function fitsOf(store: Store): (Fit & { model: string })[] {
+  const { tables } = store;
+  const rows = tables.read(() => [
+    ...tables.meta.getRange({ start: Buffer.from(fitPrefix), end: Buffer.from(`${fitPrefix}~`) }),
+  ]);
+  return rows.map(({ value }) => {
+    const { maker, fit } = unpackFit(store, value);
+    return { model: maker.model, ...fit };
+  });
 }
 
 const spaceBytes = 8;

@@ -5,7 +5,7 @@ import { unexpected } from "../support/errors.js";
 import { requireKnown } from "../task/index.js";
 import type { Table } from "./environment.js";
 import type { Maker } from "./key.js";
-import { unpackNear } from "./near.js";
+import { type Fit, fitsOf, unpackNear } from "./near.js";
 import { readAlias, unpackHeader, unpackRecord } from "./record.js";
 import { requireMaxBytes, type Store } from "./store.js";
 import { keyBytes, namespaceKey, namespaceOf, orderOf, removeRecord, sequenceOf } from "./tables.js";
@@ -16,6 +16,10 @@ export interface StoreStats {
   answers: number;
   /** Texts that lead to them, exact and evened out. */
   aliases: number;
+  /** Texts of these that lead to them by their vectors. */
+  vectors: number;
+  /** What was fitted for look-ups by similarity. */
+  similarity: (Fit & { model: string })[];
   /** Answers whose time is over, but which were not removed yet. */
   expired: number;
   /** Of the pages in use, and of the file, which keeps free pages for later. */
@@ -129,6 +133,8 @@ export async function storeStats(store: Store, { signal }: { signal?: AbortSigna
     store: store.folder,
     answers: tables.count(tables.answers),
     aliases: tables.count(tables.aliases),
+    vectors: tables.count(tables.vectors),
+    similarity: fitsOf(store),
     expired,
     used_bytes: used,
     file_bytes: file,

@@ -6,9 +6,9 @@ import { expect, it } from "vitest";
 import { batch, fitSimilarity, Similar, type Similarity } from "../../src/batch/index.js";
 import { wilson } from "../../src/evaluate/index.js";
 import { embed } from "../../src/index.js";
-import { exportStore, openStore, pruneStore, verifyStore } from "../../src/store/index.js";
+import { exportStore, openStore, pruneStore, storeStats, verifyStore } from "../../src/store/index.js";
 import { Random } from "../../src/support/random.js";
-import { post, started } from "../serve/server.js";
+import { metric, post, started } from "../serve/server.js";
 import { writeBrokenToy, writeTextToy } from "../support/text_toy.js";
 import { completion, freshFolder, writeLines } from "./requests.js";
 
@@ -89,6 +89,10 @@ it("is refused where too many hits are false, and leaves what was there", async 
   await expect(fitSimilarity(store, { model, threads, pairs: wrong })).rejects.toMatchObject({ code: "gate" });
   const similar = await Similar.open(store, model, { threads });
   expect(similar.fit.threshold).toBe(threshold);
+  expect(await storeStats(store)).toMatchObject({
+    vectors: 0,
+    similarity: [{ model: "text-toy", threshold, pooling: "mean" }],
+  });
   await similar.close();
   await expect(Similar.open(store, writeTextToy({ "general.description": "another" }), { threads })).rejects.toThrow(
     /no similarity was fitted/,
@@ -213,7 +217,13 @@ it("serve finds near texts by /v1/lookup, where it was asked to", async () => {
     { hit: true, similar_to: text },
     { hit: false },
   ]);
-  await Promise.all([plain.close(), near.close()]);
+  expect(await metric(near, 'stillroom_lookups_total{result="similar"}')).toBe(2);
+  const narrow = await started({ store: store.folder, similar: model, waiting: 1 });
+  const ask = () => post(narrow, "/v1/lookup", { keys: Array.from({ length: 200 }, () => word(40)) });
+  const all = await Promise.all(Array.from({ length: 12 }, ask));
+  expect(new Set(all.map(({ status }) => status))).toEqual(new Set([200, 429]));
+  expect((await ask()).status).toBe(200);
+  await Promise.all([plain.close(), near.close(), narrow.close()]);
 });
 
 it.each<[string, string, RegExp]>([
