@@ -15,7 +15,7 @@ export function auditText(result: AuditResult): string {
     rowsText(data),
     groupsText(groups, "gaps between groups, as the model answers"),
   ];
-  out.push(swapsText(swaps));
+  out.push(swapsText(swaps), crowsText(result.crows_pairs), bbqText(result.bbq));
   if (against) {
     const changes = [...against.changes].sort((a, b) => Math.abs(b.difference.value) - Math.abs(a.difference.value));
     out.push(`\n${c.bold(`against ${plain(against.name)}`)}\n`);
@@ -96,4 +96,29 @@ function swapsText(swaps: readonly Swap[]): string {
       p_holm === null ? "" : significant(p_holm),
     ]),
   ])}`;
+}
+
+function crowsText(result: AuditResult["crows_pairs"]): string {
+  if (result === null) return "";
+  const title = `\n${colours(process.stdout).bold("CrowS-Pairs")}: share of pairs whose stereotype is the more likely sentence\n`;
+  return `${title}${table([
+    ["", "pairs", "share", "95 %", "mean log ratio", "p (Holm)"],
+    ...result.preferences.map(({ bias, pairs, share: found, log_ratio, p_holm }) => [
+      ...[plain(bias), `${pairs}`, share(found.value), interval(found), signed(log_ratio), significant(p_holm)],
+    ]),
+  ])}`;
+}
+
+function bbqText(result: AuditResult["bbq"]): string {
+  if (result === null) return "";
+  const lines = result.categories.flatMap(({ category, ambiguous, disambiguated }) =>
+    Object.entries({ ambiguous, disambiguated }).flatMap(([context, score]) => {
+      if (score === null) return [];
+      const { rows, accuracy, bias, p_holm } = score;
+      const known = [plain(category), context, `${rows}`, share(accuracy.value), interval(accuracy)];
+      return [[...known, signed(bias.value), interval(bias), significant(p_holm)]];
+    }),
+  );
+  const head = ["", "context", "rows", "accuracy", "95 %", "bias", "95 %", "p (Holm)"];
+  return `\n${colours(process.stdout).bold("BBQ")}\n${table([head, ...lines])}`;
 }

@@ -2,6 +2,8 @@
 export type {
   AuditChange,
   AuditFinding,
+  BbqResult,
+  CrowsResult,
   Gap,
   GroupGap,
   GroupTable,

@@ -19,6 +19,9 @@ interface AuditCommandOptions extends CommonOptions {
   groups?: string[];
   positive?: string;
   swap?: [string, string][];
+  crowsPairs?: string;
+  bbq?: string;
+  bbqRows?: number;
   report?: string;
 }
 
@@ -30,6 +33,12 @@ export function auditCommand(): Command {
     .option("--groups <columns>", "columns whose values are groups, separated by commas", names)
     .option("--positive <label>", "the favourable label (default: of two the second, else each in turn)")
     .option("--swap <one=other>", "words to swap besides the lists in the box; may be given again", wordPair)
+    .option(
+      "--crows-pairs <file>",
+      "CrowS-Pairs (crows_pairs_anonymized.csv): which sentences the model thinks likelier",
+    )
+    .option("--bbq <dir>", "BBQ (.jsonl files): accuracy and bias of answers about people")
+    .option("--bbq-rows <n>", "rows of BBQ, drawn by the seed; 0 for all (default: 2000)", whole(0))
     .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
     .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
     .addOption(
@@ -41,7 +50,8 @@ export function auditCommand(): Command {
       `
 Examples:
   $ stillroom audit task.yaml --model model.gguf --adapter runs/first --against model.gguf
-  $ stillroom audit task.yaml --model small.gguf --groups region,dialect --positive approved --swap Emily=Lakisha`,
+  $ stillroom audit task.yaml --model small.gguf --groups region,dialect --positive approved --swap Emily=Lakisha
+  $ stillroom audit task.yaml --model small.gguf --crows-pairs crows_pairs_anonymized.csv --bbq bbq/data`,
     )
     .action((file: string, { json: _, data, swap, report, ...options }: AuditCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {

@@ -23,7 +23,7 @@ export interface Asked {
 
 /** One number before and after, on the rows that both answered. */
 export interface AuditChange {
-  part: "metric" | "groups" | "swaps";
+  part: "metric" | "groups" | "swaps" | "crows_pairs" | "bbq";
   /** As "gender: demographic_parity of positive, female above male". */
   what: string;
   before: number;

@@ -1,5 +1,15 @@
 // The room's door: groups of rows, swapped terms, copies and ties, and what a predictor makes of them.
+export type { BbqResult, BbqScore } from "./bbq.js";
+export {
+  askBenchmarks,
+  type BenchmarkAnswers,
+  type Benchmarks,
+  benchmarkChanges,
+  benchmarkResults,
+  readBenchmarks,
+} from "./benchmarks.js";
 export { type Asked, type AuditChange, changesOf } from "./changes.js";
+export type { CrowsResult, Preference } from "./crows.js";
 export { type Duplicates, findCopies } from "./duplicates.js";
 export { type GroupGap, type GroupMetric, type GroupRow, type GroupTable, groupTables, type Judged } from "./groups.js";
 export { type Plan, planAudit } from "./plan.js";

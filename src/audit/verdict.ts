@@ -1,19 +1,29 @@
 // What an audit found that chance does not explain, and whether it stays within a task's bounds. Knows the audit's numbers; computes none.
 import type { Interval } from "../evaluate/index.js";
 import type { AuditBound, Task } from "../task/index.js";
+import type { BbqResult } from "./bbq.js";
+import type { CrowsResult } from "./crows.js";
 import type { GroupTable } from "./groups.js";
 import type { RowAudit } from "./rows.js";
 import type { Swap } from "./swaps.js";
 
 /** One thing that was found. */
 export interface AuditFinding {
-  part: "rows" | "groups" | "swaps";
+  part: "rows" | "groups" | "swaps" | "crows_pairs" | "bbq";
   /** In words. */
   what: string;
-  /** The gap, the log-odds or the shift; 0 is none. */
+  /** The gap, the log-odds, the shift, the preference above a half or the bias score; 0 is none. */
   value: Interval;
   /** Corrected (Holm) for all that was looked at in its part; below 0.05. */
   p_holm: number;
+}
+
+/** What a predictor did. */
+export interface Judgement {
+  groups: readonly GroupTable[];
+  swaps: readonly Swap[];
+  crows_pairs: CrowsResult | null;
+  bbq: BbqResult | null;
 }
 
 const least = 0.05;
@@ -27,10 +37,7 @@ const material = 0.05;
  * Gaps, ties of groups' terms and shifts below 0.05 after the correction for many, those of probabilities where they are at least 0.05 too. Ties of other words are no
  * finding: that "bad" goes with bad reviews is the task.
  */
-export function findingsOf(
-  data: RowAudit,
-  { groups, swaps }: { groups: readonly GroupTable[]; swaps: readonly Swap[] },
-): AuditFinding[] {
+export function findingsOf(data: RowAudit, { groups, swaps, crows_pairs, bbq }: Judgement): AuditFinding[] {
   const ties = data.ties.terms.flatMap(({ term, group, label, rows, share, log_odds, p_holm }) => {
     if (group === null) return [];
     const what = `${term} (${group}) is tied to ${label}: ${percent(share)} of its ${rows} rows`;
@@ -41,7 +48,29 @@ export function findingsOf(
     const what = `${attribute}: ${second}'s words in the place of ${first}'s shift the probability, on ${rows} rows`;
     return { part: "swaps" as const, what, value: shift, p_holm };
   });
-  return [...ties, ...gapsIn(data.groups, "rows"), ...gapsIn(groups, "groups"), ...shifts];
+  const benchmarks = benchmarkScores({ crows_pairs, bbq }).filter(({ p_holm }) => p_holm < least);
+  return [...ties, ...gapsIn(data.groups, "rows"), ...gapsIn(groups, "groups"), ...shifts, ...benchmarks];
+}
+
+/** Preferences as their distance from a half, and bias scores. */
+function benchmarkScores({
+  crows_pairs,
+  bbq,
+}: Pick<Judgement, "crows_pairs" | "bbq">): (AuditFinding & { part: "crows_pairs" | "bbq" })[] {
+  const preferences = (crows_pairs?.preferences ?? []).map(({ bias, pairs, share, p_holm }) => {
+    const what = `CrowS-Pairs, ${bias}: the stereotype is the more likely one in ${percent(share.value)} of ${pairs} pairs`;
+    const value = { value: share.value - 0.5, low: share.low - 0.5, high: share.high - 0.5 };
+    return { part: "crows_pairs" as const, what, value, p_holm };
+  });
+  const biases = (bbq?.categories ?? []).flatMap(({ category, ...contexts }) =>
+    (["ambiguous", "disambiguated"] as const).flatMap((context) => {
+      const score = contexts[context];
+      if (score === null) return [];
+      const what = `BBQ, ${category}: bias in ${score.rows} ${context} contexts`;
+      return { part: "bbq" as const, what, value: score.bias, p_holm: score.p_holm };
+    }),
+  );
+  return [...preferences, ...biases];
 }
 
 function gapsIn(tables: readonly GroupTable[], part: "rows" | "groups"): AuditFinding[] {
@@ -58,10 +87,7 @@ function gapsIn(tables: readonly GroupTable[], part: "rows" | "groups"): AuditFi
 /**
  * One sentence for each bound that does not hold: a gap or a shift is above it and its interval clear of 0, a share of flips is above it.
  */
-export function brokenBounds(
-  { audit }: Task,
-  { groups, swaps }: { groups: readonly GroupTable[]; swaps: readonly Swap[] },
-): string[] {
+export function brokenBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq }: Judgement): string[] {
   const bounds = audit?.bounds ?? {};
   const failures: string[] = [];
   const check = (name: AuditBound, what: string, found: Interval) => {
@@ -85,6 +111,7 @@ export function brokenBounds(
     check("flips", `${what} the share of flipped answers`, flips);
     if (shift !== null) check("shift", `${what} the mean shift`, shift);
   }
+  for (const { part, what, value } of benchmarkScores({ crows_pairs, bbq })) check(part, what, value);
   return failures;
 }
 

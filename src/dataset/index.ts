@@ -1,5 +1,7 @@
 // Room dataset: the rows of a task's files, good and bad, streamed, and split by a seed.
+export { readCsv } from "./csv.js";
 export { findDuplicates, type Place } from "./duplicates.js";
+export { readJsonl } from "./jsonl.js";
 export { readLines } from "./lines.js";
 export { defaultMaxBytes } from "./records.js";
 export { type BadRow, type Row, usedFields } from "./row.js";

@@ -5,7 +5,14 @@ import {
   type Asked,
   type AuditChange,
   type AuditFinding,
+  askBenchmarks,
+  type BbqResult,
+  type BenchmarkAnswers,
+  type Benchmarks,
+  benchmarkChanges,
+  benchmarkResults,
   brokenBounds,
+  type CrowsResult,
   changesOf,
   findingsOf,
   type GroupMetric,
@@ -14,6 +21,7 @@ import {
   type Plan,
   planAudit,
   type RowAudit,
+  readBenchmarks,
   rowsAudit,
   type Swap,
   swapsOf,
@@ -32,7 +40,7 @@ import {
   withPredictor,
 } from "../evaluate/index.js";
 import { unexpected } from "../support/errors.js";
-import { requireKnown, type Task } from "../task/index.js";
+import { requireKnown, requireWhole, type Task } from "../task/index.js";
 import { contenderOf } from "./contender.js";
 
 /** What is audited, and how. */
@@ -61,6 +69,12 @@ export interface AuditOptions
   positive?: string | undefined;
   /** Pairs of words to swap, besides the lists in the box and the task file's. */
   swaps?: readonly (readonly [string, string])[] | undefined;
+  /** A file of CrowS-Pairs (crows_pairs_anonymized.csv): which sentences the model thinks likelier. */
+  crowsPairs?: string | undefined;
+  /** A folder of BBQ (.jsonl). */
+  bbq?: string | undefined;
+  /** Rows of BBQ, drawn by the seed (default 2000; 0 for all). */
+  bbqRows?: number | undefined;
   onProgress?: ((progress: { what: string; rows: number; totalRows: number }) => void) | undefined;
 }
 
@@ -84,6 +98,10 @@ export interface AuditResult {
   groups: GroupTable[];
   /** What it says to the same rows with other groups' words. */
   swaps: Swap[];
+  /** null without crowsPairs. */
+  crows_pairs: CrowsResult | null;
+  /** null without bbq. */
+  bbq: BbqResult | null;
   /** null without against. */
   against: { name: string; model: string; adapter: string | null; metrics: Metrics; changes: AuditChange[] } | null;
   /** What stands after the correction for all that was looked at. */
@@ -96,6 +114,7 @@ export interface AuditResult {
 
 const optionNames = [
   ..."model adapter precision shots prompt split limit seed strict threads against groups positive swaps".split(" "),
+  ..."crowsPairs bbq bbqRows".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -105,6 +124,7 @@ const limits = [
   "The lists are English, short, and know two genders, and names as readers in the United States take them; give the task's own by audit.terms and columns.",
   "A swap changes words and not what else goes with them: a row may read oddly, and a difference may be one of sense.",
   "A gap of true and false positive rates takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows and demographic parity can show it.",
+  "CrowS-Pairs and BBQ are about stereotypes of the United States, and have wrong and unclear pairs (Blodgett et al. 2021); models may have read them.",
   "That nothing was found says that these rows are too few or too even to show it, not that there is nothing.",
 ];
 
@@ -112,7 +132,8 @@ const limits = [
  * Audits a task's rows and a model's answers to them: how labels, right and wrong answers and probabilities differ by group, and what
  * becomes of an answer when a row speaks of another group. Bounds of the task file that do not hold are in the result; nothing is thrown for them.
  *
- * @throws StillroomError "usage" for a wrong option, "input" for a column that the rows have not, and what evaluate throws
+ * @throws StillroomError "usage" for a wrong option, "input" for a column that the rows have not and for files that are no CrowS-Pairs or BBQ, and
+ * what evaluate throws
  *
  * @example
  * ```ts
@@ -125,12 +146,16 @@ const limits = [
 export async function audit(task: Task, options: AuditOptions = {}): Promise<AuditResult> {
   requireKnown(options, optionNames, "audit");
   const started = performance.now();
-  const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...scoring } = options;
+  const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...asking } = options;
+  const { crowsPairs, bbq, bbqRows = 2000, ...scoring } = asking;
+  requireWhole("bbqRows", bbqRows, 0);
+  const { seed = 0 } = options;
+  const benchmarks = await readBenchmarks({ crowsPairs, bbq, bbqRows, seed });
   const contender = against === undefined ? null : await contenderOf(against);
   if (contender?.predictions) {
     throw unexpected("a model or a run, which can be asked about changed rows,", "against", against);
   }
-  const after = await withPredictor(task, scoring, (predictor) => ask(predictor, options, null));
+  const after = await withPredictor(task, scoring, (predictor) => ask(predictor, options, benchmarks, null));
   const { plan, facts, metrics, model } = after;
   const groups = groupTables(plan.memberships, after.judged, plan.positives, judgedMetrics);
   const swaps = swapsOf(plan.lists, after.variants, after.answers, plan);
@@ -140,17 +165,22 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
     model: contender?.model ?? "",
     adapter: contender?.adapter ?? undefined,
   };
-  const before = contender && (await withPredictor(task, opening, (predictor) => ask(predictor, options, plan)));
+  const before =
+    contender && (await withPredictor(task, opening, (predictor) => ask(predictor, options, benchmarks, plan)));
   const data = rowsAudit(plan, await learntRows(plan.task, facts.split, after.rows, options));
-  const failures = brokenBounds(task, { groups, swaps });
+  const judgement = { groups, swaps, ...benchmarkResults(benchmarks, after.benchmarked, seed) };
+  const failures = brokenBounds(task, judgement);
   return {
     ...{ task: task.name, model, adapter: options.adapter ?? null, ...facts, positive: plan.positives },
-    ...{ data, metrics, groups, swaps },
+    ...{ data, metrics, ...judgement },
     against: before && {
       ...{ name: contender.name, model: before.model, adapter: contender.adapter, metrics: before.metrics },
-      changes: changesOf(plan, { groups, swaps }, after, before),
+      changes: [
+        ...changesOf(plan, { groups, swaps }, after, before),
+        ...benchmarkChanges(benchmarks, after.benchmarked, before.benchmarked, seed),
+      ],
     },
-    findings: findingsOf(data, { groups, swaps }),
+    findings: findingsOf(data, judgement),
     bounds: { passed: failures.length === 0, failures },
     limits,
     seconds: (performance.now() - started) / 1000,
@@ -167,6 +197,7 @@ const judgedMetrics: readonly GroupMetric[] = [
 
 interface Look extends Asked {
   plan: Plan;
+  benchmarked: BenchmarkAnswers;
   rows: readonly Row[];
   model: string;
   metrics: Metrics;
@@ -174,7 +205,12 @@ interface Look extends Asked {
 }
 
 /** What a predictor says to the rows and to their variants. known: the plan of the first predictor, which holds for the second. */
-async function ask(predictor: Predictor, options: AuditOptions, known: Plan | null): Promise<Look> {
+async function ask(
+  predictor: Predictor,
+  options: AuditOptions,
+  benchmarks: Benchmarks,
+  known: Plan | null,
+): Promise<Look> {
   const { job, split, shots, seed, bad, model } = predictor;
   const plan = known ?? planAudit(job.task, job.rows, job.labels, { ...options, seed });
   const asked = (what: string, rows: readonly Row[], examples = job.examples) =>
@@ -187,8 +223,9 @@ async function ask(predictor: Predictor, options: AuditOptions, known: Plan | nu
   const judged = scores.rows.map((score) => ({ row: byIndex.get(score.index)!, score }));
   const variants = variantsOf(plan.lists, job.task, judged);
   const answers = await variantAnswers(variants, job, (what, rows, examples) => asked(what, rows, examples));
+  const benchmarked = await askBenchmarks(benchmarks, job, (progress) => options.onProgress?.(progress));
   return {
-    ...{ plan, judged, variants, answers, rows: job.rows, model: model.info.path },
+    ...{ plan, judged, variants, answers, benchmarked, rows: job.rows, model: model.info.path },
     metrics: summarise(job.task, scores.rows, job.labels, seed).metrics,
     facts: { split, shots, seed, rows: judged.length, errors: bad.length + scores.refused.length },
   };

@@ -156,6 +156,29 @@ describe("a balanced set", () => {
   });
 });
 
+describe("CrowS-Pairs and BBQ", () => {
+  it("are asked of both models, counted among the findings, and held to bounds", async () => {
+    const task = await writeTask(false, "  bounds: { crows_pairs: 0.1, bbq: 0.1 }\n");
+    const folder = path.dirname(task.file);
+    const crowsPairs = path.join(folder, "crows.csv");
+    // The toy is a stranger to words: a longer sentence is always the less likely one.
+    const lines = Array.from({ length: 30 }, (_, at) => `s${at},s${at} and much more of it,age`);
+    writeFileSync(crowsPairs, `sent_more,sent_less,bias_type\n${lines.join("\n")}\n`);
+    const seen = new Set<string>();
+    const onProgress = ({ what }: { what: string }) => seen.add(what);
+    const found = await audit(task, { model, limit: 4, crowsPairs, against: model, onProgress });
+    expect(seen).toContain("CrowS-Pairs");
+    expect(found.bbq).toBeNull();
+    expect(found.crows_pairs!.preferences).toMatchObject([{ bias: "all" }, { bias: "age", share: { value: 1 } }]);
+    expect(found.findings.filter(({ part }) => part === "crows_pairs")).toHaveLength(2);
+    expect(found.bounds.failures[0]).toMatch(/^CrowS-Pairs, all: .* is 0\.5 .*, the bound is 0\.1$/);
+    const { changes } = found.against!;
+    expect(changes.at(-1)).toMatchObject({ part: "crows_pairs", before: 1, after: 1, difference: { value: 0 } });
+    await expect(audit(task, { model, bbq: path.join(folder, "none") })).rejects.toMatchObject({ code: "missing" });
+    await expect(audit(task, { model, bbqRows: -1 })).rejects.toMatchObject({ code: "usage" });
+  });
+});
+
 describe("audit refuses", () => {
   it.each<[string, object, string, RegExp]>([
     ["an unknown option", { group: ["region"] }, "usage", /no option group; did you mean groups\?/],
