@@ -3,21 +3,21 @@
 import { performance } from "node:perf_hooks";
 import { adapterFiles } from "../adapter/index.js";
 import { Model, openModel } from "../model/index.js";
-import { type Entry, keyText, openStore, requestKeys, type Store } from "../store/index.js";
+import { type Entry, type Found, keyText, openStore, requestKeys, type Store } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { type Task, taskFiles } from "../task/index.js";
-import { type Engine, type Outcome, openEngine } from "./engine.js";
+import { type Engine, type Outcome, openEngine, type Requests } from "./engine.js";
 import type { Input, Item } from "./item.js";
 import { openRequests } from "./openai-input.js";
 import { type BatchOptions, checkBatchOptions } from "./options.js";
 import { errorsOf, Output } from "./output.js";
 import { answering, usualRetries } from "./retry.js";
-import { Similar } from "./similar.js";
+import { type Leading, Similar } from "./similar.js";
 import { openTaskInput } from "./task-input.js";
-import { frontOfFirst, usualWindow, windowsOf } from "./windows.js";
+import { frontOfFirst, frontRows, usualWindow, windowsOf } from "./windows.js";
 
 /** How far a batch is. What it counts is on the disk. */
 export interface BatchProgress {
@@ -149,8 +149,10 @@ const longestWait = 250;
 /** A request that the store does not know, and the rows that ask it. */
 interface Missing {
   key: Uint8Array;
-  request: Exclude<Item["request"], string>;
+  request: Requests[number];
   items: Item[];
+  /** Keys of what they are before their prompts are tokens. */
+  laid: Uint8Array[];
 }
 
 const linesOf = (items: readonly Item[]): number => items.filter(({ part }) => !part).length;
@@ -159,12 +161,17 @@ class Work {
   readonly #counts = { rows: 0, computed: 0, fromStore: 0, tokens: 0 };
   readonly #started = performance.now();
   readonly #stop = new AbortController();
-  readonly #outcomes = new Map<string, Outcome>();
+  /** Of the window, but of those that were written already. */
+  readonly #outcomes = new Map<Item, Outcome>();
   readonly #keyOf: ReturnType<typeof requestKeys>;
+  readonly #laidKeyOf: ReturnType<typeof requestKeys>;
   readonly #answer: ReturnType<typeof answering>;
   #stopped: BatchResult["stopped"] = null;
+  #first: readonly Item[] | null = null;
   #front: Int32Array | null = null;
   #waiting: { entry: Entry; missing: Missing }[] = [];
+  /** Of the window, where similarity counts. */
+  #leading: Leading[] = [];
   #committed = performance.now();
   #told = 0;
   #output: Output | null = null;
@@ -179,6 +186,7 @@ class Work {
     readonly similar: Similar | null = null,
   ) {
     this.#keyOf = requestKeys(engine.maker);
+    this.#laidKeyOf = requestKeys({ ...engine.maker, engine: `${engine.maker.engine}, tokens by ${engine.tokens}` });
     this.#answer = answering(engine, options.retries ?? usualRetries, calls.onWarning);
   }
 
@@ -237,36 +245,34 @@ class Work {
 
   /** Looks rows up, answers those that are not known, and writes the lines of all. */
   async #window(items: readonly Item[]): Promise<void> {
-    this.#front ??= frontOfFirst(items);
+    this.#first ??= items.slice(0, frontRows);
     this.#outcomes.clear();
-    const keys = items.map(({ request }) => (typeof request === "string" ? null : this.#keyOf(request)));
-    const missing = await this.#lookUp(items, keys);
+    const missing = await this.#lookUp(items);
     const room = (this.options.maxRows ?? Number.POSITIVE_INFINITY) - this.#counts.computed;
     if (missing.length > room) this.#stopped = "max_rows";
     const now = missing.slice(0, room);
-    const requests = now.map(({ request }) => request);
-    const tell = (place: number, outcome: Outcome, tokens: number) => this.#done(now[place]!, outcome, tokens);
+    if (now.length > 0) await this.#compute(now);
+    await this.#keepSimilar();
+    if (this.options.order !== "finished") for (const item of items) await this.#write(item, this.#outcomes.get(item));
+    this.#tell(false);
+  }
+
+  async #compute(missing: readonly Missing[]): Promise<void> {
+    this.#front ??= frontOfFirst(this.#first!);
+    const requests = missing.map(({ request }) => request);
+    const tell = (place: number, outcome: Outcome, tokens: number) => this.#done(missing[place]!, outcome, tokens);
     try {
       await this.#answer(requests, this.#front, tell, this.#stop.signal);
     } finally {
       await this.#commit();
     }
-    if (!this.#stop.signal.aborted) await this.#keepSimilar(items, keys);
-    for (const [place, item] of items.entries()) {
-      if (typeof item.request === "string") await this.#fail(item, item.request);
-      else if (this.options.order !== "finished") await this.#write(item, this.#outcomes.get(keyText(keys[place]!)));
-    }
-    this.#tell(false);
   }
 
   /** Lets texts lead to their answers by similarity. A batch that was cut off here does the rest when it is begun again. */
-  async #keepSimilar(items: readonly Item[], keys: readonly (Uint8Array | null)[]): Promise<void> {
-    if (this.similar === null) return;
-    const leading = items.flatMap(({ texts }, place) => {
-      const key = keys[place];
-      const outcome = key && this.#outcomes.get(keyText(key));
-      return key && outcome && !("reason" in outcome) ? texts.map((text) => ({ key, text })) : [];
-    });
+  async #keepSimilar(): Promise<void> {
+    const leading = this.#leading;
+    this.#leading = [];
+    if (this.similar === null || this.#stop.signal.aborted) return;
     try {
       await this.similar.keep(leading, this.#stop.signal);
     } catch (error) {
@@ -275,43 +281,67 @@ class Work {
   }
 
   /** What is known already, into the outcomes; and what is not, once each. */
-  async #lookUp(items: readonly Item[], keys: readonly (Uint8Array | null)[]): Promise<Missing[]> {
+  async #lookUp(items: readonly Item[]): Promise<Missing[]> {
     const missing = new Map<string, Missing>();
     const renamed: Entry[] = [];
-    for (const [place, item] of items.entries()) {
-      const key = keys[place];
-      if (!key || typeof item.request === "string") continue;
+    for (const item of items) {
+      const laid = item.laid && this.#laidKeyOf(item.laid);
+      const found = laid && this.store.laid(laid);
+      if (found) {
+        await this.#found(item, found, renamed);
+        continue;
+      }
+      const request = item.request();
+      if (typeof request === "string") {
+        if (this.options.order === "finished") await this.#fail(item, request);
+        else this.#outcomes.set(item, { reason: request });
+        continue;
+      }
+      const key = this.#keyOf(request);
       const name = keyText(key);
-      const asked = missing.get(name);
-      if (asked) {
-        asked.items.push(item);
+      const other = missing.get(name);
+      const known = other ? null : this.store.get(key);
+      if (known) {
+        await this.#found(item, { key, known }, renamed, laid);
         continue;
       }
-      const known = this.store.get(key);
-      if (known === null) {
-        missing.set(name, { key, request: item.request, items: [item] });
-        continue;
-      }
-      const { made_by: maker, ...answer } = known;
-      this.#outcomes.set(name, answer);
-      this.#counts.rows += linesOf([item]);
-      this.#counts.fromStore++;
-      if (!this.store.leads(key, item.texts)) renamed.push({ key, answer, maker, texts: item.texts });
-      if (this.options.order === "finished") await this.#write(item, answer);
-      this.#tell(false);
+      const asked = other ?? { key, request, items: [], laid: [] };
+      missing.set(name, asked);
+      asked.items.push(item);
+      if (laid) asked.laid.push(laid);
     }
     if (renamed.length > 0) await this.store.put(renamed);
     return [...missing.values()];
   }
 
+  /** Takes an answer that is kept; into renamed where not all leads to it that should. */
+  async #found(
+    item: Item,
+    { key, known: { made_by: maker, ...answer } }: Found,
+    renamed: Entry[],
+    laid?: Uint8Array,
+  ): Promise<void> {
+    this.#counts.rows += linesOf([item]);
+    this.#counts.fromStore++;
+    const { texts } = item;
+    if (this.similar) this.#leading.push(...texts.map((text) => ({ key, text })));
+    if (laid || !this.store.leads(key, texts)) renamed.push({ key, answer, maker, texts, laid: laid ? [laid] : [] });
+    if (this.options.order === "finished") await this.#write(item, answer);
+    else this.#outcomes.set(item, answer);
+    this.#tell(false);
+  }
+
   async #done(missing: Missing, outcome: Outcome, tokens: number): Promise<void> {
     if ("reason" in outcome) {
-      this.#outcomes.set(keyText(missing.key), outcome);
-      if (this.options.order === "finished") for (const item of missing.items) await this.#fail(item, outcome.reason);
+      for (const item of missing.items) {
+        if (this.options.order === "finished") await this.#fail(item, outcome.reason);
+        else this.#outcomes.set(item, outcome);
+      }
       return;
     }
     const texts = [...new Set(missing.items.flatMap((item) => item.texts))];
-    this.#waiting.push({ entry: { key: missing.key, answer: outcome, maker: this.engine.maker, texts }, missing });
+    const { key, laid } = missing;
+    this.#waiting.push({ entry: { key, answer: outcome, maker: this.engine.maker, texts, laid }, missing });
     this.#counts.tokens += tokens;
     const { maxTokens = Number.POSITIVE_INFINITY } = this.options;
     if (this.#counts.tokens >= maxTokens) this.#end("max_tokens");
@@ -325,11 +355,15 @@ class Work {
     if (now.length > 0) await this.store.put(now.map(({ entry }) => entry));
     this.#committed = performance.now();
     for (const { entry, missing } of now) {
-      this.#outcomes.set(keyText(entry.key), entry.answer);
       this.#counts.rows += linesOf(missing.items);
       this.#counts.computed++;
       this.#counts.fromStore += missing.items.length - 1;
-      if (this.options.order === "finished") for (const item of missing.items) await this.#write(item, entry.answer);
+      const { key, texts = [] } = entry;
+      if (this.similar) this.#leading.push(...texts.map((text) => ({ key, text })));
+      for (const item of missing.items) {
+        if (this.options.order === "finished") await this.#write(item, entry.answer);
+        else this.#outcomes.set(item, entry.answer);
+      }
     }
     this.#tell(false);
   }

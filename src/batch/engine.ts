@@ -18,6 +18,8 @@ export interface Engine {
   /** Where llama.cpp runs the model: the GGUF LoRA. */
   adapter: string | undefined;
   maker: Maker;
+  /** What makes tokens of texts, and its version. */
+  tokens: string;
 }
 
 /** Opens what a batch computes with, and reads the model's file for its hash. Throws "usage" for a closed model. */
@@ -33,6 +35,7 @@ export async function openEngine(
     version: string;
   };
   const own = model.tunable;
+  const llama = `llama.cpp of node-llama-cpp ${dependencies["node-llama-cpp"]}`;
   const hashed = lora
     ? hashLora(lora)
     : adapter === undefined
@@ -42,11 +45,11 @@ export async function openEngine(
     model: model.info.name ?? path.basename(model.info.path),
     weights: await hashFile(model.info.path),
     adapter: hashed,
-    engine: `stillroom ${version}${own ? "" : `, llama.cpp of node-llama-cpp ${dependencies["node-llama-cpp"]}`}`,
+    engine: `stillroom ${version}${own ? "" : `, ${llama}`}`,
     precision: own ? precision : "llama.cpp",
     variant: own ? (native().variants[0] ?? "portable") : "llama.cpp",
   };
-  return { model, lora, adapter: lora ? undefined : adapter, maker };
+  return { model, lora, adapter: lora ? undefined : adapter, maker, tokens: llama };
 }
 
 /** What became of a request: its answer, or why there is none. */

@@ -11,7 +11,7 @@ export { answerAll, decodable, type Engine, embedded, type Outcome, openEngine, 
 export type { Input, Item } from "./item.js";
 export { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./openai-input.js";
-export { type Asked, type RequestPath, requestMaker } from "./openai-request.js";
+export { type RequestPath, requestMaker } from "./openai-request.js";
 export type { BatchOptions } from "./options.js";
 export { Output } from "./output.js";
 export { type Leading, Similar, type SimilarLookup } from "./similar.js";

@@ -6,7 +6,7 @@ import { defaultMaxBytes, readLines } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import type { Answer } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-import { type Input, type Item, orReason } from "./item.js";
+import { type Input, type Item, once, orReason } from "./item.js";
 import { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 import { paths, type RequestPath, requestMaker } from "./openai-request.js";
 
@@ -38,16 +38,27 @@ export async function openRequests(
     const { given, body } = parsed;
     const failed = (reason: string) => errorLine(parsed.custom_id ?? null, given, `${at}:${line}: ${reason}`);
     const whole = { file: at, line, texts: [], failed };
+    const wrong = (reason: string): Item[] => [
+      { ...whole, request: () => reason, size: reason.length, answered: () => null },
+    ];
     if (given?.url === embeddingsPath) {
       const asked = orReason(() => askVectors(body));
-      if (typeof asked !== "string")
-        return partsOf(asked, whole, (answers) => vectorsLine(given, asked, answers, name));
-      return [{ ...whole, request: asked, answered: () => null }];
+      if (typeof asked === "string") return wrong(asked);
+      return partsOf(asked, whole, (answers) => vectorsLine(given, asked, answers, name));
     }
-    const asked = parsed.reason ?? orReason(() => ask(given!.url as RequestPath, body));
-    if (typeof asked === "string") return [{ ...whole, request: asked, answered: () => null }];
-    const { request, text } = asked;
-    return [{ ...whole, request, texts: [text], answered: (answer) => answerLine(given!, answer, model, name) }];
+    const asked = parsed.reason ?? ask(given!.url as RequestPath, body);
+    if (typeof asked === "string") return wrong(asked);
+    const { laid, request, text } = asked;
+    return [
+      {
+        ...whole,
+        laid,
+        request: once(() => orReason(request)),
+        size: laid.laid.length,
+        texts: [text],
+        answered: (answer) => answerLine(given!, answer, model, name),
+      },
+    ];
   };
   return { total, items };
 }
@@ -62,7 +73,8 @@ function partsOf(
   let [missing, told] = [requests.length, false];
   return requests.map((request, index) => ({
     ...whole,
-    request,
+    request: () => request,
+    size: request.prompt.length,
     part: index + 1 < requests.length,
     answered: (answer) => {
       answers[index] = answer;

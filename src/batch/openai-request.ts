@@ -3,14 +3,17 @@ import { z } from "zod";
 import type { Turn } from "../dataset/index.js";
 import { jsonSchemaToGrammar, requestDefaults } from "../decode/index.js";
 import type { Model } from "../model/index.js";
-import { compileConversation, questionOf } from "../prompt/index.js";
-import type { TextRequest } from "../store/index.js";
+import { compileConversation, type Piece, questionOf } from "../prompt/index.js";
+import type { LaidRequest, TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { encodePrompt } from "../tokens/index.js";
+import { laidText, once } from "./item.js";
 
-/** A request as tokens and settings, and the text that asks for its answer. */
+/** A request as settings and a prompt, and the text that asks for its answer. */
 export interface Asked {
-  request: TextRequest;
+  laid: LaidRequest;
+  /** With the prompt as tokens, or why it cannot be answered. */
+  request: () => TextRequest | string;
   text: string;
 }
 
@@ -100,38 +103,28 @@ export function requestMaker(model: Model): (path: RequestPath, body: unknown) =
     const turns = body.messages.map(
       ({ role, content }): Turn => ({ role: role === "developer" ? "system" : role, content }),
     );
-    const prompt = encodePrompt(model.tokenizer, { pieces: conversation(turns), answer: "" });
-    const most =
-      body.max_completion_tokens ?? body.max_tokens ?? Math.min(chatTokens, model.info.contextLength - prompt.length);
     const logProbabilities = body.logprobs ? (body.top_logprobs ?? 0) : null;
-    return {
-      request: {
-        ...settings(body),
-        prompt,
-        maxTokens: fitting(prompt, most),
-        grammar: grammarOf(body),
-        logProbabilities,
-      },
-      text: questionOf(turns),
-    };
+    const most = body.max_completion_tokens ?? body.max_tokens ?? null;
+    const asked = { ...settings(body), maxTokens: most, grammar: grammarOf(body), logProbabilities };
+    return { ...laidOut(conversation(turns), asked), text: questionOf(turns) };
   };
   const completion = (body: z.infer<typeof completionBody>): Asked => {
-    const prompt = encodePrompt(model.tokenizer, { pieces: [{ text: body.prompt, control: false }], answer: "" });
-    const maxTokens = fitting(prompt, body.max_tokens ?? completionTokens);
-    const grammar = body.grammar ?? null;
-    return {
-      request: { ...settings(body), prompt, maxTokens, grammar, logProbabilities: body.logprobs ?? null },
-      text: body.prompt,
-    };
+    const maxTokens = body.max_tokens ?? completionTokens;
+    const logProbabilities = body.logprobs ?? null;
+    const asked = { ...settings(body), maxTokens, grammar: body.grammar ?? null, logProbabilities };
+    return { ...laidOut([{ text: body.prompt, control: false }], asked), text: body.prompt };
   };
-  const fitting = (prompt: Int32Array, most: number): number => {
-    const context = model.info.contextLength;
-    if (most >= 1 && prompt.length + most <= context) return most;
-    throw new StillroomError(
-      "input",
-      `the prompt has ${prompt.length} tokens and the answer up to ${Math.max(1, most)}, the model's context ${context}`,
-    );
-  };
+  /** maxTokens null: as many as a chat has, where the context has room. */
+  const laidOut = (pieces: Piece[], asked: Omit<LaidText, "laid">): Omit<Asked, "text"> => ({
+    laid: { ...asked, laid: laidText({ pieces }) },
+    request: once(() => {
+      const prompt = encodePrompt(model.tokenizer, { pieces, answer: "" });
+      const context = model.info.contextLength;
+      const maxTokens = asked.maxTokens ?? Math.min(chatTokens, context - prompt.length);
+      if (maxTokens >= 1 && prompt.length + maxTokens <= context) return { ...asked, prompt, maxTokens };
+      return `the prompt has ${prompt.length} tokens and the answer up to ${Math.max(1, maxTokens)}, the model's context ${context}`;
+    }),
+  });
   return (path, body) => {
     try {
       if (path === "/v1/completions") return completion(completionBody.parse(body));
@@ -153,6 +146,7 @@ export function issuesOf(error: z.ZodError): string {
     .join("; ");
 }
 
+type LaidText = Extract<LaidRequest, { kind: "text" }>;
 type Shared = z.infer<z.ZodObject<typeof shared>>;
 
 /** OpenAI's defaults: temperature 1, all tokens. A request without a seed has the seed 0, so that its answer is the same in every run. */

@@ -2,12 +2,12 @@
 import { type BadRow, type Row, streamRows } from "../dataset/index.js";
 import { requestDefaults } from "../decode/index.js";
 import { labelChoices, priorOf, readPrompt, readPromptParts, stopsOf } from "../evaluate/index.js";
-import { compilePrompt, compileSubject, promptOf } from "../prompt/index.js";
+import { compilePrompt, compileSubject, type Prompt, promptOf } from "../prompt/index.js";
 import type { Answer, LabelsRequest, TextRequest } from "../store/index.js";
 import type { Task } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
 import type { Engine } from "./engine.js";
-import { type Input, type Item, orReason } from "./item.js";
+import { type Input, type Item, laidText, once, orReason } from "./item.js";
 import type { BatchOptions } from "./options.js";
 
 /** Rows whose examples are looked for together. */
@@ -34,30 +34,33 @@ export async function openTaskInput(
   const prior = choices ? await priorOf({ task, model, lora, prompt, calibrateBehind }, choices) : undefined;
   const answerTokens = choices ? Math.max(...choices.map(({ tokens }) => tokens.length)) : task.maxTokens;
   const [stop, question, context] = [stopsOf(task), compileSubject(task), model.info.contextLength];
-  const requestOf = (row: Row): TextRequest | LabelsRequest | string => {
-    const laid = promptOf(prompt, row, shots.of);
-    if ("reason" in laid) return laid.reason;
+  const settings = choices
+    ? { kind: "labels" as const, labels: choices, prior }
+    : {
+        ...requestDefaults, // greedy
+        kind: "text" as const,
+        maxTokens: task.maxTokens,
+        stop,
+        grammar: null,
+        logProbabilities: null,
+      };
+  const requestOf = (laid: Prompt): TextRequest | LabelsRequest | string => {
     const tokens = orReason(() => encodePrompt(model.tokenizer, laid));
     if (typeof tokens === "string") return tokens;
     if (tokens.length + answerTokens > context)
       return `the prompt has ${tokens.length} tokens and the answer up to ${answerTokens}, the model's context ${context}`;
-    if (choices) return { kind: "labels", prompt: tokens, labels: choices, prior };
-    return {
-      ...requestDefaults, // greedy
-      kind: "text",
-      prompt: tokens,
-      maxTokens: task.maxTokens,
-      stop,
-      grammar: null,
-      logProbabilities: null,
-    };
+    return { ...settings, prompt: tokens };
   };
   const itemOf = (row: Row): Item => {
-    const request = requestOf(row);
+    const laid = promptOf(prompt, row, shots.of);
+    if ("reason" in laid) return badItem(laid);
+    const text = laidText(laid);
     return {
       ...badItem({ file: row.file, line: row.line, reason: "" }),
-      request,
-      texts: typeof request === "string" ? [] : [question(row)],
+      laid: { ...settings, laid: text },
+      request: once(() => requestOf(laid)),
+      size: text.length,
+      texts: [question(row)],
       answered: ({ text, probabilities }: Answer) => ({
         index: row.index,
         answer: row.answer === "" ? null : row.answer,
@@ -91,5 +94,5 @@ export async function openTaskInput(
 
 function badItem({ file, line, reason }: BadRow): Item {
   const failed = (why: string) => ({ file, line, reason: why });
-  return { file, line, request: reason, texts: [], failed, answered: () => ({}) };
+  return { file, line, request: () => reason, size: reason.length, texts: [], failed, answered: () => ({}) };
 }

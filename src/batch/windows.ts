@@ -4,20 +4,20 @@ import type { Item } from "./item.js";
 
 /** Rows that are looked at together, where nothing else is said. */
 export const usualWindow = 2048;
-/** Tokens of a window at most, unless a row has more. */
-const windowTokens = 2 ** 22;
+/** Characters of a window's prompts at most, unless a row has more. */
+const windowSize = 2 ** 23;
 /** Rows that show what all prompts share. */
-const frontRows = 64;
+export const frontRows = 64;
 
 /** Rows some at a time: as many as asked for, and fewer where they are long. */
 export async function* windowsOf(items: AsyncIterable<Item>, size: number): AsyncGenerator<Item[]> {
-  let [window, tokens]: [Item[], number] = [[], 0];
+  let [window, held]: [Item[], number] = [[], 0];
   for await (const item of items) {
     window.push(item);
-    tokens += typeof item.request === "string" ? item.request.length : item.request.prompt.length;
-    if (window.length < size && tokens < windowTokens) continue;
+    held += item.size;
+    if (window.length < size && held < windowSize) continue;
     yield window;
-    [window, tokens] = [[], 0];
+    [window, held] = [[], 0];
   }
   if (window.length > 0) yield window;
 }
@@ -25,6 +25,9 @@ export async function* windowsOf(items: AsyncIterable<Item>, size: number): Asyn
 /** What all prompts share, as the first rows of the input show it. */
 export function frontOfFirst(items: readonly Item[]): Int32Array {
   return frontOf(
-    items.slice(0, frontRows).flatMap(({ request }) => (typeof request === "string" ? [] : [request.prompt])),
+    items.slice(0, frontRows).flatMap((item) => {
+      const request = item.request();
+      return typeof request === "string" ? [] : [request.prompt];
+    }),
   );
 }

@@ -28,13 +28,17 @@ export async function collect(
   try {
     for await (const items of windowsOf(input.items(), usualWindow)) {
       throwIfCancelled(options.signal, "writing the answers; they stay in the queue's store");
-      const keys = items.map(({ request }) => (typeof request === "string" ? null : keyOf(request)));
+      const keys = items.map((item) => {
+        const request = item.request();
+        return typeof request === "string" ? null : keyOf(request);
+      });
       const outcomes = await outcomesOf(queue, job, store, keys);
       const entries: Entry[] = [];
       for (const [place, item] of items.entries()) {
         const key = keys[place];
+        const request = item.request();
         const outcome: Outcome | undefined =
-          typeof item.request === "string" ? { reason: item.request } : outcomes.get(keyText(key!));
+          typeof request === "string" ? { reason: request } : outcomes.get(keyText(key!));
         if (outcome === undefined) return null;
         if ("reason" in outcome) await output.failed(item, outcome.reason);
         else {

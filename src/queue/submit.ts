@@ -127,7 +127,8 @@ async function beginJob(queue: Queue, asked: Asked, front: Buffer): Promise<JobS
 async function missingOf(queue: Queue, maker: Maker, store: Store | null, items: readonly Item[]): Promise<Request[]> {
   const asked = new Map<string, { key: Uint8Array; request: Request }>();
   const keyOf = requestKeys(maker);
-  for (const { request } of items) {
+  for (const item of items) {
+    const request = item.request();
     if (typeof request === "string") continue;
     const key = keyOf(request);
     const name = keyText(key);

@@ -1,6 +1,6 @@
 // From a request to its answer: the store's, another's that is being written, or the live model's. Knows no HTTP.
 import { setMaxListeners } from "node:events";
-import type { Asked, Engine, Outcome } from "../batch/index.js";
+import type { Engine, Outcome } from "../batch/index.js";
 import {
   type Answer,
   type EmbeddingRequest,
@@ -9,12 +9,19 @@ import {
   type Request,
   requestKey,
   type Store,
+  type TextRequest,
 } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { ApiError } from "./errors.js";
 import type { Live } from "./live.js";
 import type { Log } from "./log.js";
 import type { Metrics } from "./metrics.js";
+
+/** A request, and the text that asks for its answer. */
+interface Asked {
+  request: TextRequest;
+  text: string;
+}
 
 /** Where an answer comes from; the x-stillroom-cache header. */
 export type From = "hit" | "miss" | "shared";

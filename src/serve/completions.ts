@@ -44,9 +44,11 @@ export function completionsHandler(answers: Answers, limit: number, log: Log, lo
     requireModel(engine, body.model);
     const asked = ask(path, body);
     if (typeof asked === "string") throw badBody(asked);
+    const request = asked.request();
+    if (typeof request === "string") throw badBody(request);
     if (logPrompts) log.info({ prompt: asked.text }, "asked");
     const leaving = leavingOf(outgoing);
-    const found = answers.ask(asked);
+    const found = answers.ask({ request, text: asked.text });
     const about = {
       id: randomBytes(12).toString("hex"),
       created: seconds(),

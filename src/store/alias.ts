@@ -47,6 +47,14 @@ export const aliasBytes = 1 + hashBytes;
 /** A text whose UTF-16 is broken has no UTF-8 of its own, and is hashed as it is. */
 const broken = 0x80;
 
+/** Instead of normalisations: no text, but a request before its prompt is tokens, by its key. */
+const laid = 0x20;
+
+/** The key of a request that is laid out, behind its namespace. */
+export function laidAlias(key: Uint8Array, namespace: Uint8Array): Buffer {
+  return Buffer.concat([namespace, Uint8Array.of(laid), key]);
+}
+
 /** The key of a text under normalisations, behind its namespace; null where nothing is left of it, for everything would ask for the same answer then. */
 export function aliasOf(text: string, names: readonly Normalisation[], namespace: Uint8Array): Buffer | null {
   const key = aliasRoom(namespace);

@@ -5,6 +5,7 @@ export {
   type EmbeddingRequest,
   keyText,
   type LabelsRequest,
+  type LaidRequest,
   type Maker,
   type Request,
   requestKey,
@@ -25,6 +26,7 @@ export {
 export { type Answer, packAnswer, unpackAnswer, vectorBytes } from "./record.js";
 export {
   type Entry,
+  type Found,
   type Lookup,
   type OpenStoreOptions,
   openStore,

@@ -42,6 +42,12 @@ export interface EmbeddingRequest {
 
 export type Request = TextRequest | LabelsRequest | EmbeddingRequest;
 
+/** A request whose prompt is laid out but no tokens yet: the text stands for them, and limits that depend on their number may be left open. */
+export type LaidRequest = { laid: string } & (
+  | (Omit<TextRequest, "prompt" | "maxTokens"> & { maxTokens: number | null })
+  | Omit<LabelsRequest, "prompt">
+);
+
 /** Raised when the encoding below changes: keys of another version are other keys. */
 const version = 1;
 
@@ -50,8 +56,11 @@ export function requestKey(maker: Maker, request: Request): Uint8Array {
   return requestKeys(maker)(request);
 }
 
-/** requestKey for the many requests of a job: its maker as it is now is encoded once, and so are labels that the requests share, which do not change. */
-export function requestKeys(maker: Maker): (request: Request) => Uint8Array {
+/**
+ * requestKey for the many requests of a job: its maker as it is now is encoded once, and so are labels that the requests share, which do not change. A request
+ * that is laid out only has a key of its own; its maker must name what makes the tokens.
+ */
+export function requestKeys(maker: Maker): (request: Request | LaidRequest) => Uint8Array {
   const { model: _, ...decisive } = maker;
   const front = Buffer.concat([tagged("a", 4), ...["stillroom request", version, decisive].map(canonical)]);
   const encoded = new WeakMap<object, Buffer>();
@@ -65,7 +74,7 @@ export function requestKeys(maker: Maker): (request: Request) => Uint8Array {
 }
 
 /** A request without what cannot change its answer. */
-function essential(request: Request): Record<string, unknown> {
+function essential(request: Request | LaidRequest): Record<string, unknown> {
   if (request.kind !== "text") return { ...request };
   const { topK, topP, minP, seed, repetitionWindow, repetitionPenalty, stop, temperature, ...rest } = request;
   // The most likely token is drawn from no candidates, and a penalty of 1 or over no tokens is none. The first of several stop texts ends the answer.

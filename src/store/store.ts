@@ -4,7 +4,15 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { makeFolder } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import { requireKnown } from "../task/index.js";
-import { aliasOf, aliasRoom, type Normalisation, normalisations, requireNormalisations, writeAlias } from "./alias.js";
+import {
+  aliasOf,
+  aliasRoom,
+  laidAlias,
+  type Normalisation,
+  normalisations,
+  requireNormalisations,
+  writeAlias,
+} from "./alias.js";
 import { Environment } from "./environment.js";
 import { type Maker, sha256 } from "./key.js";
 import { type Answer, makerBytes, readAlias, type StoredRecord, unpackRecord } from "./record.js";
@@ -38,6 +46,12 @@ export interface StoredAnswer extends Answer {
   made_by: Maker;
 }
 
+/** An answer by the key of its request. */
+export interface Found {
+  key: Uint8Array;
+  known: StoredAnswer;
+}
+
 /** What a text leads to, in the fields of `stillroom lookup`. */
 export interface Lookup {
   key: string;
@@ -59,6 +73,8 @@ export interface Entry {
   maker: Maker;
   /** Texts that ask for it. */
   texts?: readonly string[];
+  /** Of requestKeys, for the request before its prompt was tokens. */
+  laid?: readonly Uint8Array[];
 }
 
 /** Reads of this opened store. */
@@ -137,6 +153,15 @@ export class Store {
     return { ...found.answer, made_by: this.maker(found.maker) };
   }
 
+  /** @internal The answer to a request that is laid out, by its key, and the key of the request. A miss is not counted: the request itself is asked for then. */
+  laid(key: Uint8Array): Found | null {
+    const found = this.tables.read(() => (this.#target(laidAlias(key, this.#namespace)) ? this.#read() : null));
+    if (found === null || typeof found === "string") return null;
+    this.counts.hits++;
+    const known = { ...found.answer, made_by: this.maker(found.maker) };
+    return { key: Buffer.from(this.#key.subarray(this.#namespace.length)), known };
+  }
+
   /** @internal The same without what gave it. */
   answer(key: Uint8Array): Answer | null {
     const found = this.get(key);
@@ -145,9 +170,16 @@ export class Store {
     return answer;
   }
 
-  /** @internal Whether these texts lead to the request's answer. */
+  /** @internal Whether these texts lead to the request's answer; evened out they may lead to another's whose text comes to the same. */
   leads(key: Uint8Array, texts: readonly string[]): boolean {
-    return [...this.#aliases(texts)].every((alias) => this.leadsBy(alias, key));
+    const to = this.#own(key);
+    return texts.every((text) =>
+      this.#kinds.every((names) => {
+        if (!writeAlias(this.#alias, text, names)) return true;
+        const target = this.#target(this.#alias);
+        return target !== null && (names.length > 0 || target.equals(to));
+      }),
+    );
   }
 
   /** @internal Whether an alias does. */
@@ -171,9 +203,10 @@ export class Store {
     const written = Date.now();
     const expires = this.#lifetime === 0 ? 0 : written + this.#lifetime;
     await this.keep(
-      entries.map(({ key, answer, maker, texts = [] }) => {
+      entries.map(({ key, answer, maker, texts = [], laid = [] }) => {
         this.#makers.set(makerId(maker).toString("hex"), maker);
-        return { key: this.#own(key), record: { answer, written, expires }, maker, aliases: [...this.#aliases(texts)] };
+        const aliases = [...this.#aliases(texts), ...laid.map((one) => laidAlias(one, this.#namespace))];
+        return { key: this.#own(key), record: { answer, written, expires }, maker, aliases };
       }),
     );
   }

@@ -14,7 +14,7 @@ import { keyBytes, namespaceKey, namespaceOf, orderOf, removeRecord, sequenceOf 
 export interface StoreStats {
   store: string;
   answers: number;
-  /** Texts that lead to them, exact and evened out. */
+  /** What leads to them: texts, exact and evened out, and prompts that are laid out. */
   aliases: number;
   /** Texts of these that lead to them by their vectors. */
   vectors: number;

@@ -1,11 +1,12 @@
 // Batches on a toy: what comes out, what is computed and what is known, in which order, within which limits, and after which changes.
 import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type BatchOptions, batch } from "../../src/batch/index.js";
 import { evaluate } from "../../src/evaluate/index.js";
 import { tune } from "../../src/jobs/index.js";
-import { openStore, verifyStore } from "../../src/store/index.js";
+import { openModel } from "../../src/model/index.js";
+import { openStore, storeStats, verifyStore } from "../../src/store/index.js";
 import { readTask } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { writeTextToy } from "../support/text_toy.js";
@@ -257,6 +258,46 @@ describe("order and limits", () => {
     const rest = await batch(file, to);
     expect(rest.computed).toBeLessThan((await batch(file, options())).computed);
     expect(readFileSync(to.out)).toEqual(readFileSync(whole.out));
+  });
+});
+
+describe("a second run", () => {
+  it.each(["a task", "requests"] as const)("makes no tokens of what is known, and writes nothing: %s", async (kind) => {
+    const input =
+      kind === "a task"
+        ? await readTask(writeOpenTask("classify", 40))
+        : writeLines([
+            ...manyRequests(40).slice(0, 39),
+            chat("a chat", "plum"),
+            chat("no limit", "a", { max_tokens: null }),
+          ]);
+    const open = await openModel(model, { threads: 1 });
+    const to = options({ model: open });
+    await batch(input, to);
+    const [before, store] = [readFileSync(to.out), readFileSync(path.join(to.store, "data.mdb"))];
+    const prompts = vi.spyOn(open.tokenizer, "tokenize");
+    const again = await batch(input, to);
+    expect(again).toMatchObject({ computed: 0, errors: 0 });
+    const texts = prompts.mock.calls.map(([text]) => text);
+    expect(texts.filter((text) => /plum|Fruit|Herb|Tree|alphabet/.test(text))).toEqual([]);
+    expect(readFileSync(to.out)).toEqual(before);
+    expect(readFileSync(path.join(to.store, "data.mdb")).equals(store)).toBe(true);
+    await open.close();
+  });
+
+  it("of a store that knows requests by their tokens only learns the rest once", async () => {
+    const file = writeLines(manyRequests(40).slice(0, 39));
+    const to = options();
+    const first = await batch(file, to);
+    const store = await openStore(to.store);
+    for (const { key } of [...store.tables.aliases.getRange()])
+      if (key[8] === 0x20) store.write(() => store.tables.aliases.removeSync(key));
+    const { aliases } = await storeStats(store);
+    await store.close();
+    expect(await batch(file, to)).toMatchObject({ computed: 0, rows: first.rows });
+    const after = await openStore(to.store, { readOnly: true });
+    expect((await storeStats(after)).aliases).toBeGreaterThan(aliases);
+    await after.close();
   });
 });
 

@@ -139,7 +139,7 @@ it("what a batch answered is found by near texts, which say what they are near t
     .split("\n")
     .slice(1, 31)
     .map((line) => JSON.parse(line).aliases.length);
-  expect(new Set(kept)).toEqual(new Set([2]));
+  expect(new Set(kept)).toEqual(new Set([3]));
   expect(await pruneStore(writer, { olderThan: 0 })).toMatchObject({ removed: 30, damaged: 0 });
   expect((await similar.lookup([asked[1]!]))[0]).toMatchObject({ hit: false });
   expect(await verifyStore(writer)).toMatchObject({ aliases: 0, vectors: 0 });

@@ -1,7 +1,15 @@
 // Ten thousand seeded changes to requests: what can change an answer changes the key, what cannot leaves it.
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { canonical, type Maker, type Request, requestKey } from "../../src/store/key.js";
+import {
+  canonical,
+  type LaidRequest,
+  type Maker,
+  type Request,
+  requestKey,
+  requestKeys,
+  type TextRequest,
+} from "../../src/store/key.js";
 import { maker, textRequest } from "./make.js";
 
 const runs = 10_000;
@@ -93,6 +101,25 @@ test("what cannot change an answer leaves the key", () => {
       expect(hex(made, { ...noWindow, repetitionPenalty: 1 })).toBe(hex(made, noWindow));
     },
   );
+  fc.assert(property, { numRuns: runs / 5, seed: 8 });
+});
+
+test("a request that is laid out only has a key by the same fields, and by its text in place of its tokens", () => {
+  const laidKey = (made: Maker, request: LaidRequest) => Buffer.from(requestKeys(made)(request)).toString("hex");
+  const laidOut = ({ prompt: _, ...rest }: TextRequest, laid: string): LaidRequest => ({ ...rest, laid });
+  const property = fc.property(makers, requests, changes, text, text, (by, request, change, laid, other) => {
+    const made = { ...by, model: "a" };
+    const key = laidKey(made, laidOut(request, laid));
+    expect(key).not.toBe(hex(made, request));
+    if (laid !== other) expect(laidKey(made, laidOut(request, other))).not.toBe(key);
+    expect(laidKey({ ...made, engine: `${made.engine}, tokens by another` }, laidOut(request, laid))).not.toBe(key);
+    const { prompt, ...rest } = { prompt: null, ...change };
+    if (prompt === null && !same({ ...request, ...rest }, request))
+      expect(laidKey(made, laidOut({ ...request, ...rest }, laid))).not.toBe(key);
+    expect(laidKey({ ...made, model: other }, laidOut({ ...request, stop: [...request.stop].reverse() }, laid))).toBe(
+      key,
+    );
+  });
   fc.assert(property, { numRuns: runs / 5, seed: 8 });
 });
 

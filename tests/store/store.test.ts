@@ -130,6 +130,54 @@ describe("vectors", () => {
   });
 });
 
+describe("a request that is laid out", () => {
+  const laid = Buffer.alloc(32, 7);
+
+  it("leads to the answer of the request, in its namespace, as long as the answer is there", async () => {
+    const store = await filled(0);
+    const entry = entryOf(0, "known", ["Question 0?"]);
+    await store.put([{ ...entry, laid: [laid] }, entryOf(1, "another")]);
+    const found = store.laid(laid);
+    expect(found?.known).toMatchObject({ text: "known", made_by: maker });
+    expect(Buffer.from(found!.key)).toEqual(Buffer.from(entry.key));
+    expect(store.laid(Buffer.alloc(32, 8))).toBeNull();
+    // Written anew under a further text, it keeps what led to it.
+    await store.put([{ ...entry, texts: ["Else?"] }]);
+    expect(store.laid(laid)?.known.text).toBe("known");
+    expect(await verifyStore(store)).toMatchObject({ damaged: 0 });
+    const { folder } = store;
+    await store.close();
+    const other = await openStore(folder, { readOnly: true, namespace: "other" });
+    expect(other.laid(laid)).toBeNull();
+    await other.close();
+    const writer = await openStore(folder);
+    await pruneStore(writer, { namespace: "default" });
+    expect(writer.laid(laid)).toBeNull();
+    expect(await verifyStore(writer)).toMatchObject({ answers: 0, aliases: 0, damaged: 0 });
+    await writer.close();
+  });
+
+  it("does not where the answer expired, or is not what was written", async () => {
+    const store = await filled(0, { lifetime: 0.05 });
+    await store.put([{ ...entryOf(0, "known"), laid: [laid] }]);
+    await setTimeout(60);
+    expect(store.laid(laid)).toBeNull();
+    await store.close();
+    for (const table of ["answers", "aliases"] as const) {
+      const damaged = await filled(0);
+      await damaged.put([{ ...entryOf(0, "known"), laid: [laid] }]);
+      await damaged.close();
+      await tamper(damaged.folder, table, (value) => {
+        value[40] = value[40]! ^ 0x20;
+        return value;
+      });
+      const reader = await openStore(damaged.folder, { readOnly: true });
+      expect(reader.laid(laid)).toBeNull();
+      await reader.close();
+    }
+  });
+});
+
 describe("what is not what was written", () => {
   it.each([
     ["answers", 1],
