@@ -157,10 +157,23 @@ function decodeTrial(): Command {
 }
 
 function lookupTrial(): Command {
-  return command("lookup", "Look-ups one after the other at many keys, beside the peer's.", ["seed"])
-    .addOption(peerOption("sqlite", "redis"))
+  const peers = ["sqlite", "redis"];
+  return command("lookup", "Look-ups at many keys, one after the other or by HTTP, beside those of peers.", ["seed"])
+    .addOption(
+      new Option("--peer <names>", "who take turns: sqlite, redis, both with a comma between them, or none")
+        .default(["sqlite"], "sqlite")
+        .argParser((text): string[] => {
+          const asked = text.trim() === "none" ? [] : names(text);
+          if (asked.every((name) => peers.includes(name))) return asked;
+          throw new InvalidArgumentError(`Expected some of ${peers.join(", ")}, separated by commas, or none.`);
+        }),
+    )
     .option("--keys <n>", "answers in each side's store", whole(1), 1_000_000)
     .option("--lookups <n>", "of a turn", whole(100), 200_000)
+    .option("--stores <dir>", "folder of the filled stores, kept and used again (default: a temporary one)")
+    .option("--http", "by HTTP: stillroom serve, and the peers behind Node's own server", false)
+    .option("--connections <n>", "of --http: requests under way at once", whole(1), 32)
+    .option("--seconds <n>", "of --http: a turn", whole(1), 5)
     .option("--repeat <n>", "timed turns of each side", whole(1), 3)
     .action(({ json: _, ...options }: LookupBenchOptions & Output, made: Command) =>
       timed(made, async (session) => {

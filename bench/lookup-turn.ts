@@ -1,5 +1,7 @@
 // What both sides of the look-up trial are asked, and how a turn is timed. Knows no store.
 import { createHash } from "node:crypto";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
 import { createInterface } from "node:readline";
 import { latency } from "./numbers.js";
 import { emit, type LookupDone } from "./side.js";
@@ -11,17 +13,27 @@ export interface LookupJob {
   /** Of a turn, one after the other. */
   lookups: number;
   seed: number;
+  /** The look-ups come by HTTP, from elsewhere. */
+  http: boolean;
+}
+
+export interface Answered {
+  text: string;
+  probabilities: Record<string, number>;
 }
 
 /** The text of a key, and what is known for it: a choice between two labels, as of a review. */
 export const textOf = (number: number): string => `review ${number} of many: a gripping, if uneven, piece of work`;
-export function answerOf(number: number): { text: string; probabilities: Record<string, number> } {
+export function answerOf(number: number): Answered {
   const negative = 1 / (2 + (number % 997));
   return { text: number % 2 ? "positive" : "negative", probabilities: { negative, positive: 1 - negative } };
 }
 
 /** Keys of a turn in an order that no cache guesses: a linear congruential generator over all of them. */
-export function* numbersOf({ keys, lookups, seed }: LookupJob, turn: number): Generator<number> {
+export function* numbersOf(
+  { keys, lookups, seed }: Pick<LookupJob, "keys" | "lookups" | "seed">,
+  turn: number,
+): Generator<number> {
   let state = (seed + turn * 7919) >>> 0;
   for (let i = 0; i < lookups; i++) {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
@@ -29,19 +41,36 @@ export function* numbersOf({ keys, lookups, seed }: LookupJob, turn: number): Ge
   }
 }
 
+export function sha256Of(answers: readonly string[]): string {
+  const hash = createHash("sha256");
+  for (const answer of answers) hash.update(`${answer}\n`);
+  return hash.digest("hex");
+}
+
+/** Fills a side's store, unless an earlier run did; gives the seconds that it took. */
+export async function filledOnce({ folder }: LookupJob, fill: () => Promise<void> | void): Promise<number> {
+  const file = path.join(folder, "filled");
+  if (existsSync(file)) return Number(readFileSync(file, "utf8"));
+  const began = performance.now();
+  await fill();
+  const seconds = (performance.now() - began) / 1000;
+  writeFileSync(file, `${seconds}`);
+  return seconds;
+}
+
 /** Times single look-ups, and their number a second: what lies between them, making the text of the next, is no part of either. */
 export class Turn {
   readonly #waits: number[] = [];
-  readonly #answers = createHash("sha256");
+  readonly #answers: string[] = [];
 
   add(seconds: number, answer: string): void {
     this.#waits.push(seconds);
-    this.#answers.update(`${answer}\n`);
+    this.#answers.push(answer);
   }
 
   done(more: Partial<LookupDone> = {}): LookupDone {
     const seconds = this.#waits.reduce((sum, wait) => sum + wait, 0);
-    const answers = this.#answers.digest("hex");
+    const answers = sha256Of(this.#answers);
     return { event: "step", seconds, lookups: this.#waits.length, ...latency(this.#waits), answers, ...more };
   }
 }
@@ -59,5 +88,11 @@ export async function playTurns(job: LookupJob, look: (text: string) => string):
     }
     emit(turn.done());
   }
+  emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+}
+
+/** A side that serves: it waits until stdin ends. */
+export async function whileServing(): Promise<void> {
+  for await (const _ of createInterface({ input: process.stdin }));
   emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
 }

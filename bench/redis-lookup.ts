@@ -6,7 +6,8 @@ import { connect, type Socket } from "node:net";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
-import { answerOf, type LookupJob, numbersOf, Turn, textOf } from "./lookup-turn.js";
+import { serveLookups } from "./lookup-server.js";
+import { type Answered, answerOf, type LookupJob, numbersOf, Turn, textOf, whileServing } from "./lookup-turn.js";
 import { emit } from "./side.js";
 
 /** Requests under way at once, where many may be. */
@@ -68,23 +69,32 @@ for (let at = 0; at < job.keys; at += 1000) {
 const fill_seconds = (performance.now() - began) / 1000;
 const version = execFileSync(program, ["--version"], { encoding: "utf8" }).match(/v=(\S+)/)?.[1] ?? "";
 const settings = { socket: "unix", save: "never", appendonly: "no", pipeline, fill_seconds };
-emit({ event: "ready", versions: { redis: version }, settings });
-const textIn = (reply: string | null) => (reply === null ? "" : (JSON.parse(reply) as { text: string }).text);
-let number = 0;
-for await (const _ of createInterface({ input: process.stdin })) {
-  const turn = new Turn();
-  const numbers = [...numbersOf(job, number++)];
-  for (const key of numbers) {
-    const text = textOf(key);
+const ready = { event: "ready" as const, versions: { redis: version }, settings };
+const answered = (reply: string | null) => (reply === null ? null : (JSON.parse(reply) as Answered));
+const look = async (text: string) => answered((await client.send([["GET", text]]))[0]!);
+if (job.http) {
+  const front = await serveLookups(look);
+  emit({ ...ready, url: front.url });
+  await whileServing();
+  front.close();
+} else {
+  emit(ready);
+  let number = 0;
+  for await (const _ of createInterface({ input: process.stdin })) {
+    const turn = new Turn();
+    const numbers = [...numbersOf(job, number++)];
+    for (const key of numbers) {
+      const text = textOf(key);
+      const before = performance.now();
+      const answer = (await look(text))?.text ?? "";
+      turn.add((performance.now() - before) / 1000, answer);
+    }
     const before = performance.now();
-    const answer = textIn((await client.send([["GET", text]]))[0]!);
-    turn.add((performance.now() - before) / 1000, answer);
+    for (let at = 0; at < numbers.length; at += pipeline)
+      (await client.send(numbers.slice(at, at + pipeline).map((key) => ["GET", textOf(key)]))).map(answered);
+    emit(turn.done({ pipelined_seconds: (performance.now() - before) / 1000 }));
   }
-  const before = performance.now();
-  for (let at = 0; at < numbers.length; at += pipeline)
-    (await client.send(numbers.slice(at, at + pipeline).map((key) => ["GET", textOf(key)]))).map(textIn);
-  emit(turn.done({ pipelined_seconds: (performance.now() - before) / 1000 }));
+  emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
 client.socket.destroy();
 server.kill();

@@ -12,7 +12,7 @@ import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { TrialSession } from "./tune.js";
 
 /** Peers that have to be made; node-llama-cpp is a dependency of the package. */
-export const madePeers = ["pytorch", "llama.cpp", "sqlite", "redis"] as const;
+export const madePeers = ["pytorch", "llama.cpp", "sqlite", "redis", "wrk"] as const;
 export type MadePeer = (typeof madePeers)[number];
 
 /** A script of bench/peers: the package has them as they are, nothing compiles them. */
@@ -43,6 +43,7 @@ function programOf(peer: MadePeer): string {
     pytorch: windows ? "Scripts/python.exe" : "bin/python",
     sqlite: "sqlite/node_modules/better-sqlite3",
     redis: onPath("redis-server") ?? "redis-server",
+    wrk: onPath("wrk") ?? "wrk",
     "llama.cpp": `llama.cpp/build/bin/llama-batched-bench${windows ? ".exe" : ""}`,
   };
   return path.resolve(peersFolder(), inside[peer]);
@@ -53,7 +54,7 @@ function onPath(name: string): string | undefined {
   return folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
 }
 
-/** The program of a peer: Python with PyTorch, llama-batched-bench, the folder of better-sqlite3, or redis-server. */
+/** The program of a peer: Python with PyTorch, llama-batched-bench, the folder of better-sqlite3, redis-server, or wrk. */
 export function peerProgram(peer: MadePeer): string {
   const program = programOf(peer);
   if (existsSync(program)) return program;
@@ -73,6 +74,12 @@ export async function setupPeers(peers: readonly MadePeer[], session: TrialSessi
   return made;
 }
 
+/** What the system's packages bring. */
+async function requireSystems(program: string, name: string): Promise<void> {
+  if (existsSync(program)) return;
+  throw new StillroomError("missing", `there is no ${name} on the PATH; on Debian: apt-get install ${name}`);
+}
+
 const makers: Record<MadePeer, (program: string, session: TrialSession) => Promise<void>> = {
   async pytorch(python, session) {
     const check = ["-c", "import torch, transformers, peft, gguf"];
@@ -90,13 +97,9 @@ const makers: Record<MadePeer, (program: string, session: TrialSession) => Promi
     await call(session, "npm", ["install", "--no-save", "--prefix", home, "better-sqlite3@12"]);
   },
 
-  async redis(program) {
-    if (existsSync(program)) return;
-    throw new StillroomError(
-      "missing",
-      "there is no redis-server on the PATH; on Debian: apt-get install redis-server",
-    );
-  },
+  redis: (program) => requireSystems(program, "redis-server"),
+
+  wrk: (program) => requireSystems(program, "wrk"),
 
   /** From the source that the engine's own llama.cpp is of, for this processor. */
   async "llama.cpp"(program, session) {

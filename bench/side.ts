@@ -21,6 +21,8 @@ export interface Ready {
   versions: Record<string, string>;
   /** What the side chose by itself. */
   settings?: object;
+  /** Where it listens, if it does. */
+  url?: string;
 }
 
 export interface StepDone {

@@ -172,14 +172,16 @@ export function lookupTable(result: LookupBench): string {
     table.push([side, micro(of.p50_seconds), micro(of.p99_seconds), rate, pipelined, mebibytes(of.peak_memory_bytes)]);
   };
   add("stillroom", result.ours);
-  const { peer, spread: range } = result;
-  const notes = [`${result.keys} keys, ${result.lookups_of_turn} look-ups a turn, one after the other`];
-  if (peer && range) {
+  const { http, keys, lookups_of_turn: lookups } = result;
+  const asked = http
+    ? `by HTTP: ${http.client}, ${counted(http.connections, "connection")}, ${http.seconds} s a turn`
+    : `${lookups} look-ups a turn, one after the other`;
+  const notes = [`${keys} keys, ${asked}`, `ours: ${JSON.stringify(result.ours.settings)}`];
+  for (const peer of result.peers) {
     add(peer.name, peer);
-    const [ratio, low, high] = [result.ratio!, range.low, range.high].map((value) => value.toFixed(2));
-    table.push(["ours / peer", "", "", `${ratio} x (${low}–${high})`, "", ""]);
-    notes.push(`ours: ${JSON.stringify(result.ours.settings)}`);
-    notes.push(`peer: ${JSON.stringify({ ...peer.versions, ...peer.settings })}`);
+    const [ratio, low, high] = [peer.ratio, peer.spread.low, peer.spread.high].map((value) => value.toFixed(2));
+    table.push([`ours / ${peer.name}`, "", "", `${ratio} x (${low}–${high})`, "", ""]);
+    notes.push(`${peer.name}: ${JSON.stringify({ ...peer.versions, ...peer.settings })}`);
   }
   notes.push(describe(result.machine), "medians (lowest–highest turn)");
   if (result.equal === false) notes.push("the two sides do NOT compute the same");

@@ -1,5 +1,5 @@
 // bench as a user meets it: what it refuses before any work, with which exit code and remedy, and how it is stopped.
-import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -163,4 +163,29 @@ it("reference says why there is nothing to score", async () => {
   expect(JSON.parse(ended.stdout)).toMatchObject({ eval: null, reason });
   const scored = await stillroom(["bench", "reference", task, ...args, "--json"]);
   expect(JSON.parse(scored.stdout)).toMatchObject({ eval: expect.stringMatching(/eval\.json$/), reason: null });
+});
+
+it("lookup fills the stores that it is given once, and takes turns on them", async () => {
+  const stores = path.join(folder, "stores");
+  const lookups = ["bench", "lookup", "--peer", "none", "--keys", "300", "--lookups", "100", "--repeat", "1"];
+  for (const fill of ["first", "again"]) {
+    const { code, stdout, stderr } = await stillroom([...lookups, "--stores", stores, "--json"]);
+    expect(code, stderr).toBe(0);
+    const result = JSON.parse(stdout);
+    expect(result, fill).toMatchObject({ trial: "lookup", keys: 300, lookups_of_turn: 100, http: null, peers: [] });
+    expect(result.ours.settings.fill_seconds, fill).toBe(
+      Number(readFileSync(path.join(stores, "stillroom-300/filled"), "utf8")),
+    );
+  }
+});
+
+it("lookup --http asks the server that serve is", async ({ skip }) => {
+  const found = (process.env.PATH ?? "").split(path.delimiter).some((place) => existsSync(path.join(place, "wrk")));
+  if (!found) skip("apt-get install wrk");
+  const lookups = ["bench", "lookup", "--http", "--peer", "none", "--keys", "300", "--seconds", "1", "--repeat", "1"];
+  const { code, stdout, stderr } = await stillroom([...lookups, "--connections", "4", "--json"]);
+  expect(code, stderr).toBe(0);
+  const result = JSON.parse(stdout);
+  expect(result).toMatchObject({ lookups_of_turn: null, http: { connections: 4, seconds: 1 }, peer: null });
+  expect(result.ours.lookups_per_second.median).toBeGreaterThan(0);
 });
