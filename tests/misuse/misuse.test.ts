@@ -4,7 +4,9 @@ import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import {
+  audit,
   batch,
+  compare,
   decode,
   distill,
   embed,
@@ -116,6 +118,18 @@ calls.push({
   onPath: (teacher, signal) => makeStudent({ teacher, task, layers: 1, out: fresh(".gguf"), ...signalled(signal) }),
   onModel: (teacher, signal) => makeStudent({ teacher, task, layers: 1, out: fresh(".gguf"), ...signalled(signal) }),
 });
+calls.push(
+  {
+    name: "audit",
+    onPath: (model, signal) => audit(task, { model, limit: 4, ...signalled(signal) }),
+    onModel: (model, signal) => audit(task, { model, limit: 4, ...signalled(signal) }),
+  },
+  {
+    name: "compare",
+    onPath: (model, signal) => compare(task, [model, writeTextToy()], { limit: 4, ...signalled(signal) }),
+    onModel: null,
+  },
+);
 const paths = calls.filter((call) => call.onPath);
 const models = calls.filter((call) => call.onModel);
 
