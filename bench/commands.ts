@@ -6,6 +6,7 @@ import { onBad } from "../bin/print-events.js";
 import { run } from "../bin/run.js";
 import { StillroomError } from "../src/index.js";
 import type { AgreeOptions } from "./agree.js";
+import type { BatchBenchOptions } from "./batch.js";
 import type { DecodeBenchOptions } from "./decode.js";
 import type { DistillBenchOptions } from "./distill.js";
 import type { GrowthOptions, PlotName } from "./growth.js";
@@ -29,6 +30,7 @@ export function trialCommands(): Command[] {
     distillTrial(),
     scoreTrial(),
     decodeTrial(),
+    batchTrial(),
     lookupTrial(),
     growthTrial(),
     kernelTrial(),
@@ -152,6 +154,24 @@ function decodeTrial(): Command {
         const [{ benchDecode }, { decodeTable }] = await Promise.all([import("./decode.js"), import("./tables.js")]);
         const result = await benchDecode(options, session);
         return { result, text: decodeTable(result) };
+      }),
+    );
+}
+
+function batchTrial(): Command {
+  return command("batch", "A classify task's rows in bulk: rows/s of batch beside a peer that asks row by row.", [
+    ...(["model", "data", "threads", "precision", "seed"] as const),
+  ])
+    .argument("<task>", "task file")
+    .addOption(peerOption("llama.cpp", "node-llama-cpp"))
+    .addOption(new Option("--split <split>", "whose rows").choices(["train", "test"]).default("test"))
+    .option("--rows <n>", "rows of a turn, drawn by the seed", whole(1), 200)
+    .option("--repeat <n>", "timed turns of each side", whole(1), 3)
+    .action((task: string, { json: _, ...options }: BatchBenchOptions & Output, made: Command) =>
+      timed(made, async (session) => {
+        const [{ benchBatch }, { batchTable }] = await Promise.all([import("./batch.js"), import("./tables.js")]);
+        const result = await benchBatch(task, options, session);
+        return { result, text: batchTable(result) };
       }),
     );
 }

@@ -12,7 +12,7 @@ import { throwIfCancelled } from "../src/support/cancelled.js";
 import type { TrialSession } from "./tune.js";
 
 /** Peers that have to be made; node-llama-cpp is a dependency of the package. */
-export const madePeers = ["pytorch", "llama.cpp", "sqlite", "redis", "wrk"] as const;
+export const madePeers = ["pytorch", "llama.cpp", "llama-server", "sqlite", "redis", "wrk"] as const;
 export type MadePeer = (typeof madePeers)[number];
 
 /** A script of bench/peers: the package has them as they are, nothing compiles them. */
@@ -45,6 +45,7 @@ function programOf(peer: MadePeer): string {
     redis: onPath("redis-server") ?? "redis-server",
     wrk: onPath("wrk") ?? "wrk",
     "llama.cpp": `llama.cpp/build/bin/llama-batched-bench${windows ? ".exe" : ""}`,
+    "llama-server": `llama.cpp/build/bin/llama-server${windows ? ".exe" : ""}`,
   };
   return path.resolve(peersFolder(), inside[peer]);
 }
@@ -54,7 +55,7 @@ function onPath(name: string): string | undefined {
   return folders.map((folder) => path.join(folder, name)).find((file) => existsSync(file));
 }
 
-/** The program of a peer: Python with PyTorch, llama-batched-bench, the folder of better-sqlite3, redis-server, or wrk. */
+/** The program of a peer: Python with PyTorch, llama-batched-bench, llama-server, the folder of better-sqlite3, redis-server, or wrk. */
 export function peerProgram(peer: MadePeer): string {
   const program = programOf(peer);
   if (existsSync(program)) return program;
@@ -101,35 +102,40 @@ const makers: Record<MadePeer, (program: string, session: TrialSession) => Promi
 
   wrk: (program) => requireSystems(program, "wrk"),
 
-  /** From the source that the engine's own llama.cpp is of, for this processor. */
-  async "llama.cpp"(program, session) {
-    if (existsSync(program)) return;
-    const folder = path.join(peersFolder(), "llama.cpp");
-    const [source, build, fresh] = ["source", "build", "unpacking"].map((name) => path.join(folder, name)) as [
-      string,
-      string,
-      string,
-    ];
-    if (!existsSync(source)) {
-      const bundle = fileURLToPath(new URL("../llama/gitRelease.bundle", import.meta.resolve("node-llama-cpp")));
-      await rm(fresh, { recursive: true, force: true });
-      await mkdir(folder, { recursive: true });
-      await call(session, "git", ["clone", "--quiet", "--no-checkout", bundle, fresh]);
-      await call(session, "git", ["-C", fresh, "checkout", "--quiet", "HEAD", "--", "."]);
-      await rename(fresh, source);
-    }
-    const off = ["TESTS", "EXAMPLES", "SERVER", "APP"].map((part) => `-DLLAMA_BUILD_${part}=OFF`);
-    const options = [
-      "-DCMAKE_BUILD_TYPE=Release",
-      "-DGGML_NATIVE=ON",
-      "-DBUILD_SHARED_LIBS=OFF",
-      "-DLLAMA_OPENSSL=OFF",
-    ];
-    await call(session, "cmake", ["-S", source, "-B", build, ...options, ...off]);
-    const target = ["--target", "llama-batched-bench", "--parallel", `${availableParallelism()}`];
-    await call(session, "cmake", ["--build", build, ...target]);
-  },
+  "llama.cpp": (program, session) => makeLlama(program, "llama-batched-bench", session),
+
+  "llama-server": (program, session) => makeLlama(program, "llama-server", session),
 };
+
+/** A program of llama.cpp's, from the source that the engine's own is of, for this processor. */
+async function makeLlama(program: string, name: string, session: TrialSession): Promise<void> {
+  if (existsSync(program)) return;
+  const folder = path.join(peersFolder(), "llama.cpp");
+  const [source, build, fresh] = ["source", "build", "unpacking"].map((name) => path.join(folder, name)) as [
+    string,
+    string,
+    string,
+  ];
+  if (!existsSync(source)) {
+    const bundle = fileURLToPath(new URL("../llama/gitRelease.bundle", import.meta.resolve("node-llama-cpp")));
+    await rm(fresh, { recursive: true, force: true });
+    await mkdir(folder, { recursive: true });
+    await call(session, "git", ["clone", "--quiet", "--no-checkout", bundle, fresh]);
+    await call(session, "git", ["-C", fresh, "checkout", "--quiet", "HEAD", "--", "."]);
+    await rename(fresh, source);
+  }
+  const off = ["TESTS", "EXAMPLES", "APP", "UI"].map((part) => `-DLLAMA_BUILD_${part}=OFF`);
+  const options = [
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DGGML_NATIVE=ON",
+    "-DBUILD_SHARED_LIBS=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    "-DLLAMA_BUILD_SERVER=ON",
+  ];
+  await call(session, "cmake", ["-S", source, "-B", build, ...options, ...off]);
+  const target = ["--target", name, "--parallel", `${availableParallelism()}`];
+  await call(session, "cmake", ["--build", build, ...target]);
+}
 
 /** Runs a program to its end, with what it says on stderr; null when it did well, else what went wrong. */
 async function complaint({ say, signal }: TrialSession, command: string, args: string[]): Promise<string | null> {

@@ -103,8 +103,20 @@ export interface LookupDone {
   pipelined_seconds?: number;
 }
 
+/** A turn of the batch trial. */
+export interface BatchDone {
+  event: "step";
+  /** Labels, in the order of the rows. */
+  answers: string[];
+  /** Of our side: log p of the best label less that of the next. */
+  margins: number[] | null;
+  seconds: number;
+}
+
 /** Says one line of the protocol, on our own stdout. */
-export function emit(line: Ready | StepDone | ScoreDone | DecodeDone | DistillDone | LookupDone | SideDone): void {
+export function emit(
+  line: Ready | StepDone | ScoreDone | DecodeDone | DistillDone | LookupDone | BatchDone | SideDone,
+): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 

@@ -2,6 +2,7 @@
 import Table from "cli-table3";
 import type { NativeProfileRow } from "../src/support/native.js";
 import { counted } from "../src/support/words.js";
+import type { BatchBench, BatchSide } from "./batch.js";
 import type { DecodeBench, DecodeSideResult } from "./decode.js";
 import type { DistillBench, DistillSide } from "./distill.js";
 import type { KernelBench } from "./kernels.js";
@@ -157,6 +158,28 @@ export function decodeTable(result: DecodeBench): string {
   notes.push(`${percent(result.agreement)} of our answers are llama.cpp's${apart}`);
   notes.push(describe(result.machine), "medians (lowest–highest turn); waits: half, and 99 of 100, are no longer");
   if (!result.equal) notes.push("the two sides do NOT compute the same");
+  return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
+}
+
+export function batchTable(result: BatchBench): string {
+  const table = new Table({ ...plain, head: ["side", "rows/s", "peak memory", "accuracy"] });
+  const add = (side: string, of: BatchSide): void => {
+    table.push([side, spread(of.rows_per_second), mebibytes(of.peak_memory_bytes), of.accuracy.toFixed(3)]);
+  };
+  add("stillroom", result.ours);
+  const { peer, spread: range, rows_of_turn: rows, prompt_tokens: tokens } = result;
+  const notes = [`${result.task}, ${rows} rows a turn, ${tokens.toFixed(1)} tokens a prompt`];
+  if (peer && range) {
+    add(peer.name, peer);
+    const [ratio, low, high] = [result.ratio!, range.low, range.high].map((value) => value.toFixed(2));
+    table.push(["ours / peer", `${ratio} x (${low}–${high})`, "", ""]);
+    notes.push(`${(result.agreement! * 100).toFixed(1)} % of the answers the same`);
+    notes.push(`ours: ${JSON.stringify(result.ours.settings)}`);
+    notes.push(`peer: ${JSON.stringify({ ...peer.versions, ...peer.settings })}`);
+  }
+  notes.push(describe(result.machine), "medians (lowest–highest turn)");
+  if (result.equal === false) notes.push("the two sides do NOT compute the same");
+  if (result.errors > 0) notes.push(`${counted(result.errors, "bad row")} left out`);
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }
 

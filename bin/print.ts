@@ -183,8 +183,7 @@ export function studentText(result: StudentResult): string {
   const { out, type, bytes, parameters, teacher_parameters: of, layers, loss } = result;
   const c = colours(process.stdout);
   const size = `${parameters.toLocaleString("en")} of ${of.toLocaleString("en")} parameters`;
-  const heads = counted(result.heads, "head");
-  const width = `${result.feed_forward} feed-forward channels, ${heads}, ${counted(result.vocabulary, "token")}`;
+  const width = `${result.feed_forward} feed-forward channels, ${counted(result.heads, "head")}`;
   return [
     `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)} · ${size}`,
     `layers ${layers.join(", ")} of the teacher · ${width}`,

@@ -201,9 +201,8 @@ class Climb {
       const onProgress = (progress: StudentProgress) => onEvent?.({ type: "student", rung, progress });
       await makeStudent({ teacher: this.model, task: this.task, layers, out: student, threads, signal, onProgress });
     }
-    // All weights of the student are trained, which is exact only.
-    const common = { limit, seed, threads, signal, resume: await isRun(out) };
-    const teacher = { teacher: this.model, teacherAdapter, teacherPrecision: precision, student, quantize, checkLimit };
+    const common = { limit, seed, threads, precision, signal, resume: await isRun(out) };
+    const teacher = { teacher: this.model, teacherAdapter, student, quantize, checkLimit };
     const work = distill(this.task, {
       ...teacher,
       out,

@@ -372,11 +372,6 @@ export interface NativeStudentParts {
   feedForward: Int32Array[];
   /** Of each layer that stays: key-value heads, each with its query heads. */
   groups: Int32Array[];
-  /**
-   * null: all. Else control tokens and bytes, and the wanted tokens in their order, with the pieces that they are merged from, as far as they
-   * fit into `most` tokens in all.
-   */
-  tokens: { wanted: Int32Array; most: number } | null;
 }
 
 export interface NativeAddon {

@@ -189,3 +189,25 @@ it("lookup --http asks the server that serve is", async ({ skip }) => {
   expect(result).toMatchObject({ lookups_of_turn: null, http: { connections: 4, seconds: 1 }, peer: null });
   expect(result.ours.lookups_per_second.median).toBeGreaterThan(0);
 });
+
+it("batch answers rows in bulk, and refuses labels that are no one token", async () => {
+  const place = mkdtempSync(path.join(folder, "batch-"));
+  const rows = Array.from({ length: 40 }, (_, row) =>
+    JSON.stringify({ text: `row ${row}`, half: row % 2 ? "e" : "l" }),
+  );
+  writeFileSync(path.join(place, "rows.jsonl"), `${rows.join("\n")}\n`);
+  const file = path.join(place, "task.yaml");
+  const spec = (template: string) =>
+    `name: halves\nkind: classify\ndata: { test: { path: rows.jsonl } }\nprompt: { template: "${template}" }\nanswer: { field: half, labels: { e: e, l: l } }\n`;
+  writeFileSync(file, spec("{{ text }}: "));
+  const args = ["bench", "batch", file, "--model", model, "--peer", "none", "--threads", "1", "--repeat", "1"];
+  const { code, stdout, stderr } = await stillroom([...args, "--rows", "10", "--json"]);
+  expect(code, stderr).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ trial: "batch", rows_of_turn: 10, peer: null, equal: null, errors: 0 });
+  expect((await stillroom([...args, "--rows", "21"])).stderr).toMatch(
+    /expected at least 42 rows of test .* received 40/,
+  );
+  // A space before each makes two tokens of this toy's.
+  writeFileSync(file, spec("{{ text }}:"));
+  expect((await stillroom([...args, "--rows", "10"])).stderr).toMatch(/expected labels of one token each/);
+});
