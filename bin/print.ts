@@ -129,7 +129,7 @@ export function distillText(result: DistillResult): string {
       ...[grouped(parameters), fileSize(bytes), number(rows_per_second)],
       memory_bytes === null ? "?" : fileSize(memory_bytes),
       ...(found ? [share(found.value), interval(found)] : ["", ""]),
-      share(agreement),
+      agreement === null ? "?" : share(agreement),
     ];
   });
   const passed = gate ? `${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n` : "";

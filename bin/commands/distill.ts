@@ -38,6 +38,11 @@ export function distillCommand(): Command {
       "share of the steps on the student's own answers (default: 0; without a value: 1)",
       real,
     )
+    .addOption(
+      new Option("--answers <whose>", "the data's, or the teacher's own where they are right (default: data)").choices([
+        ...["data", "teacher"],
+      ]),
+    )
     .option("--quantize <type>", "of the student at the end, or none (default: Q4_K_M)")
     .option("--check-limit <rows>", "most held-out rows of the gate and of the table (default: 500)", whole(1));
   lengthOptions(made);

@@ -21,8 +21,8 @@ export interface ComparedModel {
   /** What the process grew by while it was open and answered, its mapped file included; null where the system does not tell. */
   memory_bytes: number | null;
   metrics: Metrics;
-  /** Share of the rows to which it says what the teacher says. */
-  agreement: number;
+  /** Share of the rows to which it says what the teacher says; null without the teacher in the table. */
+  agreement: number | null;
 }
 
 /** Who is compared. */
@@ -32,7 +32,7 @@ export interface Contender {
   adapter: string | null;
 }
 
-/** Scores the contenders, the teacher first in the list, on the test rows, or the validation rows where there are none; an empty table without either. */
+/** Scores the contenders, the largest first in the list, on the test rows, or the validation rows where there are none; an empty table without either. */
 export async function compareModels(
   task: Task,
   contenders: readonly Contender[],
@@ -65,11 +65,11 @@ export async function compareModels(
       await model.close();
     }
   }
-  const teacher = new Map(answered[0]!.scores.map(({ index, prediction }) => [index, prediction]));
-  return answered.map(({ line, scores }) => ({
-    ...line,
-    agreement: scores.filter(({ index, prediction }) => teacher.get(index) === prediction).length / scores.length,
-  }));
+  const teacher = answered.find(({ line }) => line.name === "teacher");
+  const said = new Map(teacher?.scores.map(({ index, prediction }) => [index, prediction]));
+  const share = (scores: readonly RowScore[]) =>
+    scores.filter(({ index, prediction }) => said.get(index) === prediction).length / scores.length;
+  return answered.map(({ line, scores }) => ({ ...line, agreement: teacher ? share(scores) : null }));
 }
 
 async function adapterBytes(adapter: string): Promise<number> {

@@ -11,6 +11,7 @@ import { type ComparedModel, type Contender, compareModels } from "./distill-tab
 import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
 import { requireSameTokens, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
+import { teacherAnswers } from "./teacher-answers.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { readRunFile } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
@@ -29,6 +30,11 @@ export interface DistillationOptions extends TeachingOptions {
   labelWeight?: number | undefined;
   /** Share of the steps, from 0 (default) to 1, in which the student answers the rows itself, and the teacher, which stays open, is asked about its tokens. */
   onPolicy?: number | undefined;
+  /**
+   * The training rows' answers: the data's (default), or the teacher's own greedy ones to the rows that it answers rightly by the task's metric, and no other
+   * rows.
+   */
+  answers?: "data" | "teacher" | undefined;
   /** What the student is quantised to at the end, one of llama.cpp's types (default "Q4_K_M"), or "none". */
   quantize?: string | undefined;
   /** Most held-out rows of the gate and of the table at the end (default 500). */
@@ -55,7 +61,7 @@ export interface DistillResult extends TuneResult {
   gate: Gate | null;
   /** Name of the task's metric. */
   metric: string;
-  /** Teacher, student and quantised student; empty where the task has no held-out rows. */
+  /** Teacher (not one that llama.cpp runs with an adapter), student and quantised student; empty where the task has no held-out rows. */
   comparison: ComparedModel[];
 }
 
@@ -81,7 +87,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy quantize checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers quantize checkLimit".split(
     " ",
   ),
 ];
@@ -113,7 +119,8 @@ function part(options: DistillOptions) {
 }
 
 function distillationSettings(options: Partial<DistillationOptions>) {
-  const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, quantize, checkLimit = 500 } = options;
+  const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, answers = "data" } = options;
+  const { quantize, checkLimit = 500 } = options;
   const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
   requirePath("student", student);
   if (cache !== undefined) requirePath("cache", cache);
@@ -125,10 +132,11 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
   // What the student writes is no label.
   if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);
+  if (!["data", "teacher"].includes(answers)) throw unexpected("data or teacher", "answers", answers);
   requireWhole("checkLimit", checkLimit, 1);
   const type = quantize === "none" ? null : requireType(quantize ?? "Q4_K_M", "quantize");
   return {
-    ...{ student, cache, loss, beta, labelWeight, onPolicy, quantize: type, checkLimit },
+    ...{ student, cache, loss, beta, labelWeight, onPolicy, answers, quantize: type, checkLimit },
     asking: teachingSettings(options as TeachingOptions),
   };
 }
@@ -140,9 +148,11 @@ function lessonOf(
   settings: Settings,
   { seed = 0, threads, variant, signal }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, onPolicy, quantize, checkLimit } = settings;
+  const { asking, loss, beta, labelWeight, onPolicy, answers, quantize, checkLimit } = settings;
   const { teacher: teacherFile, adapter, topK, temperature, precision } = asking;
   let cacheFolder: string | null = null;
+  // Of a teacher that llama.cpp runs with an adapter: it can be asked about tokens, and gives no answers of its own.
+  let answersItself = true;
   return {
     options: {
       ...{
@@ -154,9 +164,19 @@ function lessonOf(
         loss,
         beta,
       },
-      ...{ labelWeight, onPolicy, quantize: quantize ?? "none", checkLimit },
+      ...{ labelWeight, onPolicy, answers, quantize: quantize ?? "none", checkLimit },
       ...(adapter !== null && { teacherAdapter: adapter }),
       ...(settings.cache !== undefined && { cache: settings.cache }),
+    },
+    async revise(rows, folder) {
+      if (answers === "data") return rows;
+      const teacher = await Teacher.open({ ...asking, threads, variant, signal });
+      try {
+        const file = path.join(folder, "answers.json");
+        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null });
+      } finally {
+        await teacher.close();
+      }
     },
     async *ask({ folder, student, rows }) {
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
@@ -171,6 +191,7 @@ function lessonOf(
           hash: hashTokenizer(tokenizer),
         });
         requireSameTokens(tokensOf(student), tokensOf(teacher.model));
+        answersItself = adapter === null || teacher.model.tunable;
         const common = { teacher, rows, signal: signal ?? null };
         if (onPolicy < 1) {
           cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
@@ -199,7 +220,7 @@ function lessonOf(
       const own = result.adapter === null ? null : folder;
       const heldOut = task.data.validation !== undefined || task.data.test !== undefined;
       const contenders: Contender[] = [
-        { name: "teacher", model: teacherFile, adapter },
+        ...(answersItself ? [{ name: "teacher" as const, model: teacherFile, adapter }] : []),
         { name: "student", model: trained, adapter: own },
       ];
       let gate: Gate | null = null;

@@ -1,4 +1,5 @@
 // What distillation adds to a run of tune: another loss, whose teacher is asked before the first step. The interface between the two.
+import type { Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import type { NativeDistillation, NativeTaught } from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
@@ -22,6 +23,8 @@ export interface Asked {
 export interface Lesson<Event> {
   /** Options that repeat it, for run.json. */
   readonly options: Record<string, unknown>;
+  /** The training rows as they are to be learnt. */
+  revise(rows: readonly Row[], folder: string): Promise<readonly Row[]>;
   /** Asks the teacher about the training rows, before anything is trained. */
   ask(run: { folder: string; student: Model; rows: readonly Encoded[] }): AsyncGenerator<Event, Asked>;
   /** What follows training, with the student closed; gives fields for the result. */

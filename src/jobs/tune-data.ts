@@ -28,22 +28,24 @@ type Warning = Extract<TrainEvent, { type: "warning" }>;
 /** Warnings of one kind that are told one by one; the rest as a number. */
 const told = 20;
 
-/** Reads and encodes the rows of a task. Throws "input" when no row is left to train on. */
+/** Reads and encodes the rows of a task, the training rows as revise leaves them. Throws "input" when no row is left to train on. */
 export async function* readTuneData(
   task: Task,
   model: Model,
   settings: Pick<TuneSettings, "strict" | "limit" | "onLong">,
   limits: Pick<Limits, "maxLength">,
   signal: AbortSignal | null,
+  revise: (rows: readonly Row[]) => Promise<readonly Row[]> = async (rows) => rows,
 ): AsyncGenerator<Warning, TuneData> {
   const reading = { strict: settings.strict, signal: signal ?? undefined };
-  const { rows, bad } = await readRows(task, "train", { ...reading, limit: settings.limit ?? undefined });
+  const { rows: read, bad } = await readRows(task, "train", { ...reading, limit: settings.limit ?? undefined });
   const validation = task.data.validation ? await readRows(task, "validation", reading) : null;
   const allBad = [...bad, ...(validation?.bad ?? [])];
   yield* badRowWarnings(allBad);
   const prompt = compilePrompt(task, model.template);
   const { maxLength } = limits;
   const { onLong } = settings;
+  const rows = await revise(read);
   const fitted = await encodeRows(rows, { tokenizer: model.tokenizer, prompt, maxLength, onLong, signal });
   const [first] = fitted.bad;
   if (settings.strict && first) throw new StillroomError("input", `${first.file}:${first.line}: ${first.reason}`);
@@ -60,7 +62,7 @@ export async function* readTuneData(
     prompt,
     train: fitted.rows,
     validation: validation?.rows ?? null,
-    labels: task.kind === "classify" ? labelsOf(task, rows) : [],
+    labels: task.kind === "classify" ? labelsOf(task, read) : [],
     badRows: allBad.length,
     truncatedRows: fitted.truncated.length,
     droppedRows: fitted.dropped.length,

@@ -1,6 +1,6 @@
 // The public tune(): one run from a task file to an adapter in both formats, or to a whole model. Composes rooms; holds no loop and no equation.
 import { freemem } from "node:os";
-import { sampleRows } from "../dataset/index.js";
+import { type Row, sampleRows } from "../dataset/index.js";
 import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
@@ -139,7 +139,8 @@ async function* withModel<Event>(
 ): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
   const { task, lesson, settings, folder, before, model, signal } = job;
   const limits = planLimits(settings, model.native.info);
-  const data = yield* readTuneData(task, model, settings, limits, signal);
+  const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
+  const data = yield* readTuneData(task, model, settings, limits, signal, revise);
   if (!before) yield* duplicateWarnings(task, signal);
   const once = planRun(settings, limits, data.train.length);
   const plan = keepFrozen(once, settings, model.native.info, data.train, freeBytes());

@@ -1,10 +1,10 @@
 // distill() from a task file to a quantised student, on toys that take text: folder, events, table, resume, refusals.
 import { createHash } from "node:crypto";
-import { cpSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { type DistillEvent, type DistillOptions, distill, type Task, teach, tune } from "../../src/index.js";
+import { type DistillEvent, type DistillOptions, distill, readRows, type Task, teach, tune } from "../../src/index.js";
 import { readTask } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { writeToyTask } from "./toy-task.js";
@@ -118,6 +118,25 @@ test("on-policy, a student learns from the teacher's view of what it writes itse
   const lines = readFileSync(path.join(out, "metrics.jsonl"), "utf8").trim().split("\n");
   // The student's answers have other lengths than the rows'.
   expect(new Set(lines.map((line) => (JSON.parse(line) as { tokens: number }).tokens)).size).toBeGreaterThan(5);
+});
+
+test("the teacher's own answers are learnt, of the rows that it answers rightly", async () => {
+  const out = runFolder();
+  const options = { answers: "teacher" as const, steps: 4, quantize: "none", limit: 100 };
+  const run = await distill(task, small(out, options)).result;
+  const kept = () =>
+    JSON.parse(readFileSync(path.join(out, "answers.json"), "utf8")) as { answers: [number, string][] };
+  const { rows } = await readRows(task, "train", { limit: 100 });
+  const { answers } = kept();
+  expect(answers.length).toBeGreaterThan(50);
+  expect(answers.length).toBeLessThan(100);
+  for (const [index, answer] of answers) expect(rows.find((row) => row.index === index)!.answer).toBe(answer);
+  const { data } = JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"));
+  expect(data.rows).toBe(answers.length);
+  // A damaged file is made again: a resumed run has the same rows.
+  writeFileSync(path.join(out, "answers.json"), JSON.stringify({ ...kept(), answers: answers.slice(1) }));
+  expect(await distill(task, { out, resume: true } as DistillOptions).result).toMatchObject({ rows: run.rows });
+  expect(kept().answers).toEqual(answers);
 });
 
 test("a cache of teach serves every student of the task, and is refused where it does not fit", async () => {
