@@ -204,6 +204,8 @@ Napi::Object from_info(Napi::Env env, const ModelInfo& info) {
     Napi::Object types = Napi::Object::New(env);
     for (const auto& [name, count] : info.types) types.Set(name, static_cast<double>(count));
     object.Set("types", types);
+    object.Set("teacherIds", info.teacher_ids ? from_int32s(env, *info.teacher_ids) : env.Null());
+    number("teacherSize", info.teacher_size);
     object.Set("chatTemplate", from_text_or_null(env, info.chat_template));
     object.Set("tunable", info.tunable());
     object.Set("reason", from_text_or_null(env, info.reason));

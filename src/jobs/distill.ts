@@ -5,12 +5,12 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import type { NativeDistillation } from "../support/native.js";
 import { requirePath, requireWhole, type Task } from "../task/index.js";
-import { hashTokenizer, Teacher, type TeacherCache } from "../teach/index.js";
+import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
 import type { TuneOptions } from "../train/index.js";
 import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
 import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
-import { requireSameTokens, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
+import { type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
 import { teacherAnswers } from "./teacher-answers.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { readRunFile } from "./tune-files.js";
@@ -18,7 +18,7 @@ import type { RunEvent, TuneResult } from "./tune-result.js";
 
 /** What distill() takes beside the options of {@link tune}. */
 export interface DistillationOptions extends TeachingOptions {
-  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's. */
+  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or those of it that `student --vocab` kept. */
   student: string;
   /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
   cache?: string | undefined;
@@ -186,16 +186,12 @@ function lessonOf(
         await teacher.close();
       };
       try {
-        const tokensOf = ({ info, tokenizer }: typeof student) => ({
-          ...{ path: info.path, vocabulary: info.vocabulary },
-          hash: hashTokenizer(tokenizer),
-        });
-        requireSameTokens(tokensOf(student), tokensOf(teacher.model));
+        const tokens = TokenMap.between(student, teacher.model);
         answersItself = adapter === null || teacher.model.tunable;
-        const common = { teacher, rows, signal: signal ?? null };
+        const common = { teacher, signal: signal ?? null };
         if (onPolicy < 1) {
           cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
-          cache = yield* teachInto(cacheFolder, { task, ...common });
+          cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), ...common });
         }
         const facts = teacher.facts(task, "");
         if (onPolicy === 0) await teacher.close();
@@ -206,8 +202,8 @@ function lessonOf(
             ...{ topK, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
             ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }) },
           },
-          taught: cache && ((indices) => cache!.read(indices)),
-          written: onPolicy > 0 ? writingSteps({ student, share: onPolicy, seed, ...common }) : null,
+          taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices))),
+          written: onPolicy > 0 ? writingSteps({ student, tokens, rows, share: onPolicy, seed, ...common }) : null,
           close,
         };
       } catch (error) {

@@ -4,7 +4,7 @@ import type { Model } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
 import { Random } from "../support/random.js";
-import type { Teacher } from "../teach/index.js";
+import type { Teacher, TokenMap } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { type MicroBatch, microBatcher } from "../train/index.js";
 
@@ -12,6 +12,7 @@ import { type MicroBatch, microBatcher } from "../train/index.js";
 export interface Writing {
   student: Model;
   teacher: Teacher;
+  tokens: TokenMap;
   rows: readonly Encoded[];
   /** Share of the steps, drawn by seed and step. */
   share: number;
@@ -34,7 +35,7 @@ export type WriteStep = (
 ) => Promise<MicroBatch[]> | null;
 
 /** The steps of a run. Draws depend on seed, step and row alone: a run that goes on writes the same. */
-export function writingSteps({ student, teacher, rows, share, seed, signal }: Writing): WriteStep {
+export function writingSteps({ student, teacher, tokens, rows, share, seed, signal }: Writing): WriteStep {
   const maxTokens = rows.reduce((most, { answer }) => Math.max(most, answer.length), 1);
   const longest = rows.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + maxTokens;
   const write = async (step: number, indices: Int32Array, lora: NativeLora | null): Promise<Encoded[]> => {
@@ -56,7 +57,8 @@ export function writingSteps({ student, teacher, rows, share, seed, signal }: Wr
       const parts = microBatcher(own, tokenBudget, sharePrefix)(Int32Array.from(own.keys()));
       const batches: MicroBatch[] = [];
       for (const part of parts) {
-        batches.push({ ...part, batch: { ...part.batch, taught: await teacher.teach(part.batch, longest) } });
+        const taught = tokens.ofStudent(await teacher.teach(tokens.batchOfTeacher(part.batch), longest));
+        batches.push({ ...part, batch: { ...part.batch, taught } });
       }
       return batches;
     })();

@@ -1,7 +1,7 @@
 // The public teach(), and how a teacher's cache is filled for the rows of a run. Composes the cache, the teacher and the rows; holds no format.
 import { performance } from "node:perf_hooks";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { StillroomError, unexpected } from "../support/errors.js";
+import { unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { type NativePrecision, type NativeTaught, rethrow } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
@@ -207,16 +207,4 @@ export async function* teachInto(folder: string, teaching: Teaching): AsyncGener
     await cache.close();
     throw error;
   }
-}
-
-/** Throws "input" unless two models have the same tokens. */
-export function requireSameTokens(
-  student: { path: string; vocabulary: number; hash: string },
-  teacher: { path: string; vocabulary: number; hash: string },
-): void {
-  if (student.hash === teacher.hash) return;
-  throw new StillroomError(
-    "input",
-    `the student's tokens are not the teacher's: ${student.path} has ${student.vocabulary}, ${teacher.path} has ${teacher.vocabulary}; give a student made from this teacher`,
-  );
 }

@@ -175,6 +175,10 @@ export interface NativeModelInfo {
   tiedEmbeddings: boolean;
   /** Count of tensors by type name, e.g. { f32: 61, q4_1: 211 }. */
   types: Record<string, number>;
+  /** Of a student whose vocabulary was trimmed: for each token its number in the teacher's, rising; else null. */
+  teacherIds: Int32Array | null;
+  /** How many tokens that teacher has; 0 for no such student. */
+  teacherSize: number;
   /** The Jinja chat template of the tokenizer, if there is one. */
   chatTemplate: string | null;
   /** Whether the native engine can open it, and if not, why. */

@@ -1,4 +1,5 @@
 // The room's door: what a teacher says about rows, and the cache that keeps it.
 export { TeacherCache, type TeachRows } from "./cache.js";
 export { blockRows, type TeachingFacts } from "./format.js";
-export { hashTokenizer, Teacher, type TeacherOptions } from "./teacher.js";
+export { Teacher, type TeacherOptions } from "./teacher.js";
+export { TokenMap } from "./token-map.js";

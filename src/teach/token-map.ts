@@ -1,0 +1,80 @@
+// How a student's tokens stand for its teacher's: the same ones, or those that a trimmed vocabulary kept. Knows no loss.
+import type { Model } from "../model/index.js";
+import { StillroomError } from "../support/errors.js";
+import type { NativeBatch, NativeTaught } from "../support/native.js";
+import type { Encoded } from "../tokens/index.js";
+import { hashTokenizer } from "./teacher.js";
+
+/** An entry that says nothing, and what an entry's bits are (docs/numerics.md). */
+const nothing = 0xffffffff;
+const [codeBits, steps] = [14, 512];
+
+/** Tokens of a student as its teacher numbers them, and back. */
+export class TokenMap {
+  private constructor(
+    /** For each token of the student its number in the teacher's vocabulary; null where they are the same. */
+    readonly ids: Int32Array | null,
+    /** For each token of the teacher the student's, or -1. */
+    readonly own: Int32Array,
+  ) {}
+
+  /** Throws "input" with both counts where the student's tokens are neither the teacher's nor some of them. */
+  static between(student: Model, teacher: Model): TokenMap {
+    if (hashTokenizer(student.tokenizer) === hashTokenizer(teacher.tokenizer))
+      return new TokenMap(null, new Int32Array());
+    const { teacherIds, teacherSize, vocabulary, path } = student.info;
+    if (teacherIds && teacherSize === teacher.info.vocabulary && sameTexts(student, teacher, teacherIds)) {
+      return TokenMap.trimmed(teacherIds, teacherSize);
+    }
+    throw new StillroomError(
+      "input",
+      `the student's tokens are not the teacher's: ${path} has ${vocabulary}, ${teacher.info.path} has ${teacher.info.vocabulary}; give a student made from this teacher`,
+    );
+  }
+
+  /** @param ids - rising numbers below size */
+  static trimmed(ids: Int32Array, size: number): TokenMap {
+    const own = new Int32Array(size).fill(-1);
+    for (const [token, id] of ids.entries()) own[id] = token;
+    return new TokenMap(ids, own);
+  }
+
+  /** Rows in the teacher's numbers: it reads the very tokens that the student reads. */
+  rowsOfTeacher(rows: readonly Encoded[]): readonly Encoded[] {
+    const { ids } = this;
+    if (ids === null) return rows;
+    return rows.map((row) => ({ ...row, prompt: renamed(row.prompt, ids), answer: renamed(row.answer, ids) }));
+  }
+
+  batchOfTeacher(batch: NativeBatch): NativeBatch {
+    const { ids } = this;
+    if (ids === null) return batch;
+    return { ...batch, tokens: renamed(batch.tokens, ids), queryTokens: renamed(batch.queryTokens, ids) };
+  }
+
+  /** What the teacher said, in the student's tokens: the mass of those that it has not is the tail's. */
+  ofStudent({ topK, entries, tails }: NativeTaught): NativeTaught {
+    if (this.ids === null) return { topK, entries, tails };
+    const own = { topK, entries: new Uint32Array(entries.length).fill(nothing), tails: Float32Array.from(tails) };
+    for (const position of tails.keys()) {
+      let to = position * topK;
+      let tail = tails[position]!;
+      for (const entry of entries.subarray(position * topK, (position + 1) * topK)) {
+        if (entry === nothing) break;
+        const token = this.own[entry >>> codeBits]!;
+        const code = entry & ((1 << codeBits) - 1);
+        if (token < 0) tail += Math.exp(-code / steps);
+        else own.entries[to++] = ((token << codeBits) | code) >>> 0;
+      }
+      own.tails[position] = Math.min(1, tail);
+    }
+    return own;
+  }
+}
+
+const renamed = (tokens: Int32Array, ids: Int32Array): Int32Array => tokens.map((token) => ids[token]!);
+
+function sameTexts(student: Model, teacher: Model, ids: Int32Array): boolean {
+  const text = ({ tokenizer }: Model, token: number) => tokenizer.detokenize(Int32Array.of(token), true);
+  return ids.every((id, token) => text(student, token) === text(teacher, id));
+}

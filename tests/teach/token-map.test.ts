@@ -1,0 +1,31 @@
+// A trimmed student's tokens for its teacher's: numbers there and back, and the mass of what the student has not.
+import { expect, test } from "vitest";
+import { TokenMap } from "../../src/teach/index.js";
+
+const entry = (token: number, p: number) => ((token << 14) | Math.round(-512 * Math.log(p))) >>> 0;
+const nothing = 2 ** 32 - 1;
+
+test("tokens go to the teacher's numbers", () => {
+  const map = TokenMap.trimmed(Int32Array.of(2, 5, 6), 9);
+  const row = { index: 0, file: "f", line: 1, fields: {}, answer: "", value: "" };
+  const [mapped] = map.rowsOfTeacher([{ prompt: Int32Array.of(0, 2), answer: Int32Array.of(1), row }]);
+  expect(mapped).toEqual({ prompt: Int32Array.of(2, 6), answer: Int32Array.of(5), row });
+  const segments = Int32Array.of(0, 2, -1);
+  const batch = {
+    tokens: Int32Array.of(1, 1),
+    segments,
+    queryPositions: Int32Array.of(0),
+    queryTokens: Int32Array.of(2),
+  };
+  expect(map.batchOfTeacher(batch)).toEqual({ ...batch, tokens: Int32Array.of(5, 5), queryTokens: Int32Array.of(6) });
+});
+
+test("what the student has not is the tail's", () => {
+  const map = TokenMap.trimmed(Int32Array.of(2, 5, 6), 9);
+  const entries = Uint32Array.of(entry(5, 0.5), entry(3, 0.25), entry(2, 0.125), entry(8, 1), entry(6, 0.5), nothing);
+  const { topK, entries: own, tails } = map.ofStudent({ topK: 3, entries, tails: Float32Array.of(0.125, 0.5) });
+  expect(topK).toBe(3);
+  expect(own).toEqual(Uint32Array.of(entry(1, 0.5), entry(0, 0.125), nothing, entry(2, 0.5), nothing, nothing));
+  expect(tails[0]).toBeCloseTo(0.375, 3);
+  expect(tails[1]).toBe(1);
+});
