@@ -6,7 +6,7 @@ import { StillroomError } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import type { NativeTaught } from "../support/native.js";
-import { CacheLayout, type CacheManifest, encodeRecord, runsOf, type TeachingFacts } from "./format.js";
+import { CacheLayout, type CacheManifest, encodeRecord, type TeachingFacts } from "./format.js";
 
 /** Computes what the teacher says about rows [first, last): one record a row, in order. */
 export type TeachRows = (first: number, last: number) => Promise<{ taught: NativeTaught; counts: readonly number[] }[]>;
@@ -40,7 +40,8 @@ export class TeacherCache {
       const manifest: CacheManifest = {
         ...{ format: "stillroom-teacher-cache", version: 1 },
         ...facts,
-        positions: runsOf(positions),
+        row_count: positions.length,
+        positions: positions.reduce((sum, count) => sum + count, 0),
       };
       await requireFit(absolute, manifest);
       const layout = new CacheLayout(manifest, positions);

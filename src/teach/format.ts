@@ -25,8 +25,9 @@ export interface TeachingFacts {
 export interface CacheManifest extends TeachingFacts {
   format: "stillroom-teacher-cache";
   version: 1;
-  /** Positions of each row in order, as runs of [positions, rows]. */
-  positions: [number, number][];
+  /** How many rows, and positions of all of them. */
+  row_count: number;
+  positions: number;
 }
 
 /** Rows of a block: what a killed process may have to compute again. */
@@ -107,15 +108,4 @@ export function encodeRecord({ topK, entries, tails }: NativeTaught, first: numb
     part(entries.subarray(first * topK, (first + count) * topK)),
     part(tails.subarray(first, first + count)),
   ]);
-}
-
-/** A list of counts as runs. */
-export function runsOf(counts: readonly number[]): [number, number][] {
-  const runs: [number, number][] = [];
-  for (const count of counts) {
-    const last = runs.at(-1);
-    if (last?.[0] === count) last[1] += 1;
-    else runs.push([count, 1]);
-  }
-  return runs;
 }

@@ -54,7 +54,16 @@ test("a student learns what its teacher says, is quantised and compared", async 
     ...{ cache: path.join(out, "teacher"), gate: { passed: true }, metric: "accuracy" },
   });
   expect(readdirSync(out).sort()).toEqual([
-    ...["checkpoints", "metrics.jsonl", "model.gguf", "quantized.gguf", "run.json", "teacher", "validation.jsonl"],
+    ...[
+      "checkpoints",
+      "metrics.jsonl",
+      "model.gguf",
+      "quantized.gguf",
+      "quantized.md",
+      "run.json",
+      "teacher",
+      "validation.jsonl",
+    ],
   ]);
   const [first, second, third] = result.comparison;
   expect(first).toMatchObject({ name: "teacher", agreement: 1 });
@@ -122,14 +131,15 @@ test("on-policy, a student learns from the teacher's view of what it writes itse
 
 test("the teacher's own answers are learnt, of the rows that it answers rightly", async () => {
   const out = runFolder();
-  const options = { answers: "teacher" as const, steps: 4, quantize: "none", limit: 100 };
+  // A teacher that was never tuned is right now and then.
+  const options = { answers: "teacher" as const, teacherAdapter: undefined, steps: 4, quantize: "none", limit: 100 };
   const run = await distill(task, small(out, options)).result;
   const kept = () =>
     JSON.parse(readFileSync(path.join(out, "answers.json"), "utf8")) as { answers: [number, string][] };
   const { rows } = await readRows(task, "train", { limit: 100 });
   const { answers } = kept();
-  expect(answers.length).toBeGreaterThan(50);
-  expect(answers.length).toBeLessThan(100);
+  expect(answers.length).toBeGreaterThan(20);
+  expect(answers.length).toBeLessThan(80);
   for (const [index, answer] of answers) expect(rows.find((row) => row.index === index)!.answer).toBe(answer);
   const { data } = JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"));
   expect(data.rows).toBe(answers.length);
