@@ -105,7 +105,8 @@ async function* distilling(
   return yield* tuneInFolder<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }, DistillResult>(
     task,
     { ...rest, method, model: student },
-    lessonOf(task, { ...lessons, student }, rest),
+    // Seed, threads and variant too are those that it was begun with.
+    lessonOf(task, { ...lessons, student }, { ...before?.options, ...rest }),
   );
 }
 
@@ -155,16 +156,8 @@ function lessonOf(
   let answersItself = true;
   return {
     options: {
-      ...{
-        student: settings.student,
-        teacher: teacherFile,
-        topK,
-        temperature,
-        teacherPrecision: precision,
-        loss,
-        beta,
-      },
-      ...{ labelWeight, onPolicy, answers, quantize: quantize ?? "none", checkLimit },
+      ...{ student: settings.student, teacher: teacherFile, topK, temperature, teacherPrecision: precision },
+      ...{ loss, beta, labelWeight, onPolicy, answers, quantize: quantize ?? "none", checkLimit },
       ...(adapter !== null && { teacherAdapter: adapter }),
       ...(settings.cache !== undefined && { cache: settings.cache }),
     },
