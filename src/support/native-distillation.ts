@@ -1,0 +1,23 @@
+// The part of the boundary to native/addon that distillation adds: what a teacher says, and the loss of a student.
+
+/** A teacher's most likely tokens at each query, and the mass of all others (docs/numerics.md). */
+export interface NativeTaught {
+  /** Entries of a query. */
+  topK: number;
+  /** (Q, topK) flattened, the most likely first: a token in the upper 18 bits, -ln p in steps of 1/512 in the lower 14; all bits set where there are no more. */
+  entries: Uint32Array;
+  /** (Q) mass of the tokens that stand in no entry. */
+  tails: Float32Array;
+}
+
+/** The loss of a student: labelWeight of the labels' cross-entropy, the rest of temperature² times a divergence from the teacher. */
+export interface NativeDistillation {
+  /** KL(teacher || student), KL(student || teacher), or the generalised Jensen-Shannon divergence. */
+  loss: "forward_kl" | "reverse_kl" | "jsd";
+  /** Of jsd: the teacher's share of the mixture, above 0 and below 1. */
+  beta: number;
+  /** Of both softmaxes; the teacher was asked at the same. */
+  temperature: number;
+  /** From 0 to 1. */
+  labelWeight: number;
+}
