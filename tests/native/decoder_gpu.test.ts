@@ -42,7 +42,7 @@ async function absent(): Promise<string | null> {
 const reason = await absent();
 if (reason !== null) test("llama.cpp on a GPU", ({ skip }) => skip(`needs a GPU: ${reason}`));
 else {
-  decoderSuite("llama.cpp on a GPU", onGpu, { sameBits: false });
+  decoderSuite("llama.cpp on a GPU", onGpu, { within: 1e-3 }); // 1.5e-4 seen on llvmpipe
 
   describe("a GPU", () => {
     it("computes what the CPU does, with a rounding of its own", async () => {
