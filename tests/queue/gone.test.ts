@@ -29,8 +29,13 @@ const newest = async () => (await queueStatus({ queue: postgres!.url }))[0]!;
 
 /** Waits until a question to PostgreSQL has the answer true. */
 async function until(question: string): Promise<void> {
-  // There is no such table before the first submitter.
-  while (!(await postgres!.sql(`SELECT (${question}) AS yes`).catch(() => []))[0]?.yes) await setTimeout(2);
+  const asked = () =>
+    postgres!.sql(`SELECT (${question}) AS yes`).catch((error: { code?: string }) => {
+      // There is no such table before the first submitter.
+      if (error.code === "42P01") return [];
+      throw error;
+    });
+  while (!(await asked())[0]?.yes) await setTimeout(2);
 }
 
 /** The file that a local batch writes. */
