@@ -125,6 +125,7 @@ const limits = [
   "A swap changes words and not what else goes with them: a row may read oddly, and a difference may be one of sense.",
   "A gap of true and false positive rates takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows and demographic parity can show it.",
   "CrowS-Pairs and BBQ are about stereotypes of the United States, and have wrong and unclear pairs (Blodgett et al. 2021); models may have read them.",
+  "Rows that say nearly the same count as if they were independent: where there are many copies, intervals are too narrow.",
   "That nothing was found says that these rows are too few or too even to show it, not that there is nothing.",
 ];
 
