@@ -1,6 +1,7 @@
 // stillroom distill: a small student from a teacher's answers.
 import { type Command, Option } from "commander";
-import { type DistillOptions, distill, readTask } from "../../src/index.js";
+import { type DistillOptions, distill, readTask, reportRun } from "../../src/index.js";
+import { requireWritable } from "../../src/support/files.js";
 import { type CommonOptions, command, real, whole } from "../options.js";
 import { distillText } from "../print.js";
 import { onDistill } from "../print-events.js";
@@ -11,6 +12,7 @@ type DistillCommandOptions = Omit<CommonOptions, "model"> &
   Omit<DistillOptions, "learningRate" | "betas" | "onPolicy" | "signal"> & {
     data?: string;
     lr?: number;
+    report?: string;
     onPolicy?: number | true;
   };
 
@@ -22,6 +24,7 @@ export function distillCommand(): Command {
     .requiredOption("--out <run>", "the RUN folder: as of tune, and teacher/ and quantized.gguf")
     .option("--student <model>", "the student: path of a GGUF with the teacher's tokens, or an hf: URI")
     .option("--resume", "go on with the run that --out holds, to the same bytes")
+    .option("--report <file>", "write an HTML page of the run when it ends, or of a run that has ended with --resume")
     .option("--seed <s>", "seed of the first weights, the row order and dropout (default: 0)", whole(0));
   teacherOptions(made);
   made
@@ -57,20 +60,23 @@ Examples:
   $ stillroom distill task.yaml --teacher model.gguf --student small.gguf --loss jsd --temperature 2 --epochs 3 --out runs/small
   $ stillroom distill task.yaml --out runs/small --resume`,
     )
-    .action((file: string, { json: _, data, lr, onPolicy, ...options }: DistillCommandOptions, command: Command) =>
-      run(command, async ({ signal, progress }) => {
-        const task = await readTask(file, data === undefined ? {} : { data });
-        const share = onPolicy === true ? 1 : onPolicy;
-        const work = distill(task, {
-          ...options,
-          onPolicy: share,
-          ...(lr !== undefined && { learningRate: lr }),
-          signal,
-        });
-        const show = onDistill(progress);
-        for await (const event of work) show(event);
-        const result = await work.result;
-        return { result, text: distillText(result), badRows: result.bad_rows };
-      }),
+    .action(
+      (file: string, { json: _, data, lr, onPolicy, report, ...options }: DistillCommandOptions, command: Command) =>
+        run(command, async ({ signal, progress }) => {
+          if (report !== undefined) await requireWritable(report);
+          const task = await readTask(file, data === undefined ? {} : { data });
+          const share = onPolicy === true ? 1 : onPolicy;
+          const work = distill(task, {
+            ...options,
+            onPolicy: share,
+            ...(lr !== undefined && { learningRate: lr }),
+            signal,
+          });
+          const show = onDistill(progress);
+          for await (const event of work) show(event);
+          const result = await work.result;
+          if (report !== undefined) await reportRun(result.run, report);
+          return { result, text: distillText(result), badRows: result.bad_rows };
+        }),
     );
 }

@@ -3,10 +3,12 @@ import { createReadStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { createInterface } from "node:readline";
+import type { ComparedModel } from "../jobs/index.js";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { shellWord } from "../support/words.js";
 import { label } from "./axis.js";
+import { intervalChart } from "./interval-chart.js";
 import { lineChart, type Point } from "./line-chart.js";
 import { type Cell, pageOf, type Section } from "./page.js";
 
@@ -32,12 +34,14 @@ export interface ValidationLine {
 export interface RunFacts {
   started: string;
   options: Record<string, unknown>;
+  /** Of distill. */
+  distillation?: Record<string, unknown>;
   task: { name: string; file: string; metric: string };
   model: { path: string; bytes: number; sha256: string; architecture: string };
   data: Record<string, number>;
   plan: { steps: number };
   machine: Record<string, string | number>;
-  result?: Record<string, unknown>;
+  result?: Record<string, unknown> & { comparison?: ComparedModel[] };
 }
 
 /** More points than this are drawn as the means of neighbours: more than a screen has columns. */
@@ -70,7 +74,7 @@ async function runPage(run: string) {
     title: `${task.name}: ${path.basename(path.resolve(run))}`,
     subtitle: `${path.basename(model.path)} (${model.architecture}), begun ${facts.started}, ${state}.`,
     command: commandOf(run, facts),
-    sections: [curves(facts, steps, validations), ...tables(facts, validations)],
+    sections: [...compared(facts), curves(facts, steps, validations), ...tables(facts, validations)],
   };
 }
 
@@ -105,6 +109,22 @@ export async function readRun(run: string): Promise<RunFacts> {
     "input",
     `${path.resolve(run)} holds no run: expected the folder that tune or distill wrote with --out`,
   );
+}
+
+/** Teacher, student and quantised student, of a distillation that has ended. */
+function compared({ result, task: { metric } }: RunFacts): Section[] {
+  const models = result?.comparison ?? [];
+  if (models.length === 0) return [];
+  const scores = models.flatMap(({ name, metrics }) => (metrics[metric] ? [{ label: name, ...metrics[metric] }] : []));
+  const head = ["", metric, "as the teacher", "parameters", "file (MB)", "rows a second", "memory (MB)"];
+  const rows = models.map(({ name, metrics, agreement, parameters, bytes, rows_per_second, memory_bytes }): Cell[] => [
+    ...[name, metrics[metric] ?? null, agreement, parameters, bytes / 1e6, rows_per_second],
+    memory_bytes === null ? null : memory_bytes / 1e6,
+  ]);
+  const chart = intervalChart({ title: metric, x: { label: `${metric}, 95 % interval` }, rows: scores });
+  return [
+    { title: "Teacher and student", charts: [chart], tables: [{ caption: "On the same held-out rows", head, rows }] },
+  ];
 }
 
 function curves({ task }: RunFacts, steps: StepLine[], validations: ValidationLine[]): Section {
@@ -159,7 +179,10 @@ function curves({ task }: RunFacts, steps: StepLine[], validations: ValidationLi
   return { title: "Over the steps", charts };
 }
 
-function tables({ options, data, machine, model, result }: RunFacts, validations: ValidationLine[]): Section[] {
+function tables(
+  { options, distillation, data, machine, model, result }: RunFacts,
+  validations: ValidationLine[],
+): Section[] {
   const names = Object.keys(validations[0]?.metrics ?? {});
   const validated = {
     caption: "Validations",
@@ -178,6 +201,7 @@ function tables({ options, data, machine, model, result }: RunFacts, validations
       tables: [
         ...(result ? [facts("Result", result)] : []),
         facts("Options", options),
+        ...(distillation ? [facts("Distillation", distillation)] : []),
         facts("Rows", data),
         facts("Model", model),
         facts("Machine", machine),
@@ -186,10 +210,10 @@ function tables({ options, data, machine, model, result }: RunFacts, validations
   ];
 }
 
-/** Fields with their values as text; those of an object each by itself. The validation stands in a table of its own. */
+/** Fields with their values as text; those of an object each by itself. Validation and comparison stand in tables of their own. */
 function factRows(of: Record<string, unknown>, before = ""): Cell[][] {
   return Object.entries(of).flatMap(([name, value]): Cell[][] => {
-    if (value === null || name === "validation") return [];
+    if (value === null || name === "validation" || name === "comparison") return [];
     if (typeof value === "object" && !Array.isArray(value))
       return factRows(value as Record<string, unknown>, `${before}${name} `);
     const text = typeof value === "number" && !/seed|step$/.test(name) ? label(value) : String(value);
@@ -204,18 +228,24 @@ const flags: Record<string, string> = {
       ..."model method epochs steps batchSize tokenBudget memory recompute maxLength onLong evaluateEvery".split(" "),
       ..."validationLimit patience checkpointEvery targets layers rank alpha dropout rsLora optimizer".split(" "),
       ..."schedule warmup weightDecay clipNorm seed threads precision limit strict".split(" "),
+      ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight".split(" "),
+      ..."onPolicy quantize checkLimit".split(" "),
     ].map((name) => [name, name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]),
   ),
   learningRate: "lr",
 };
 
 /** The command that repeats a run. */
-function commandOf(run: string, { task, options }: RunFacts): string {
-  const given = Object.entries(options).flatMap(([name, value]) => {
+function commandOf(run: string, { task, options, distillation }: RunFacts): string {
+  // The model of a distillation is its student.
+  const { model, ...others } = options;
+  const all = distillation ? { ...distillation, ...others } : { model, ...others };
+  const given = Object.entries(all).flatMap(([name, value]) => {
     if (flags[name] === undefined || value === false || value === null) return [];
     return value === true ? [`--${flags[name]}`] : [`--${flags[name]} ${shellWord(String(value))}`];
   });
-  return ["stillroom tune", shellWord(task.file), `--out ${shellWord(run)}`, ...given].join(" ");
+  const command = distillation ? "stillroom distill" : "stillroom tune";
+  return [command, shellWord(task.file), `--out ${shellWord(run)}`, ...given].join(" ");
 }
 
 /** Means over a window that ends at each point; values that are not finite are left out of it. */

@@ -7,7 +7,7 @@ export function watchMemory(): () => number | null {
     // Makes the largest size so far the present one.
     writeFileSync("/proc/self/clear_refs", "5");
     const before = bytesOf("VmRSS");
-    return () => bytesOf("VmHWM") - before;
+    return () => Math.max(0, bytesOf("VmHWM") - before);
   } catch {
     return () => null;
   }

@@ -18,6 +18,16 @@ const file = path.join(folder, "run.html");
 const entities: Record<string, string> = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'" };
 const plain = (html: string) => html.replace(/&(amp|lt|gt|quot|#39);/g, (sign) => entities[sign]!);
 
+/** Runs the command of a page into another folder. */
+function repeat(page: string): string {
+  const [, command] = /<code>([^<]+)<\/code>/.exec(readFileSync(page, "utf8"))!;
+  const again = mkdtempSync(path.join(folder, "again-"));
+  const typed = plain(command!).replace(/--out '[^']*'\\''[^']*'/, `--out ${again}/run`);
+  const program = `${process.execPath} ${path.join(packageRoot(), "dist/bin/stillroom.js")}`;
+  execFileSync("sh", ["-c", typed.replace(/^stillroom/, program)], { stdio: "pipe" });
+  return path.join(again, "run");
+}
+
 beforeAll(async () => {
   const toy = [writeToyTask().file, "--model", writeTextToy(), "--threads", "1"];
   const options = ["--epochs", "2", "--rank", "2", "--lr", "1e-3", "--targets", "q,v", "--rs-lora", "--layers", "1"];
@@ -40,12 +50,43 @@ describe("the page of a run", () => {
   });
 
   it("has the command that makes the same bytes again", async () => {
-    const [, command] = /<code>([^<]+)<\/code>/.exec(readFileSync(file, "utf8"))!;
-    const again = path.join(folder, "again");
-    const typed = plain(command!).replace(/--out '.*?run'\\''s folder'|--out '[^']*'\\''[^']*'/, `--out ${again}`);
-    const program = `${process.execPath} ${path.join(packageRoot(), "dist/bin/stillroom.js")}`;
-    execFileSync("sh", ["-c", typed.replace(/^stillroom/, program)], { stdio: "pipe" });
+    const again = repeat(file);
     expect(await hashFile(path.join(again, "adapter.gguf"))).toBe(await hashFile(path.join(run, "adapter.gguf")));
+  });
+
+  it("of a distillation compares the three, and has its command", async () => {
+    const [student, out] = ["student.gguf", "a student's run"].map((name) => path.join(folder, name)) as [
+      string,
+      string,
+    ];
+    const teacher = JSON.parse(readFileSync(path.join(run, "run.json"), "utf8"));
+    const { model } = teacher.options;
+    const task = teacher.task.file;
+    const steps = [
+      "--steps",
+      "3",
+      "--threads",
+      "1",
+      "--quantize",
+      "Q8_0",
+      "--loss",
+      "jsd",
+      "--beta",
+      "0.3",
+      "--lr",
+      "1e-3",
+    ];
+    const made = await stillroom(["student", "--teacher", model, "--task", task, "--layers", "1", "--out", student]);
+    expect(made.code, made.stderr).toBe(0);
+    const page = path.join(folder, "distilled.html");
+    const given = ["--teacher", model, "--teacher-adapter", run, "--student", student, "--out", out, ...steps];
+    const { code, stderr } = await stillroom(["distill", task, ...given, "--report", page]);
+    expect(code, stderr).toBe(0);
+    const html = readFileSync(page, "utf8");
+    for (const name of ["teacher", "student", "quantized"]) expect(html).toContain(`<tr><td>${name}</td>`);
+    const again = repeat(page);
+    for (const name of ["model.gguf", "quantized.gguf"])
+      expect(await hashFile(path.join(again, name))).toBe(await hashFile(path.join(out, name)));
   });
 
   it("is also that of a run whose last line is half written", async () => {
