@@ -87,6 +87,11 @@ export function real(text: string): number {
   throw new InvalidArgumentError("Expected a number.");
 }
 
+/** A parser of numbers separated by commas. */
+export function reals(text: string): number[] {
+  return names(text).map(real);
+}
+
 /** A parser of sizes: 2G, 512M, 1.5GiB, 1000000; K, M and G are powers of 1024. */
 export function size(text: string): number {
   const match = /^(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?$/i.exec(text.trim());

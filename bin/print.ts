@@ -101,12 +101,14 @@ export function evaluationText(evaluation: Evaluation): string {
 }
 
 export function tuneText(result: TuneResult): string {
-  const { run, steps, rows, loss, validation, best_step, adapter, model } = result;
+  const { run, steps, rows, loss, validation, best_step, adapter, head, model } = result;
   const c = colours(process.stdout);
   const out = [`${c.bold(plain(run))} · ${counted(steps, "step")} · ${counted(rows, "row")}\n`];
   out.push(`loss ${number(loss.first)} → ${number(loss.last)}\n`);
   if (validation) out.push(`best step ${best_step}\n${table(metricRows(validation))}`);
-  const made = adapter ? `adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)` : `model ${model} (GGUF)`;
+  const parts = adapter ? [`adapter ${adapter.peft} (PEFT), ${adapter.gguf} (GGUF)`] : [];
+  if (head) parts.push(`head ${head}`);
+  const made = model ? `model ${model} (GGUF)` : parts.join(" · ");
   out.push(`${plain(made)}\n${speed(result)}\n`);
   return out.join("");
 }

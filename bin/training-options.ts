@@ -1,6 +1,6 @@
 // The options that tune and distill share: how long, what is trained, and with what steps.
 import { type Command, Option } from "commander";
-import { layers, names, real, size, whole } from "./options.js";
+import { layers, names, real, reals, size, whole } from "./options.js";
 
 export function lengthOptions(made: Command): void {
   made
@@ -50,6 +50,28 @@ export function optimizerOptions(made: Command): void {
     .option("--warmup <n>", "steps, or below 1 a share of all (default: 0.03)", real)
     .option("--weight-decay <w>", "decoupled, of AdamW (default: 0)", real)
     .option("--clip-norm <n>", "largest global norm of the gradient, 0 for none (default: 1)", real);
+}
+
+/** A head of the task's own, what answers are calibrated by, and a prompt in place of the task's. */
+export function headOptions(made: Command): void {
+  made
+    .addOption(
+      new Option(
+        "--head <loss>",
+        "a head of the task's own on the last hidden state: softmax for classify; squared (default), huber, pinball for regress",
+      ).choices(["softmax", "squared", "huber", "pinball"]),
+    )
+    .option("--quantiles <levels>", "of --head pinball (default: 0.05,0.5,0.95)", reals)
+    .option("--huber-delta <d>", "of --head huber: standard deviations from where errors are linear (default: 1)", real)
+    .addOption(new Option("--class-weights <how>", "of --head softmax: rare labels weigh more").choices(["balanced"]))
+    .addOption(
+      new Option("--calibrate <how>", "label probabilities, on the validation rows (default: temperature)").choices([
+        ...["temperature", "isotonic", "none"],
+      ]),
+    )
+    .option("--target-precision <p>", "leave unsure answers open, so that of those given this share is right", real)
+    .option("--coverage <p>", "of numbers: the share of answers within their intervals (default: 0.9)", real)
+    .option("--prompt <file>", "a prompt file, in place of the task's prompt: rows are learnt behind its examples");
 }
 
 /** Which teacher, and what is kept of what it says. */

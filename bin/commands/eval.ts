@@ -11,6 +11,7 @@ interface EvalOptions extends CommonOptions {
   data?: string;
   shots?: number;
   prompt?: string;
+  calibration: boolean;
   split: SplitName;
   limit?: number;
   strict?: boolean;
@@ -24,6 +25,7 @@ export function evalCommand(): Command {
   return command("eval", "How well a model does a task: metrics with 95 % intervals.", shared)
     .argument("<task>", "task file")
     .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
+    .option("--no-calibration", "answers as the model gives them, whatever the adapter's run was calibrated by")
     .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
     .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
     .option("--predictions <file>", "write one JSONL line a row: index, answer, prediction, probabilities")

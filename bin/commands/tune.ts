@@ -6,7 +6,7 @@ import { type CommonOptions, command, whole } from "../options.js";
 import { tuneText } from "../print.js";
 import { onTune } from "../print-events.js";
 import { run } from "../run.js";
-import { lengthOptions, optimizerOptions, weightOptions } from "../training-options.js";
+import { headOptions, lengthOptions, optimizerOptions, weightOptions } from "../training-options.js";
 
 type TuneCommandOptions = CommonOptions &
   Omit<TuneOptions, "learningRate" | "betas" | "signal"> & { data?: string; lr?: number; report?: string };
@@ -21,6 +21,7 @@ export function tuneCommand(): Command {
     .option("--report <file>", "write an HTML page of the run when it ends, or of a run that has ended with --resume")
     .option("--seed <s>", "seed of the first weights, the row order and dropout (default: 0)", whole(0));
   lengthOptions(made);
+  headOptions(made);
   weightOptions(made, "lora");
   optimizerOptions(made);
   return made

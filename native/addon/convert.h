@@ -109,6 +109,7 @@ inline Batch to_batch(const Napi::Value& value, const std::string& name) {
         batch.taught.entries = to_typed<uint32_t>(from.Get("entries"), name + ".taught.entries", napi_uint32_array, "a Uint32Array");
         batch.taught.tails = to_floats(from.Get("tails"), name + ".taught.tails");
     }
+    if (!object.Get("targets").IsUndefined()) batch.targets = to_floats(object.Get("targets"), name + ".targets");
     return batch;
 }
 

@@ -63,6 +63,36 @@ Napi::Value embed(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<E
         [](Napi::Env env, std::vector<float>& result) { return from_floats(env, result); });
 }
 
+std::shared_ptr<Lora> with_head(const Napi::Value& value, const Engine& engine) {
+    auto lora = unwrap_lora(value, "lora", engine);
+    if (!lora || lora->options.head.outputs == 0) throw unexpected("an adapter with a head", "lora", value);
+    return lora;
+}
+
+Napi::Value answer(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto lora = with_head(info[1], *engine->use());
+    return run_graph<std::vector<float>>(
+        info.Env(), engine,
+        [batch, lora](Graph& graph) {
+            graph.forward(*batch, lora.get(), Graph::Keep::nothing);
+            return head_outputs(graph, *batch, *lora);
+        },
+        [](Napi::Env env, std::vector<float>& result) { return from_floats(env, result); });
+}
+
+Napi::Value answer_loss(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
+    const auto lora = with_head(info[1], *engine->use());
+    return run_graph<double>(
+        info.Env(), engine,
+        [batch, lora](Graph& graph) {
+            graph.forward(*batch, lora.get(), Graph::Keep::nothing);
+            return head_loss(graph, *batch, *lora, nullptr);
+        },
+        [](Napi::Env env, double& sum) { return Napi::Number::New(env, sum); });
+}
+
 Napi::Value logits(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
     const auto lora = unwrap_lora(info[1], "lora", *engine->use());
@@ -175,6 +205,8 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     add_async_method(object, "score", [engine](const Napi::CallbackInfo& info) { return score(info, engine); });
     add_async_method(object, "teach", [engine](const Napi::CallbackInfo& info) { return teach(info, engine); });
     add_async_method(object, "embed", [engine](const Napi::CallbackInfo& info) { return embed(info, engine); });
+    add_async_method(object, "answer", [engine](const Napi::CallbackInfo& info) { return answer(info, engine); });
+    add_async_method(object, "answerLoss", [engine](const Napi::CallbackInfo& info) { return answer_loss(info, engine); });
     add_async_method(object, "logits", [engine](const Napi::CallbackInfo& info) { return logits(info, engine); });
     add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });
     add_method(object, "profile", [engine](const Napi::CallbackInfo& info) { return take_profile(info, engine); });

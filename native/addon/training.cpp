@@ -45,6 +45,13 @@ Napi::Value from_options(Napi::Env env, const LoraOptions& options) {
     object.Set("targets", targets);
     if (!options.layers.empty()) object.Set("layers", from_layers(env, options.layers));
     object.Set("seed", static_cast<double>(options.seed));
+    if (options.head.outputs > 0) {
+        Napi::Object head = Napi::Object::New(env);
+        head.Set("outputs", static_cast<double>(options.head.outputs));
+        head.Set("loss", name_of(options.head.loss));
+        head.Set("parameters", from_floats(env, options.head.parameters));
+        object.Set("head", head);
+    }
     return object;
 }
 
@@ -174,6 +181,12 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
     options.seed = static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact));
     options.targets = to_targets(from.Get("targets"));
     options.layers = to_layers(from.Get("layers"));
+    if (!from.Get("head").IsUndefined()) {
+        const Napi::Object head = to_object(from.Get("head"), "head");
+        options.head.outputs = to_integer(head.Get("outputs"), "outputs", 1, 1 << 20);
+        options.head.loss = head_loss_of(to_text(head.Get("loss"), "loss"));
+        options.head.parameters = to_floats(head.Get("parameters"), "parameters");
+    }
     const auto lora = std::make_shared<Lora>(engine->use()->graph.model, options);
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("options", from_options(info.Env(), lora->options));

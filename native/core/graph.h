@@ -48,6 +48,8 @@ class Graph {
     // Takes d loss / d logits of the rows that logits() computed last, in that buffer. gradients: flat like the values of the lora or of the
     // weights under training; added to.
     void head_backward(int64_t first, int64_t count, float* gradients);
+    // (R, C) in place of head_backward, for a head that is not the vocabulary's: to be filled with d loss / d state.
+    float* state_gradients() { return dhidden.reserve(head_rows() * model->width); }
     // From the head's gradients down to those of the lowest layer that is trained; added to gradients.
     void backward(float* gradients);
 

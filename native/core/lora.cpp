@@ -19,7 +19,8 @@ Lora::Lora(std::shared_ptr<const Model> given, LoraOptions chosen) : options(std
     if (options.rank < 1 || options.rank > 4096) throw Failure(Code::usage, "expected a whole number from 1 to 4096 for rank, received " + std::to_string(options.rank));
     if (!std::isfinite(options.alpha) || options.alpha <= 0) throw Failure(Code::usage, "expected a positive number for alpha, received " + std::to_string(options.alpha));
     if (!(options.dropout >= 0 && options.dropout < 1)) throw Failure(Code::usage, "expected a number in [0, 1) for dropout, received " + std::to_string(options.dropout));
-    if (options.targets.empty()) throw Failure(Code::usage, "expected at least one of q, k, v, o, gate, up, down, head, embeddings for targets, received none");
+    if (options.head.outputs != 0) options.head.check();
+    if (options.targets.empty() && options.head.outputs == 0) throw Failure(Code::usage, "expected at least one of q, k, v, o, gate, up, down, head, embeddings for targets, received none");
     bool chosen_targets[target_count] = {};
     for (const std::string& name : options.targets) {
         int found = -1;
@@ -46,7 +47,9 @@ Lora::Lora(std::shared_ptr<const Model> given, LoraOptions chosen) : options(std
             if (chosen_targets[t] && chosen_layers[l]) add(l, t, *weights[t], weights[t]->in, weights[t]->out);
     }
     if (chosen_targets[target_head]) add(layers, target_head, m.head, m.width, m.vocabulary);
-    values.assign(size, 0.0f);
+    head_weight = size;
+    head_bias = head_weight + options.head.outputs * m.width;
+    values.assign(head_bias + options.head.outputs, 0.0f);
     for (size_t p = 0; p < pairs.size(); p++) {
         const float bound = 1.0f / std::sqrt(static_cast<float>(pairs[p].in));
         for (int64_t i = 0; i < rank * pairs[p].in; i++) values[pairs[p].a + i] = (2 * uniform(options.seed, p, i) - 1) * bound;
@@ -65,10 +68,15 @@ std::vector<NamedTensor> Lora::shapes() const {
         list.push_back({pair.name + ".lora_a", options.rank, pair.in, {}});
         list.push_back({pair.name + ".lora_b", pair.out, options.rank, {}});
     }
+    if (options.head.outputs > 0) {
+        list.push_back({"score.weight", options.head.outputs, model->width, {}});
+        list.push_back({"score.bias", 1, options.head.outputs, {}});
+    }
     return list;
 }
 
 int64_t Lora::place(size_t factor, int64_t e) const {
+    if (factor / 2 == pairs.size()) return (factor % 2 == 0 ? head_weight : head_bias) + e;
     const LoraPair& pair = pairs[factor / 2];
     return factor % 2 == 0 ? pair.a + e : pair.b + e % options.rank * pair.out + e / options.rank;
 }

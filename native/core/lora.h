@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/answer_head.h"
 #include "core/model.h"
 #include "core/parameters.h"
 
@@ -21,6 +22,7 @@ struct LoraOptions {
     std::vector<std::string> targets;  // "q", "k", "v", "o", "gate", "up", "down", "head", "embeddings"
     std::vector<int64_t> layers;       // of q to down; empty: all
     uint64_t seed = 0;
+    HeadOptions head;                  // with one, targets may be empty: the head alone
     float scale() const;
 };
 
@@ -38,9 +40,10 @@ class Lora : public Parameters {
 
     const LoraOptions options;
     const std::shared_ptr<const Model> model;
+    int64_t head_weight = 0, head_bias = 0;  // offsets of the head's W (outputs, width) and b (outputs), behind the factors; both begin as zeros
     const LoraPair* find(int64_t layer, Target target) const;  // nullptr when not a target; layer is ignored for head and embeddings
 
-    // The factors in PEFT's orientation.
+    // The factors in PEFT's orientation; then the head's score.weight and score.bias.
     std::vector<NamedTensor> shapes() const override;
     void read(const float* flat, size_t factor, int64_t first, int64_t count, float* out) const override;
     void write(size_t factor, int64_t first, int64_t count, const float* from) override;

@@ -20,7 +20,7 @@ Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& opti
 }
 
 Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t step, uint64_t micro_batch) {
-    Step result{0, static_cast<int64_t>(batch.query_tokens.size()), true};
+    Step result{0, static_cast<int64_t>(batch.query_positions.size()), true};
     if (result.count == 0) return result;
     if (held == summed.size()) summed.emplace_back();
     MicroBatch& latest = summed[held];
@@ -43,7 +43,10 @@ double Trainer::add(Graph& graph, const MicroBatch& given) {
     const Lora* lora = parameters->lora();
     const Dropout dropout{lora ? lora->options.dropout : 0.0f, seed, given.step, given.index};
     graph.forward(given.batch, lora, recompute ? Graph::Keep::inputs : Graph::Keep::everything, dropout, frozen ? &*frozen : nullptr);
-    const double sum = teaching ? distillation(graph, given.batch, *teaching, sums.data(), loss) : cross_entropy(graph, given.batch, sums.data(), loss);
+    const bool own_head = lora && lora->options.head.outputs > 0;
+    const double sum = own_head   ? head_loss(graph, given.batch, *lora, sums.data())
+                       : teaching ? distillation(graph, given.batch, *teaching, sums.data(), loss)
+                                  : cross_entropy(graph, given.batch, sums.data(), loss);
     if (std::isfinite(sum)) graph.backward(sums.data());
     return sum;
 }

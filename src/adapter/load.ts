@@ -4,11 +4,13 @@ import path from "node:path";
 import { StillroomError } from "../support/errors.js";
 import type { InputFile } from "../support/inputs.js";
 import { type NativeLora, type NativeModel, native, rethrow } from "../support/native.js";
+import { calibrationFile } from "./calibration.js";
 import { type Adapter, CONFIG_FILE, readAdapterFolder, TENSORS_FILE } from "./folder.js";
+import { headFile, readHead } from "./head.js";
 import { targetsOf } from "./names.js";
 
 /**
- * Loads an adapter for a model: from a run folder of tune (its adapter/), from a folder of PEFT, or from a GGUF LoRA. Throws
+ * Loads an adapter for a model: from a run folder of tune (its adapter/, and the task's own head where it trained one), from a folder of PEFT, or from a GGUF LoRA. Throws
  * "missing" where there is none, "input" for one that is malformed or of another model.
  *
  * @example
@@ -19,10 +21,13 @@ import { targetsOf } from "./names.js";
  * ```
  */
 export async function loadAdapter(model: NativeModel, place: string): Promise<NativeLora> {
-  const adapter = await readAdapter(model, place);
+  const stored = existsSync(place) ? await readHead(place) : null;
+  const adapter = await readAdapter(model, place, stored !== null);
   try {
-    const lora = model.createLora(adapter.options);
-    lora.load(adapter.tensors);
+    const { loss, parameters } = stored?.head ?? {};
+    const head = stored && { outputs: stored.outputs, loss: loss!, parameters: Float32Array.from(parameters!) };
+    const lora = model.createLora({ ...adapter.options, ...(head && { head }) });
+    lora.load([...adapter.tensors, ...(stored?.tensors ?? [])]);
     return lora;
   } catch (error) {
     throw new StillroomError(
@@ -38,20 +43,33 @@ export async function loadAdapter(model: NativeModel, place: string): Promise<Na
 /** The files that an adapter may be read from; a RUN folder has it twice. */
 export function adapterFiles(place: string): InputFile[] {
   const names = [CONFIG_FILE, TENSORS_FILE];
-  const inFolder = [...names, ...names.map((name) => path.join("adapter", name)), "adapter.gguf"];
+  const inFolder = [
+    ...names,
+    ...names.map((name) => path.join("adapter", name)),
+    "adapter.gguf",
+    path.basename(headFile("")),
+    path.basename(calibrationFile("")),
+  ];
   const files = statSync(place, { throwIfNoEntry: false })?.isDirectory()
     ? inFolder.map((name) => path.join(place, name))
     : [place];
   return files.map((file) => ({ what: `a file of the adapter ${place}`, file }));
 }
 
-async function readAdapter(model: NativeModel, place: string): Promise<Adapter> {
+/** An adapter that changes no weight: what a head alone stands on. */
+const nothing: Adapter = {
+  options: { rank: 1, alpha: 1, dropout: 0, rsLora: false, targets: [], seed: 0 },
+  tensors: [],
+};
+
+async function readAdapter(model: NativeModel, place: string, hasHead: boolean): Promise<Adapter> {
   if (!existsSync(place)) throw new StillroomError("missing", `there is no adapter at ${place}`);
   if (!statSync(place).isDirectory()) return readGguf(model, place);
   const folder = [place, path.join(place, "adapter")].find((candidate) =>
     existsSync(path.join(candidate, CONFIG_FILE)),
   );
   if (folder) return readAdapterFolder(folder, model.info);
+  if (hasHead) return nothing;
   const whole = path.join(place, "model.gguf");
   if (existsSync(whole)) {
     throw new StillroomError(

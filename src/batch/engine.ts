@@ -1,10 +1,10 @@
 // What answers requests: a model with its adapter, and who that is for the store. Sorts by what prompts share; knows no file and no store.
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { hashLora, loadAdapter } from "../adapter/index.js";
+import { type Calibration, type Head, hashLora, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
 import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
 import { embedBatches, poolings } from "../embed/index.js";
-import { chooseLabels } from "../evaluate/index.js";
+import { answerByHead, applyCalibration, chooseLabels } from "../evaluate/index.js";
 import { type Model, packageRoot } from "../model/index.js";
 import type { Answer, EmbeddingRequest, LabelsRequest, Maker, Request, TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -15,6 +15,10 @@ import { compareTokens, sharedPrefix } from "../tokens/index.js";
 export interface Engine {
   model: Model;
   lora: NativeLora | null;
+  /** The lora's own head, where it has one. */
+  head: Head | null;
+  /** Of the run that the adapter lies in. */
+  calibration: Calibration | null;
   /** Where llama.cpp runs the model: the GGUF LoRA. */
   adapter: string | undefined;
   maker: Maker;
@@ -30,6 +34,8 @@ export async function openEngine(
 ): Promise<Engine> {
   model.requireOpen();
   const lora = adapter !== undefined && model.tunable ? await loadAdapter(model.native, adapter) : null;
+  const head = await loadHead(lora ? adapter : undefined);
+  const calibration = await loadCalibration(adapter);
   const { dependencies, version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as {
     dependencies: Record<string, string>;
     version: string;
@@ -37,7 +43,7 @@ export async function openEngine(
   const own = model.tunable;
   const llama = `llama.cpp of node-llama-cpp ${dependencies["node-llama-cpp"]}`;
   const hashed = lora
-    ? hashLora(lora)
+    ? hashLora(lora, head)
     : adapter === undefined
       ? null
       : { sha256: await hashFile(adapter), scale: null };
@@ -49,7 +55,7 @@ export async function openEngine(
     precision: own ? precision : "llama.cpp",
     variant: own ? (native().variants[0] ?? "portable") : "llama.cpp",
   };
-  return { model, lora, adapter: lora ? undefined : adapter, maker, tokens: llama };
+  return { model, lora, head, calibration, adapter: lora ? undefined : adapter, maker, tokens: llama };
 }
 
 /** What became of a request: its answer, or why there is none. */
@@ -99,7 +105,7 @@ export async function answerAll(
 }
 
 async function chooseAll(
-  { model, lora }: Engine,
+  { model, lora, head }: Engine,
   requests: Requests,
   places: number[],
   front: Int32Array,
@@ -110,12 +116,23 @@ async function chooseAll(
   for (let at = 0; at < choices.length && !signal.aborted; at += labelRows) {
     const now = choices.slice(at, at + labelRows);
     const rows = now.map((place) => requests[place] as LabelsRequest);
-    const answers = await chooseLabels({ model, lora, front }, rows, () => undefined);
-    for (const [row, { prediction, probabilities }] of answers.entries()) {
-      const { prompt, labels } = rows[row]!;
+    const none = () => undefined;
+    const answers =
+      lora && head
+        ? await answerByHead({ model, lora, head, front }, prompts(rows), none)
+        : await chooseLabels({ model, lora, front }, rows, none);
+    for (const [row, answered] of answers.entries()) {
+      const { prompt, labels, calibration } = rows[row]!;
+      const { prediction, probabilities, open } = applyCalibration(calibration, answered);
       const answerTokens = labels.reduce((sum, { tokens }) => sum + tokens.length, 0);
       const counts = { promptTokens: prompt.length, answerTokens };
-      const answer: Answer = { text: prediction, probabilities, ended: "label", ...counts, logProbabilities: null };
+      const answer: Answer = {
+        text: open ? "" : prediction,
+        probabilities,
+        ended: "label",
+        ...counts,
+        logProbabilities: null,
+      };
       await tell(now[row]!, answer, prompt.length + answerTokens);
     }
   }
@@ -151,6 +168,7 @@ async function embedAll(
     }
   }
 }
+const prompts = (rows: readonly LabelsRequest[]): Int32Array[] => rows.map(({ prompt }) => prompt);
 
 async function writeAll(
   { model, lora, adapter }: Engine,

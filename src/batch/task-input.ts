@@ -1,7 +1,15 @@
 // Rows of a task's split as requests: the prompt as eval lays it out, the choice among its labels or an answer in words.
 import { type BadRow, type Row, streamRows } from "../dataset/index.js";
 import { requestDefaults } from "../decode/index.js";
-import { labelChoices, priorOf, readPrompt, readPromptParts, stopsOf } from "../evaluate/index.js";
+import {
+  labelChoices,
+  numbersOf,
+  priorOf,
+  readPrompt,
+  readPromptParts,
+  requireHead,
+  stopsOf,
+} from "../evaluate/index.js";
 import { compilePrompt, compileSubject, type Prompt, promptOf } from "../prompt/index.js";
 import type { Answer, LabelsRequest, TextRequest } from "../store/index.js";
 import type { Task } from "../task/index.js";
@@ -16,7 +24,7 @@ const together = 64;
 /** Opens the rows of a task. Reads its training rows where examples or labels come from them. */
 export async function openTaskInput(
   given: Task,
-  { model, lora }: Pick<Engine, "model" | "lora">,
+  { model, lora, head, calibration }: Pick<Engine, "model" | "lora" | "head" | "calibration">,
   options: Pick<BatchOptions, "split" | "shots" | "prompt" | "seed" | "signal">,
 ): Promise<Input> {
   const { split = "test", seed = 0, signal } = options;
@@ -29,13 +37,15 @@ export async function openTaskInput(
   const reading = { split, shots: options.shots ?? 0, seed, signal, prompt: file, model };
   const { labels, shots, taken } = await readPromptParts(task, reading, whole);
   const prompt = compilePrompt(task, model.template);
-  const choices = task.kind === "classify" ? labelChoices({ task, labels, prompt, model }) : null;
+  if (head) requireHead(head, { task, labels });
+  const choices = head ? [] : task.kind === "generate" ? null : labelChoices({ task, labels, prompt, model });
+  const values = head ? undefined : numbersOf({ task, labels });
   const calibrateBehind = file?.content.calibrate ? await shots.sets() : undefined;
-  const prior = choices ? await priorOf({ task, model, lora, prompt, calibrateBehind }, choices) : undefined;
-  const answerTokens = choices ? Math.max(...choices.map(({ tokens }) => tokens.length)) : task.maxTokens;
+  const prior = choices && !head ? await priorOf({ task, model, lora, prompt, calibrateBehind }, choices) : undefined;
+  const answerTokens = choices ? Math.max(0, ...choices.map(({ tokens }) => tokens.length)) : task.maxTokens;
   const [stop, question, context] = [stopsOf(task), compileSubject(task), model.info.contextLength];
   const settings = choices
-    ? { kind: "labels" as const, labels: choices, prior }
+    ? { kind: "labels" as const, labels: choices, prior, values, calibration: calibration ?? undefined }
     : {
         ...requestDefaults, // greedy
         kind: "text" as const,

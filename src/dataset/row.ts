@@ -1,6 +1,6 @@
 // From a record of a file to a row of the task: columns renamed, fields present, answer known. Reads no file.
 import { StillroomError } from "../support/errors.js";
-import { nearestName, parseTemplate, type Source, type Task, templateFields } from "../task/index.js";
+import { isNumber, nearestName, parseTemplate, type Source, type Task, templateFields } from "../task/index.js";
 import { emptyFields } from "./records.js";
 import { conversationColumns, recognise } from "./shapes.js";
 
@@ -12,7 +12,7 @@ export interface Row {
   line: number;
   /** Values by the task's field names, beside the file's own columns. No prototype. */
   fields: Record<string, unknown>;
-  /** The text of the answer: for classify the text of the label. */
+  /** The text of the answer: for classify the text of the label, for regress the number. */
   answer: string;
   /** The answer as it stands in the data; for classify the value of the label. */
   value: string;
@@ -105,6 +105,12 @@ function missing(field: string, source: Source, record: Record<string, unknown>)
 }
 
 function labelled(task: Task, fields: Record<string, unknown>, value: string): MadeRow | string {
+  if (task.kind === "regress") {
+    const shown = JSON.stringify(value.slice(0, 80));
+    return isNumber(value)
+      ? { fields, value, answer: String(Number(value)) }
+      : `${task.answer.field} ${shown} is no number`;
+  }
   if (task.answer.labels === undefined) {
     return value.trim() === "" ? `has an empty ${task.answer.field}` : { fields, value, answer: value };
   }

@@ -81,11 +81,15 @@ export async function readRows(task: Task, split: SplitName, options: RowOptions
   return dataset;
 }
 
-/** The labels of a classify task: the task file's, else the distinct values of the given (training) rows, sorted by code unit. */
+/**
+ * The labels of a task: the task file's, else for classify the distinct values of the given (training) rows, sorted by code unit. Of regress those that stand for
+ * numbers, if the task has any; of generate none.
+ */
 export function labelsOf(task: Task, rows: readonly Row[]): { value: string; text: string }[] {
   if (task.answer.labels !== undefined) {
     return Object.entries(task.answer.labels).map(([value, text]) => ({ value, text }));
   }
+  if (task.kind !== "classify") return [];
   const values = [...new Set(rows.map((row) => row.value))].sort();
   return values.map((value) => ({ value, text: value }));
 }

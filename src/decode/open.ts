@@ -4,7 +4,7 @@ import { existsSync, statSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { loadAdapter } from "../adapter/index.js";
+import { loadAdapter, requireNoHead } from "../adapter/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { type NativeDecoder, type NativeLora, type NativePrecision, native, rethrow } from "../support/native.js";
@@ -67,6 +67,7 @@ export async function openBatch(model: Model, options: BatchOptions = {}): Promi
   const gpuLayers = whole("gpuLayers", options.gpuLayers ?? 0, 0, 2 ** 31 - 1);
   const backends = gpuLayers > 0 ? gpuBackends() : [];
   const lora = options.lora ?? (await adapterOf(model, options.adapter));
+  requireNoHead(lora, "answers in no words: it is for eval, and for batch over its task");
   if (model.tunable && gpuLayers === 0) return model.native.createDecoder(lora, model.tokenizer, limits).catch(rethrow);
   const folder = await mkdtemp(path.join(os.tmpdir(), "stillroom-"));
   try {

@@ -109,7 +109,7 @@ function requireProbabilities(against: string, rows: readonly RowScore[], labels
   }
 }
 
-/** One JSON object a line: index, answer, prediction, probabilities. Throws "io". */
+/** One JSON object a line: index, answer, prediction, probabilities, and of numbers the interval where there is one. Throws "io". */
 export async function writePredictions(file: string, rows: readonly RowScore[]): Promise<void> {
   await writeFileAtomic(file, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
 }
@@ -130,9 +130,13 @@ export async function readPredictions(file: string): Promise<RowScore[]> {
 
 function parsePrediction(line: string, where: string): RowScore {
   try {
-    const { index, answer, prediction, probabilities } = JSON.parse(line) as RowScore;
+    const { index, answer, prediction, probabilities, interval, open } = JSON.parse(line) as RowScore;
     const valid = Number.isSafeInteger(index) && typeof answer === "string" && typeof prediction === "string";
-    if (valid && isDistribution(probabilities)) return { index, answer, prediction, probabilities };
+    if (valid && isDistribution(probabilities) && (interval === undefined || isInterval(interval)))
+      return {
+        ...{ index, answer, prediction, probabilities, ...(interval && { interval }) },
+        ...(typeof open === "boolean" && { open }),
+      };
   } catch {
     // Falls through to the one message for a line that writePredictions did not write.
   }
@@ -140,6 +144,10 @@ function parsePrediction(line: string, where: string): RowScore {
     "input",
     `${where}: expected a line of a predictions file (index, answer, prediction, probabilities)`,
   );
+}
+
+function isInterval(value: unknown): value is NonNullable<RowScore["interval"]> {
+  return Array.isArray(value) && value.length === 2 && value.every(Number.isFinite);
 }
 
 function isDistribution(value: unknown): value is RowScore["probabilities"] {

@@ -5,6 +5,7 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import type { Task } from "../task/index.js";
 import { encodeAnswer, encodePrompt } from "../tokens/index.js";
 import { scoreChoices } from "./choices.js";
+import { numberText } from "./head.js";
 import { mean } from "./metrics.js";
 import type { Answered, EncodedPrompt, ScoringJob, Step } from "./scoring.js";
 
@@ -12,7 +13,8 @@ import type { Answered, EncodedPrompt, ScoringJob, Step } from "./scoring.js";
 export async function classifyRows(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Promise<Answered[]> {
   const labels = labelChoices(job);
   const prior = await priorOf(job, labels);
-  const choices = rows.map(({ tokens }) => ({ prompt: tokens, labels, prior }));
+  const values = numbersOf(job);
+  const choices = rows.map(({ tokens }) => ({ prompt: tokens, labels, prior, values }));
   return chooseLabels(job, choices, step);
 }
 
@@ -25,6 +27,10 @@ export interface LabelChoice {
 /** The labels of a job. Throws "input" for fewer than two. */
 export function labelChoices(job: Pick<ScoringJob, "task" | "labels" | "prompt" | "model">): LabelChoice[] {
   const texts = job.labels.map(({ text }) => text);
+  if (job.task.kind === "regress" && texts.length < 2) {
+    const why = "a number needs a head (tune), or answer.labels in the task file: numbers on its scale, to be asked by";
+    throw new StillroomError("input", `${job.task.name} is of kind regress: ${why}`);
+  }
   if (texts.length < 2)
     throw unexpected("at least two labels", `answer.labels of the task ${job.task.name}`, texts, "input");
   return texts.map((text) => ({ text, tokens: labelTokens(job, text) }));
@@ -67,22 +73,39 @@ function emptyRow(task: Task, text: string): Row {
   return { index: -1, file: "", line: 0, fields, answer: "", value: "" };
 }
 
+/** For regress the number that each label stands for; else undefined. */
+export function numbersOf({ task, labels }: Pick<ScoringJob, "task" | "labels">): number[] | undefined {
+  return task.kind === "regress" ? labels.map(({ value }) => Number(value)) : undefined;
+}
+
+/** A prompt and its labels. */
+interface LabelQuestion {
+  prompt: Int32Array;
+  labels: readonly LabelChoice[];
+  prior?: readonly number[] | undefined;
+  /** What the labels stand for, where the answer is the number that is expected of them. */
+  values?: readonly number[] | undefined;
+}
+
 /** The most likely of each prompt's labels, and all probabilities, in the order of the rows. */
 export async function chooseLabels(
   job: Parameters<typeof scoreChoices>[0],
-  rows: readonly { prompt: Int32Array; labels: readonly LabelChoice[]; prior?: readonly number[] | undefined }[],
+  rows: readonly LabelQuestion[],
   step: Step,
 ): Promise<Answered[]> {
   const choices = rows.map(({ prompt, labels }) => ({ prompt, continuations: labels.map(({ tokens }) => tokens) }));
   const sums = await scoreChoices(job, choices, step);
-  return rows.map(({ labels, prior }, row) => {
+  return rows.map(({ labels, prior, values }, row) => {
     const texts = labels.map(({ text }) => text);
-    return answerOf(
+    const answer = answerOf(
       texts,
       sums[row]!,
       labels.map(({ tokens }) => tokens.length),
       prior,
     );
+    if (values === undefined) return answer;
+    const expected = texts.reduce((sum, text, label) => sum + answer.probabilities![text]! * values[label]!, 0);
+    return { ...answer, prediction: numberText(expected) };
   });
 }
 

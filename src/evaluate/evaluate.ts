@@ -1,7 +1,7 @@
 // One task, one model, one split: reads the rows, scores them, sums up. Owns the models it opens; the numbers come from
 // summary.ts, the predictions from scoring.ts, the comparison from against.ts.
 import { performance } from "node:perf_hooks";
-import { adapterFiles, loadAdapter } from "../adapter/index.js";
+import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
 import type { BadRow, SplitName } from "../dataset/index.js";
 import { type DownloadProgress, Model, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
@@ -28,6 +28,8 @@ export interface EvaluateOptions {
   adapter?: string | undefined;
   /** Answered training rows before each prompt, balanced over the labels (default 0). */
   shots?: number | undefined;
+  /** Calibrate answers as the adapter's run says (default true). */
+  calibration?: boolean | undefined;
   /** A prompt file, in place of the task's own prompt and of shots. */
   prompt?: string | undefined;
   /** Default "test". */
@@ -88,7 +90,9 @@ export interface Evaluation {
 }
 
 const optionNames = [
-  ..."model adapter precision shots prompt split limit seed strict threads tokenBudget predictions against".split(" "),
+  ..."model adapter calibration precision shots prompt split limit seed strict threads tokenBudget predictions against".split(
+    " ",
+  ),
   ..."slice onProgress onDownload onBad signal".split(" "),
 ];
 const badRowsShown = 100;
@@ -147,6 +151,8 @@ export async function withPredictor<T>(
 
 async function predictorOf(model: Model, given: Task, options: EvaluateOptions): Promise<Predictor> {
   const lora = options.adapter === undefined ? null : await loadAdapter(model.native, options.adapter);
+  const head = await loadHead(options.adapter);
+  const calibration = options.calibration === false ? null : await loadCalibration(options.adapter);
   const started = performance.now();
   const { split = "test", seed = 0 } = options;
   const { task, prompt } = await readPrompt(given, options.prompt);
@@ -158,7 +164,7 @@ async function predictorOf(model: Model, given: Task, options: EvaluateOptions):
     examples: shots.of,
     calibrateBehind,
     model: other,
-    lora: other === model ? lora : null,
+    ...(other === model ? { lora, head, calibration } : { lora: null }),
     prompt: compilePrompt(task, other.template),
     onProgress: options.onProgress,
   });
@@ -185,6 +191,10 @@ async function evaluateWith(predictor: Predictor, options: EvaluateOptions): Pro
   const { model, job, jobFor, split, shots, seed, bad, started } = predictor;
   const { task, rows, labels } = job;
   if (options.slice !== undefined) requireSlices(options.slice, rows);
+  if (task.kind === "regress" && options.against !== undefined)
+    throw new StillroomError("usage", "against counts right and wrong answers, and numbers are neither", {
+      options: ["against"],
+    });
   // What the work would fail of at its end is looked at before it.
   if (options.predictions !== undefined) {
     await requireNoInput(options.predictions, inputsOf(model, task, options));

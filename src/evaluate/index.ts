@@ -1,11 +1,13 @@
 // The room's door: what a model says to the rows of a task, and what that is worth.
 export { type Against, readPredictions, writePredictions } from "./against.js";
+export { applyCalibration, type CalibrationOptions, fitCalibration } from "./calibrate.js";
 export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
 export { type Choices, scoreChoices } from "./choices.js";
-export { chooseLabels, type LabelChoice, labelChoices, priorOf } from "./classify.js";
+export { chooseLabels, type LabelChoice, labelChoices, numbersOf, priorOf } from "./classify.js";
 export { type McNemar, mcnemar, normalQuantile, normalTail } from "./compare.js";
 export { type EvaluateOptions, type Evaluation, evaluate, type Predictor, withPredictor } from "./evaluate.js";
 export { stopsOf } from "./generate.js";
+export { answerByHead, numberText } from "./head.js";
 export { bootstrapInterval, bootstrapIntervals, type Interval, meanOf, type Statistic, wilson } from "./intervals.js";
 export {
   accuracy,
@@ -29,6 +31,7 @@ export {
   type Label,
   type RowScore,
   type RowScores,
+  requireHead,
   type ScoringJob,
   type ScoringProgress,
 } from "./scoring.js";

@@ -44,20 +44,24 @@ export function regressionMetrics(
       if (!Number.isFinite(values[row])) throw unexpected("a finite number", `row ${row} of ${name}`, values[row]);
     }
   }
+  return bootstrapIntervals(targets.length, regressionStatistics(targets, predictions), { seed });
+}
+
+/** The same metrics, each as a function of the rows looked at. */
+export function regressionStatistics(
+  targets: ArrayLike<number>,
+  predictions: ArrayLike<number>,
+): Record<keyof RegressionMetrics, Statistic> {
   const errors = Float64Array.from({ length: targets.length }, (_, row) => predictions[row]! - targets[row]!);
   const squares = errors.map((error) => error * error);
   const meanSquare = meanOf(squares);
-  return bootstrapIntervals(
-    targets.length,
-    {
-      mae: meanOf(errors.map(Math.abs)),
-      rmse: (rows) => Math.sqrt(meanSquare(rows)),
-      pearson: pearsonOf(targets, predictions),
-      spearman: spearmanOf(targets, predictions),
-      r2: determinationOf(targets, squares),
-    },
-    { seed },
-  );
+  return {
+    mae: meanOf(errors.map(Math.abs)),
+    rmse: (rows) => Math.sqrt(meanSquare(rows)),
+    pearson: pearsonOf(targets, predictions),
+    spearman: spearmanOf(targets, predictions),
+    r2: determinationOf(targets, squares),
+  };
 }
 
 function pearsonOf(targets: ArrayLike<number>, predictions: ArrayLike<number>): Statistic {

@@ -94,11 +94,12 @@ export async function readPromptParts(
   const train =
     (shots > 0 || fromValues || similar) && task.data.train ? (await readRows(task, "train", reading)).rows : [];
   const known = train.length > 0 ? train : fromValues ? await whole() : [];
-  const labels = task.kind === "classify" ? labelsOf(task, known) : [];
+  const labels = labelsOf(task, known);
   if (prompt !== undefined) {
     return { labels, taken: new Set(), shots: shotsOf(task, prompt, { train, model, signal }) };
   }
-  const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...(labels.length > 0 && { labels }) });
+  const classes = task.kind === "classify" && labels.length > 0 ? { labels } : {};
+  const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...classes });
   if (examples.length < shots) {
     throw new StillroomError(
       "input",

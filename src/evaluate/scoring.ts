@@ -1,6 +1,7 @@
 // Rows to predictions: which rows fit, and what the model says to each. Chooses between classify.ts and generate.ts; computes no
 // metric (summary.ts).
 import { performance } from "node:perf_hooks";
+import type { Calibration, Head } from "../adapter/index.js";
 import type { BadRow, Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, type Examples, promptOf } from "../prompt/index.js";
@@ -10,8 +11,10 @@ import type { NativeLora } from "../support/native.js";
 import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
+import { applyCalibration } from "./calibrate.js";
 import { classifyRows, labelTokens } from "./classify.js";
 import { generateRows } from "./generate.js";
+import { answerByHead } from "./head.js";
 
 /** A label of a classify task: as the data has it, and as the model answers it. */
 export interface Label {
@@ -33,7 +36,11 @@ export interface ScoringJob {
    * they stay as they are.
    */
   calibrateBehind?: readonly (readonly Row[])[] | undefined;
-  /** For classify: the closed set of answers, at least two. */
+  /** What the outputs of the lora's own head stand for, where it has one: it answers, and no label's text is scored. */
+  head?: Head | null | undefined;
+  /** What is made of the answers before they are given. */
+  calibration?: Calibration | null | undefined;
+  /** For classify: the closed set of answers, at least two. For regress without a head: the numbers on its scale. */
   labels: readonly Label[];
   /** Most tokens that go through the model at once (default: 2048, up to 6144 behind a long shared beginning); a longer row goes alone. */
   tokenBudget?: number | undefined;
@@ -56,8 +63,12 @@ export interface RowScore {
   /** The text of the right answer. */
   answer: string;
   prediction: string;
-  /** Label text → probability, summing to 1; null for generate. */
+  /** Label text → probability, summing to 1; null for generate, and for numbers that no labels stand for. */
   probabilities: Record<string, number> | null;
+  /** Of a number: between which two it should be; absent where nothing says so. */
+  interval?: [number, number];
+  /** Whether the prediction is too unsure to be given; absent where there is no threshold. */
+  open?: boolean;
 }
 
 export interface RowScores {
@@ -80,6 +91,8 @@ export interface EncodedPrompt {
 export interface Answered {
   prediction: string;
   probabilities: Record<string, number> | null;
+  interval?: [number, number];
+  open?: boolean;
 }
 
 /** Tells how far the work is, and stops it when asked to. */
@@ -98,10 +111,44 @@ export async function evaluateRows(job: ScoringJob): Promise<RowScores> {
     throwIfCancelled(job.signal, `scoring, after ${done.rows} of ${job.rows.length} rows`);
   };
   step(0, 0);
-  const work = job.task.kind === "classify" ? classifyRows : generateRows;
-  const answered = await work(job, fitting, step);
-  const rows = fitting.map(({ row }, place) => ({ index: row.index, answer: row.answer, ...answered[place]! }));
+  const answered = await answer(job, fitting, step);
+  const rows = fitting.map(({ row }, place) => ({
+    ...{ index: row.index, answer: row.answer },
+    ...applyCalibration(job.calibration, answered[place]!),
+  }));
   return { rows, refused, tokens: done.tokens, seconds: seconds() };
+}
+
+function answer(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Promise<Answered[]> {
+  const { head, lora, task } = job;
+  if (head && lora) {
+    requireHead(head, job);
+    const prompts = rows.map(({ tokens }) => tokens);
+    return answerByHead({ ...job, lora, head }, prompts, step);
+  }
+  return task.kind === "generate" ? generateRows(job, rows, step) : classifyRows(job, rows, step);
+}
+
+/** Throws "input" where a head answers another question than the task's. */
+export function requireHead(head: Head, { task, labels }: Pick<ScoringJob, "task" | "labels">): void {
+  const texts = labels.map(({ text }) => text);
+  const known = head.labels === null ? null : [...head.labels].sort();
+  const fits =
+    task.kind === "classify"
+      ? known?.join("\n") === [...texts].sort().join("\n")
+      : task.kind === "regress" && known === null;
+  if (fits) return;
+  const says = known === null ? "numbers" : `the labels ${known.slice(0, 10).join(", ")}`;
+  const wants =
+    task.kind === "classify"
+      ? `the labels ${texts.slice(0, 10).join(", ")}`
+      : task.kind === "regress"
+        ? "numbers"
+        : "texts";
+  throw new StillroomError(
+    "input",
+    `the head of this adapter, trained on ${head.task}, gives ${says}; ${task.name} asks for ${wants}`,
+  );
 }
 
 /** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits. */
@@ -149,6 +196,7 @@ function tooLong(prompt: number, answer: number, context: number, shots: number)
 
 /** Tokens to keep free behind a prompt. */
 function longestAnswer(job: ScoringJob): number {
+  if (job.head) return 0;
   if (job.task.kind === "generate") return job.task.maxTokens;
   return Math.max(0, ...job.labels.map(({ text }) => labelTokens(job, text).length));
 }

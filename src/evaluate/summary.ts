@@ -1,15 +1,17 @@
 // From predictions to the numbers of an evaluation, each with its interval. Knows no model and no file.
+import { StillroomError } from "../support/errors.js";
 import type { Task } from "../task/index.js";
 import { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
 import { bootstrapIntervals, type Interval, meanOf, type Statistic } from "./intervals.js";
 import { type ClassScore, classScores, confusionMatrix, f1Of, logLosses, matches } from "./metrics.js";
+import { regressionStatistics } from "./regression.js";
 import { rougeL } from "./rouge.js";
 import type { Label, RowScore } from "./scoring.js";
 import { exactMatch, tokenF1 } from "./text.js";
 
 /**
  * Metrics by name, with 95 % bootstrap intervals: accuracy, macro_f1, weighted_f1, log_loss, brier, ece; for generate exact_match, f1,
- * rouge_l.
+ * rouge_l; with a threshold answered, answered_accuracy (0 where none is); for regress mae, rmse, pearson, spearman, r2, and coverage and interval_width where predictions have intervals.
  */
 export type Metrics = Record<string, Interval>;
 
@@ -21,18 +23,18 @@ export interface Confusion {
 
 export interface Summary {
   metrics: Metrics;
-  /** null for generate. */
+  /** null but for classify. */
   confusion: Confusion | null;
-  /** Scores of each label; null for generate. */
+  /** Scores of each label; null but for classify. */
   classes: ClassScore[] | null;
-  /** The bins of a reliability diagram that hold rows; null for generate. */
+  /** The bins of a reliability diagram that hold rows; null but for classify. */
   reliability: ReliabilityBin[] | null;
 }
 
 /** Summarises at least one row. The same seed gives the same intervals. */
 export function summarise(task: Task, rows: readonly RowScore[], labels: readonly Label[], seed: number): Summary {
   const metrics = bootstrapIntervals(rows.length, statisticsOf(task, rows, labels), { seed });
-  if (task.kind === "generate") return { metrics, confusion: null, classes: null, reliability: null };
+  if (task.kind !== "classify") return { metrics, confusion: null, classes: null, reliability: null };
   const { answers, predictions, texts, probabilities } = columnsOf(rows, labels);
   return {
     metrics,
@@ -53,6 +55,10 @@ export function statisticsOf(
       meanOf(rows.map(({ answer, prediction }) => score(answer, prediction)));
     return { exact_match: means(exactMatch), f1: means(tokenF1), rouge_l: means(rougeL) };
   }
+  if (task.kind === "regress") {
+    const numbers = (name: "answer" | "prediction") => Float64Array.from(rows, (row) => Number(row[name]));
+    return { ...regressionStatistics(numbers("answer"), numbers("prediction")), ...intervalStatistics(rows) };
+  }
   const { answers, predictions, texts, probabilities } = columnsOf(rows, labels);
   return {
     accuracy: meanOf(rightRows(task, rows)),
@@ -61,7 +67,27 @@ export function statisticsOf(
     log_loss: meanOf(logLosses(answers, probabilities, texts)),
     brier: meanOf(brierScores(answers, probabilities, texts)),
     ece: calibrationErrorOf(answers, probabilities, texts),
+    ...openStatistics(rows, rightRows(task, rows)),
   };
+}
+
+/** How many answers are given, and how many of these are right; nothing where there is no threshold. */
+function openStatistics(scores: readonly RowScore[], right: Float64Array): Record<string, Statistic> {
+  if (scores.some(({ open }) => open === undefined)) return {};
+  const given = scores.map(({ open }) => Number(!open));
+  const share = meanOf(given);
+  const rightShare = meanOf(right.map((value, row) => value * given[row]!));
+  return { answered: share, answered_accuracy: (rows) => (share(rows) > 0 ? rightShare(rows) / share(rows) : 0) };
+}
+
+/** How many answers lie within their intervals, and how wide these are; nothing where rows have none. */
+function intervalStatistics(rows: readonly RowScore[]): Record<string, Statistic> {
+  const intervals = rows.flatMap(({ interval }) => (interval ? [interval] : []));
+  if (intervals.length < rows.length) return {};
+  const within = intervals.map(([low, high], row) =>
+    Number(low <= Number(rows[row]!.answer) && Number(rows[row]!.answer) <= high),
+  );
+  return { coverage: meanOf(within), interval_width: meanOf(intervals.map(([low, high]) => high - low)) };
 }
 
 function columnsOf(rows: readonly RowScore[], labels: readonly Label[]) {
@@ -74,8 +100,13 @@ function columnsOf(rows: readonly RowScore[], labels: readonly Label[]) {
   };
 }
 
-/** (rows) 1 where the prediction is right: the label, or for generate an exact match. */
+/** (rows) 1 where the prediction is right: the label, or for generate an exact match. Numbers are not right or wrong: "usage" for regress. */
 export function rightRows(task: Task, rows: readonly RowScore[]): Float64Array {
+  if (task.kind === "regress")
+    throw new StillroomError(
+      "usage",
+      `${task.name} is of kind regress: its predictions are nearer or farther, not right or wrong`,
+    );
   if (task.kind === "generate") return Float64Array.from(rows, (row) => exactMatch(row.answer, row.prediction));
   return matches(
     rows.map(({ answer }) => answer),

@@ -3,7 +3,7 @@
 import { rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
-import { adapterFiles, loadAdapter } from "../adapter/index.js";
+import { adapterFiles, loadAdapter, requireNoHead } from "../adapter/index.js";
 import { readRows } from "../dataset/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -84,6 +84,7 @@ class Export {
     try {
       await this.#requireOtherFile();
       const lora = adapter === undefined ? null : await loadAdapter(this.base.native, adapter);
+      requireNoHead(lora, "a GGUF cannot hold: it goes with its run, for eval and batch");
       await this.#requireSpace(lora);
       const source = lora ? await this.#merge(lora) : this.base.info.path;
       const importance = await this.#collectImportance(source);

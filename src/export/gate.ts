@@ -163,8 +163,8 @@ async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSetti
   const options = { strict: strict ?? false, ...(onBad && { onBad }), ...(signal && { signal }) };
   const { rows, bad }: { rows: Row[]; bad: BadRow[] } = await readRows(task, split, { ...options, limit });
   if (rows.length === 0) throw new StillroomError("input", `the task ${task.name} has no good ${split} row`);
-  if (task.kind !== "classify") return { rows, bad, split, labels: [] } as const;
-  if (task.answer.labels) return { rows, bad, split, labels: labelsOf(task, rows) } as const;
+  if (task.answer.labels || task.kind !== "classify")
+    return { rows, bad, split, labels: labelsOf(task, rows) } as const;
   // Without training rows they are the values of the whole split, whose bad rows are told already.
   const { rows: all } = task.data.train
     ? await readRows(task, "train", options)

@@ -1,4 +1,5 @@
 // A prompt that can be scored, and what all prompts of a call are scored with.
+import type { Calibration, Head } from "../adapter/index.js";
 import type { Row } from "../dataset/index.js";
 import type { Label, ScoringJob, Shots } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
@@ -18,6 +19,8 @@ export interface Candidate {
 export interface Bench {
   model: Model;
   lora: NativeLora | null;
+  head: Head | null;
+  calibration: Calibration | null;
   labels: Label[];
   /** Rows that candidates are compared on, and the name of their split. */
   rows: Row[];
@@ -27,11 +30,11 @@ export interface Bench {
 
 /** A candidate's work on rows. Awaits what its examples need. */
 export async function jobOf(bench: Bench, candidate: Candidate, rows: readonly Row[]): Promise<ScoringJob> {
-  const { model, lora, labels, settings } = bench;
+  const { model, lora, head, calibration, labels, settings } = bench;
   const { task, shots, content } = candidate;
   await shots.prepare(rows);
   return {
-    ...{ model, lora, task, rows, labels, signal: settings.signal, onProgress: settings.onProgress },
+    ...{ model, lora, head, calibration, task, rows, labels, signal: settings.signal, onProgress: settings.onProgress },
     prompt: compilePrompt(task, model.template),
     examples: shots.of,
     calibrateBehind: content.calibrate ? await shots.sets() : undefined,

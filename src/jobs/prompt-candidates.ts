@@ -19,7 +19,7 @@ import { searchExamples } from "./prompt-search.js";
 export async function makeCandidates(
   task: Task,
   settings: PromptSettings,
-  engine: Pick<Bench, "model" | "lora">,
+  engine: Pick<Bench, "model" | "lora" | "head" | "calibration">,
 ): Promise<{ bench: Bench; candidates: Candidate[] }> {
   const reading = { signal: settings.signal };
   const train = task.data.train ? (await readRows(task, "train", reading)).rows : [];
@@ -37,7 +37,7 @@ export async function makeCandidates(
       "input",
       `${task.name} has no ${split} rows to look at prompts with: give data.validation`,
     );
-  const labels = task.kind === "classify" ? labelsOf(task, train.length > 0 ? train : held) : [];
+  const labels = labelsOf(task, train.length > 0 ? train : held);
   const bench: Bench = { ...engine, labels, rows, split, settings };
   if (settings.prompt !== undefined) return { bench, candidates: [await fromFile(task, settings.prompt, bench)] };
   const judges = new Set(rows);
@@ -93,15 +93,17 @@ async function madeOf(task: Task, bench: Bench, pool: Row[], seekers: readonly R
           shots: fixedShots(asked, examples),
         };
       };
-      const labels = bench.labels.length > 0 ? { labels: bench.labels } : {};
+      const classes = task.kind === "classify" ? bench.labels : [];
+      const labels = classes.length > 0 ? { labels: classes } : {};
+      const drawn = (by: number) => chooseExamples(pool, { shots: count, seed: by, ...labels });
       let candidate: Candidate;
       if (select === "similar") {
         const content: PromptFile = { ...plan, examples: null, calibrate: null };
         candidate = { content, task: asked, shots: similarShots(neighbours, count) };
-      } else if (select === "random") candidate = candidateOf(chooseExamples(pool, { shots: count, seed, ...labels }));
+      } else if (select === "random") candidate = candidateOf(drawn(seed));
       else if (select === "diverse")
-        candidate = candidateOf(await diverseExamples(neighbours, { shots: count, seed, labels: bench.labels }));
-      else candidate = candidateOf(await searchExamples(bench, { pool, seekers, shots: count }, candidateOf));
+        candidate = candidateOf(await diverseExamples(neighbours, { shots: count, seed, labels: classes }));
+      else candidate = candidateOf(await searchExamples(bench, seekers, candidateOf, drawn));
       for (const calibrate of calibrations) made.push({ ...candidate, content: { ...candidate.content, calibrate } });
     }
   }

@@ -2,7 +2,6 @@
 // and so on (successive halving: Jamieson and Talwalkar 2016).
 import type { Row } from "../dataset/index.js";
 import { evaluateRows, summarise } from "../evaluate/index.js";
-import { chooseExamples } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import { Random } from "../support/random.js";
 import { isError } from "../task/index.js";
@@ -12,24 +11,20 @@ const mostDraws = 32;
 /** Fewer rows than this tell nothing of a prompt. */
 const leastRows = 8;
 
-interface Search {
-  pool: readonly Row[];
-  /** Rows that judge. */
-  seekers: readonly Row[];
-  shots: number;
-}
-
 /**
  * Half of the budget goes into draws from the pool, the other into orders of the best one. Throws "input" where too few rows are left to judge by.
  *
+ * @param seekers - rows that judge
  * @param candidateOf - a prompt with these examples in this order
+ * @param drawn - examples drawn by a seed
  */
 export async function searchExamples(
   bench: Bench,
-  { pool, seekers, shots }: Search,
+  seekers: readonly Row[],
   candidateOf: (examples: Row[]) => Candidate,
+  drawn: (seed: number) => Row[],
 ): Promise<Row[]> {
-  const { settings, labels } = bench;
+  const { settings } = bench;
   if (seekers.length < leastRows)
     throw new StillroomError(
       "input",
@@ -41,7 +36,7 @@ export async function searchExamples(
   const score = (examples: readonly Row[], count: number) =>
     scoreOf(bench, candidateOf([...examples]), rows.slice(0, count));
   const draws = Array.from({ length: drawsFor(budget) }, (_, draw) => {
-    return chooseExamples(pool, { shots, seed: settings.seed + draw, ...(labels.length > 0 && { labels }) });
+    return drawn(settings.seed + draw);
   });
   const best = await halve(draws, budget, rows.length, score);
   const orders = [best, ...Array.from({ length: drawsFor(budget) - 1 }, () => random.shuffle([...best]))];

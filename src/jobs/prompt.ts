@@ -1,5 +1,5 @@
 // The public prompt(): the prompts of a task made, shown, tried, compared on held-out rows, and the best one written down. Composes rooms.
-import { adapterFiles, loadAdapter } from "../adapter/index.js";
+import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
 import { type Row, usedFields } from "../dataset/index.js";
 import { evaluateRows, type Interval, mcnemar, type RowScore, rightRows, summarise } from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
@@ -37,7 +37,7 @@ export interface PromptComparison {
   split: string;
   metric: string;
   prompts: ComparedPrompt[];
-  /** McNemar's exact test between each two that were scored, by their places in `prompts`. */
+  /** McNemar's exact test between each two that were scored, by their places in `prompts`; none of numbers, which are not right or wrong. */
   pairs: { first: number; second: number; only_first: number; only_second: number; p_value: number }[];
   /** Place of the best. */
   best: number;
@@ -94,7 +94,9 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
     await requireWritable(save);
   }
   const lora = adapter === undefined ? null : await loadAdapter(model.native, adapter);
-  const { bench, candidates } = await makeCandidates(task, settings, { model, lora });
+  const head = await loadHead(adapter);
+  const calibration = await loadCalibration(adapter);
+  const { bench, candidates } = await makeCandidates(task, settings, { model, lora, head, calibration });
   const compared = settings.compare ? await compare(bench, candidates) : null;
   const chosen = candidates[compared?.best ?? 0]!;
   const measured = compared && measureOf(compared, bench, model, adapter);
@@ -185,6 +187,7 @@ async function scored(bench: Bench, candidate: Candidate): Promise<{ row: Compar
 }
 
 function pairsOf(task: Task, answers: readonly (RowScore[] | null)[]): PromptComparison["pairs"] {
+  if (task.kind === "regress") return [];
   const right = answers.map((rows) => rows && rightRows(task, rows));
   return right.flatMap((one, first) =>
     right.slice(first + 1).flatMap((other, after) => {

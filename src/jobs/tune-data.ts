@@ -1,23 +1,31 @@
 // The rows of a tuning run: read, encoded, counted, with a warning for everything that does not go in as it is.
+import type { Head } from "../adapter/index.js";
 import type { BadRow, Row, SplitName } from "../dataset/index.js";
 import { findDuplicates, labelsOf, readRows } from "../dataset/index.js";
-import type { Label } from "../evaluate/index.js";
+import { type Label, type readPrompt, readPromptParts } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
-import { type CompiledPrompt, compilePrompt } from "../prompt/index.js";
+import { type CompiledPrompt, compilePrompt, type Examples } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { Task } from "../task/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { encodeRows, type FittedRows, type Limits, type TrainEvent, type TuneSettings } from "../train/index.js";
+import { type HeadSettings, headFor, targetFor } from "./tune-head.js";
 
 /** What a run is given of its task. */
 export interface TuneData {
   prompt: CompiledPrompt;
+  /** Answered rows before each prompt. */
+  examples: Examples;
   /** Encoded training rows. */
   train: Encoded[];
   /** All validation rows that are good; null where the task has none. */
   validation: Row[] | null;
   /** Empty for generate. */
   labels: Label[];
+  /** What a head of the task's own is to learn; null without one. */
+  head: Head | null;
+  /** What it should give for a row; a text: why it cannot. */
+  targetOf: ((row: Row) => number | string) | undefined;
   badRows: number;
   truncatedRows: number;
   droppedRows: number;
@@ -28,14 +36,19 @@ type Warning = Extract<TrainEvent, { type: "warning" }>;
 /** Warnings of one kind that are told one by one; the rest as a number. */
 const told = 20;
 
+/** What of a run's settings decides its rows. */
+type DataSettings = Pick<TuneSettings, "strict" | "limit" | "onLong"> &
+  Partial<HeadSettings & Pick<TuneSettings, "seed">>;
+
 /** Reads and encodes the rows of a task, the training rows as revise leaves them. Throws "input" when no row is left to train on. */
 export async function* readTuneData(
   task: Task,
   model: Model,
-  settings: Pick<TuneSettings, "strict" | "limit" | "onLong">,
+  settings: DataSettings,
   limits: Pick<Limits, "maxLength">,
   signal: AbortSignal | null,
   revise: (rows: readonly Row[]) => Promise<readonly Row[]> = async (rows) => rows,
+  promptFile?: Awaited<ReturnType<typeof readPrompt>>["prompt"],
 ): AsyncGenerator<Warning, TuneData> {
   const reading = { strict: settings.strict, signal: signal ?? undefined };
   const { rows: read, bad } = await readRows(task, "train", { ...reading, limit: settings.limit ?? undefined });
@@ -46,7 +59,21 @@ export async function* readTuneData(
   const { maxLength } = limits;
   const { onLong } = settings;
   const rows = await revise(read);
-  const fitted = await encodeRows(rows, { tokenizer: model.tokenizer, prompt, maxLength, onLong, signal });
+  const labels = labelsOf(task, read);
+  const head = headFor(task, rows, labels, settings);
+  const targetOf = head ? targetFor(head) : undefined;
+  const asked = { split: "train" as const, shots: 0, seed: settings.seed ?? 0, prompt: promptFile, model, ...reading };
+  const { shots } = await readPromptParts(task, asked, async () => read);
+  await shots.prepare([...rows, ...(validation?.rows ?? [])]);
+  const fitted = await encodeRows(rows, {
+    tokenizer: model.tokenizer,
+    prompt,
+    maxLength,
+    onLong,
+    signal,
+    targetOf,
+    examples: shots.of,
+  });
   const [first] = fitted.bad;
   if (settings.strict && first) throw new StillroomError("input", `${first.file}:${first.line}: ${first.reason}`);
   allBad.push(...fitted.bad);
@@ -60,9 +87,12 @@ export async function* readTuneData(
   }
   return {
     prompt,
+    examples: shots.of,
     train: fitted.rows,
     validation: validation?.rows ?? null,
-    labels: task.kind === "classify" ? labelsOf(task, read) : [],
+    labels,
+    head,
+    targetOf,
     badRows: allBad.length,
     truncatedRows: fitted.truncated.length,
     droppedRows: fitted.dropped.length,

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { writeAdapterFolder } from "../adapter/index.js";
+import { type Head, isHeadTensor, writeAdapterFolder, writeHead } from "../adapter/index.js";
 import { type Model, packageRoot } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
@@ -127,10 +127,14 @@ function optionsOf(settings: TuneSettings, model: string): RunFile["options"] {
   return Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== null));
 }
 
+/** Options without those that are undefined. */
+export function definedOptions(options: TuneOptions): TuneOptions {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as never;
+}
+
 /** Options of a resumed run: those given now, and for the rest those that it was begun with. */
 export function mergeOptions(before: RunFile["options"], now: TuneOptions): TuneOptions {
-  const given = { ...now };
-  for (const name of Object.keys(given) as (keyof TuneOptions)[]) if (given[name] === undefined) delete given[name];
+  const given = definedOptions(now);
   const { epochs, steps, ...rest } = before;
   const length = given.epochs === undefined && given.steps === undefined ? { epochs, steps } : {};
   return { ...rest, ...length, ...given };
@@ -162,22 +166,29 @@ export function hashTask({ file: _, audit: __, ...task }: Task): string {
   return createHash("sha256").update(JSON.stringify(task)).digest("hex");
 }
 
-/** Writes what was trained, each file whole or not at all: adapter/ (PEFT) and adapter.gguf, or model.gguf. */
+/** Writes what was trained, each file whole or not at all: adapter/ (PEFT) and adapter.gguf, head.safetensors, or model.gguf. */
 export async function writeTrained(
   folder: string,
-  { parameters, model, name }: { parameters: NativeLora | NativeWeights; model: Model; name: string },
-): Promise<{ adapter: { peft: string; gguf: string } | null; model: string | null }> {
+  {
+    parameters,
+    model,
+    head,
+    name,
+  }: { parameters: NativeLora | NativeWeights; model: Model; head: Head | null; name: string },
+): Promise<{ adapter: { peft: string; gguf: string } | null; head: string | null; model: string | null }> {
   if ("save" in parameters) {
     const file = path.join(folder, "model.gguf");
     await parameters.save(file);
-    return { adapter: null, model: file };
+    return { adapter: null, head: null, model: file };
   }
-  return { adapter: await writeAdapters(folder, parameters, model, name), model: null };
+  const written = head && (await writeHead(folder, parameters, head));
+  const adapter = parameters.options.targets.length > 0 ? await writeAdapters(folder, parameters, model, name) : null;
+  return { adapter, head: written, model: null };
 }
 
 async function writeAdapters(folder: string, lora: NativeLora, model: Model, name: string) {
   const { options } = lora;
-  const tensors = lora.tensors();
+  const tensors = lora.tensors().filter((tensor) => !isHeadTensor(tensor));
   const peft = path.join(folder, "adapter");
   const gguf = path.join(folder, "adapter.gguf");
   const baseModel = model.info.name ?? path.basename(model.info.path);

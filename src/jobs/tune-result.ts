@@ -52,6 +52,10 @@ export interface TuneResult {
   skipped_steps: number;
   /** Of method "lora": a PEFT folder and a GGUF LoRA; null otherwise. */
   adapter: { peft: string; gguf: string } | null;
+  /** The head of the task's own, over the adapter or alone; null without one. */
+  head: string | null;
+  /** calibration.json, where something was fitted on the validation rows; else null. */
+  calibration: string | null;
   /** Of the other methods: the whole model as a GGUF, trained weights in f32; null otherwise. */
   model: string | null;
 }
@@ -61,7 +65,7 @@ export function resultOf(
   run: string,
   data: TuneData,
   { step, progress, bestStep }: TrainOutcome,
-  written: Pick<TuneResult, "adapter" | "model">,
+  written: Pick<TuneResult, "adapter" | "head" | "calibration" | "model">,
 ): TuneResult {
   const { rows, tokens, loss, best, stepSeconds, seconds, peakMemoryBytes, skipped } = progress;
   return {

@@ -1,6 +1,8 @@
 // The public tune(): one run from a task file to an adapter in both formats, or to a whole model. Composes rooms; holds no loop and no equation.
 import { freemem } from "node:os";
+import type { Head } from "../adapter/index.js";
 import { type Row, sampleRows } from "../dataset/index.js";
+import { readPrompt, type ScoringJob } from "../evaluate/index.js";
 import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
@@ -25,9 +27,19 @@ import {
   tuneSettings,
   type Validation,
 } from "../train/index.js";
+import { calibrateRun } from "./calibrate.js";
 import type { Asked, Lesson } from "./lesson.js";
 import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
-import { describeRun, mergeOptions, type RunFile, readRunFile, resumeWarnings, writeTrained } from "./tune-files.js";
+import {
+  definedOptions,
+  describeRun,
+  mergeOptions,
+  type RunFile,
+  readRunFile,
+  resumeWarnings,
+  writeTrained,
+} from "./tune-files.js";
+import { nativeHead } from "./tune-head.js";
 import { type RunEvent, resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
 import { validate } from "./validate.js";
 
@@ -82,7 +94,18 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
   options: TuneOptions,
   lesson: Lesson<Event> | null,
 ): AsyncGenerator<RunEvent | Event, Result> {
-  const asked = tuneSettings(options);
+  if (lesson && options.head !== undefined)
+    throw new StillroomError(
+      "usage",
+      "expected no head: a head of the task's own learns from rows, not from a teacher",
+      {
+        options: ["head"],
+      },
+    );
+  // A number has no text that could be learnt in its place.
+  const usual: Partial<TuneOptions> = task.kind === "regress" && !lesson ? { head: "squared" } : {};
+  const settingsOf = (given: TuneOptions) => tuneSettings({ ...usual, ...definedOptions(given) });
+  const asked = settingsOf(options);
   const folder = await RunFolder.open(asked.out, asked.resume);
   const { signal } = options;
   try {
@@ -92,7 +115,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
     // First of all: what one method asks of the other options would be said of options that nobody gave.
     if (before && options.method !== undefined)
       requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder);
-    const settings = before ? tuneSettings(mergeOptions(before.options, options)) : asked;
+    const settings = before ? settingsOf(mergeOptions(before.options, options)) : asked;
     const { threads, variant, precision } = settings;
     const model = await openModel(settings.model ?? undefined, {
       threads: threads ?? undefined,
@@ -135,12 +158,14 @@ function requireSameCommand(before: RunFile | null, lesson: Lesson<unknown> | nu
 }
 
 async function* withModel<Event>(
-  job: Job<Event>,
+  given: Job<Event>,
 ): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
-  const { task, lesson, settings, folder, before, model, signal } = job;
+  const { lesson, settings, folder, before, model, signal } = given;
+  const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
+  const job: Job<Event> = { ...given, task };
   const limits = planLimits(settings, model.native.info);
   const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
-  const data = yield* readTuneData(task, model, settings, limits, signal, revise);
+  const data = yield* readTuneData(task, model, settings, limits, signal, revise, promptFile);
   if (!before) yield* duplicateWarnings(task, signal);
   const once = planRun(settings, limits, data.train.length);
   const plan = keepFrozen(once, settings, model.native.info, data.train, freeBytes());
@@ -175,7 +200,7 @@ async function* training<Event>(
   const run: RunFile = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.
   const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
-  const parameters = await createParameters(settings, model);
+  const parameters = await createParameters(settings, model, data.head);
   const { recompute, frozenBytes } = plan;
   const moments = { optimizer, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
   const trainer = model.native.createTrainer(parameters, {
@@ -210,8 +235,12 @@ async function* training<Event>(
     checkpointEvery: settings.checkpointEvery,
     signal,
   });
-  const written = await writeTrained(folder.folder, { parameters, model, name: task.name });
-  const result = resultOf(folder.folder, data, outcome, written);
+  const written = await writeTrained(folder.folder, { parameters, model, head: data.head, name: task.name });
+  const calibration =
+    validation && !("save" in parameters)
+      ? await calibrateRun(folder.folder, validation.job(parameters), settings)
+      : null;
+  const result = resultOf(folder.folder, data, outcome, { ...written, calibration });
   await folder.writeRun({ ...run, result });
   return { run, result };
 }
@@ -223,26 +252,46 @@ function freeBytes(): number {
 }
 
 /** What is trained, at its first values. */
-async function createParameters(settings: TuneSettings, { native }: Model): Promise<NativeLora | NativeWeights> {
+async function createParameters(
+  settings: TuneSettings,
+  { native }: Model,
+  head: Head | null,
+): Promise<NativeLora | NativeWeights> {
   const lora = loraOptions(settings);
-  if (lora) return native.createLora(lora);
+  if (lora) return native.createLora({ ...lora, ...(head && { head: nativeHead(head) }) });
   const { targets, layers } = settings;
   return native.createWeights({ targets, ...(layers && { layers }) });
+}
+
+/** Validation rows, and the work on them with an adapter as it is (null: the model's own weights). */
+interface PreparedValidation {
+  rows: number;
+  hash: string;
+  job: (lora: NativeLora | null) => ScoringJob;
+  run: (lora: NativeLora | null) => Promise<Validation>;
 }
 
 /** The validation of a run, ready to be called with the adapter as it is (null: the model's own weights); null where the task has no validation rows. */
 async function prepareValidation(
   { task, settings, model, signal }: Omit<Job<unknown>, "lesson">,
-  { validation, prompt, labels }: TuneData,
+  { validation, prompt, examples, labels, head, targetOf }: TuneData,
   plan: RunPlan,
-): Promise<{ rows: number; hash: string; run: (lora: NativeLora | null) => Promise<Validation> } | null> {
+): Promise<PreparedValidation | null> {
   if (validation === null || validation.length === 0) return null;
   const rows = sampleRows(validation, plan.validationLimit, settings.seed);
   const { maxLength, tokenBudget } = plan;
-  const encoding = { tokenizer: model.tokenizer, prompt, maxLength, onLong: "truncate" as const, signal };
+  const encoding = {
+    tokenizer: model.tokenizer,
+    prompt,
+    maxLength,
+    onLong: "truncate" as const,
+    signal,
+    targetOf,
+    examples,
+  };
   const encoded = (await encodeRows(rows, encoding)).rows;
   const batches = microBatcher(encoded, tokenBudget, settings.sharePrefix)(Int32Array.from(encoded.keys()));
-  const job = { model, task, rows, prompt, examples: [], labels, tokenBudget, batches, seed: settings.seed };
-  const run = (lora: NativeLora | null) => validate({ ...job, lora, signal: signal ?? undefined });
-  return { rows: rows.length, hash: hashRows(encoded), run };
+  const job = { model, task, rows, prompt, examples, labels, head, tokenBudget, batches, seed: settings.seed };
+  const jobOf = (lora: NativeLora | null) => ({ ...job, lora, signal: signal ?? undefined });
+  return { rows: rows.length, hash: hashRows(encoded), job: jobOf, run: (lora) => validate(jobOf(lora)) };
 }

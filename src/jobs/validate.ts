@@ -11,15 +11,15 @@ export interface ValidationJob extends ScoringJob {
   seed: number;
 }
 
-/** Loss: mean of -log p over all label tokens, end tokens included, as in training. Metrics: as eval's. */
+/** Loss: mean of -log p over all label tokens, end tokens included, or of a head's loss over the rows, as in training. Metrics: as eval's. */
 export async function validate(job: ValidationJob): Promise<Validation> {
   let sum = 0;
   let labels = 0;
   for (const { batch } of job.batches) {
     throwIfCancelled(job.signal, "validating");
-    const scores = await job.model.native.score(batch, job.lora);
-    sum -= scores.reduce((total, score) => total + score, 0);
-    labels += scores.length;
+    if (job.head && job.lora) sum += await job.model.native.answerLoss(batch, job.lora);
+    else sum -= (await job.model.native.score(batch, job.lora)).reduce((total, score) => total + score, 0);
+    labels += batch.queryPositions.length;
   }
   const { rows } = await evaluateRows(job);
   return { loss: sum / labels, metrics: { ...summarise(job.task, rows, job.labels, job.seed).metrics } };

@@ -1,5 +1,6 @@
 // Equality of two requests: everything that can change an answer, in one canonical encoding, and its SHA-256. Knows no text and no disk.
 import crypto from "node:crypto";
+import type { Calibration } from "../adapter/index.js";
 import type { NativeDecodeRequest, NativePooling } from "../support/native.js";
 
 /** What answers. */
@@ -29,6 +30,10 @@ export interface LabelsRequest {
   labels: readonly { text: string; tokens: Int32Array }[];
   /** For each label the probability by which its own is divided; undefined: none is. */
   prior?: readonly number[] | undefined;
+  /** For each label the number that it stands for, where the answer is what is expected of them; undefined: the answer is a label. */
+  values?: readonly number[] | undefined;
+  /** What is made of the answer before it is given; undefined: nothing. */
+  calibration?: Calibration | undefined;
 }
 
 /** The vector of a text is asked for. */
@@ -65,8 +70,10 @@ export function requestKeys(maker: Maker): (request: Request | LaidRequest) => U
   const front = Buffer.concat([tagged("a", 4), ...["stillroom request", version, decisive].map(canonical)]);
   const encoded = new WeakMap<object, Buffer>();
   return (request) => {
-    if (request.kind === "labels" && !encoded.has(request.labels))
-      encoded.set(request.labels, canonical(request.labels));
+    if (request.kind === "labels") {
+      for (const part of [request.labels, request.calibration])
+        if (part && !encoded.has(part)) encoded.set(part, canonical(part));
+    }
     const pieces = [front];
     append(pieces, essential(request), encoded);
     return sha256(Buffer.concat(pieces));

@@ -25,6 +25,8 @@ export interface NativeBatch {
   queryTokens: Int32Array;
   /** What a teacher says at the queries; for a trainer with `distillation`. */
   taught?: NativeTaught;
+  /** (Q) of a task's own head: the class or the number that it should give. */
+  targets?: Float32Array;
 }
 
 /**
@@ -40,6 +42,17 @@ export interface NativeTensor {
 
 export type LoraTarget = "q" | "k" | "v" | "o" | "gate" | "up" | "down" | "head" | "embeddings";
 
+/** What a task's own head is trained on: cross-entropy over classes, squared error, Huber's (1964), or quantiles. */
+export type HeadLoss = "softmax" | "squared" | "huber" | "pinball";
+
+/** A linear head on the state behind the final norm, in place of the vocabulary's. */
+export interface NativeHeadOptions {
+  outputs: number;
+  loss: HeadLoss;
+  /** softmax: a weight for each class (empty: 1). pinball: the quantiles' levels. huber: from where on errors count linearly. */
+  parameters: Float32Array;
+}
+
 export interface NativeLoraOptions {
   rank: number;
   /** Scale is alpha / rank, or alpha / sqrt(rank) with rsLora. */
@@ -51,6 +64,8 @@ export interface NativeLoraOptions {
   /** Layers whose weights are adapted (absent: all); of q to down. */
   layers?: number[];
   seed: number;
+  /** With one, targets may be empty. Its tensors are score.weight (outputs, width) and score.bias (1, outputs), zeros at first. */
+  head?: NativeHeadOptions;
 }
 
 /** The optimiser's state (step count and moments, not the weights) as bytes for a checkpoint, read and written where it lies. */
@@ -214,6 +229,10 @@ export interface NativeModel {
    * its tokens; "last": of its last. queryTokens are not looked at.
    */
   embed(batch: NativeBatch, lora: NativeLora | null, pooling: NativePooling): Promise<Float32Array>;
+  /** (Q, outputs) flattened: what an adapter's head makes of the states at the queries' positions. queryTokens are not looked at. */
+  answer(batch: NativeBatch, lora: NativeLora): Promise<Float32Array>;
+  /** Sum over the queries of the loss that the head is trained on, against the batch's targets. */
+  answerLoss(batch: NativeBatch, lora: NativeLora): Promise<number>;
   /** Logits (Q, vocabulary) at the queries' positions; for tests and small batches. */
   logits(batch: NativeBatch, lora: NativeLora | null): Promise<Float32Array>;
   /**

@@ -9,6 +9,7 @@ export {
   type AuditSettings,
   isDrawn,
   isError,
+  isNumber,
   metricsOf,
   type Source,
   type SourceFormat,

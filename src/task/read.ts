@@ -19,6 +19,7 @@ import { parseTemplate, templateFields } from "./template.js";
 import {
   type AuditSettings,
   isDrawn,
+  isNumber,
   metricsOf,
   type Source,
   type SourceFormat,
@@ -140,12 +141,6 @@ function fieldName(file: string, ...parts: string[]): string {
 
 function checkKind(kind: string, file: string): TaskKind {
   if ((taskKinds as readonly string[]).includes(kind)) return kind as TaskKind;
-  if (kind === "regress") {
-    throw new StillroomError(
-      "input",
-      `${file}: kind regress is not supported by this version; it takes ${taskKinds.join(" and ")}`,
-    );
-  }
   throw wrongName(`one of ${taskKinds.join(", ")}`, fieldName(file, "kind"), kind, taskKinds);
 }
 
@@ -165,10 +160,7 @@ function wrongName(what: string, field: string, given: string, known: readonly s
 
 function checkMaxTokens(maxTokens: number | undefined, kind: TaskKind, file: string): number {
   if (maxTokens !== undefined && kind !== "generate") {
-    throw new StillroomError(
-      "input",
-      `${file}: maxTokens is for kind generate; the labels bound the answers of kind ${kind}`,
-    );
+    throw new StillroomError("input", `${file}: maxTokens is for kind generate, not ${kind}`);
   }
   return maxTokens ?? 64;
 }
@@ -198,10 +190,12 @@ function checkAudit(audit: unknown, file: string): AuditSettings {
 
 function checkLabels(labels: Record<string, string>, kind: TaskKind, file: string): Record<string, string> {
   const at = fieldName(file, "answer.labels");
-  if (kind !== "classify")
-    throw new StillroomError("input", `${file}: answer.labels is for kind classify, not ${kind}`);
+  if (kind === "generate")
+    throw new StillroomError("input", `${file}: answer.labels is for kinds classify and regress, not ${kind}`);
   // White space around an answer is left out: "x" and "x " would have the same tokens.
   const texts = Object.values(labels).map((text) => text.trim());
+  const word = Object.keys(labels).find((value) => kind === "regress" && !isNumber(value));
+  if (word !== undefined) throw unexpected("numbers, with the texts that stand for them,", at, word, "input");
   if (texts.length < 2) throw unexpected("two labels or more", at, labels, "input");
   if (texts.includes("")) throw unexpected("a text for every value", at, labels, "input");
   const twice = texts.find((text, index) => texts.indexOf(text) !== index);

@@ -1,7 +1,7 @@
 // The shape of a task once it is read and checked. Knows no file syntax and reads no data.
 
-export const taskKinds = ["classify", "generate"] as const;
-/** What is asked of the model: one of a set of labels, or free text. */
+export const taskKinds = ["classify", "regress", "generate"] as const;
+/** What is asked of the model: one of a set of labels, a number, or free text. */
 export type TaskKind = (typeof taskKinds)[number];
 
 export const sourceFormats = ["jsonl", "csv", "tsv", "parquet"] as const;
@@ -10,12 +10,18 @@ export type SourceFormat = (typeof sourceFormats)[number];
 /** Metrics that can steer a run and head a table, by kind; the first one is the default. */
 export const metricsOf = {
   classify: ["accuracy", "macro_f1", "weighted_f1", "log_loss", "brier"],
+  regress: ["mae", "rmse", "pearson", "spearman", "r2"],
   generate: ["exact_match", "f1", "rouge_l"],
 } as const satisfies Record<TaskKind, readonly string[]>;
 
 /** Whether a metric is an error, better where it is lower. */
 export function isError(metric: string): boolean {
   return ["log_loss", "brier", "ece", "mae", "rmse"].includes(metric);
+}
+
+/** Whether a value of a data file is a finite number, or the text of one. */
+export function isNumber(value: string): boolean {
+  return value.trim() !== "" && Number.isFinite(Number(value));
 }
 
 /** One file of rows. */
@@ -81,7 +87,10 @@ export interface Task {
   };
   answer: {
     field: string;
-    /** Value in the data → text that the model answers; absent: the values themselves. In the order of the task file. */
+    /**
+     * Value in the data → text that the model answers; absent: the values themselves. In the order of the task file. For regress: numbers on the scale, by which a
+     * model without a head is asked.
+     */
     labels?: Record<string, string>;
   };
   metric: string;

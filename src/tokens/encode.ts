@@ -9,6 +9,8 @@ export interface Encoded {
   /** Ends with the end token when it was asked for. */
   answer: Int32Array;
   row: Row;
+  /** What a head of the task's own should give at the end of the prompt; the answer is then one token that is not looked at. */
+  target?: number;
   /** Tokens at the front of the prompt that a cut leaves (the model's BOS), default 0. */
   keep?: number;
 }

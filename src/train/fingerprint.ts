@@ -14,10 +14,15 @@ export function fingerprintOf(
   const { batchSize, rank, alpha, dropout, rsLora, targets, weightDecay, betas, epsilon, clipNorm } = settings;
   const { steps, schedule, tokenBudget, recompute, maxLength, evaluateEvery } = plan;
   const { seed, sharePrefix, patience, precision, method, layers } = settings;
-  const trained = { method, rank, alpha, dropout, rsLora, targets, layers };
+  const head = settings.head === null ? {} : headOf(settings);
+  const trained = { method, rank, alpha, dropout, rsLora, targets, layers, ...head };
   const optimizer = { optimizer: settings.optimizer, weightDecay, betas, epsilon, clipNorm };
   const course = { batchSize, steps, schedule, tokenBudget, recompute, maxLength, evaluateEvery };
   return { ...hashes, ...trained, ...optimizer, ...course, seed, sharePrefix, patience, precision };
+}
+
+function headOf({ head, quantiles, huberDelta, classWeights }: TuneSettings): Partial<TuneSettings> {
+  return { head, quantiles, huberDelta, classWeights };
 }
 
 /** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's. */
@@ -40,13 +45,14 @@ function flat({ schedule, ...rest }: Fingerprint): Fingerprint {
   return { ...rest, schedule: name, ...fields };
 }
 
-/** SHA-256 over rows of tokens, lengths included. */
-export function hashRows(rows: Iterable<{ prompt: Int32Array; answer: Int32Array }>): string {
+/** SHA-256 over rows of tokens, lengths included, and over what a head should give for them. */
+export function hashRows(rows: Iterable<{ prompt: Int32Array; answer: Int32Array; target?: number }>): string {
   const hash = createHash("sha256");
-  for (const { prompt, answer } of rows) {
+  for (const { prompt, answer, target } of rows) {
     hash.update(Int32Array.of(prompt.length, answer.length));
     hash.update(prompt);
     hash.update(answer);
+    if (target !== undefined) hash.update(Float64Array.of(target));
   }
   return hash.digest("hex");
 }

@@ -1,6 +1,6 @@
 // The options of a tuning run: their names, defaults and limits. Knows no model and no rows (plan.ts adds those).
 import { StillroomError, unexpected } from "../support/errors.js";
-import type { LoraTarget, NativeLoraOptions, NativePrecision, WeightTarget } from "../support/native.js";
+import type { HeadLoss, LoraTarget, NativeLoraOptions, NativePrecision, WeightTarget } from "../support/native.js";
 import { nearestName } from "../task/nearest.js";
 
 /** How the learning rate moves after warm-up; the equations are in schedule.ts. */
@@ -17,8 +17,21 @@ export interface TuneOptions {
   model?: string | undefined;
   /** The RUN folder: run.json, metrics.jsonl, checkpoints/, and adapter/ and adapter.gguf or model.gguf. Made when absent. */
   out: string;
-  /** "lora" (default); "full": weights of the model itself; "head": its language-model head and the norm before it. */
+  /** A prompt file, in place of the task's own prompt: rows are learnt behind its examples. */
+  prompt?: string | undefined;
+  /** "lora" (default); "full": weights of the model itself; "head": with `head` that alone, else the language-model head and the norm before it. */
   method?: TuneMethod | undefined;
+  /**
+   * A head of the task's own on the last hidden state of the prompt, in place of label or number texts, trained on this loss: "softmax" for classify; "squared",
+   * "huber" or "pinball" for regress. Over the adapter with "lora", alone with "head". Default: none for classify, "squared" for regress.
+   */
+  head?: HeadLoss | undefined;
+  /** Of "pinball", rising levels between 0 and 1 (default [0.05, 0.5, 0.95]): the one nearest to 0.5 is the answer, the outer two its interval. */
+  quantiles?: number[] | undefined;
+  /** Of "huber": from how many standard deviations of the targets on errors count linearly (default 1). */
+  huberDelta?: number | undefined;
+  /** Of "softmax": "balanced" weights each label by rows / (labels × its rows) (default: all 1). */
+  classWeights?: "balanced" | undefined;
   /** Passes over the training rows (default 1); a fraction is rounded up to whole steps. Not together with `steps`. */
   epochs?: number | undefined;
   /** Optimiser steps, over as many epochs as they take. Not together with `epochs`. */
@@ -48,7 +61,16 @@ export interface TuneOptions {
   layers?: number[] | undefined;
   /** Default "adamw". */
   optimizer?: OptimizerName | undefined;
-  /** Highest learning rate (default 2e-4, with "full" 2e-5). */
+  /**
+   * Of labels, what is fitted on the validation rows when the run has ended: "temperature" (default, from 50 rows on), "isotonic" or "none". It lies in
+   * calibration.json, and answers of this run go through it.
+   */
+  calibrate?: "temperature" | "isotonic" | "none" | undefined;
+  /** Of labels: answers that are less sure than it takes for so large a share to be right on the validation rows are left open (default: none is). */
+  targetPrecision?: number | undefined;
+  /** Of numbers: the share of rows whose answer lies within the interval around the prediction (default 0.9, from 50 validation rows on). */
+  coverage?: number | undefined;
+  /** Highest learning rate (default 2e-4, with "full" 2e-5, of a task's own head alone 1e-3). */
   learningRate?: number | undefined;
   /** Default "linear". */
   schedule?: ScheduleName | undefined;
@@ -98,7 +120,15 @@ export interface TuneOptions {
 export interface TuneSettings {
   model: string | null;
   out: string;
+  prompt: string | null;
   method: TuneMethod;
+  head: HeadLoss | null;
+  quantiles: number[] | null;
+  huberDelta: number | null;
+  classWeights: "balanced" | null;
+  calibrate: "temperature" | "isotonic" | "none" | null;
+  targetPrecision: number | null;
+  coverage: number | null;
   epochs: number | null;
   steps: number | null;
   batchSize: number;
@@ -157,7 +187,12 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
   const settings: TuneSettings = {
     model: text("model", options.model),
     out: required("out", text("out", options.out)),
+    prompt: text("prompt", options.prompt),
     method,
+    ...ownHead(method, options),
+    calibrate: oneOf("calibrate", options.calibrate, ["temperature", "isotonic", "none"]),
+    targetPrecision: real("targetPrecision", options.targetPrecision, share),
+    coverage: real("coverage", options.coverage, share),
     epochs: options.steps === undefined ? (real("epochs", options.epochs, above(0)) ?? 1) : null,
     steps: whole("steps", options.steps, 1),
     batchSize: whole("batchSize", options.batchSize, 1) ?? 16,
@@ -167,7 +202,7 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     ...adapter(method, options),
     ...chosenWeights(method, options),
     optimizer: oneOf("optimizer", options.optimizer, ["adamw", "adamw_8bit"]) ?? "adamw",
-    learningRate: real("learningRate", options.learningRate, above(0)) ?? (method === "full" ? 2e-5 : 2e-4),
+    learningRate: real("learningRate", options.learningRate, above(0)) ?? usualRate(method, options),
     schedule: oneOf("schedule", options.schedule, ["constant", "linear", "cosine"]) ?? "linear",
     warmup: warmup(options.warmup),
     weightDecay: real("weightDecay", options.weightDecay, from(0)) ?? 0,
@@ -177,7 +212,7 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     seed: whole("seed", options.seed, 0) ?? 0,
     threads: whole("threads", options.threads, 1),
     variant: text("variant", options.variant),
-    precision: precision(method, options.precision),
+    precision: precision(method, options.head, options.precision),
     maxLength: whole("maxLength", options.maxLength, 2),
     onLong: oneOf("onLong", options.onLong, ["truncate", "drop"]) ?? "truncate",
     limit: whole("limit", options.limit, 1),
@@ -193,9 +228,38 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
   return settings;
 }
 
-/** The adapter of a run; null with a method that has none. */
+function usualRate(method: TuneMethod, { head }: TuneOptions): number {
+  if (method === "head" && head !== undefined) return 1e-3;
+  return method === "full" ? 2e-5 : 2e-4;
+}
+
+/** The head of the task's own, and what belongs to its loss. */
+function ownHead(
+  method: TuneMethod,
+  options: TuneOptions,
+): Pick<TuneSettings, "head" | "quantiles" | "huberDelta" | "classWeights"> {
+  const head = oneOf("head", options.head, ["softmax", "squared", "huber", "pinball"]);
+  if (head !== null && method === "full") throw unexpected(`method "lora" or "head"`, "head", head);
+  const only = (loss: HeadLoss, name: "quantiles" | "huberDelta" | "classWeights") => {
+    if (head !== loss && options[name] !== undefined) throw unexpected(`head "${loss}"`, name, options[name]);
+    return head === loss;
+  };
+  const levels = options.quantiles ?? [0.05, 0.5, 0.95];
+  const rising = Array.isArray(levels) && levels.every((level, at) => level > (levels[at - 1] ?? 0) && level < 1);
+  if (!rising || levels.length === 0)
+    throw unexpected("rising numbers between 0 and 1", "quantiles", options.quantiles);
+  return {
+    head,
+    quantiles: only("pinball", "quantiles") ? levels : null,
+    huberDelta: only("huber", "huberDelta") ? (real("huberDelta", options.huberDelta, above(0)) ?? 1) : null,
+    classWeights: only("softmax", "classWeights") ? oneOf("classWeights", options.classWeights, ["balanced"]) : null,
+  };
+}
+
+/** The adapter of a run, or what a head alone stands on; null with a method that has neither. */
 export function loraOptions(settings: TuneSettings): NativeLoraOptions | null {
-  const { rank, alpha, dropout, rsLora, layers, seed } = settings;
+  const { method, head, rank, alpha, dropout, rsLora, layers, seed } = settings;
+  if (method === "head" && head !== null) return { rank: 1, alpha: 1, dropout: 0, rsLora: false, targets: [], seed };
   if (rank === null || alpha === null || dropout === null || rsLora === null) return null;
   return { rank, alpha, dropout, rsLora, targets: settings.targets as LoraTarget[], ...(layers && { layers }), seed };
 }
@@ -215,6 +279,7 @@ interface Range {
 
 const above = (bound: number): Range => ({ words: `a number above ${bound}`, holds: (value) => value > bound });
 const from = (bound: number): Range => ({ words: `a number of at least ${bound}`, holds: (value) => value >= bound });
+const share: Range = { words: "a number above 0 and below 1", holds: (value) => value > 0 && value < 1 };
 const fraction: Range = { words: "a number from 0 to below 1", holds: (value) => value >= 0 && value < 1 };
 
 function real(name: string, value: unknown, range: Range): number | null {
@@ -294,6 +359,12 @@ function chosenWeights(method: TuneMethod, options: TuneOptions): Pick<TuneSetti
   const chosen = layers(options.layers);
   const all = allTargets[method];
   if (method === "head" && chosen !== null) throw unexpected(`method "lora" or "full"`, "layers", options.layers);
+  if (method === "head" && options.head !== undefined) {
+    // A run that goes on says that it has none.
+    if (options.targets?.length !== 0 && options.targets !== undefined)
+      throw unexpected(`method "lora" or "full"`, "targets", options.targets);
+    return { targets: [], layers: null };
+  }
   const usual = method === "lora" ? linearLayers : all.filter((name) => chosen === null || !outside.includes(name));
   const asked = targets(options.targets, all) ?? usual;
   // PEFT's layers_to_transform leaves out what lies in no layer.
@@ -328,8 +399,9 @@ function layers(value: unknown): number[] | null {
 }
 
 /** Rounded operands are for frozen weights. */
-function precision(method: TuneMethod, value: unknown): NativePrecision {
+function precision(method: TuneMethod, head: HeadLoss | undefined, value: unknown): NativePrecision {
   const asked = oneOf("precision", value, ["f32", "bf16", "mixed", "int16", "int8"]) ?? "f32";
-  if (method !== "lora" && asked !== "f32") throw unexpected(`"f32" with method "${method}"`, "precision", asked);
+  const frozen = method === "lora" || (method === "head" && head !== undefined);
+  if (!frozen && asked !== "f32") throw unexpected(`"f32" with method "${method}"`, "precision", asked);
   return asked;
 }

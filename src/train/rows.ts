@@ -1,8 +1,8 @@
 // Rows as the loop takes them: encoded once, fitted to the longest length, cut into micro-batches on demand.
 import type { BadRow, Row } from "../dataset/index.js";
-import { type CompiledPrompt, promptOf } from "../prompt/index.js";
+import { type CompiledPrompt, type Examples, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import type { NativeTaught, NativeTokenizer } from "../support/native.js";
+import type { NativeBatch, NativeTaught, NativeTokenizer } from "../support/native.js";
 import { type Encoded, encodeRow, fitRow, microBatches, packRows } from "../tokens/index.js";
 import type { MicroBatch } from "./loop.js";
 
@@ -25,6 +25,10 @@ export interface Encoding {
   maxLength: number;
   onLong: "truncate" | "drop";
   signal: AbortSignal | null;
+  /** Answered rows before each prompt (default: none). */
+  examples?: Examples | undefined;
+  /** With a head of the task's own: what it should give for a row; a text: why it cannot. Its answer is then no text. */
+  targetOf?: ((row: Row) => number | string) | undefined;
 }
 
 /** Rows encoded between two looks at the signal. */
@@ -46,13 +50,23 @@ export async function encodeRows(rows: readonly Row[], encoding: Encoding): Prom
   return fitted;
 }
 
-function encodeInto(fitted: FittedRows, row: Row, { tokenizer, prompt, maxLength, onLong }: Encoding): void {
-  const text = promptOf(prompt, row, []);
+function encodeInto(
+  fitted: FittedRows,
+  row: Row,
+  { tokenizer, prompt, maxLength, onLong, targetOf, examples = [] }: Encoding,
+): void {
+  const text = promptOf(prompt, row, examples);
   if ("reason" in text) {
     fitted.bad.push(text);
     return;
   }
-  const encoded = encodeRow(tokenizer, text, row, { withEnd: true });
+  const target = targetOf?.(row);
+  if (typeof target === "string") {
+    fitted.bad.push({ file: row.file, line: row.line, reason: target });
+    return;
+  }
+  const whole = encodeRow(tokenizer, text, row, { withEnd: true });
+  const encoded = target === undefined ? whole : { ...whole, answer: Int32Array.of(0), target };
   if (encoded.prompt.length === 0) {
     fitted.bad.push({ file: row.file, line: row.line, reason: "its prompt has no token" });
     return;
@@ -84,12 +98,17 @@ export function microBatcher(
       const own = indices.subarray(from, from + part.length);
       from += part.length;
       return {
-        batch: { ...packRows(part, { sharePrefix }), ...(taught && { taught: taught(own) }) },
+        batch: { ...withTargets(packRows(part, { sharePrefix }), part), ...(taught && { taught: taught(own) }) },
         rows: part.length,
         tokens: part.reduce((sum, row) => sum + lengthOf(row), 0),
       };
     });
   };
+}
+
+function withTargets(batch: NativeBatch, rows: readonly Encoded[]): NativeBatch {
+  if (rows[0]?.target === undefined) return batch;
+  return { ...batch, targets: Float32Array.from(rows, ({ target }) => target!) };
 }
 
 function lengthOf({ prompt, answer }: Encoded): number {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { readRows } from "../../src/dataset/index.js";
 import { evaluate, fixedShots, Neighbours, readPredictions, similarShots } from "../../src/evaluate/index.js";
-import { type PromptOptions, prompt } from "../../src/jobs/index.js";
+import { type PromptOptions, prompt, tune } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
 import type { PromptFile } from "../../src/prompt/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
@@ -175,4 +175,16 @@ describe("examples", () => {
     }
     expect(new Set(rows.map((row) => shots.of(row)[0]!.line)).size).toBeGreaterThan(1);
   });
+});
+
+it("tune learns rows behind a prompt file's examples", async () => {
+  const file = await saved("tune.json", { shots: [1], instructions: ["Half?"] });
+  const options = { model: model.info.path, threads: 1, steps: 1, rank: 2 };
+  const bare = await tune(task, { ...options, out: named("bare") }).result;
+  const { tokens } = await tune(task, { ...options, out: named("shown"), prompt: file }).result;
+  const { prompt: content } = await prompt(task, { model, prompt: file, show: true });
+  const shown = `Half?\n\n${content.examples![0]!.fields.text}: ${content.examples![0]!.value}\n\n`;
+  // A token a byte, for each of the step's 16 rows, but where the example is the row itself.
+  expect(tokens - bare.tokens).toBeLessThanOrEqual(16 * shown.length);
+  expect(tokens - bare.tokens).toBeGreaterThan(14 * shown.length);
 });
