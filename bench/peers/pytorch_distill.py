@@ -1,6 +1,7 @@
 # The peer of `distill`: teacher and student resident, KL(teacher || student) over the whole vocabulary, all weights of the student by AdamW, in f32, on the rows of a job
 # file. Run: PYTHON bench/peers/pytorch_distill.py JOB.json: each step waits for a line on stdin.
 # Job: teacher, student (GGUF), threads, topK, rows [{tokens, answerFrom}], steps [{rows: [index], learningRate}], optimizer. Output: one JSON line ready, one a step, one done.
+import ctypes
 import json
 import sys
 import time
@@ -47,6 +48,7 @@ def loss_memory(model, hidden, teacher_hidden, teacher):
             file.write("5")
     except OSError:
         return None
+    ctypes.CDLL(None).malloc_trim(0)  # what is free already would hide what is taken now
     before = resident("VmRSS")
     with torch.no_grad():
         wanted = teacher.lm_head(teacher_hidden)
