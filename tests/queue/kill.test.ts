@@ -18,7 +18,12 @@ let postgres: Postgres | null = null;
 beforeAll(async () => {
   if (postgresBinaries()) postgres = await Postgres.start();
 }, 60_000);
-afterAll(() => postgres?.remove());
+const workers: ChildProcess[] = [];
+afterAll(() => {
+  // Also where a test failed: no worker outlives it.
+  for (const worker of workers) worker.kill("SIGKILL");
+  postgres?.remove();
+});
 
 /** Compiled by npm test (or npm run build:typescript) before vitest runs. */
 const program = path.resolve("dist/bin/stillroom.js");
@@ -28,7 +33,6 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
   const input = writeLines(manyRequests(4000, 5));
   const whole = path.join(folder, "whole.jsonl");
   await batch(input, { model, threads: 1, store: path.join(folder, "whole"), out: whole });
-  const workers: ChildProcess[] = [];
   const begin = (place: number) => {
     const store = path.join(folder, `store-${place}`);
     const args = ["worker", "--queue", postgres!.url, "--model", model, "--threads", "1", "--store", store];
@@ -64,7 +68,6 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
     }
   }
   const result = await done;
-  for (const worker of workers) worker.kill("SIGKILL");
   expect(readFileSync(out).equals(readFileSync(whole))).toBe(true);
   expect(result).toMatchObject({ rows: 3960, errors: 40 });
   expect(Math.min(stops, kills, restarts)).toBeGreaterThan(0);
