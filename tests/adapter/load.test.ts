@@ -58,7 +58,7 @@ describe("loadAdapter", () => {
       readAdapter.mockResolvedValueOnce({ architecture: "llama", alpha, tensors });
       const { options } = await loadAdapter(model, file);
       expect(options).toEqual({ rank: 2, alpha: taken, dropout: 0, rsLora: false, targets: ["q", "head"], seed: 0 });
-      expect(loaded).toBe(tensors);
+      expect(loaded).toEqual(tensors);
     }
     expect(readAdapter).toHaveBeenLastCalledWith(file);
   });

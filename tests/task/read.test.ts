@@ -104,14 +104,14 @@ describe("refusals name the file, the field and the remedy", () => {
     ],
     ["an unknown field far from all", (text) => `${text}zzzzzzzz: 1\n`, /unknown field zzzzzzzz; known are name, kind/],
     [
-      "regress, by name",
+      "a metric of another kind",
       (text) => text.replace("kind: classify", "kind: regress"),
-      /kind regress is not supported by this version/,
+      /expected one of mae, rmse, pearson, spearman, r2 \(kind regress\) for metric in .*task\.yaml, received "accuracy"/,
     ],
     [
       "an unknown kind",
       (text) => text.replace("kind: classify", "kind: clasify"),
-      /expected one of classify, generate for kind in .*task\.yaml, received "clasify"; did you mean classify\?$/,
+      /expected one of classify, regress, generate for kind in .*task\.yaml, received "clasify"; did you mean classify\?$/,
     ],
     [
       "a metric of the other kind",
@@ -201,7 +201,7 @@ describe("refusals name the file, the field and the remedy", () => {
 
   test("labels of a generate task", async () => {
     expect(await refusal(contract.replace("kind: classify", "kind: generate").replace("metric: accuracy", ""))).toMatch(
-      /answer\.labels is for kind classify/,
+      /answer\.labels is for kinds classify and regress, not generate$/,
     );
   });
 
