@@ -21,10 +21,11 @@ interface Life {
   errors: string;
 }
 
-/** Runs the child; after it has told a step, or rows that the teacher was asked about, it is killed `delay` milliseconds later. */
+/** Runs the child; `delay` milliseconds after it has told a step, or rows that the teacher was asked about, it is killed. */
 function live(args: string[], killAt: number | null, delay: number, at: "step" | "teach" = "step"): Promise<Life> {
   return new Promise((resolve) => {
-    const running = spawn(process.execPath, [child, ...args]);
+    const kill = killAt === null ? {} : { KILL_AT: `${at} ${killAt}`, KILL_DELAY: `${delay}` };
+    const running = spawn(process.execPath, [child, ...args], { env: { ...process.env, ...kill } });
     const life: Life = { end: null, firstStep: -1, lastStep: -1, errors: "" };
     running.stderr.on("data", (text) => {
       life.errors += text;
@@ -33,7 +34,6 @@ function live(args: string[], killAt: number | null, delay: number, at: "step" |
       const [type, step] = line.split(" ");
       if (type === "start") life.firstStep = Number(step);
       if (type === "step") life.lastStep = Number(step);
-      if (type === at && Number(step) === killAt) setTimeout(() => running.kill("SIGKILL"), delay);
     });
     running.on("close", (code, signal) => resolve({ ...life, end: signal ?? code }));
   });

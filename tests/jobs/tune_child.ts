@@ -1,4 +1,5 @@
-// A process for kill.test.ts: tunes or distils, or goes on with it, and says each event on a line of its own.
+// A process for kill.test.ts: tunes or distils, or goes on with it, and says each event on a line of its own. It dies of SIGKILL, KILL_DELAY milliseconds
+// after the line KILL_AT, also where its work has ended by then: who kills from outside may come too late on a busy machine.
 import { writeSync } from "node:fs";
 import { distill, tune } from "../../src/jobs/index.js";
 import { readTask } from "../../src/task/index.js";
@@ -23,7 +24,14 @@ const run =
         quantize: "none",
       })
     : tune(task, { ...common, model, ...how });
+const { KILL_AT, KILL_DELAY } = process.env;
+let dying = false;
 for await (const event of run) {
   const place = event.type === "teach" ? event.rows : "step" in event ? event.step : "";
-  writeSync(1, `${event.type} ${place}\n`);
+  const line = `${event.type} ${place}`;
+  writeSync(1, `${line}\n`);
+  if (line !== KILL_AT) continue;
+  dying = true;
+  setTimeout(() => process.kill(process.pid, "SIGKILL"), Number(KILL_DELAY));
 }
+if (dying) await new Promise(() => undefined);

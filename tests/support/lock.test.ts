@@ -53,8 +53,8 @@ test("a lock of a dead process is taken over", async () => {
 test.runIf(process.platform === "linux")(
   "a process that has ended and was never waited for is not the owner",
   async () => {
-    // The shell becomes a sleep, which waits for nobody.
-    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "ignore"] });
+    // The shell becomes a sleep, which waits for nobody; by then its child must be there still, or the shell itself has waited.
+    const parent = spawn("sh", ["-c", "sleep 0.5 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "ignore"] });
     try {
       const [pid] = await once(parent.stdout.setEncoding("utf8"), "data");
       const stat = () => readFile(`/proc/${Number(pid)}/stat`, "utf8");
