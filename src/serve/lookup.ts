@@ -35,8 +35,21 @@ export function lookupHandler(
       pending--;
     }
   };
+  // Requests that came together are answered together: answered one by one, a client on another core sends its next before there is more to do, and
+  // every request costs a wake-up of this process.
+  let together: Promise<void> | null = null;
+  const gathered = () => {
+    together ??= new Promise((resolve) =>
+      setImmediate(() => {
+        together = null;
+        resolve();
+      }),
+    );
+    return together;
+  };
   return async (incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> => {
     const { key, keys, ...rest } = await readObject(incoming, maxBody);
+    await gathered();
     const [unknown] = Object.keys(rest);
     if (unknown !== undefined)
       throw new ApiError(400, `unknown field ${unknown.slice(0, 80)}`, { param: unknown.slice(0, 80) });
