@@ -113,8 +113,10 @@ async function sendEvents(
   const send = async (event: object | string) => {
     const text = typeof event === "string" ? event : JSON.stringify(event);
     // One who reads slowly is waited for here, and holds up nobody else.
-    if (!outgoing.write(`data: ${text}\n\n`) && !outgoing.destroyed)
-      await Promise.race([once(outgoing, "drain"), once(outgoing, "close")]);
+    if (outgoing.write(`data: ${text}\n\n`) || outgoing.destroyed) return;
+    const over = new AbortController();
+    const either = ["drain", "close"].map((event) => once(outgoing, event, { signal: over.signal }));
+    await Promise.race(either).finally(() => over.abort());
   };
   const chunk = (text: string | null, more: object) => {
     const words = text === null ? {} : { content: text };

@@ -189,6 +189,9 @@ describe("limits", () => {
     const grammar = "root ::= [a-z]{240}";
     asked.end(JSON.stringify({ model: "toy", prompt: "unread", max_tokens: 245, grammar, stream: true }));
     const [response] = await once(asked, "response");
+    const warnings: string[] = [];
+    const warn = ({ message }: Error) => warnings.push(message);
+    process.on("warning", warn);
     while ((await metric(long, 'stillroom_answers_total{from="model"}')) < 1) await setImmediate();
     expect((await post(long, "/v1/completions", { model: "toy", prompt: "beside", max_tokens: 3 })).status).toBe(200);
     // The unread one, and the one that asks for this number.
@@ -196,6 +199,9 @@ describe("limits", () => {
     let text = "";
     for await (const piece of response.setEncoding("utf8")) text += piece;
     expect(text).toMatch(/data: \[DONE\]\n\n$/);
+    // Nothing listens on for each time that was waited.
+    process.off("warning", warn);
+    expect(warnings).toEqual([]);
     await long.close();
   });
 
