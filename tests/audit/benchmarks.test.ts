@@ -1,5 +1,5 @@
-// CrowS-Pairs and BBQ: reading, scores by hand, the papers' measures on a toy.
-import { mkdtempSync, writeFileSync } from "node:fs";
+// CrowS-Pairs and BBQ: reading, scores by hand, the papers' measures on a toy, and likelihoods as transformers gives them on SmolLM2.
+import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -8,8 +8,10 @@ import { benchmarkChanges } from "../../src/audit/benchmarks.js";
 import { crowsPreferences, crowsRatios, readCrowsPairs } from "../../src/audit/crows.js";
 import { scoreChoices } from "../../src/evaluate/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
+import { needs, sharedPath } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
 
+const testShared = needs("shared");
 const folder = mkdtempSync(path.join(tmpdir(), "stillroom-benchmarks-"));
 let model: Model;
 beforeAll(async () => {
@@ -73,6 +75,23 @@ describe("CrowS-Pairs", () => {
     expect(many[1]!.p_holm).toBeLessThan(1e-9);
     expect(many[1]!.share.low).toBeGreaterThan(0.9);
   });
+
+  testShared(
+    "gives on SmolLM2 the likelihoods that transformers gives, on 100 pairs",
+    async () => {
+      const golden = JSON.parse(readFileSync(new URL("../golden/crows.json", import.meta.url), "utf8")) as {
+        ratios: number[];
+      };
+      const first = (await readCrowsPairs(sharedPath("data/crows_pairs/crows_pairs_anonymized.csv"))).slice(0, 100);
+      const smol = await openModel(sharedPath("models/SmolLM2-135M-Instruct.Q4_1.gguf"));
+      const ratios = await crowsRatios({ model: smol, lora: null }, first, () => undefined);
+      await smol.close();
+      for (const [place, ratio] of ratios.entries()) {
+        expect(Math.abs(ratio - golden.ratios[place]!), `pair ${place}`).toBeLessThan(5e-3);
+      }
+    },
+    120_000,
+  );
 });
 
 const question = (change: object = {}) => ({
