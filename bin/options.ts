@@ -1,6 +1,6 @@
 // What was typed on the command line, as values: parsers of option values and the options that commands share.
 import { Command, InvalidArgumentError, Option } from "commander";
-import type { StillroomError } from "../src/index.js";
+import type { SplitName, StillroomError } from "../src/index.js";
 import { shellWord } from "../src/support/words.js";
 
 /** Options of every command that works on a model. */
@@ -9,6 +9,16 @@ export interface CommonOptions {
   model?: string;
   threads?: number;
   seed?: number;
+}
+
+/** Options of commands that score the rows of a task. */
+export interface ScoringOptions extends CommonOptions {
+  data?: string;
+  shots?: number;
+  prompt?: string;
+  split: SplitName;
+  limit?: number;
+  strict?: boolean;
 }
 
 /** A command with the options that all share: --json, and those that are named. */
@@ -44,6 +54,13 @@ const sharedOptions = {
   threads: () => new Option("--threads <n>", "threads (default: physical cores)").argParser(whole(1)),
   seed: () => new Option("--seed <s>", "seed of everything that is drawn").argParser(whole(0)).default(0),
   limit: () => new Option("--limit <n>", "use only so many rows").argParser(whole(1)),
+  shots: () => new Option("--shots <k>", "answered training rows before each prompt (default: 0)").argParser(whole(0)),
+  prompt: () =>
+    new Option(
+      "--prompt <file>",
+      "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots",
+    ),
+  split: () => new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"),
   strict: () => new Option("--strict", "stop at the first bad row"),
 };
 

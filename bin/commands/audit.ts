@@ -1,20 +1,14 @@
 // stillroom audit: what a task's rows, and a model's answers to them, are unfair about.
-import { type Command, Option } from "commander";
-import { audit, readTask, reportAudit, type SplitName } from "../../src/index.js";
+import type { Command } from "commander";
+import { audit, readTask, reportAudit } from "../../src/index.js";
 import { requireWritable } from "../../src/support/files.js";
-import { type CommonOptions, command, names, typedCommand, whole, wordPair } from "../options.js";
+import { command, names, type ScoringOptions, typedCommand, whole, wordPair } from "../options.js";
 import { auditText } from "../print-audit.js";
 import { onAudit, onBad, onDownload } from "../print-events.js";
 import { run } from "../run.js";
 
-interface AuditCommandOptions extends CommonOptions {
+interface AuditCommandOptions extends ScoringOptions {
   adapter?: string;
-  data?: string;
-  shots?: number;
-  prompt?: string;
-  split: SplitName;
-  limit?: number;
-  strict?: boolean;
   against?: string;
   groups?: string[];
   positive?: string;
@@ -27,7 +21,8 @@ interface AuditCommandOptions extends CommonOptions {
 
 export function auditCommand(): Command {
   const shared = ["model", "adapter", "data", "limit", "strict", "threads", "precision", "seed"] as const;
-  return command("audit", "What a task's rows, and a model's answers to them, are unfair about.", shared)
+  const asked = ["shots", "prompt", "split"] as const;
+  return command("audit", "What a task's rows, and a model's answers to them, are unfair about.", [...shared, ...asked])
     .argument("<task>", "task file; its bounds, where broken, end the command with exit code 1")
     .option("--against <other>", "what changed against a model, MODEL+ADAPTER or a RUN folder, such as before tuning")
     .option("--groups <columns>", "columns whose values are groups, separated by commas", names)
@@ -39,11 +34,6 @@ export function auditCommand(): Command {
     )
     .option("--bbq <dir>", "BBQ (.jsonl files): accuracy and bias of answers about people")
     .option("--bbq-rows <n>", "rows of BBQ, drawn by the seed; 0 for all (default: 2000)", whole(0))
-    .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
-    .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
-    .addOption(
-      new Option("--split <split>", "rows to ask about").choices(["train", "validation", "test"]).default("test"),
-    )
     .option("--report <file>", "write an HTML page of the audit")
     .addHelpText(
       "after",

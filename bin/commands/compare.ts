@@ -1,32 +1,27 @@
 // stillroom compare: several models, runs or predictions on the same rows of a task.
-import { type Command, Option } from "commander";
-import { compare, readTask, reportCompare, type SplitName } from "../../src/index.js";
+import type { Command } from "commander";
+import { compare, readTask, reportCompare } from "../../src/index.js";
 import { requireWritable } from "../../src/support/files.js";
-import { type CommonOptions, command, typedCommand, whole } from "../options.js";
+import { command, type ScoringOptions, typedCommand } from "../options.js";
 import { compareText } from "../print-compare.js";
 import { onBad, onCompare, onDownload } from "../print-events.js";
 import { run } from "../run.js";
 
-interface CompareCommandOptions extends CommonOptions {
+interface CompareCommandOptions extends ScoringOptions {
   task: string;
-  data?: string;
-  shots?: number;
-  prompt?: string;
-  split: SplitName;
-  limit?: number;
-  strict?: boolean;
   metric?: string;
   report?: string;
 }
 
 export function compareCommand(): Command {
   const shared = ["data", "limit", "strict", "threads", "precision", "seed"] as const;
-  return command("compare", "Several models on the same rows of a task, and whether they differ.", shared)
+  const asked = ["shots", "prompt", "split"] as const;
+  return command("compare", "Several models on the same rows of a task, and whether they differ.", [
+    ...shared,
+    ...asked,
+  ])
     .argument("<names...>", "models, MODEL+ADAPTER, RUN folders of tune, or predictions files (.jsonl)")
     .requiredOption("--task <task>", "task file")
-    .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
-    .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
-    .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
     .option("--metric <name>", "what differences are taken of (default: the task's metric)")
     .option("--report <file>", "write an HTML page of the comparison")
     .addHelpText(

@@ -1,20 +1,14 @@
 // stillroom eval: how well a model does a task.
-import { type Command, Option } from "commander";
-import { evaluate, readTask, type SplitName } from "../../src/index.js";
-import { type CommonOptions, command, whole } from "../options.js";
+import type { Command } from "commander";
+import { evaluate, readTask } from "../../src/index.js";
+import { command, type ScoringOptions } from "../options.js";
 import { evaluationText } from "../print.js";
 import { onBad, onDownload, onScoring } from "../print-events.js";
 import { run } from "../run.js";
 
-interface EvalOptions extends CommonOptions {
+interface EvalOptions extends ScoringOptions {
   adapter?: string;
-  data?: string;
-  shots?: number;
-  prompt?: string;
   calibration: boolean;
-  split: SplitName;
-  limit?: number;
-  strict?: boolean;
   predictions?: string;
   against?: string;
   slice?: string;
@@ -22,12 +16,10 @@ interface EvalOptions extends CommonOptions {
 
 export function evalCommand(): Command {
   const shared = ["model", "adapter", "data", "limit", "strict", "threads", "precision", "seed"] as const;
-  return command("eval", "How well a model does a task: metrics with 95 % intervals.", shared)
+  const asked = ["shots", "prompt", "split"] as const;
+  return command("eval", "How well a model does a task: metrics with 95 % intervals.", [...shared, ...asked])
     .argument("<task>", "task file")
-    .option("--shots <k>", "answered training rows before each prompt (default: 0)", whole(0))
     .option("--no-calibration", "answers as the model gives them, whatever the adapter's run was calibrated by")
-    .option("--prompt <file>", "a prompt file of stillroom prompt --save, in place of the task's prompt and --shots")
-    .addOption(new Option("--split <split>", "rows to score").choices(["train", "validation", "test"]).default("test"))
     .option("--predictions <file>", "write one JSONL line a row: index, answer, prediction, probabilities")
     .option("--against <other>", "compare (McNemar) with a predictions file (.jsonl) or another model")
     .option("--slice <column>", "the metrics of each value of a column, besides those of all rows")

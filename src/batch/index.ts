@@ -1,12 +1,5 @@
 // The room's door: a file of requests to a file of answers, through the store.
-export {
-  type BatchCalls,
-  type BatchProgress,
-  type BatchResult,
-  batch,
-  batchRequests,
-  requireNoInputs,
-} from "./batch.js";
+export { batch, batchRequests, requireNoInputs } from "./batch.js";
 export { answerAll, decodable, type Engine, embedded, type Outcome, openEngine, outcomeOf } from "./engine.js";
 export type { Input, Item } from "./item.js";
 export { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
@@ -14,6 +7,7 @@ export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./op
 export { type RequestPath, requestMaker } from "./openai-request.js";
 export type { BatchOptions } from "./options.js";
 export { Output } from "./output.js";
+export type { BatchCalls, BatchProgress, BatchResult } from "./result.js";
 export { type Leading, Similar, type SimilarLookup } from "./similar.js";
 export { fitSimilarity, type Similarity, type SimilarityOptions } from "./similar-fit.js";
 export { openTaskInput } from "./task-input.js";

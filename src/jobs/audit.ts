@@ -41,26 +41,10 @@ import {
 } from "../evaluate/index.js";
 import { unexpected } from "../support/errors.js";
 import { requireKnown, requireWhole, type Task } from "../task/index.js";
-import { contenderOf } from "./contender.js";
+import { type AskingOptions, contenderOf } from "./contender.js";
 
 /** What is audited, and how. */
-export interface AuditOptions
-  extends Pick<
-    EvaluateOptions,
-    | "model"
-    | "adapter"
-    | "precision"
-    | "shots"
-    | "prompt"
-    | "split"
-    | "limit"
-    | "seed"
-    | "strict"
-    | "threads"
-    | "onDownload"
-    | "onBad"
-    | "signal"
-  > {
+export interface AuditOptions extends AskingOptions, Pick<EvaluateOptions, "model" | "adapter"> {
   /** What it is held against: a model (path or hf: URI), MODEL+ADAPTER, or the RUN folder of a tuning. */
   against?: string | undefined;
   /** Columns whose values are groups, besides those of the task file. */

@@ -21,24 +21,10 @@ import {
 } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { isError, requireKnown, type Task } from "../task/index.js";
-import { type Contender, contenderOf } from "./contender.js";
+import { type AskingOptions, type Contender, contenderOf } from "./contender.js";
 
 /** What is compared, and on which rows. */
-export interface CompareOptions
-  extends Pick<
-    EvaluateOptions,
-    | "precision"
-    | "shots"
-    | "prompt"
-    | "split"
-    | "limit"
-    | "seed"
-    | "strict"
-    | "threads"
-    | "onDownload"
-    | "onBad"
-    | "signal"
-  > {
+export interface CompareOptions extends AskingOptions {
   /** The metric that differences are taken of (default: the task's). */
   metric?: string | undefined;
   onProgress?: ((progress: { name: string; rows: number; totalRows: number }) => void) | undefined;

@@ -2,8 +2,25 @@
 // opened. Opens no model.
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
+import type { EvaluateOptions } from "../evaluate/index.js";
 import { StillroomError } from "../support/errors.js";
 import { readRunFile } from "./tune-files.js";
+
+/** What all sides of a comparison are asked with. */
+export type AskingOptions = Pick<
+  EvaluateOptions,
+  | "precision"
+  | "shots"
+  | "prompt"
+  | "split"
+  | "limit"
+  | "seed"
+  | "strict"
+  | "threads"
+  | "onDownload"
+  | "onBad"
+  | "signal"
+>;
 
 /** One side of a comparison. */
 export interface Contender {

@@ -72,7 +72,8 @@ export async function compareModels(
   return answered.map(({ line, scores }) => ({ ...line, agreement: teacher ? share(scores) : null }));
 }
 
-async function adapterBytes(adapter: string): Promise<number> {
+/** Size of an adapter: of its file, or of the one that a RUN folder or a PEFT folder holds; 0 where it holds none. */
+export async function adapterBytes(adapter: string): Promise<number> {
   const found = await stat(adapter);
   if (found.isFile()) return found.size;
   const candidates = [path.join(adapter, "adapter.gguf"), path.join(adapter, "adapter_model.safetensors")];

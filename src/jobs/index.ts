@@ -16,4 +16,5 @@ export { type ComparedPrompt, type PromptComparison, type PromptResult, prompt }
 export type { PromptOptions } from "./prompt-options.js";
 export { type TeachEvent, type TeachOptions, type TeachResult, teach } from "./teach.js";
 export { type TuneRun, tune } from "./tune.js";
+export { type RunFile, readRunFile } from "./tune-files.js";
 export type { TuneEvent, TuneResult } from "./tune-result.js";

@@ -12,6 +12,7 @@ import { watchMemory } from "../support/memory.js";
 import { rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { distill } from "./distill.js";
+import { adapterBytes } from "./distill-table.js";
 import { type LadderOptions, type LadderSettings, ladderIdentity, ladderSettings } from "./ladder-options.js";
 import { tune } from "./tune.js";
 
@@ -126,13 +127,13 @@ class Climb {
     const { model, out } = this;
     const adapter = path.join(out, "tuned");
     const distilled = path.join(out, "distilled");
-    await this.#rung("zero-shot", { model }, async () => undefined);
-    await this.#rung("few-shot", { model, shots: this.settings.shots }, async () => undefined);
+    await this.#rung("zero-shot", { model });
+    await this.#rung("few-shot", { model, shots: this.settings.shots });
     await this.#rung("tuned", { model, adapter }, () => this.#tune(adapter));
     await this.#rung("student", { model: path.join(distilled, "model.gguf") }, () =>
       this.#distill(distilled, adapter, layers),
     );
-    await this.#rung("quantised student", { model: path.join(distilled, "quantized.gguf") }, async () => undefined);
+    await this.#rung("quantised student", { model: path.join(distilled, "quantized.gguf") });
     return this.#result();
   }
 
@@ -145,13 +146,13 @@ class Climb {
   async #rung(
     rung: RungName,
     { model, adapter, shots = 0 }: { model: string; adapter?: string; shots?: number },
-    make: () => Promise<void>,
+    make?: () => Promise<void>,
   ): Promise<void> {
     if (this.#rungs.some((done) => done.rung === rung)) return;
     const { onEvent, checkLimit: limit, seed, threads, precision, signal } = this.settings;
     onEvent?.({ type: "begin", rung });
     const started = performance.now();
-    await make();
+    await make?.();
     const seconds = (performance.now() - started) / 1000;
     const last = this.#rungs.at(-1);
     const memory = watchMemory();
@@ -161,7 +162,8 @@ class Climb {
       against: last && this.#predictions(last.rung),
       onProgress: (progress) => onEvent?.({ type: "scoring", rung, progress }),
     });
-    await this.#keep(rungOf(rung, found, { memory: memory(), bytes: await bytesOf(model, adapter), seconds }));
+    const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
+    await this.#keep(rungOf(rung, found, { memory: memory(), bytes, seconds }));
   }
 
   #predictions(rung: RungName): string {
@@ -177,7 +179,7 @@ class Climb {
 
   async #tune(out: string): Promise<void> {
     const { epochs, learningRate, limit, seed, threads, precision, signal, onEvent } = this.settings;
-    const common = { limit, seed, threads, precision, signal, resume: await isRun(out) };
+    const common = { limit, seed, threads, precision, signal, resume: true };
     const work = tune(this.task, { model: this.model, out, epochs, learningRate, ...common });
     for await (const event of work) onEvent?.({ type: "tune", rung: "tuned", event });
   }
@@ -201,7 +203,7 @@ class Climb {
       const onProgress = (progress: StudentProgress) => onEvent?.({ type: "student", rung, progress });
       await makeStudent({ teacher: this.model, task: this.task, layers, out: student, threads, signal, onProgress });
     }
-    const common = { limit, seed, threads, precision, signal, resume: await isRun(out) };
+    const common = { limit, seed, threads, precision, signal, resume: true };
     const teacher = { teacher: this.model, teacherAdapter, student, quantize, checkLimit };
     const work = distill(this.task, {
       ...teacher,
@@ -229,15 +231,3 @@ function rungOf(
   const p_value = against?.p_value ?? null;
   return { rung, shots, model, adapter, rows, metrics, p_value, rows_per_second, memory_bytes: memory, bytes, seconds };
 }
-
-async function bytesOf(model: string, adapter: string | undefined): Promise<number> {
-  const files = [model, ...(adapter === undefined ? [] : [path.join(adapter, "adapter.gguf")])];
-  const sizes = await Promise.all(files.map((file) => stat(file).then(({ size }) => size)));
-  return sizes.reduce((sum, size) => sum + size, 0);
-}
-
-const isRun = (folder: string): Promise<boolean> =>
-  stat(path.join(folder, "run.json")).then(
-    () => true,
-    () => false,
-  );

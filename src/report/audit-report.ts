@@ -29,7 +29,7 @@ export async function reportAudit(result: AuditResult, command: string, file: st
     command,
     sections: [
       found(result),
-      gapsOf("Gaps between groups, as the model answers", groups),
+      gapsOf(groups),
       swapsOf(result),
       ...changesOf(result),
       rowsOf(result),
@@ -68,15 +68,22 @@ function found({ findings, bounds }: AuditResult): Section {
   };
 }
 
-function gapsOf(title: string, tables: readonly GroupTable[]): Section {
+function gapsOf(groups: readonly GroupTable[]): Section {
+  const title = "Gaps between groups, as the model answers";
+  const parts = gapParts(groups);
+  if (parts.charts.length === 0) return { title, words: ["No two groups were large enough to be compared."] };
+  const words = [
+    "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smaller group's rows.",
+  ];
+  return { title, words, ...parts };
+}
+
+/** The chart and tables of gaps; none of both without a gap. */
+function gapParts(tables: readonly GroupTable[]): Required<Pick<Section, "charts" | "tables">> {
   const gaps = tables.flatMap(({ attribute, gaps: own }) => own.map((gap) => ({ attribute, ...gap })));
-  if (gaps.length === 0) return { title, words: ["No two groups were large enough to be compared."] };
+  if (gaps.length === 0) return { charts: [], tables: [] };
   const drawn = [...gaps].sort((a, b) => b.difference.value - a.difference.value).slice(0, linesDrawn);
   return {
-    title,
-    words: [
-      "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smaller group's rows.",
-    ],
     charts: [
       intervalChart({
         ...{ title: "Differences", x: { label: "difference, 95 % interval" }, reference: 0 },
@@ -207,14 +214,14 @@ function changesOf({ against }: AuditResult): Section[] {
 function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult): Section {
   const { exact, near, contradicting, across_splits } = duplicates;
   const read = splits.map(({ split, rows }) => `${rows} ${split} rows`).join(", ");
-  const gaps = gapsOf("", groups);
+  const gaps = gapParts(groups);
   return {
     title: "The rows",
     words: [
       `Read: ${read}. Copies: ${exact} exact, ${near} near; ${across_splits} across splits, ${contradicting} with another answer.`,
       `Words tied to an answer and answers by group are of the ${of} rows: what a model learns from. ${ties.looked_at} words were looked at.`,
     ],
-    charts: gaps.charts ?? [],
+    charts: gaps.charts,
     tables: [
       {
         caption: "Words tied to an answer",
@@ -232,7 +239,7 @@ function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult)
           ...[term, group, label, rows, share, share_others, log_odds, p_holm],
         ]),
       },
-      ...(gaps.tables ?? []),
+      ...gaps.tables,
     ],
   };
 }

@@ -1,6 +1,6 @@
 // One HTML page that needs nothing but itself: no network, light and dark, for phones and paper. Knows no job; what it shows are charts, tables and words.
-import { createHash } from "node:crypto";
 import { label } from "./axis.js";
+import { policyOf } from "./policy.js";
 import { chartStyle, escaped } from "./svg.js";
 
 /** A number is sorted as such; a value with its interval by the value; null is an empty cell. */
@@ -69,11 +69,9 @@ for (const button of document.querySelectorAll("th button")) button.addEventList
 });
 `;
 
-const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
-
 /** The page as a whole HTML file. */
 export function pageOf({ title, subtitle, command, sections }: Page): string {
-  const policy = `default-src 'none'; style-src ${hashOf(style)}; script-src ${hashOf(script)}; base-uri 'none'; form-action 'none'`;
+  const policy = policyOf(style, [script], ["base-uri 'none'", "form-action 'none'"]);
   return `<!doctype html>
 <html lang="en">
 <head>

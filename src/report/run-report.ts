@@ -1,48 +1,12 @@
 // The page of a RUN folder: loss, metric, rate and memory over steps, and what the run was. Reads what the run wrote; measures nothing.
-import { createReadStream } from "node:fs";
-import { readFile } from "node:fs/promises";
 import path from "node:path";
-import { createInterface } from "node:readline";
-import type { ComparedModel } from "../jobs/index.js";
-import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { shellWord } from "../support/words.js";
 import { label } from "./axis.js";
 import { intervalChart } from "./interval-chart.js";
 import { lineChart, type Point } from "./line-chart.js";
-import { type Cell, pageOf, type Section } from "./page.js";
-
-/** A line of metrics.jsonl. */
-export interface StepLine {
-  step: number;
-  /** Null where the step was skipped. */
-  loss: number | null;
-  learning_rate: number;
-  tokens: number;
-  seconds: number;
-  memory_bytes: number;
-}
-
-/** A line of validation.jsonl. */
-export interface ValidationLine {
-  step: number;
-  loss: number;
-  metrics: Record<string, number | { value: number; low: number; high: number }>;
-}
-
-/** What the pages take from run.json. */
-export interface RunFacts {
-  started: string;
-  options: Record<string, unknown>;
-  /** Of distill. */
-  distillation?: Record<string, unknown>;
-  task: { name: string; file: string; metric: string };
-  model: { path: string; bytes: number; sha256: string; architecture: string };
-  data: Record<string, number>;
-  plan: { steps: number };
-  machine: Record<string, string | number>;
-  result?: Record<string, unknown> & { comparison?: ComparedModel[] };
-}
+import { type Cell, type Page, pageOf, type Section } from "./page.js";
+import { type RunFacts, RunLines, readRun, type StepLine, type ValidationLine } from "./run-files.js";
 
 /** More points than this are drawn as the means of neighbours: more than a screen has columns. */
 const mostPoints = 600;
@@ -60,14 +24,15 @@ const mostPoints = 600;
  * ```
  */
 export async function reportRun(run: string, file: string): Promise<void> {
-  const { title, subtitle, command, sections } = await runPage(run);
-  await writeFileAtomic(file, pageOf({ title, subtitle, command, sections }));
+  await writeFileAtomic(file, pageOf(await runPage(run)));
 }
 
-async function runPage(run: string) {
+async function runPage(run: string): Promise<Page> {
   const facts = await readRun(run);
-  const steps = await readLines<StepLine>(path.join(run, "metrics.jsonl"));
-  const validations = await readLines<ValidationLine>(path.join(run, "validation.jsonl"));
+  const lines = new RunLines(run);
+  await lines.read();
+  const { lines: steps } = lines.steps;
+  const { lines: validations } = lines.validations;
   const { task, model, result } = facts;
   const state = result ? "finished" : `not finished: ${steps.length} steps so far`;
   return {
@@ -76,39 +41,6 @@ async function runPage(run: string) {
     command: commandOf(run, facts),
     sections: [...compared(facts), curves(facts, steps, validations), ...tables(facts, validations)],
   };
-}
-
-/** The lines of a file of a run that are whole; none where there is no file. */
-export async function readLines<T>(file: string): Promise<T[]> {
-  const lines: T[] = [];
-  const input = createReadStream(file);
-  const missing = new Promise<boolean>((resolve) =>
-    input.once("open", () => resolve(false)).once("error", () => resolve(true)),
-  );
-  if (await missing) return lines;
-  for await (const text of createInterface({ input })) {
-    try {
-      lines.push(JSON.parse(text) as T);
-    } catch {
-      // The last line of a run that is being written, or was killed.
-    }
-  }
-  return lines;
-}
-
-/** The run.json of a RUN folder. Throws "input" where there is none. */
-export async function readRun(run: string): Promise<RunFacts> {
-  const file = path.join(run, "run.json");
-  try {
-    const facts = JSON.parse(await readFile(file, "utf8"));
-    if (facts.format === "stillroom-run") return facts;
-  } catch {
-    // Falls through to the one message.
-  }
-  throw new StillroomError(
-    "input",
-    `${path.resolve(run)} holds no run: expected the folder that tune or distill wrote with --out`,
-  );
 }
 
 /** Teacher, student and quantised student, of a distillation that has ended. */
@@ -189,7 +121,7 @@ function tables(
     head: ["step", "loss", ...names],
     rows: validations.map(({ step, loss, metrics }) => [step, loss, ...names.map((name) => metrics[name] ?? null)]),
   };
-  const facts = (caption: string, of: Record<string, unknown>) => ({
+  const facts = (caption: string, of: object) => ({
     caption,
     head: ["field", "value"],
     rows: factRows(of),
@@ -211,11 +143,10 @@ function tables(
 }
 
 /** Fields with their values as text; those of an object each by itself. Validation and comparison stand in tables of their own. */
-function factRows(of: Record<string, unknown>, before = ""): Cell[][] {
+function factRows(of: object, before = ""): Cell[][] {
   return Object.entries(of).flatMap(([name, value]): Cell[][] => {
     if (value === null || name === "validation" || name === "comparison") return [];
-    if (typeof value === "object" && !Array.isArray(value))
-      return factRows(value as Record<string, unknown>, `${before}${name} `);
+    if (typeof value === "object" && !Array.isArray(value)) return factRows(value, `${before}${name} `);
     const text = typeof value === "number" && !/seed|step$/.test(name) ? label(value) : String(value);
     return [[`${before}${name}`, text]];
   });

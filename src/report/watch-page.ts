@@ -1,8 +1,8 @@
 // The live page of a run: uPlot and its data, asked for once a second. All in one file; it speaks to nobody but the server it came from.
-import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
+import { policyOf } from "./policy.js";
 import { escaped } from "./svg.js";
 
 const style = `
@@ -59,15 +59,13 @@ addEventListener("resize", () => plots.forEach((plot) => plot.setSize({ width: p
 ask();
 `;
 
-const hashOf = (text: string): string => `'sha256-${createHash("sha256").update(text).digest("base64")}'`;
-
 /** The page, and the policy that lets it run nothing but itself. */
 export function watchPage(title: string): { html: string; policy: string } {
   const folder = path.dirname(createRequire(import.meta.url).resolve("uplot"));
   const library = readFileSync(path.join(folder, "uPlot.iife.min.js"), "utf8");
   const sheet = `${readFileSync(path.join(folder, "uPlot.min.css"), "utf8")}${style}`;
   const scripts = [library, script];
-  const policy = `default-src 'none'; connect-src 'self'; style-src ${hashOf(sheet)}; script-src ${scripts.map(hashOf).join(" ")}`;
+  const policy = policyOf(sheet, scripts, ["connect-src 'self'"]);
   const html = `<!doctype html>
 <html lang="en">
 <head>

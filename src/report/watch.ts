@@ -6,8 +6,7 @@ import { Hono } from "hono";
 import { requireHost } from "../serve/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { requireKnown } from "../task/index.js";
-import { type RunFacts, readRun, type StepLine, type ValidationLine } from "./run-report.js";
-import { Tail } from "./tail.js";
+import { type RunFacts, RunLines, readRun, type StepLine } from "./run-files.js";
 import { watchPage } from "./watch-page.js";
 
 export interface WatchOptions {
@@ -103,25 +102,22 @@ interface Drawn {
 }
 
 class Watched {
-  readonly #steps: Tail<StepLine>;
-  readonly #validations: Tail<ValidationLine>;
+  readonly #lines: RunLines;
 
   constructor(readonly run: string) {
-    this.#steps = new Tail(path.join(run, "metrics.jsonl"));
-    this.#validations = new Tail(path.join(run, "validation.jsonl"));
+    this.#lines = new RunLines(run);
   }
 
   /** What came after so many lines; everything where the files were begun again since. */
   async since(generation: number, steps: number, validations: number) {
-    await this.#steps.read();
-    await this.#validations.read();
-    const now = this.#steps.generation + this.#validations.generation;
+    await this.#lines.read();
+    const now = this.#lines.generation;
     const from = now === generation ? { steps, validations } : { steps: 0, validations: 0 };
     const facts = await readRun(this.run);
     return {
       generation: now,
-      steps: this.#steps.lines.length,
-      validations: this.#validations.lines.length,
+      steps: this.#lines.steps.lines.length,
+      validations: this.#lines.validations.lines.length,
       ended: facts.result !== undefined,
       state: this.#state(facts),
       charts: this.#charts(facts, from),
@@ -129,14 +125,14 @@ class Watched {
   }
 
   #state({ result, plan }: RunFacts): string {
-    const last = this.#steps.lines.at(-1);
+    const last = this.#lines.steps.lines.at(-1);
     const done = `step ${last?.step ?? 0} of ${plan.steps}`;
     return result ? `ended after ${done}` : `${done}${last?.loss == null ? "" : `, loss ${last.loss.toFixed(4)}`}`;
   }
 
   #charts({ task: { metric } }: RunFacts, from: { steps: number; validations: number }): Drawn[] {
-    const steps = this.#steps.lines.slice(from.steps);
-    const validations = this.#validations.lines.slice(from.validations);
+    const steps = this.#lines.steps.lines.slice(from.steps);
+    const validations = this.#lines.validations.lines.slice(from.validations);
     const rows = (value: (line: StepLine) => number | null) => steps.map((line) => [line.step, value(line)]);
     const scores = validations.map(({ step, metrics }) => {
       const found = metrics[metric];

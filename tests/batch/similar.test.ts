@@ -35,6 +35,16 @@ const given = pairs(240);
 const file = writeLines(given);
 const newStore = () => openStore(path.join(freshFolder(), "store"));
 
+/** A closed store with a fit, and this text's answer and vector; its folder. */
+async function storeThatKnows(text: string): Promise<string> {
+  const store = await newStore();
+  await fitSimilarity(store, { model, threads, pairs: file, maxFalseHits: 0.1 });
+  await store.close();
+  const out = `${store.folder}.jsonl`;
+  await batch(writeLines([completion("a", text)]), { model, threads, store: store.folder, out, similar: model });
+  return store.folder;
+}
+
 it("fits on one half, measures on the other, and says what it measured", async () => {
   const store = await newStore();
   const trivial = [{ a: "A plum!", b: "a  plum", same: true }];
@@ -148,20 +158,11 @@ it("what a batch answered is found by near texts, which say what they are near t
 });
 
 it("a vector or a fit that is not what was written is not used", async () => {
-  const store = await newStore();
-  await fitSimilarity(store, { model, threads, pairs: file, maxFalseHits: 0.1 });
-  await store.close();
   const text = word(40);
-  await batch(writeLines([completion("a", text)]), {
-    model,
-    threads,
-    store: store.folder,
-    out: `${store.folder}.jsonl`,
-    similar: model,
-  });
+  const folder = await storeThatKnows(text);
   const tamper = async (table: string, prefix: string) => {
     const root = open<Buffer, Uint8Array>({
-      path: store.folder,
+      path: folder,
       noSubdir: false,
       encoding: "binary",
       keyEncoding: "binary",
@@ -176,7 +177,7 @@ it("a vector or a fit that is not what was written is not used", async () => {
     await root.close();
   };
   const look = async () => {
-    const reader = await openStore(store.folder, { readOnly: true });
+    const reader = await openStore(folder, { readOnly: true });
     try {
       const similar = await Similar.open(reader, model, { threads });
       const [found] = await similar.lookup([`${text}ab`]);
@@ -194,21 +195,9 @@ it("a vector or a fit that is not what was written is not used", async () => {
 });
 
 it("serve finds near texts by /v1/lookup, where it was asked to", async () => {
-  const store = await newStore();
-  await fitSimilarity(store, { model, threads, pairs: file, maxFalseHits: 0.1 });
-  await store.close();
   const text = word(40);
-  await batch(writeLines([completion("a", text)]), {
-    model,
-    threads,
-    store: store.folder,
-    out: `${store.folder}.jsonl`,
-    similar: model,
-  });
-  const [plain, near] = [
-    await started({ store: store.folder }),
-    await started({ store: store.folder, similar: model }),
-  ];
+  const folder = await storeThatKnows(text);
+  const [plain, near] = [await started({ store: folder }), await started({ store: folder, similar: model })];
   expect((await post(plain, "/v1/lookup", { key: `${text}ab` })).json).toMatchObject({ hit: false });
   expect((await post(near, "/v1/lookup", { key: `${text}ab` })).json).toMatchObject({ hit: true, similar_to: text });
   const { json } = await post(near, "/v1/lookup", { keys: [text, `${text}ab`, word(40)] });
@@ -218,7 +207,7 @@ it("serve finds near texts by /v1/lookup, where it was asked to", async () => {
     { hit: false },
   ]);
   expect(await metric(near, 'stillroom_lookups_total{result="similar"}')).toBe(2);
-  const narrow = await started({ store: store.folder, similar: model, waiting: 1 });
+  const narrow = await started({ store: folder, similar: model, waiting: 1 });
   const ask = () => post(narrow, "/v1/lookup", { keys: Array.from({ length: 200 }, () => word(40)) });
   const all = await Promise.all(Array.from({ length: 12 }, ask));
   expect(new Set(all.map(({ status }) => status))).toEqual(new Set([200, 429]));

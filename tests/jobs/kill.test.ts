@@ -21,10 +21,11 @@ interface Life {
   errors: string;
 }
 
-/** Runs the child; `delay` milliseconds after it has told a step, or rows that the teacher was asked about, it is killed. */
+/** Runs the child; `delay` milliseconds after it has told so many steps, or rows that the teacher was asked about, it is killed. */
 function live(args: string[], killAt: number | null, delay: number, at: "step" | "teach" = "step"): Promise<Life> {
   return new Promise((resolve) => {
-    const kill = killAt === null ? {} : { KILL_AT: `${at} ${killAt}`, KILL_DELAY: `${delay}` };
+    const kill =
+      killAt === null ? {} : { KILL_AT: `${at} ${killAt} ${at === "teach" ? "start" : "end"}`, KILL_DELAY: `${delay}` };
     const running = spawn(process.execPath, [child, ...args], { env: { ...process.env, ...kill } });
     const life: Life = { end: null, firstStep: -1, lastStep: -1, errors: "" };
     running.stderr.on("data", (text) => {

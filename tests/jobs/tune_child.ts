@@ -1,5 +1,6 @@
-// A process for kill.test.ts: tunes or distils, or goes on with it, and says each event on a line of its own. It dies of SIGKILL, KILL_DELAY milliseconds
-// after the line KILL_AT, also where its work has ended by then: who kills from outside may come too late on a busy machine.
+// A process for kill.test.ts: tunes or distils, or goes on with it, and says each event on a line of its own. With KILL_AT="step 12 end" it
+// dies of SIGKILL, KILL_DELAY milliseconds after its first line of step 12 or more (a life before may have come further than its last words), at the latest after its
+// line of "end"; also where its work has ended by then: who kills from outside may come too late on a busy machine.
 import { writeSync } from "node:fs";
 import { distill, tune } from "../../src/jobs/index.js";
 import { readTask } from "../../src/task/index.js";
@@ -24,14 +25,13 @@ const run =
         quantize: "none",
       })
     : tune(task, { ...common, model, ...how });
-const { KILL_AT, KILL_DELAY } = process.env;
+const [type, least, latest] = process.env.KILL_AT?.split(" ") ?? [];
 let dying = false;
 for await (const event of run) {
   const place = event.type === "teach" ? event.rows : "step" in event ? event.step : "";
-  const line = `${event.type} ${place}`;
-  writeSync(1, `${line}\n`);
-  if (line !== KILL_AT) continue;
+  writeSync(1, `${event.type} ${place}\n`);
+  if (dying || !((event.type === type && Number(place) >= Number(least)) || event.type === latest)) continue;
   dying = true;
-  setTimeout(() => process.kill(process.pid, "SIGKILL"), Number(KILL_DELAY));
+  setTimeout(() => process.kill(process.pid, "SIGKILL"), Number(process.env.KILL_DELAY));
 }
 if (dying) await new Promise(() => undefined);
