@@ -113,7 +113,7 @@ async function jobOf(
   const { rowsOfStep, rows } = works[options.work];
   const layers = everyThird(info.layers);
   const all = (count: number) => Array.from(layers, () => Int32Array.from({ length: count }, (_, index) => index));
-  const parts = { layers, feedForward: all(info.feedForward), groups: all(info.keyValueHeads) };
+  const parts = { layers, feedForward: all(info.feedForward), groups: all(info.keyValueHeads), tokens: null };
   await native().writeStudent(info.path, parts, true, student);
   const order = [...Array<number>(untimed).fill(0), ...Array.from({ length: options.repeat }, (_, step) => step + 1)];
   return {

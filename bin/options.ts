@@ -68,6 +68,7 @@ const sharedOptions = {
 const apiNames: Record<string, string> = {
   lr: "learningRate",
   ffn: "feedForward",
+  vocab: "vocabulary",
   maxKlMerge: "bounds.adapterMergedKl",
   maxKl: "bounds.mergedQuantizedKl",
   maxDrop: "bounds.metricDrop",

@@ -74,7 +74,13 @@ export function onExport(progress: Progress): (event: ExportProgress) => void {
 }
 
 export function onStudent(progress: Progress): (event: StudentProgress) => void {
-  const words = { layers: "layers", channels: "channels", write: "writing", measure: "measuring" };
+  const words = {
+    layers: "layers",
+    channels: "channels",
+    vocabulary: "vocabulary",
+    write: "writing",
+    measure: "measuring",
+  };
   return ({ phase, done }) => progress.update(words[phase], done, 1);
 }
 

@@ -185,7 +185,8 @@ export function studentText(result: StudentResult): string {
   const { out, type, bytes, parameters, teacher_parameters: of, layers, loss } = result;
   const c = colours(process.stdout);
   const size = `${parameters.toLocaleString("en")} of ${of.toLocaleString("en")} parameters`;
-  const width = `${result.feed_forward} feed-forward channels, ${counted(result.heads, "head")}`;
+  const heads = counted(result.heads, "head");
+  const width = `${result.feed_forward} feed-forward channels, ${heads}, ${counted(result.vocabulary, "token")}`;
   return [
     `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)} · ${size}`,
     `layers ${layers.join(", ")} of the teacher · ${width}`,

@@ -1,6 +1,6 @@
 // stillroom student: a smaller model from a teacher's parts.
 import type { Command } from "commander";
-import { makeStudent, readTask } from "../../src/index.js";
+import { makeStudent, readTask, StillroomError } from "../../src/index.js";
 import { type CommonOptions, command, whole } from "../options.js";
 import { studentText } from "../print.js";
 import { onBad, onDownload, onStudent } from "../print-events.js";
@@ -8,11 +8,12 @@ import { run } from "../run.js";
 
 interface StudentCommandOptions extends Omit<CommonOptions, "model"> {
   teacher?: string;
-  task: string;
+  task?: string;
   data?: string;
   layers?: number;
   ffn?: number;
   heads?: number;
+  vocab?: string;
   type?: "f16" | "f32";
   limit?: number;
   strict?: boolean;
@@ -24,25 +25,33 @@ export function studentCommand(): Command {
     ...(["data", "limit", "strict", "threads"] as const),
   ])
     .option("--teacher <model>", "path of a GGUF, or an hf: URI (default: the model in the box)")
-    .requiredOption("--task <task>", "importance is measured on this task's training rows (64 or --limit)")
+    .option("--task <task>", "importance is measured on its training rows, 64 or --limit (default: --vocab's)")
     .requiredOption("--out <file>", "the GGUF to write")
     .option("--layers <n>", "layers that stay: those that the loss needs most (default: all)", whole(1))
     .option("--ffn <n>", "feed-forward channels that stay in each layer (default: all)", whole(1))
     .option("--heads <n>", "query heads that stay in each layer, in whole groups (default: all)", whole(1))
+    .option("--vocab <task|n>", "tokens that stay: those of a task's texts, or the n most frequent (default: all)")
     .option("--type <type>", "of the matrices, f16 or f32 (default: f16)")
     .addHelpText(
       "after",
       `
 Example:
-  $ stillroom student --teacher tuned.gguf --task task.yaml --layers 10 --ffn 1024 --out student.gguf
+  $ stillroom student --teacher tuned.gguf --vocab task.yaml --layers 10 --ffn 1024 --out student.gguf
   $ stillroom tune task.yaml --model student.gguf --method full --out runs/student`,
     )
-    .action(({ json: _, data, task, ffn, ...options }: StudentCommandOptions, made: Command) =>
+    .action(({ json: _, data, task, ffn, vocab, ...options }: StudentCommandOptions, made: Command) =>
       run(made, async ({ signal, progress }) => {
+        const read = (file: string) => readTask(file, data === undefined ? {} : { data });
+        const size = /^\d+$/.test(vocab ?? "") ? Number(vocab) : undefined;
+        const texts = vocab === undefined || size !== undefined ? undefined : await read(vocab);
+        const measured = task === undefined ? texts : await read(task);
+        if (!measured)
+          throw new StillroomError("usage", "expected a task file for --task, or for --vocab; received none");
         const result = await makeStudent({
           ...options,
           feedForward: ffn,
-          task: await readTask(task, data === undefined ? {} : { data }),
+          task: measured,
+          vocabulary: size ?? texts,
           signal,
           onProgress: onStudent(progress),
           onDownload: onDownload(progress),

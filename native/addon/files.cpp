@@ -166,7 +166,11 @@ std::vector<std::vector<int32_t>> to_lists(const Napi::Value& value, const std::
 Napi::Value write_student_file(const Napi::CallbackInfo& info) {
     const std::string teacher = to_path(info[0], "teacher");
     const Napi::Object from = to_object(info[1], "parts");
-    const StudentParts parts = {to_int32s(from.Get("layers"), "layers"), to_lists(from.Get("feedForward"), "feedForward"), to_lists(from.Get("groups"), "groups")};
+    StudentParts parts = {to_int32s(from.Get("layers"), "layers"), to_lists(from.Get("feedForward"), "feedForward"), to_lists(from.Get("groups"), "groups"), {}};
+    if (!from.Get("tokens").IsNull()) {
+        const Napi::Object tokens = to_object(from.Get("tokens"), "tokens");
+        parts.tokens = {to_int32s(tokens.Get("wanted"), "wanted"), to_integer(tokens.Get("most"), "most", 1, int64_t{1} << 30)};
+    }
     const bool halves = to_boolean(info[2], "halves");
     const std::string out = to_path(info[3], "out");
     return Task<Nothing>::start(

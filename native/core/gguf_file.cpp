@@ -354,6 +354,39 @@ std::optional<std::vector<int64_t>> GgufFile::integers(std::string_view key) con
     return result;
 }
 
+std::optional<std::vector<double>> GgufFile::numbers(std::string_view key) const {
+    const Value* value = contents->value(key);
+    if (!value) return std::nullopt;
+    if (value->type != ARRAY || (value->element != F32 && value->element != F64)) contents->mismatch("an array of floats", key, *value);
+    std::vector<double> result(value->count);
+    for (uint64_t i = 0; i < value->count; ++i) {
+        const uint8_t* at = value->at + i * value_sizes[value->element];
+        result[i] = value->element == F32 ? load<float>(at) : load<double>(at);
+    }
+    return result;
+}
+
+uint32_t GgufFile::element_type(std::string_view key) const {
+    const Value* value = contents->value(key);
+    if (!value) throw Failure(Code::input, contents->path + ": expected " + std::string(key) + " in the metadata, found none");
+    if (value->type != ARRAY) contents->mismatch("an array", key, *value);
+    return value->element;
+}
+
+std::vector<std::string_view> GgufFile::elements(std::string_view key) const {
+    const uint32_t type = element_type(key);
+    const Value& value = *contents->value(key);
+    std::vector<std::string_view> result;
+    result.reserve(value.count);
+    const uint8_t* at = value.at;
+    for (uint64_t i = 0; i < value.count; ++i) {
+        const size_t bytes = type == TEXT ? 8 + load<uint64_t>(at) : value_sizes[type];
+        result.emplace_back(reinterpret_cast<const char*>(at), bytes);
+        at += bytes;
+    }
+    return result;
+}
+
 std::optional<std::vector<std::string>> GgufFile::texts(std::string_view key) const {
     const Value* value = contents->value(key);
     if (!value) return std::nullopt;

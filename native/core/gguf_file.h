@@ -56,7 +56,11 @@ class GgufFile {
     std::optional<std::string> text(std::string_view key) const;
     std::optional<size_t> array_length(std::string_view key) const;
     std::optional<std::vector<int64_t>> integers(std::string_view key) const;  // array of integers or booleans
+    std::optional<std::vector<double>> numbers(std::string_view key) const;    // array of f32 or f64
     std::optional<std::vector<std::string>> texts(std::string_view key) const;
+    // An array's elements as they stand in the file, and the number of their type; Failure(input) when the key is absent or no array.
+    std::vector<std::string_view> elements(std::string_view key) const;
+    uint32_t element_type(std::string_view key) const;
 
     // All key-value pairs in the order of the file, for a copy of the metadata.
     const std::vector<GgufEntry>& entries() const;

@@ -7,7 +7,7 @@ namespace stillroom {
 
 namespace {
 
-constexpr uint32_t type_u32 = 4, type_f32 = 6, type_text = 8;
+constexpr uint32_t type_u32 = 4, type_i32 = 5, type_f32 = 6, type_text = 8, type_array = 9;
 
 template <typename T>
 void put(std::string& to, T value) {
@@ -39,6 +39,25 @@ void GgufWriter::f32(std::string_view key, float value) {
     put_text(metadata, key);
     put(metadata, type_f32);
     put(metadata, value);
+    ++metadata_count;
+}
+
+void GgufWriter::i32s(std::string_view key, const std::vector<int32_t>& values) {
+    put_text(metadata, key);
+    put(metadata, type_array);
+    put(metadata, type_i32);
+    put<uint64_t>(metadata, values.size());
+    metadata.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(int32_t));
+    ++metadata_count;
+}
+
+void GgufWriter::copy_elements(const GgufFile& from, std::string_view key, const std::vector<int32_t>& places) {
+    const auto elements = from.elements(key);
+    put_text(metadata, key);
+    put(metadata, type_array);
+    put(metadata, from.element_type(key));
+    put<uint64_t>(metadata, places.size());
+    for (const int32_t place : places) metadata.append(elements[place]);
     ++metadata_count;
 }
 

@@ -20,6 +20,9 @@ class GgufWriter {
     void text(std::string_view key, std::string_view value);
     void u32(std::string_view key, uint32_t value);
     void f32(std::string_view key, float value);
+    void i32s(std::string_view key, const std::vector<int32_t>& values);
+    // The elements at these places of another file's array, byte for byte.
+    void copy_elements(const GgufFile& from, std::string_view key, const std::vector<int32_t>& places);
     // All metadata of another file, byte for byte, but for these keys; its alignment with it.
     void copy_metadata(const GgufFile& from, const std::set<std::string, std::less<>>& except = {});
     // shape: ggml's ne, the contiguous dimension first.

@@ -8,6 +8,7 @@
 
 #include "core/failure.h"
 #include "core/gguf_writer.h"
+#include "core/vocabulary.h"
 
 namespace stillroom {
 
@@ -112,7 +113,13 @@ void write_student(const std::string& teacher, const StudentParts& parts, bool h
                                                       {"rope.dimension_count", static_cast<uint32_t>(model->rope.width)}};
     std::set<std::string, std::less<>> replaced = {"general.file_type", "general.name", "general.size_label"};
     for (const auto& [name, size] : sizes) replaced.insert(key + name);
+    std::optional<Vocabulary> vocabulary;
+    if (parts.tokens) {
+        vocabulary = trim_vocabulary(file, parts.tokens->wanted, parts.tokens->most);
+        replaced.merge(vocabulary_keys(file));
+    }
     writer.copy_metadata(file, replaced);
+    if (vocabulary) write_vocabulary(writer, file, *vocabulary);
     writer.text("general.name", file.text("general.name").value_or(model->architecture) + " student");
     writer.u32("general.file_type", halves ? 1 : 0);  // llama.cpp's LLAMA_FTYPE_MOSTLY_F16 and _ALL_F32
     for (const auto& [name, size] : sizes) writer.u32(key + name, size);
@@ -127,6 +134,8 @@ void write_student(const std::string& teacher, const StudentParts& parts, bool h
             const auto place = found - parts.layers.begin();
             name = "blk." + std::to_string(place) + "." + rest;
             cut = cut_of(rest, *model, parts.feed_forward[place], parts.groups[place]);
+        } else if (vocabulary && (name == "token_embd.weight" || name == "output.weight")) {
+            cut.rows = vocabulary->tokens;
         }
         std::vector<int64_t> shape(tensor.shape, tensor.shape + tensor.dimensions);
         if (!cut.columns.empty()) shape[0] = static_cast<int64_t>(cut.columns.size());

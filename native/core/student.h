@@ -2,6 +2,7 @@
 // tensors; not why something stays.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,11 @@ struct StudentParts {
     std::vector<int32_t> layers;
     std::vector<std::vector<int32_t>> feed_forward;  // of each layer that stays: channels
     std::vector<std::vector<int32_t>> groups;        // of each layer that stays: key-value heads, each with the query heads that read it
+    struct Tokens {
+        std::vector<int32_t> wanted;
+        int64_t most;
+    };
+    std::optional<Tokens> tokens;  // as of trim_vocabulary; absent: all
 };
 
 // Matrices in f16 (halves) or f32; vectors in f32. Atomic, streamed: memory is a row. Failure(usage) for parts that the teacher has not, Failure(input)

@@ -46,7 +46,7 @@ export interface LadderOptions {
   seed?: number | undefined;
   /** Threads (default: physical cores). */
   threads?: number | undefined;
-  /** As of openModel (default "f32"). */
+  /** As of openModel, for all but the student's training, which is exact (default "f32"). */
   precision?: NativePrecision | undefined;
   onEvent?: ((event: LadderEvent) => void) | undefined;
   signal?: AbortSignal | undefined;

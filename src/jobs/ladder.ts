@@ -203,8 +203,9 @@ class Climb {
       const onProgress = (progress: StudentProgress) => onEvent?.({ type: "student", rung, progress });
       await makeStudent({ teacher: this.model, task: this.task, layers, out: student, threads, signal, onProgress });
     }
-    const common = { limit, seed, threads, precision, signal, resume: true };
-    const teacher = { teacher: this.model, teacherAdapter, student, quantize, checkLimit };
+    // All weights of the student are trained, which is exact only.
+    const common = { limit, seed, threads, signal, resume: true };
+    const teacher = { teacher: this.model, teacherAdapter, teacherPrecision: precision, student, quantize, checkLimit };
     const work = distill(this.task, {
       ...teacher,
       out,

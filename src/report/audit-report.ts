@@ -1,7 +1,8 @@
-// The page of an audit: what was found, gaps between groups, swapped terms, the rows, what changed, and what an audit cannot see.
+// The page of an audit: what was found, gaps between groups, swapped terms, CrowS-Pairs and BBQ, the rows, what changed, and what an audit cannot see.
 import type { GroupTable } from "../audit/index.js";
 import type { AuditResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
+import { benchmarksOf } from "./audit-benchmarks.js";
 import { intervalChart } from "./interval-chart.js";
 import { type Cell, pageOf, type Section } from "./page.js";
 
@@ -31,6 +32,7 @@ export async function reportAudit(result: AuditResult, command: string, file: st
       found(result),
       gapsOf(groups),
       swapsOf(result),
+      ...benchmarksOf(result),
       ...changesOf(result),
       rowsOf(result),
       { title: "What this audit cannot see", words: limits },

@@ -106,6 +106,7 @@ export function unpackNear(alias: Buffer, bytes: Buffer): { space: Buffer; vecto
   const end = bytes.length - 4;
   if (end < headBytes || checksum(alias, bytes, end) !== bytes.readUInt32LE(end)) return null;
   const middle = headBytes + 4 * bytes.readUInt32LE(spaceBytes);
+  if (middle > end) return null;
   return {
     space: bytes.subarray(0, spaceBytes),
     vector: vectorOf(bytes.subarray(headBytes, middle)),

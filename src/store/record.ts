@@ -87,6 +87,7 @@ export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | nul
   const rest = labelsEnd + (choice === null ? 0 : 8 * choice.labels.length);
   const answered = endings[ended & ~broken]!;
   const isVector = answered === "embedding";
+  if (isVector && (end - rest) % 4 !== 0) return null;
   return {
     maker: header.maker,
     written: header.written,

@@ -7,7 +7,7 @@ import { requireKnown, requirePath, requireWhole, type Task } from "../task/inde
 
 /** What a progress of a student tells: how much of one phase is done. */
 export interface StudentProgress {
-  phase: "layers" | "channels" | "write" | "measure";
+  phase: "layers" | "channels" | "vocabulary" | "write" | "measure";
   /** From 0 to 1. */
   done: number;
 }
@@ -24,6 +24,11 @@ export interface StudentOptions {
   feedForward?: number | undefined;
   /** Query heads that stay, in every layer: whole groups, each with its key-value head. */
   heads?: number | undefined;
+  /**
+   * Tokens that stay: a task, for those that its training and validation rows are made of; or a number, for so many at most, those of `task` that are
+   * most frequent first. Control tokens and single bytes always stay, so that every text still encodes.
+   */
+  vocabulary?: number | Task | undefined;
   /** Type of the matrices (default "f16"); vectors are f32. */
   type?: "f16" | "f32" | undefined;
   /** The GGUF to write. */
@@ -42,7 +47,7 @@ export interface StudentOptions {
 }
 
 const optionNames = [
-  ..."teacher task layers feedForward heads type out limit strict threads".split(" "),
+  ..."teacher task layers feedForward heads vocabulary type out limit strict threads".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -60,6 +65,7 @@ export function studentSettings(options: StudentOptions): StudentSettings {
     throw unexpected("f16 or f32", "type", options.type);
   }
   requirePath("out", options.out);
+  if (typeof options.vocabulary !== "object") requireWhole("vocabulary", options.vocabulary, 1);
   if (options.task === undefined) throw unexpected("a task", "task", options.task);
   return { ...options, type: options.type ?? "f16", limit: options.limit ?? 64 };
 }
@@ -74,13 +80,15 @@ export interface StudentSize {
 
 /** The sizes that options ask of this teacher. Throws "usage" for one that it does not have. */
 export function studentSize(options: StudentOptions, teacher: NativeModelInfo): StudentSize {
-  const most = (name: "layers" | "feedForward" | "heads", of: number): number => {
-    const value = options[name] ?? of;
+  const most = (name: "layers" | "feedForward" | "heads" | "vocabulary", of: number): number => {
+    const given = options[name];
+    const value = typeof given === "number" ? given : of;
     if (value > of) throw unexpected(`a whole number up to the teacher's ${of}`, name, value);
     return value;
   };
   const group = teacher.heads / teacher.keyValueHeads;
   const heads = most("heads", teacher.heads);
+  most("vocabulary", teacher.vocabulary);
   if (heads % group !== 0) {
     throw unexpected(`a multiple of the ${group} query heads of a key-value head`, "heads", heads);
   }

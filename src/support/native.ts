@@ -6,8 +6,9 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, StillroomError } from "./errors.js";
 import type { NativeDistillation, NativeTaught } from "./native-distillation.js";
+import type { NativeStudentParts } from "./native-student.js";
 
-export type { NativeDistillation, NativeTaught };
+export type { NativeDistillation, NativeStudentParts, NativeTaught };
 
 /**
  * Rows packed without padding, as a forest in depth-first order. T tokens, S segments, Q queries.
@@ -367,15 +368,6 @@ export interface NativeDecoderOptions {
   sequences: number;
   /** Most tokens of prompts in one step. */
   stepTokens: number;
-}
-
-/** What stays of a teacher, by its number there, rising; of a layer as many channels and groups as of every other. */
-export interface NativeStudentParts {
-  layers: Int32Array;
-  /** Of each layer that stays. */
-  feedForward: Int32Array[];
-  /** Of each layer that stays: key-value heads, each with its query heads. */
-  groups: Int32Array[];
 }
 
 export interface NativeAddon {

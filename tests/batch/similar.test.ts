@@ -6,7 +6,9 @@ import { expect, it } from "vitest";
 import { batch, fitSimilarity, Similar, type Similarity } from "../../src/batch/index.js";
 import { wilson } from "../../src/evaluate/index.js";
 import { embed } from "../../src/index.js";
+import { checksum } from "../../src/store/checksum.js";
 import { exportStore, openStore, pruneStore, storeStats, verifyStore } from "../../src/store/index.js";
+import { unpackNear } from "../../src/store/near.js";
 import { Random } from "../../src/support/random.js";
 import { metric, post, started } from "../serve/server.js";
 import { writeBrokenToy, writeTextToy } from "../support/text_toy.js";
@@ -188,10 +190,27 @@ it("a vector or a fit that is not what was written is not used", async () => {
     }
   };
   expect(await look()).toEqual({ hit: true, damaged: 0 });
+  const wide = Buffer.alloc(16);
+  wide.writeUInt32LE(1000, 8);
+  wide.writeUInt32LE(checksum(Buffer.alloc(41), wide, 12), 12);
+  expect(unpackNear(Buffer.alloc(41), wide)).toBe(null);
   await tamper("vectors", "");
   expect(await look()).toEqual({ hit: false, damaged: 1 });
   await tamper("meta", "similarity:");
   await expect(look()).rejects.toMatchObject({ code: "input" });
+});
+
+it("after close, and on a closed store, a look-up says so", async () => {
+  const store = await newStore();
+  await fitSimilarity(store, { model, threads, pairs: file, maxFalseHits: 0.1 });
+  const similar = await Similar.open(store, model, { threads });
+  await similar.close();
+  await similar.close();
+  await expect(similar.lookup(["a"])).rejects.toMatchObject({ code: "usage" });
+  const other = await Similar.open(store, model, { threads });
+  await store.close();
+  await expect(other.lookup(["a"])).rejects.toMatchObject({ code: "usage" });
+  await other.close();
 });
 
 it("serve finds near texts by /v1/lookup, where it was asked to", async () => {

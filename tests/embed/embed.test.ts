@@ -9,7 +9,7 @@ import { Model, openModel } from "../../src/model/index.js";
 import { type NativeModelInfo, native } from "../../src/support/native.js";
 import { packTexts } from "../../src/tokens/index.js";
 import { needs, sharedPath } from "../support/needs.js";
-import { textToy, writeTextToy } from "../support/text_toy.js";
+import { textToy, writeBrokenToy, writeTextToy } from "../support/text_toy.js";
 import { toyLora } from "../support/toy.js";
 
 const testShared = needs("shared");
@@ -96,6 +96,12 @@ describe("embed", () => {
     const runner = await native().openRunner(encoder, { threads: 1, adapter: null, contextTokens: 16, sequences: 1 });
     await expect(runner.embed(packTexts([Int32Array.of(1, 2)]), "mean")).rejects.toThrow("attention.causal is false");
     await runner.close();
+  });
+
+  it("names the text that has no finite vector", async () => {
+    await expect(embed(writeBrokenToy("Z"), ["a", "Zebra", "b"], { threads: 1 })).rejects.toThrow(
+      "text 1: the model gives no finite embedding",
+    );
   });
 
   it("stops between batches when it is called off", async () => {

@@ -97,6 +97,11 @@ describe("a ladder", () => {
       expect(await hashFile(path.join(folder, "cut", file))).toBe(await hashFile(path.join(folder, "whole", file)));
   });
 
+  it("takes a precision that training a whole student does not", async () => {
+    const { rungs } = await ladder(task, small("rounded", { precision: "int8" }));
+    expect(rungs).toHaveLength(5);
+  });
+
   it("of other options is refused in its folder, by the option's name", async () => {
     await expect(ladder(task, small("whole", { shots: 3 }))).rejects.toThrow("holds a ladder with shots 2, now 3");
     await expect(ladder({ ...task, metric: "macro_f1" }, small("whole"))).rejects.toThrow("holds a ladder with task");

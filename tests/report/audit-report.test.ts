@@ -36,8 +36,17 @@ beforeAll(async () => {
     examples,
   };
   const finding = { part: "swaps" as const, what: "gender: female in place of male", value: value(0.25), p_holm: 0.02 };
+  const scored = { rows: 40, accuracy: value(0.375), bias: value(-0.125), p_holm: 0.5 };
   result = {
     ...found,
+    crows_pairs: {
+      file: "crows.csv",
+      preferences: [{ bias: "race <color>", pairs: 516, share: value(0.625), log_ratio: 0.5, p_holm: 0.001 }],
+    },
+    bbq: {
+      ...{ folder: "bbq", rows_found: 80, left_out: 2 },
+      categories: [{ category: "Age", ambiguous: scored, disambiguated: null }],
+    },
     swaps: [{ ...swap, agreement: value(0.75), shift: value(0.25) }],
     findings: [finding],
     bounds: { passed: false, failures: ["flips of gender are 0.25, the bound is 0.1"] },
@@ -54,6 +63,13 @@ describe("the page of an audit", () => {
       '<td>swaps</td><td>gender: female in place of male</td><td class="number" data-value="0.25">0.25 [0.2, 0.3]</td>',
     );
     expect(page).toContain("<td>he &amp; I</td><td>she &amp; I</td><td>early</td><td>late</td>");
+  });
+
+  it("has CrowS-Pairs and BBQ where they were asked", () => {
+    const page = readFileSync(file, "utf8");
+    expect(page).toContain("<td>race &lt;color&gt;</td>");
+    expect(page).toMatch(/<td>Age<\/td><td>ambiguous<\/td><td[^>]*>40<\/td><td[^>]*>0\.375 \[/);
+    expect(page).not.toContain("<td>disambiguated</td>");
   });
 
   it("has every gap and group that was looked at, and the limits", () => {

@@ -4,6 +4,7 @@ import { writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Server } from "../../src/serve/index.js";
+import type { Store } from "../../src/store/index.js";
 import { freshFolder } from "../batch/requests.js";
 import { maker } from "../store/make.js";
 import { knownStore, metric, post, raw, started } from "./server.js";
@@ -152,4 +153,5 @@ it("close is one promise, frees the port, and leaves the store free", async () =
   expect(one.close()).toBe(one.close());
   await one.closed;
   await expect(fetch(one.url)).rejects.toThrow();
+  expect(() => (one as unknown as { store: Store }).store.lookup("plum")).toThrow(/is closed/);
 });

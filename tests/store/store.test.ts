@@ -17,6 +17,7 @@ import {
   storeStats,
   verifyStore,
 } from "../../src/store/index.js";
+import { packRecord, unpackRecord } from "../../src/store/record.js";
 import { longest, sized } from "../support/long.js";
 import { embeddingOf, entryOf, freshFolder, maker } from "./make.js";
 
@@ -111,6 +112,19 @@ describe("vectors", () => {
     expect(reader.answer(entryOf(1, "").key)).toBeNull();
     expect((await verifyStore(reader)).damaged).toBe(1);
     await reader.close();
+  });
+
+  it("a record with half a number is none, whatever its checksum says", () => {
+    const key = Buffer.alloc(40);
+    const [header, times] = [
+      { maker: "00".repeat(8), sequence: 1 },
+      { written: 0, expires: 0 },
+    ];
+    const whole = packRecord(key, { ...header, ...times, answer: embeddingOf([1, 2]) });
+    expect(unpackRecord(key, whole)?.answer.embedding).toEqual(Float32Array.of(1, 2));
+    const cut = Buffer.from(whole.subarray(0, -2));
+    cut.writeUInt32LE(checksum(key, cut, cut.length - 4), cut.length - 4);
+    expect(unpackRecord(key, cut)).toBe(null);
   });
 
   it("a line of an export whose vector has half a number is no line of an export, whatever its checksum says", async () => {

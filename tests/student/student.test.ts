@@ -48,6 +48,7 @@ const wholeLayers = (layers: number[]) => ({
   layers: Int32Array.from(layers),
   feedForward: layers.map(() => Int32Array.from(Array(48).keys())),
   groups: layers.map(() => Int32Array.of(0, 1)),
+  tokens: null,
 });
 const distance = (a: Float32Array, b: Float32Array) => Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
 

@@ -1,0 +1,29 @@
+// A smaller vocabulary for a student: which tokens and merges of a tokenizer a choice of tokens needs, so that texts of these tokens are cut as
+// before and every other text is still cut, into smaller pieces. Knows llama.cpp's BPE and SentencePiece tokenizers; no texts.
+#pragma once
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "core/gguf_file.h"
+#include "core/gguf_writer.h"
+
+namespace stillroom {
+
+struct Vocabulary {
+    std::vector<int32_t> tokens;  // numbers in the whole vocabulary, rising: what stays, in its order
+    std::vector<int32_t> merges;  // places in the list of merges, rising; BPE's only
+};
+
+// Always stay: control and user-defined tokens, those that the metadata names, and all single bytes that the vocabulary has. Then the wanted ones in their
+// order, each with the pieces that merges make it from, while no more than `most` tokens are taken in all. Failure(input) for another kind of tokenizer,
+// Failure(usage) when `most` is too small for those that always stay, naming their number.
+Vocabulary trim_vocabulary(const GgufFile& file, const std::vector<int32_t>& wanted, int64_t most);
+
+// Keys of the whole vocabulary that write_vocabulary replaces or leaves out.
+std::set<std::string, std::less<>> vocabulary_keys(const GgufFile& file);
+// The tokenizer of what stays, and stillroom.vocab.teacher_ids (docs/formats.md).
+void write_vocabulary(GgufWriter& writer, const GgufFile& file, const Vocabulary& vocabulary);
+
+}  // namespace stillroom
