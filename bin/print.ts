@@ -141,22 +141,33 @@ export function distillText(result: DistillResult): string {
 
 export function ladderText({ task, metric, out, rungs }: LadderResult): string {
   const c = colours(process.stdout);
-  const head = ["rung", metric, "95 %", "p", "rows/s", "memory", "file", "made in"];
-  const lines = rungs.map(({ rung, shots, metrics, p_value, rows_per_second, memory_bytes, bytes, seconds }) => {
-    const found = metrics[metric];
-    return [
-      rung === "few-shot" ? `${counted(shots, "example")} in the prompt` : rung,
-      ...(found ? [share(found.value), interval(found)] : ["", ""]),
-      p_value === null ? "" : significant(p_value),
-      rows_per_second.toFixed(1),
-      memory_bytes === null ? "?" : fileSize(memory_bytes),
-      fileSize(bytes),
-      seconds < 1 ? "" : clock(seconds),
-    ];
-  });
+  const head = ["rung", metric, "95 %", "p", "gap", "95 %", "flips", "95 %", "rows/s", "memory", "file", "made in"];
+  const lines = rungs.map(
+    ({ rung, metrics, p_value, fairness, rows_per_second, memory_bytes, bytes, seconds, ...made }) => {
+      const found = metrics[metric];
+      const { gap, swap } = fairness;
+      return [
+        made.select === null ? rung : `${counted(made.shots, "example")} in the prompt (${made.select})`,
+        ...(found ? [share(found.value), interval(found)] : ["", ""]),
+        p_value === null ? "" : significant(p_value),
+        ...(gap
+          ? [`${share(gap.difference.value)}${gap.p_holm < 0.05 ? "*" : ""}`, interval(gap.difference)]
+          : ["–", ""]),
+        ...(swap ? [share(swap.flips.value), interval(swap.flips)] : ["–", ""]),
+        rows_per_second.toFixed(1),
+        memory_bytes === null ? "?" : fileSize(memory_bytes),
+        fileSize(bytes),
+        seconds < 1 ? "" : clock(seconds),
+      ];
+    },
+  );
   const last = rungs.at(-1);
-  const note = "p: McNemar's exact test against the rung above\n";
-  return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...lines])}${note}all of it in ${plain(out)}\n`;
+  const note = [
+    "p: McNemar's exact test against the rung above",
+    "gap: the largest difference between two groups (* more than chance, of all that were looked at)",
+    "flips: the share of answers that turn when the row speaks of another group, of the worst pair of groups; audit shows all of both",
+  ];
+  return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...lines])}${note.join("\n")}\nall of it in ${plain(out)}\n`;
 }
 
 export function exportText(result: ExportResult): string {

@@ -73,6 +73,7 @@ export {
   type DistillOptions,
   type DistillResult,
   distill,
+  type Fairness,
   type LadderEvent,
   type LadderOptions,
   type LadderResult,

@@ -83,6 +83,15 @@ export type GroupMetric =
   | "calibration"
   | "accuracy";
 
+/** Those of a predictor's answers. */
+export const judgedMetrics: readonly GroupMetric[] = [
+  "demographic_parity",
+  "equal_opportunity",
+  "equalized_odds",
+  "calibration",
+  "accuracy",
+];
+
 /** One metric of the groups that lie farthest apart. */
 export interface GroupGap extends Gap {
   metric: GroupMetric;

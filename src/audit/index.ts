@@ -11,7 +11,15 @@ export {
 export { type Asked, type AuditChange, changesOf } from "./changes.js";
 export type { CrowsResult, Preference } from "./crows.js";
 export { type Duplicates, findCopies } from "./duplicates.js";
-export { type GroupGap, type GroupMetric, type GroupRow, type GroupTable, groupTables, type Judged } from "./groups.js";
+export {
+  type GroupGap,
+  type GroupMetric,
+  type GroupRow,
+  type GroupTable,
+  groupTables,
+  type Judged,
+  judgedMetrics,
+} from "./groups.js";
 export { type Plan, planAudit } from "./plan.js";
 export type { Gap } from "./proportions.js";
 export { type RowAudit, rowsAudit } from "./rows.js";

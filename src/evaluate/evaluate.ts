@@ -187,7 +187,8 @@ function checkOptions(options: EvaluateOptions): void {
   }
 }
 
-async function evaluateWith(predictor: Predictor, options: EvaluateOptions): Promise<Evaluation> {
+/** What evaluate does with what it opened; the options are those that it was opened with. */
+export async function evaluateWith(predictor: Predictor, options: EvaluateOptions): Promise<Evaluation> {
   const { model, job, jobFor, split, shots, seed, bad, started } = predictor;
   const { task, rows, labels } = job;
   if (options.slice !== undefined) requireSlices(options.slice, rows);

@@ -5,7 +5,14 @@ export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } fro
 export { type Choices, scoreChoices } from "./choices.js";
 export { chooseLabels, type LabelChoice, labelChoices, numbersOf, priorOf } from "./classify.js";
 export { type McNemar, mcnemar, normalQuantile, normalTail } from "./compare.js";
-export { type EvaluateOptions, type Evaluation, evaluate, type Predictor, withPredictor } from "./evaluate.js";
+export {
+  type EvaluateOptions,
+  type Evaluation,
+  evaluate,
+  evaluateWith,
+  type Predictor,
+  withPredictor,
+} from "./evaluate.js";
 export { stopsOf } from "./generate.js";
 export { answerByHead, numberText } from "./head.js";
 export { bootstrapInterval, bootstrapIntervals, type Interval, meanOf, type Statistic, wilson } from "./intervals.js";

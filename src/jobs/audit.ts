@@ -15,9 +15,9 @@ import {
   type CrowsResult,
   changesOf,
   findingsOf,
-  type GroupMetric,
   type GroupTable,
   groupTables,
+  judgedMetrics,
   type Plan,
   planAudit,
   type RowAudit,
@@ -25,7 +25,6 @@ import {
   rowsAudit,
   type Swap,
   swapsOf,
-  type Variant,
   variantsOf,
 } from "../audit/index.js";
 import { type Row, readRows, type SplitName } from "../dataset/index.js";
@@ -34,13 +33,13 @@ import {
   evaluateRows,
   type Metrics,
   type Predictor,
-  type RowScore,
-  type ScoringJob,
+  type ScoringProgress,
   summarise,
   withPredictor,
 } from "../evaluate/index.js";
 import { unexpected } from "../support/errors.js";
 import { requireKnown, requireWhole, type Task } from "../task/index.js";
+import { variantAnswers } from "./audit-variants.js";
 import { type AskingOptions, contenderOf } from "./contender.js";
 
 /** What is audited, and how. */
@@ -172,14 +171,6 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   };
 }
 
-const judgedMetrics: readonly GroupMetric[] = [
-  "demographic_parity",
-  "equal_opportunity",
-  "equalized_odds",
-  "calibration",
-  "accuracy",
-];
-
 interface Look extends Asked {
   plan: Plan;
   benchmarked: BenchmarkAnswers;
@@ -198,42 +189,18 @@ async function ask(
 ): Promise<Look> {
   const { job, split, shots, seed, bad, model } = predictor;
   const plan = known ?? planAudit(job.task, job.rows, job.labels, { ...options, seed });
-  const asked = (what: string, rows: readonly Row[], examples = job.examples) =>
-    evaluateRows({
-      ...{ ...job, rows, examples },
-      onProgress: (progress) => options.onProgress?.({ what, rows: progress.rows, totalRows: progress.totalRows }),
-    });
-  const scores = await asked("scoring", job.rows);
+  const told = (what: string, { rows, totalRows }: ScoringProgress) => options.onProgress?.({ what, rows, totalRows });
+  const scores = await evaluateRows({ ...job, onProgress: (progress) => told("scoring", progress) });
   const byIndex = new Map(job.rows.map((row) => [row.index, row]));
   const judged = scores.rows.map((score) => ({ row: byIndex.get(score.index)!, score }));
   const variants = variantsOf(plan.lists, job.task, judged);
-  const answers = await variantAnswers(variants, job, (what, rows, examples) => asked(what, rows, examples));
+  const answers = await variantAnswers(variants, job, told);
   const benchmarked = await askBenchmarks(benchmarks, job, (progress) => options.onProgress?.(progress));
   return {
     ...{ plan, judged, variants, answers, benchmarked, rows: job.rows, model: model.info.path },
     metrics: summarise(job.task, scores.rows, job.labels, seed).metrics,
     facts: { split, shots, seed, rows: judged.length, errors: bad.length + scores.refused.length },
   };
-}
-
-/** Those of one attribute to one group at a time: of these, no two are of the same row. */
-async function variantAnswers(
-  variants: readonly Variant[],
-  { examples }: ScoringJob,
-  asked: (what: string, rows: readonly Row[], examples: ScoringJob["examples"]) => Promise<{ rows: RowScore[] }>,
-): Promise<(RowScore | null)[]> {
-  const answers = new Array<RowScore | null>(variants.length).fill(null);
-  // A variant gets the examples of the row that it was made of: nothing but its own words is to differ.
-  const original = new Map(variants.map(({ row, of }) => [row, of.row]));
-  const own = typeof examples === "function" ? (row: Row) => examples(original.get(row) ?? row) : examples;
-  const named = variants.map(({ attribute, to }) => `${attribute} to ${to}`);
-  for (const what of new Set(named)) {
-    const places = [...named.keys()].filter((place) => named[place] === what);
-    const rows = places.map((place) => variants[place]!.row);
-    const byIndex = new Map((await asked(what, rows, own)).rows.map((score) => [score.index, score]));
-    for (const place of places) answers[place] = byIndex.get(variants[place]!.row.index) ?? null;
-  }
-  return answers;
 }
 
 /** The rows of the training split, where there is one, before those that were asked about. */

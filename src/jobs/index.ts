@@ -10,6 +10,7 @@ export {
   distill,
 } from "./distill.js";
 export type { ComparedModel } from "./distill-table.js";
+export type { Fairness } from "./fairness.js";
 export { type LadderResult, type LadderRung, ladder, type RungName } from "./ladder.js";
 export type { LadderEvent, LadderOptions } from "./ladder-options.js";
 export { type ComparedPrompt, type PromptComparison, type PromptResult, prompt } from "./prompt.js";

@@ -2,8 +2,16 @@
 import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
-import { type Evaluation, evaluate, type Metrics } from "../evaluate/index.js";
+import {
+  type Evaluation,
+  evaluateWith,
+  type Metrics,
+  readPredictions,
+  type ScoringProgress,
+  withPredictor,
+} from "../evaluate/index.js";
 import { inspect } from "../model/index.js";
+import { readPromptFile, type Selection } from "../prompt/index.js";
 import { makeStudent, type StudentProgress } from "../student/index.js";
 import { StillroomError } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
@@ -13,8 +21,13 @@ import { rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { distill } from "./distill.js";
 import { adapterBytes } from "./distill-table.js";
+import { type Fairness, fairnessOf } from "./fairness.js";
 import { type LadderOptions, type LadderSettings, ladderIdentity, ladderSettings } from "./ladder-options.js";
+import { prompt } from "./prompt.js";
 import { tune } from "./tune.js";
+
+/** Rows that prompts are chosen by. */
+const promptRows = 100;
 
 export type RungName = "zero-shot" | "few-shot" | "tuned" | "student" | "quantised student";
 
@@ -23,6 +36,10 @@ export interface LadderRung {
   rung: RungName;
   /** Of the prompt. */
   shots: number;
+  /** The prompt file; null for the task's own prompt. */
+  prompt: string | null;
+  /** How the examples are chosen; null without any. */
+  select: Selection | null;
   /** The GGUF, and the adapter that it was run with. */
   model: string;
   adapter: string | null;
@@ -30,6 +47,8 @@ export interface LadderRung {
   metrics: Metrics;
   /** Of McNemar's exact test against the rung before; null for the first. */
   p_value: number | null;
+  /** How unevenly it treats groups, on the same rows. */
+  fairness: Fairness;
   rows_per_second: number;
   /** What the process grew by while it answered, the mapped file included; null where the system does not tell. */
   memory_bytes: number | null;
@@ -52,13 +71,13 @@ export interface LadderResult {
 /** ladder.json: the rungs that are done, and what they depend on. */
 interface LadderFile {
   format: "stillroom-ladder";
-  version: 1;
+  version: 2;
   identity: Record<string, unknown>;
   rungs: LadderRung[];
 }
 
 /**
- * Climbs from a bare prompt over examples, tuning and distilling to a quantised student, and measures each on the same test rows. All that is made lies in
+ * Climbs from a bare prompt over the best of several few-shot prompts, tuning and distilling to a quantised student, and measures each on the same test rows. All that is made lies in
  * one folder; a ladder that was cut off goes on from there, and within a rung that trains from its last checkpoint.
  *
  * @throws StillroomError "usage" for a wrong option, a folder of another ladder, or one in which another process works; "input" for the task's data or a model that
@@ -112,7 +131,7 @@ class Climb {
   async open(): Promise<void> {
     const text = await readFile(this.#file, "utf8").catch(() => null);
     if (text === null) return;
-    const before = JSON.parse(text) as LadderFile;
+    const before = parseLadder(this.#file, text);
     const names = new Set([...Object.keys(before.identity), ...Object.keys(this.#identity)]);
     for (const name of names) {
       const [was, is] = [before.identity[name], this.#identity[name]].map((value) => JSON.stringify(value ?? null));
@@ -128,7 +147,8 @@ class Climb {
     const adapter = path.join(out, "tuned");
     const distilled = path.join(out, "distilled");
     await this.#rung("zero-shot", { model });
-    await this.#rung("few-shot", { model, shots: this.settings.shots });
+    const chosen = path.join(out, "prompt.json");
+    await this.#rung("few-shot", { model, prompt: chosen }, () => this.#choosePrompt(chosen));
     await this.#rung("tuned", { model, adapter }, () => this.#tune(adapter));
     await this.#rung("student", { model: path.join(distilled, "model.gguf") }, () =>
       this.#distill(distilled, adapter, layers),
@@ -145,7 +165,7 @@ class Climb {
   /** One rung: what makes it, then the test rows. One that is done is not done again. */
   async #rung(
     rung: RungName,
-    { model, adapter, shots = 0 }: { model: string; adapter?: string; shots?: number },
+    { model, adapter, prompt }: { model: string; adapter?: string; prompt?: string },
     make?: () => Promise<void>,
   ): Promise<void> {
     if (this.#rungs.some((done) => done.rung === rung)) return;
@@ -156,14 +176,21 @@ class Climb {
     const seconds = (performance.now() - started) / 1000;
     const last = this.#rungs.at(-1);
     const memory = watchMemory();
-    const found = await evaluate(this.task, {
-      ...{ model, adapter, shots, split: "test", limit, seed, threads, precision, signal },
-      predictions: this.#predictions(rung),
+    const predictions = this.#predictions(rung);
+    const options = {
+      ...({ model, adapter, prompt, split: "test", limit, seed, threads, precision, signal, predictions } as const),
       against: last && this.#predictions(last.rung),
-      onProgress: (progress) => onEvent?.({ type: "scoring", rung, progress }),
+      onProgress: (progress: ScoringProgress) => onEvent?.({ type: "scoring", rung, progress }),
+    };
+    const done = await withPredictor(this.task, options, async (predictor) => {
+      const found = await evaluateWith(predictor, options);
+      const grown = memory();
+      const fairness = await fairnessOf(predictor, await readPredictions(predictions), options.onProgress);
+      return { found, fairness, memory: grown };
     });
+    const select = prompt === undefined ? null : (await readPromptFile(prompt, this.task)).select;
     const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
-    await this.#keep(rungOf(rung, found, { memory: memory(), bytes, seconds }));
+    await this.#keep(rungOf(rung, done, { select, bytes, seconds }));
   }
 
   #predictions(rung: RungName): string {
@@ -172,9 +199,19 @@ class Climb {
 
   async #keep(rung: LadderRung): Promise<void> {
     this.#rungs.push(rung);
-    const file: LadderFile = { format: "stillroom-ladder", version: 1, identity: this.#identity, rungs: this.#rungs };
+    const file: LadderFile = { format: "stillroom-ladder", version: 2, identity: this.#identity, rungs: this.#rungs };
     await writeFileAtomic(this.#file, `${JSON.stringify(file, null, 2)}\n`);
     this.settings.onEvent?.({ type: "end", rung });
+  }
+
+  /** The best of the ways to choose examples, on few validation rows; its file is the rung's. */
+  async #choosePrompt(save: string): Promise<void> {
+    const { shots, limit, seed, threads, precision, signal, onEvent } = this.settings;
+    await prompt(this.task, {
+      ...{ model: this.model, shots: [shots], select: ["random", "similar", "diverse"], compare: true, save },
+      ...{ limit: promptRows, pool: limit, seed, threads, precision, signal },
+      onProgress: (progress) => onEvent?.({ type: "scoring", rung: "few-shot", progress }),
+    });
   }
 
   async #tune(out: string): Promise<void> {
@@ -226,9 +263,22 @@ class Climb {
 
 function rungOf(
   rung: RungName,
-  { shots, model, adapter, rows, metrics, against, rows_per_second }: Evaluation,
-  { memory, bytes, seconds }: { memory: number | null; bytes: number; seconds: number },
+  { found, fairness, memory }: { found: Evaluation; fairness: Fairness; memory: number | null },
+  made: { select: Selection | null; bytes: number; seconds: number },
 ): LadderRung {
+  const { shots, prompt, model, adapter, rows, metrics, against, rows_per_second } = found;
   const p_value = against?.p_value ?? null;
-  return { rung, shots, model, adapter, rows, metrics, p_value, rows_per_second, memory_bytes: memory, bytes, seconds };
+  const measured = { rows, metrics, p_value, fairness, rows_per_second, memory_bytes: memory };
+  return { rung, shots, prompt, model, adapter, ...measured, ...made };
+}
+
+/** Throws "input" for a file that no ladder of this version wrote. */
+function parseLadder(file: string, text: string): LadderFile {
+  try {
+    const found = JSON.parse(text) as LadderFile;
+    if (found.format === "stillroom-ladder" && found.version === 2) return found;
+  } catch {
+    // Falls through to the one message for a file that is not ours.
+  }
+  throw new StillroomError("input", `${file} is not of a ladder of this version; give another folder`);
 }

@@ -1,6 +1,8 @@
 // The page of a ladder: every rung's metric with its interval, and what it costs.
-import type { LadderResult } from "../jobs/index.js";
+import type { Interval } from "../evaluate/index.js";
+import type { Fairness, LadderResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
+import { label } from "./axis.js";
 import { intervalChart } from "./interval-chart.js";
 import { pageOf } from "./page.js";
 
@@ -29,15 +31,24 @@ export async function reportLadder(result: LadderResult, command: string, file: 
     "rung",
     metric,
     "p against the rung before",
+    "largest gap between groups",
+    "which gap",
+    "answers flipped by a swap",
+    "which swap",
     "rows a second",
     "memory (MB)",
     "file (MB)",
     "made in (s)",
   ];
-  const rows = rungs.map(({ rung, metrics, p_value, rows_per_second, memory_bytes, bytes, seconds }) => [
-    ...[rung, metrics[metric] ?? null, p_value, rows_per_second],
-    ...[memory_bytes === null ? null : memory_bytes / 1e6, bytes / 1e6, seconds],
+  const rows = rungs.map(({ rung, metrics, p_value, fairness, rows_per_second, memory_bytes, bytes, seconds }) => [
+    ...[rung, metrics[metric] ?? null, p_value],
+    ...[fairness.gap?.difference ?? null, gapName(fairness), fairness.swap?.flips ?? null, swapName(fairness)],
+    ...[rows_per_second, memory_bytes === null ? null : memory_bytes / 1e6, bytes / 1e6, seconds],
   ]);
+  const uneven = (title: string, label: string, of: (fairness: Fairness) => Interval | undefined) => {
+    const known = rungs.flatMap(({ rung, fairness }) => (of(fairness) ? [{ label: rung, ...of(fairness)! }] : []));
+    return known.length === 0 ? [] : [intervalChart({ title, x: { label }, reference: 0, rows: known })];
+  };
   const page = pageOf({
     title: `${task}: the ladder`,
     subtitle: `${rungs.length} rungs on the same ${rungs[0]?.rows ?? 0} test rows.`,
@@ -54,7 +65,27 @@ export async function reportLadder(result: LadderResult, command: string, file: 
         ],
         tables: [{ caption: "Rungs", head, rows }],
       },
+      {
+        title: "What it is uneven about",
+        words: [
+          "The largest difference between two groups of all attributes and metrics, and the swap of two groups' words that turns the largest share of answers; stillroom audit shows the others, and what a term list cannot see.",
+        ],
+        charts: [
+          ...uneven("Largest gap between groups", "difference, 95 % interval", ({ gap }) => gap?.difference),
+          ...uneven("Answers flipped by a swap", "share of rows, 95 % interval", ({ swap }) => swap?.flips),
+        ],
+      },
     ],
   });
   await writeFileAtomic(file, page);
+}
+
+function gapName({ gap }: Fairness): string | null {
+  if (gap === null) return null;
+  const of = gap.label === null ? "" : ` of ${gap.label}`;
+  return `${gap.attribute}: ${gap.metric}${of}, ${gap.between.join(" above ")} (p = ${label(gap.p_holm)} with Holm's correction)`;
+}
+
+function swapName({ swap }: Fairness): string | null {
+  return swap && `${swap.attribute}: ${swap.groups.join(" and ")}, ${swap.rows} rows`;
 }

@@ -1,9 +1,10 @@
 // ladder() on a toy: its rungs, its files, and that one that was cut off goes on to the same.
-import { mkdtempSync, readFileSync } from "node:fs";
+import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import {
+  audit,
   type LadderEvent,
   type LadderOptions,
   type LadderResult,
@@ -37,8 +38,19 @@ const small = (out: string, change: Partial<LadderOptions> = {}): LadderOptions 
   ...change,
 });
 
+/** The toy's test rows, each once of a Zoe and once of a Bob. */
+async function groupedTask(): Promise<Task> {
+  const { folder, file } = writeToyTask({ rows: 120 });
+  const tests = path.join(folder, "test.jsonl");
+  const rows = readFileSync(tests, "utf8").trim().split("\n");
+  const lines = rows.flatMap((line) => ["Zoe ", "Bob "].map((name) => line.replace('"text":"', `"text":"${name}`)));
+  writeFileSync(tests, lines.join("\n"));
+  appendFileSync(file, "audit: { terms: { people: { north: [Zoe], south: [Bob] } } }\n");
+  return readTask(file);
+}
+
 beforeAll(async () => {
-  task = await readTask(writeToyTask({ rows: 120 }).file);
+  task = await groupedTask();
   model = writeTextToy({}, { ...textToy, layers: 3 });
   const onEvent = (event: LadderEvent) => event.type === "begin" && begun.push(event.rung);
   whole = await ladder(task, small("whole", { onEvent }));
@@ -46,7 +58,9 @@ beforeAll(async () => {
 
 /** What of a rung another run of it has too. */
 const lasting = ({ rungs }: LadderResult) =>
-  rungs.map(({ rung, shots, rows, metrics, p_value, bytes }) => ({ rung, shots, rows, metrics, p_value, bytes }));
+  rungs.map(({ rung, shots, select, rows, metrics, p_value, fairness, bytes }) => {
+    return { rung, shots, select, rows, metrics, p_value, fairness, bytes };
+  });
 
 describe("a ladder", () => {
   it("has five rungs on the same rows, each against the one before", () => {
@@ -60,12 +74,32 @@ describe("a ladder", () => {
     ]);
     expect(begun).toEqual(whole.rungs.map(({ rung }) => rung));
     expect(whole.rungs.map(({ shots }) => shots)).toEqual([0, 2, 0, 0, 0]);
-    expect(whole.rungs.map(({ rows }) => rows)).toEqual([20, 20, 20, 20, 20]);
+    expect(whole.rungs.map(({ rows }) => rows)).toEqual([40, 40, 40, 40, 40]);
+    expect(whole.rungs.map(({ select }) => select === null)).toEqual([true, false, true, true, true]);
     expect(whole.rungs.map(({ p_value }) => typeof p_value)).toEqual(["object", ...Array(4).fill("number")]);
     for (const { metrics, memory_bytes } of whole.rungs) {
       expect(metrics.accuracy).toMatchObject({ low: expect.any(Number), high: expect.any(Number) });
       expect(memory_bytes).toBeGreaterThan(0);
     }
+  });
+
+  it("prompts with the best of three ways to choose examples, as it was on validation rows", () => {
+    const file = path.join(folder, "whole/prompt.json");
+    const prompt = JSON.parse(readFileSync(file, "utf8"));
+    expect(whole.rungs[1]).toMatchObject({ prompt: file, select: prompt.select, shots: prompt.shots });
+    expect(prompt.measured).toMatchObject({ split: "validation", rows: 24, metric: "accuracy" });
+  });
+
+  it("says of each rung the largest gap and the swap that flips most, as an audit finds them", async () => {
+    const [, , tuned] = whole.rungs;
+    const found = await audit(task, { model, adapter: tuned!.adapter!, threads: 1 });
+    const gaps = found.groups.flatMap(({ attribute, gaps }) => gaps.map((gap) => ({ attribute, ...gap })));
+    const { gap, swap } = tuned!.fairness;
+    expect(gaps).toContainEqual(expect.objectContaining(gap!));
+    expect(gap!.difference.value).toBe(Math.max(...gaps.map(({ difference }) => difference.value)));
+    const { agreement } = found.swaps.find(({ attribute }) => attribute === "people")!;
+    expect(swap).toMatchObject({ attribute: "people", groups: ["north", "south"], rows: 40 });
+    expect(swap!.flips).toEqual({ value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low });
   });
 
   it("ends with a student of a third of the layers, smaller when quantised", () => {
@@ -107,6 +141,13 @@ describe("a ladder", () => {
     await expect(ladder({ ...task, metric: "macro_f1" }, small("whole"))).rejects.toThrow("holds a ladder with task");
   });
 
+  it("of another version is refused by its file", async () => {
+    const out = path.join(folder, "old");
+    mkdirSync(out);
+    writeFileSync(path.join(out, "ladder.json"), '{"format":"stillroom-ladder","version":1}');
+    await expect(ladder(task, small("old"))).rejects.toThrow(`${out}/ladder.json is not of a ladder of this version`);
+  });
+
   it("needs test rows", async () => {
     const { test: _, ...data } = task.data;
     await expect(ladder({ ...task, data }, small("none"))).rejects.toThrow("has no test rows");
@@ -129,5 +170,6 @@ describe("a ladder", () => {
     const page = readFileSync(file, "utf8");
     for (const { rung } of whole.rungs) expect(page).toContain(`<td>${rung}</td>`);
     expect(page).toContain("stillroom ladder &lt;task&gt;");
+    expect(page).toContain("<td>people: north and south, 40 rows</td>");
   });
 });

@@ -1,0 +1,57 @@
+// How evenly a predictor treats groups, in two numbers: from its answers to a task's rows, which are there already, and to the same rows with other groups' words.
+// What the numbers are is audit's; owns which of them stand for all.
+import {
+  type GroupGap,
+  type GroupTable,
+  groupTables,
+  judgedMetrics,
+  planAudit,
+  type Swap,
+  swapsOf,
+  variantsOf,
+} from "../audit/index.js";
+import type { Interval, Predictor, RowScore, ScoringProgress } from "../evaluate/index.js";
+import { variantAnswers } from "./audit-variants.js";
+
+/** The unevenest of what an audit would list. Intervals are 95 % and each number's own: that it is the largest of many, `p_holm` is corrected for. */
+export interface Fairness {
+  /** The largest difference between two groups, of all attributes and metrics; null where no two groups have ten rows. */
+  gap: ({ attribute: string } & Omit<GroupGap, "ratio" | "rate" | "p_value">) | null;
+  /** The swap of two groups' words that turns the largest share of answers; null where no row has such words. */
+  swap: (Pick<Swap, "attribute" | "groups" | "rows"> & { flips: Interval }) | null;
+}
+
+/** scores: what the predictor answered to its rows. Throws what evaluateRows throws. */
+export async function fairnessOf(
+  { job, seed }: Predictor,
+  scores: readonly RowScore[],
+  onProgress: (progress: ScoringProgress) => void,
+): Promise<Fairness> {
+  const plan = planAudit(job.task, job.rows, job.labels, { seed });
+  const byIndex = new Map(job.rows.map((row) => [row.index, row]));
+  const judged = scores.map((score) => ({ row: byIndex.get(score.index)!, score }));
+  const variants = variantsOf(plan.lists, job.task, judged);
+  const answers = await variantAnswers(variants, job, (_, progress) => onProgress(progress));
+  return {
+    gap: largestGap(groupTables(plan.memberships, judged, plan.positives, judgedMetrics)),
+    swap: mostFlips(swapsOf(plan.lists, variants, answers, plan)),
+  };
+}
+
+function largestGap(tables: readonly GroupTable[]): Fairness["gap"] {
+  const gaps = tables.flatMap(({ attribute, gaps: own }) => own.map((gap) => ({ attribute, ...gap })));
+  const [largest] = gaps.sort((a, b) => b.difference.value - a.difference.value);
+  if (largest === undefined) return null;
+  const { ratio: _, rate: __, p_value: ___, ...gap } = largest;
+  return gap;
+}
+
+function mostFlips(swaps: readonly Swap[]): Fairness["swap"] {
+  const [most] = [...swaps].sort((a, b) => a.agreement.value - b.agreement.value);
+  if (most === undefined) return null;
+  const { attribute, groups, rows, agreement } = most;
+  return {
+    ...{ attribute, groups, rows },
+    flips: { value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low },
+  };
+}
