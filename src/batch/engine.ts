@@ -58,8 +58,15 @@ export async function openEngine(
   return { model, lora, head, calibration, adapter: lora ? undefined : adapter, maker, tokens: llama };
 }
 
+/** Why a request has no answer. */
+export interface Failure {
+  reason: string;
+  /** The work failed, and not the request; undefined: it cannot be answered as it is. */
+  atWork?: boolean | undefined;
+}
+
 /** What became of a request: its answer, or why there is none. */
-export type Outcome = Answer | { reason: string };
+export type Outcome = Answer | Failure;
 
 /** A request as decode takes it. */
 export function decodable({ kind: _, grammar, logProbabilities, ...request }: TextRequest): DecodeRequest {
@@ -68,7 +75,8 @@ export function decodable({ kind: _, grammar, logProbabilities, ...request }: Te
 
 /** What a decoded row says: only an answer that came to its end is one. */
 export function outcomeOf({ ended, reason, text, promptTokens, tokens, logProbabilities }: DecodedRow): Outcome {
-  if (ended === "refused" || ended === "cancelled") return { reason: reason ?? "was called off" };
+  if (ended === "refused") return { reason: reason! };
+  if (ended === "cancelled") return { reason: "was called off", atWork: true };
   return { text, probabilities: null, ended, promptTokens, answerTokens: tokens.length, logProbabilities };
 }
 
@@ -140,7 +148,7 @@ async function chooseAll(
 
 /** What a vector says; a text that gives none with finite numbers has none. */
 export function embedded(vector: Float32Array | string, { prompt }: EmbeddingRequest): Outcome {
-  if (typeof vector === "string") return { reason: vector };
+  if (typeof vector === "string") return { reason: vector, atWork: true };
   const counts = { promptTokens: prompt.length, answerTokens: 0, logProbabilities: null };
   return { text: "", probabilities: null, ended: "embedding", ...counts, embedding: vector };
 }

@@ -1,6 +1,15 @@
 // The room's door: a file of requests to a file of answers, through the store.
 export { batch, batchRequests, requireNoInputs } from "./batch.js";
-export { answerAll, decodable, type Engine, embedded, type Outcome, openEngine, outcomeOf } from "./engine.js";
+export {
+  answerAll,
+  decodable,
+  type Engine,
+  embedded,
+  type Failure,
+  type Outcome,
+  openEngine,
+  outcomeOf,
+} from "./engine.js";
 export type { Input, Item } from "./item.js";
 export { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./openai-input.js";

@@ -19,7 +19,7 @@ export interface Item {
   /** The line of the output; null where other parts of it are to come, or failed. */
   answered(answer: Answer): object | null;
   /** The line of the error file; null where another part of it failed before. */
-  failed(reason: string): object | null;
+  failed(reason: string, atWork?: boolean): object | null;
 }
 
 /** Rows from a file of some format. */

@@ -36,7 +36,8 @@ export async function openRequests(
   const itemsOf = (bytes: Buffer | string, at: string, line: number): Item[] => {
     const parsed = typeof bytes === "string" ? { given: null, body: null, reason: bytes } : parseLine(bytes);
     const { given, body } = parsed;
-    const failed = (reason: string) => errorLine(parsed.custom_id ?? null, given, `${at}:${line}: ${reason}`);
+    const failed = (reason: string, atWork?: boolean) =>
+      errorLine(parsed.custom_id ?? null, given, `${at}:${line}: ${reason}`, atWork === true);
     const whole = { file: at, line, texts: [], failed };
     const wrong = (reason: string): Item[] => [
       { ...whole, request: () => reason, size: reason.length, answered: () => null },
@@ -80,10 +81,10 @@ function partsOf(
       answers[index] = answer;
       return --missing === 0 ? lineOf(answers) : null;
     },
-    failed: (reason) => {
+    failed: (reason, atWork) => {
       if (told) return null;
       told = true;
-      return whole.failed(requests.length === 1 ? reason : `input[${index}]: ${reason}`);
+      return whole.failed(requests.length === 1 ? reason : `input[${index}]: ${reason}`, atWork);
     },
   }));
 }
@@ -160,15 +161,16 @@ export function answerBody(
   };
 }
 
-function errorLine(custom_id: string | null, given: Given | null, message: string): object {
+function errorLine(custom_id: string | null, given: Given | null, message: string, atWork: boolean): object {
   const id = idOf(custom_id ?? "", message);
   if (given === null)
     return { id: `batch_req_${id}`, custom_id, response: null, error: { code: "invalid_request", message } };
-  const error = { message, type: "invalid_request_error", param: null, code: null };
+  const [status_code, type] = atWork ? [500, "server_error"] : [400, "invalid_request_error"];
+  const error = { message, type, param: null, code: null };
   return {
     id: `batch_req_${id}`,
     custom_id,
-    response: { status_code: 400, request_id: id, body: { error } },
+    response: { status_code, request_id: id, body: { error } },
     error: null,
   };
 }

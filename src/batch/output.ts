@@ -2,6 +2,7 @@
 import { rm } from "node:fs/promises";
 import type { Answer } from "../store/index.js";
 import { WholeFile } from "../support/files.js";
+import type { Failure } from "./engine.js";
 import type { Item } from "./item.js";
 
 /** Where the lines go, and who hears of rows that failed. */
@@ -37,8 +38,8 @@ export class Output {
     await this.out.write(lineOf(line));
   }
 
-  async failed(item: Item, reason: string): Promise<void> {
-    const line = item.failed(reason);
+  async failed(item: Item, { reason, atWork }: Failure): Promise<void> {
+    const line = item.failed(reason, atWork);
     if (line === null) return;
     this.#errors ??= await WholeFile.create(errorsOf(this.options));
     this.errors++;

@@ -52,7 +52,8 @@ export function answering(
           onWarning?.(`answering a row failed, it is tried again: ${message}`);
           await work(rest, left - 1);
         } else if (++failures < mostFailures) {
-          await told(rest[0]!, { reason: retries === 0 ? message : `failed ${retries + 1} times: ${message}` }, 0);
+          const reason = retries === 0 ? message : `failed ${retries + 1} times: ${message}`;
+          await told(rest[0]!, { reason, atWork: true }, 0);
         } else {
           throw new StillroomError(
             "internal",

@@ -243,7 +243,7 @@ export class Work {
     if (outcome === undefined) return;
     if ("reason" in outcome) {
       this.#counts.rows += linesOf([item]);
-      await this.#output!.failed(item, outcome.reason);
+      await this.#output!.failed(item, outcome);
     } else await this.#output!.answered(item, outcome);
   }
 

@@ -40,7 +40,7 @@ export async function collect(
         const outcome: Outcome | undefined =
           typeof request === "string" ? { reason: request } : outcomes.get(keyText(key!));
         if (outcome === undefined) return null;
-        if ("reason" in outcome) await output.failed(item, outcome.reason);
+        if ("reason" in outcome) await output.failed(item, outcome);
         else {
           await output.answered(item, outcome);
           answered++;
@@ -78,6 +78,6 @@ async function outcomesOf(
     asked.delete(name);
   }
   if (asked.size === 0) return outcomes;
-  for (const [name, reason] of await queue.failures(job, [...asked.values()])) outcomes.set(name, { reason });
+  for (const [name, failure] of await queue.failures(job, [...asked.values()])) outcomes.set(name, failure);
   return outcomes;
 }

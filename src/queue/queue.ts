@@ -1,5 +1,6 @@
 // The queue: chunks that pg-boss hands out once each, under a lease, and the answers that all share. What belongs together is one transaction. Computes nothing.
 import PgBoss from "pg-boss";
+import type { Failure } from "../batch/index.js";
 import {
   type Answer,
   canonical,
@@ -51,7 +52,7 @@ export interface Chunk {
 /** What became of the requests of a chunk. */
 export interface Done {
   answers: { key: Uint8Array; answer: Answer }[];
-  failures: { key: Uint8Array; reason: string }[];
+  failures: ({ key: Uint8Array } & Failure)[];
   computed: number;
   known: number;
   tokens: number;
@@ -309,12 +310,12 @@ export class Queue {
     return found;
   }
 
-  async failures(job: number, keys: readonly Uint8Array[]): Promise<Map<string, string>> {
+  async failures(job: number, keys: readonly Uint8Array[]): Promise<Map<string, Failure>> {
     const { rows } = await this.database.executeSql(
-      `SELECT key, reason FROM ${schema}.failures WHERE job = $1 AND key = ANY($2)`,
+      `SELECT key, reason, at_work AS "atWork" FROM ${schema}.failures WHERE job = $1 AND key = ANY($2)`,
       [job, keys],
     );
-    return new Map(rows.map(({ key, reason }) => [keyText(key as Buffer), reason as string]));
+    return new Map(rows.map(({ key, reason, atWork }) => [keyText(key as Buffer), { reason, atWork }]));
   }
 
   async close(): Promise<void> {
@@ -336,7 +337,12 @@ async function keepAnswers(sql: Sql, answers: Done["answers"]): Promise<void> {
 async function keepFailures(sql: Sql, job: number, failures: Done["failures"]): Promise<void> {
   if (failures.length === 0) return;
   await sql.executeSql(
-    `INSERT INTO ${schema}.failures (job, key, reason) SELECT $1, * FROM unnest($2::bytea[], $3::text[]) ON CONFLICT DO NOTHING`,
-    [job, failures.map(({ key }) => key), failures.map(({ reason }) => reason)],
+    `INSERT INTO ${schema}.failures (job, key, reason, at_work) SELECT $1, * FROM unnest($2::bytea[], $3::text[], $4::boolean[]) ON CONFLICT DO NOTHING`,
+    [
+      job,
+      failures.map(({ key }) => key),
+      failures.map(({ reason }) => reason),
+      failures.map(({ atWork }) => atWork === true),
+    ],
   );
 }

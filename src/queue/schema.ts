@@ -4,13 +4,13 @@
 export const schema = "stillroom";
 export const bossSchema = "stillroom_boss";
 
-const version = 1;
+const version = 2;
 
 /**
  * jobs: what was asked, and how far its rows are handed in.
  * chunks: what is still to be done; a chunk goes in the transaction that keeps its answers.
  * answers: the shared store, by the key of src/store/key.ts; values as the local store packs them, checksum included.
- * failures: requests that have no answer, and why.
+ * failures: requests that have no answer, why, and whether it was the work that failed.
  * work: what was committed, by whom; only ever added to.
  */
 export const createTables = `
@@ -44,6 +44,7 @@ export const createTables = `
     job int NOT NULL REFERENCES ${schema}.jobs ON DELETE CASCADE,
     key bytea NOT NULL,
     reason text NOT NULL,
+    at_work boolean NOT NULL,
     PRIMARY KEY (job, key));
   CREATE TABLE IF NOT EXISTS ${schema}.work (
     job int NOT NULL REFERENCES ${schema}.jobs ON DELETE CASCADE,

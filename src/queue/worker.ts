@@ -187,7 +187,11 @@ class Worker {
     if (chunk === null) return this.queue.drop(`${this.name}-suspects`, lease);
     const requests = unpackChunk(chunk.body);
     const why = `was given up after ${attempts} tries on its own: ${reason}`;
-    const failures = requests.map((request) => ({ key: requestKey(this.engine.maker, request), reason: why }));
+    const failures = requests.map((request) => ({
+      key: requestKey(this.engine.maker, request),
+      reason: why,
+      atWork: true,
+    }));
     await this.queue.judge(this.name, lease, chunk, requests, failures, this.#id);
   }
 
@@ -234,7 +238,7 @@ class Worker {
       const { key } = missing[place]!;
       // What was called off with the rest has no reason of its own.
       if ("reason" in outcome && stop.signal.aborted) return;
-      if ("reason" in outcome) result.failures.push({ key, reason: outcome.reason });
+      if ("reason" in outcome) result.failures.push({ key, ...outcome });
       else {
         result.answers.push({ key, answer: outcome });
         waiting.push({ key, answer: outcome });

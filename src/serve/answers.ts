@@ -92,8 +92,8 @@ async function vectorOf(flight: Flight, index: number, signal: AbortSignal): Pro
   try {
     return (await flight.follow(signal).next()).value as Answer;
   } catch (error) {
-    if (!(error instanceof ApiError && error.status === 400)) throw error;
-    throw new ApiError(400, `input[${index}]: ${error.message}`, { param: "input" });
+    if (!(error instanceof ApiError)) throw error;
+    throw new ApiError(error.status, `input[${index}]: ${error.message}`, { param: "input" });
   }
 }
 
@@ -185,8 +185,9 @@ export class Answers {
   /** Keeps an answer, and ends its flight. */
   async #land(key: Uint8Array, outcome: Outcome, texts: readonly string[], flight: Flight): Promise<void> {
     if ("reason" in outcome) {
-      const { reason } = outcome;
-      flight.end(null, flight.signal.aborted ? new StillroomError("cancelled", reason) : new ApiError(400, reason));
+      const { reason, atWork } = outcome;
+      const failure = new ApiError(atWork ? 500 : 400, reason);
+      flight.end(null, flight.signal.aborted ? new StillroomError("cancelled", reason) : failure);
       return;
     }
     this.metrics.answers.inc({ from: "model" });

@@ -136,16 +136,21 @@ it("--retries 0 tries a row that is alone once", async () => {
     steps++;
     return poison("pear")(tokens);
   });
-  const result = await batch(writeLines([completion("a", "pear")]), { ...options(), retries: 0 });
-  expect(result).toMatchObject({ rows: 0, errors: 1 });
+  const input = writeLines([completion("a", "pear"), completion("b", "plum", { n: 2 })]);
+  const result = await batch(input, { ...options(), retries: 0 });
+  expect(result).toMatchObject({ rows: 0, errors: 2 });
   expect(steps).toBe(1);
-  expect(JSON.parse(lines(result.errors_file!)[0]!)).toMatchObject({
-    custom_id: "a",
-    response: {
-      status_code: 400,
-      body: { error: { message: expect.stringMatching(/: the log-probability is NaN$/) } },
+  // What failed at work is not the request's fault.
+  expect(lines(result.errors_file!).map((line) => JSON.parse(line))).toMatchObject([
+    {
+      custom_id: "a",
+      response: {
+        status_code: 500,
+        body: { error: { type: "server_error", message: expect.stringMatching(/: the log-probability is NaN$/) } },
+      },
     },
-  });
+    { custom_id: "b", response: { status_code: 400, body: { error: { type: "invalid_request_error" } } } },
+  ]);
 });
 
 it("a failure that is the job's ends it at once", async () => {

@@ -163,7 +163,11 @@ describe("what goes wrong", () => {
   }, 30_000);
 
   it("a chunk that is never brought back is tried row by row, and costs only the row that fails alone", async () => {
-    const input = writeLines(Array.from({ length: 8 }, (_, row) => completion(`row ${row}`, `unlucky ${row}`)));
+    const wrong = completion("wrong", "unlucky", { n: 2 });
+    const input = writeLines([
+      wrong,
+      ...Array.from({ length: 8 }, (_, row) => completion(`row ${row}`, `unlucky ${row}`)),
+    ]);
     const to = asked({ chunk: 8, lease: 1 });
     await handIn(input, to);
     const [{ maker }] = (await sql("SELECT maker FROM stillroom.jobs ORDER BY id DESC LIMIT 1")) as [{ maker: Maker }];
@@ -201,10 +205,11 @@ describe("what goes wrong", () => {
       await queue.close();
     }
     const [result] = await Promise.all([queueBatch(input, to), work(working())]);
-    expect(result).toMatchObject({ rows: 7, errors: 1 });
-    expect(readFileSync(result.errors_file!, "utf8")).toMatch(
-      /"row 3".*was given up after 3 tries on its own: planted/,
-    );
+    expect(result).toMatchObject({ rows: 7, errors: 2 });
+    const [own, given] = readFileSync(result.errors_file!, "utf8").trim().split("\n");
+    expect(JSON.parse(own!)).toMatchObject({ custom_id: "wrong", response: { status_code: 400 } });
+    expect(JSON.parse(given!)).toMatchObject({ custom_id: "row 3", response: { status_code: 500 } });
+    expect(given).toMatch(/was given up after 3 tries on its own: planted/);
   }, 60_000);
 
   it("an answer that is not what was written is computed again", async () => {

@@ -110,13 +110,14 @@ it.each<[string, object, number, string | null, RegExp]>([
   ["tokens", { model: "toy", input: [1, 2] }, 400, "input", /tokens of another tokenizer/],
   ["other dimensions", { model: "toy", input: "a", dimensions: 16 }, 400, "dimensions", /32 dimensions/],
   ["a text that is too long", { model: "toy", input: ["a", "b".repeat(400)] }, 400, "input[1]", /1 to 256 tokens/],
-  ["a text without a finite vector", { model: "toy", input: ["a", "Z"] }, 400, "input", /input\[1\]: .*no finite/],
+  ["a text without a finite vector", { model: "toy", input: ["a", "Z"] }, 500, "input", /input\[1\]: .*no finite/],
 ])("%s is an error with its status, and costs nobody else", async (_name, body, status, param, message) => {
   const [found, good] = await Promise.all([
     post(server, "/v1/embeddings", body),
     post(server, "/v1/embeddings", { model: "toy", input: `beside ${message}` }),
   ]);
-  expect(found).toMatchObject({ status, json: { error: { type: "invalid_request_error", param } } });
+  const type = status === 500 ? "server_error" : "invalid_request_error";
+  expect(found).toMatchObject({ status, json: { error: { type, param } } });
   expect(found.json.error.message).toMatch(message);
   expect(good.status).toBe(200);
 });
