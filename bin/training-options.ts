@@ -84,6 +84,10 @@ export function teacherOptions(made: Command): void {
         ...["f32", "bf16", "mixed", "int16", "int8"],
       ]),
     )
+    .option(
+      "--texts <file>",
+      "texts without answers, lines of .txt or the field text of .jsonl, beside the task's rows",
+    )
     .option("--top-k <n>", "most likely tokens kept of each position (default: 64)", whole(1))
     .option("--temperature <t>", "of the softmax of teacher and student (default: 1)", real);
 }

@@ -8,3 +8,4 @@ export { type BadRow, type Row, usedFields } from "./row.js";
 export { type Dataset, labelsOf, type RowOptions, readRows, type SplitName, splitNames, streamRows } from "./rows.js";
 export { sampleRows } from "./sample.js";
 export { type Conversation, recognise, type Turn } from "./shapes.js";
+export { type PlainText, readTexts } from "./texts.js";

@@ -12,6 +12,7 @@ import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
 import { type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
 import { teacherAnswers } from "./teacher-answers.js";
+import { readTextRows } from "./text-rows.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { readRunFile } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
@@ -55,6 +56,8 @@ export type DistillEvent =
 export interface DistillResult extends TuneResult {
   /** The teacher's cache; null where all steps are on-policy. */
   cache: string | null;
+  /** Texts of no task, or pieces of them, that were learnt beside the task's rows in each epoch. */
+  texts: number;
   /** The quantised student; null with "none". */
   quantized: string | null;
   /** As export's; null with "none" and where the task has no held-out rows. */
@@ -87,7 +90,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers quantize checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers texts quantize checkLimit".split(
     " ",
   ),
 ];
@@ -152,6 +155,8 @@ function lessonOf(
   const { asking, loss, beta, labelWeight, onPolicy, answers, quantize, checkLimit } = settings;
   const { teacher: teacherFile, adapter, topK, temperature, precision } = asking;
   let cacheFolder: string | null = null;
+  // How many of the rows are of texts: the last ones.
+  let texts = 0;
   // Of a teacher that llama.cpp runs with an adapter: it can be asked about tokens, and gives no answers of its own.
   let answersItself = true;
   return {
@@ -160,6 +165,7 @@ function lessonOf(
       ...{ loss, beta, labelWeight, onPolicy, answers, quantize: quantize ?? "none", checkLimit },
       ...(adapter !== null && { teacherAdapter: adapter }),
       ...(settings.cache !== undefined && { cache: settings.cache }),
+      ...(asking.texts !== null && { texts: asking.texts }),
     },
     async revise(rows, folder) {
       if (answers === "data") return rows;
@@ -170,6 +176,11 @@ function lessonOf(
       } finally {
         await teacher.close();
       }
+    },
+    async *further({ student, maxLength, strict }) {
+      const found = yield* readTextRows(asking.texts, student, { maxLength, strict, signal: signal ?? null });
+      texts = found.rows.length;
+      return found;
     },
     async *ask({ folder, student, rows }) {
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
@@ -184,9 +195,9 @@ function lessonOf(
         const common = { teacher, signal: signal ?? null };
         if (onPolicy < 1) {
           cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
-          cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), ...common });
+          cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), texts, ...common });
         }
-        const facts = teacher.facts(task, "");
+        const facts = teacher.facts(task, { rows: "", texts: null });
         if (onPolicy === 0) await teacher.close();
         return {
           distillation: { loss, beta, temperature, labelWeight },
@@ -196,7 +207,8 @@ function lessonOf(
             ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }) },
           },
           taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices))),
-          written: onPolicy > 0 ? writingSteps({ student, tokens, rows, share: onPolicy, seed, ...common }) : null,
+          written:
+            onPolicy > 0 ? writingSteps({ student, tokens, rows, texts, share: onPolicy, seed, ...common }) : null,
           close,
         };
       } catch (error) {
@@ -227,7 +239,8 @@ function lessonOf(
       yield { type: "phase", phase: "compare" };
       const opening = { threads, variant, ...(signal && { signal }) };
       const comparison = await compareModels(task, contenders, { limit: checkLimit, seed, opening });
-      return { cache: cacheFolder, quantized: quantize === null ? null : out, gate, metric: task.metric, comparison };
+      const quantized = quantize === null ? null : out;
+      return { cache: cacheFolder, texts, quantized, gate, metric: task.metric, comparison };
     },
   };
 }

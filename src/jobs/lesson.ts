@@ -5,6 +5,8 @@ import type { NativeDistillation, NativeTaught } from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
 import type { Fingerprint } from "../train/index.js";
 import type { WriteStep } from "./on-policy.js";
+import type { TextRows } from "./text-rows.js";
+import type { Warning } from "./tune-data.js";
 import type { TuneResult } from "./tune-result.js";
 
 /** A teacher that was asked. */
@@ -25,7 +27,9 @@ export interface Lesson<Event> {
   readonly options: Record<string, unknown>;
   /** The training rows as they are to be learnt. */
   revise(rows: readonly Row[], folder: string): Promise<readonly Row[]>;
-  /** Asks the teacher about the training rows, before anything is trained. */
+  /** Rows beside the task's that are to be learnt: they follow those. */
+  further(run: { student: Model; maxLength: number; strict: boolean }): AsyncGenerator<Warning, TextRows>;
+  /** Asks the teacher about the training rows, the further ones included, before anything is trained. */
   ask(run: { folder: string; student: Model; rows: readonly Encoded[] }): AsyncGenerator<Event, Asked>;
   /** What follows training, with the student closed; gives fields for the result. */
   finish(run: { folder: string; student: string; result: TuneResult }): AsyncGenerator<Event, Record<string, unknown>>;

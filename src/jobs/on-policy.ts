@@ -14,6 +14,8 @@ export interface Writing {
   teacher: Teacher;
   tokens: TokenMap;
   rows: readonly Encoded[];
+  /** How many of them, the last ones, are of texts: nothing is to be written behind those, and the teacher is asked about them as they are. */
+  texts: number;
   /** Share of the steps, drawn by seed and step. */
   share: number;
   seed: number;
@@ -35,26 +37,38 @@ export type WriteStep = (
 ) => Promise<MicroBatch[]> | null;
 
 /** The steps of a run. Draws depend on seed, step and row alone: a run that goes on writes the same. */
-export function writingSteps({ student, teacher, tokens, rows, share, seed, signal }: Writing): WriteStep {
-  const maxTokens = rows.reduce((most, { answer }) => Math.max(most, answer.length), 1);
-  const longest = rows.reduce((most, { prompt }) => Math.max(most, prompt.length), 0) + maxTokens;
+export function writingSteps({ student, teacher, tokens, rows, texts, share, seed, signal }: Writing): WriteStep {
+  const own = rows.length - texts;
+  const most = (lengths: readonly number[]) => lengths.reduce((a, b) => Math.max(a, b), 1);
+  const maxTokens = most(rows.slice(0, own).map(({ answer }) => answer.length));
+  const longestOwn = most(rows.slice(0, own).map(({ prompt }) => prompt.length)) + maxTokens;
+  const longest = most([longestOwn, ...rows.slice(own).map(({ prompt, answer }) => prompt.length + answer.length)]);
   const write = async (step: number, indices: Int32Array, lora: NativeLora | null): Promise<Encoded[]> => {
     const draws = new Random(seed, step);
-    const asked = Array.from(indices, (index) => rows[index]!);
+    const asked = Array.from(
+      indices.filter((index) => index < own),
+      (index) => rows[index]!,
+    );
     const requests = asked.map(({ prompt }) => ({ prompt, maxTokens, temperature: 1, seed: draws.bits() }));
     const written = new Array<Encoded>(asked.length);
-    const options = { lora, longest, ...(signal && { signal }) };
+    const options = { lora, longest: longestOwn, ...(signal && { signal }) };
     for await (const { index, tokens, ended, reason } of decodeRows(student, requests, options)) {
       if (ended === "refused") throw new StillroomError("input", `the student cannot answer a row: ${reason}`);
       written[index] = { ...asked[index]!, answer: ended === "end" ? withEnd(student, tokens) : tokens };
     }
-    return written;
+    return [
+      ...written,
+      ...Array.from(
+        indices.filter((index) => index >= own),
+        (index) => rows[index]!,
+      ),
+    ];
   };
   return (step, indices, lora, { tokenBudget, sharePrefix }) => {
     if (share < 1 && new Random(seed, step).bits() >= share * 2 ** 32) return null;
     return (async () => {
-      const own = await write(step, indices, lora);
-      const parts = microBatcher(own, tokenBudget, sharePrefix)(Int32Array.from(own.keys()));
+      const learnt = await write(step, indices, lora);
+      const parts = microBatcher(learnt, tokenBudget, sharePrefix)(Int32Array.from(learnt.keys()));
       const batches: MicroBatch[] = [];
       for (const part of parts) {
         const taught = tokens.ofStudent(await teacher.teach(tokens.batchOfTeacher(part.batch), longest));

@@ -8,6 +8,7 @@ import { requireKnown, requirePath, requireWhole, type Task } from "../task/inde
 import { Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { defaultMaxLength, hashRows, microBatcher, type TrainEvent } from "../train/index.js";
+import { readTextRows } from "./text-rows.js";
 import { readTuneData } from "./tune-data.js";
 
 /** What is asked of a teacher, wherever its answers go. */
@@ -20,6 +21,11 @@ export interface TeachingOptions {
   topK?: number | undefined;
   /** Of the teacher's softmax; the same as of the student's loss (default 1). */
   temperature?: number | undefined;
+  /**
+   * A file of texts that have no answer (lines of .txt, the field "text" of .jsonl): the teacher is asked about each of their tokens, and the student learns them
+   * beside the task's rows. One that is longer than maxLength is cut into pieces.
+   */
+  texts?: string | undefined;
   /** As of openModel, for the teacher (default "f32"). */
   teacherPrecision?: NativePrecision | undefined;
 }
@@ -61,6 +67,8 @@ export interface TeachResult {
   teacher: string;
   adapter: string | null;
   rows: number;
+  /** Of these, texts of no task, or pieces of them. */
+  texts: number;
   /** Label tokens, for each of which the teacher's distribution is kept. */
   positions: number;
   /** Rows that this call asked the teacher about; the others were there. */
@@ -80,7 +88,7 @@ export interface TeachResult {
 }
 
 const optionNames = [
-  ..."teacher teacherAdapter topK temperature teacherPrecision out limit strict maxLength onLong threads signal".split(
+  ..."teacher teacherAdapter topK temperature texts teacherPrecision out limit strict maxLength onLong threads signal".split(
     " ",
   ),
 ];
@@ -116,15 +124,17 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
     const { model } = teacher;
     const maxLength = Math.min(options.maxLength ?? defaultMaxLength, model.info.contextLength);
     const data = yield* readTuneData(task, model, { limit, strict, onLong }, { maxLength }, signal ?? null);
-    const rows = data.train;
+    const further = yield* readTextRows(settings.texts, model, { maxLength, strict, signal: signal ?? null });
+    const rows = [...data.train, ...further.rows];
+    const texts = further.rows.length;
     const work = { rows: 0, tokens: 0, seconds: 0 };
-    const cache = yield* teachInto(options.out, { task, teacher, rows, signal: signal ?? null, work });
+    const cache = yield* teachInto(options.out, { task, teacher, rows, texts, signal: signal ?? null, work });
     await cache.close();
     return {
       cache: cache.folder,
       teacher: model.info.path,
       adapter: settings.adapter,
-      rows: rows.length,
+      ...{ rows: rows.length, texts },
       positions: rows.reduce((sum, { answer }) => sum + answer.length, 0),
       computed: work.rows,
       top_k: settings.topK,
@@ -134,7 +144,7 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
       tokens_per_second: work.tokens / Math.max(work.seconds, 1e-9),
       peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
       seconds: (performance.now() - started) / 1000,
-      bad_rows: data.badRows,
+      bad_rows: data.badRows + further.badRows,
       truncated_rows: data.truncatedRows,
       dropped_rows: data.droppedRows,
     };
@@ -147,22 +157,28 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
 
 /** The teacher's options with their defaults. Throws "usage". */
 export function teachingSettings(options: TeachingOptions) {
-  const { teacher, teacherAdapter, topK, temperature = 1, teacherPrecision = "f32" } = options;
+  const { teacher, teacherAdapter, topK, temperature = 1, texts, teacherPrecision = "f32" } = options;
   requirePath("teacher", teacher);
   if (teacherAdapter !== undefined) requirePath("teacherAdapter", teacherAdapter);
+  if (texts !== undefined) requirePath("texts", texts);
   requireWhole("topK", topK, 1);
   if (typeof temperature !== "number" || !(temperature > 0 && Number.isFinite(temperature))) {
     throw unexpected("a number above 0", "temperature", temperature);
   }
-  return { teacher, adapter: teacherAdapter ?? null, topK: topK ?? 64, temperature, precision: teacherPrecision };
+  return {
+    ...{ teacher, adapter: teacherAdapter ?? null, topK: topK ?? 64, temperature, precision: teacherPrecision },
+    texts: texts ?? null,
+  };
 }
 
 /** What is asked, and of whom. */
 export interface Teaching {
   task: Task;
   teacher: Teacher;
-  /** In the teacher's tokens. */
+  /** In the teacher's tokens, those of texts last. */
   rows: readonly Encoded[];
+  /** How many of them are of texts. */
+  texts: number;
   signal: AbortSignal | null;
   /** Counts what was computed here. */
   work?: { rows: number; tokens: number; seconds: number };
@@ -173,9 +189,14 @@ const tokenBudget = 2048;
 
 /** A folder's cache for these rows, open and complete: what is missing is asked now. */
 export async function* teachInto(folder: string, teaching: Teaching): AsyncGenerator<TeachEvent, TeacherCache> {
-  const { task, teacher, rows, signal, work = { rows: 0, tokens: 0, seconds: 0 } } = teaching;
+  const { task, teacher, rows, texts, signal, work = { rows: 0, tokens: 0, seconds: 0 } } = teaching;
   const counts = rows.map(({ answer }) => answer.length);
-  const cache = await TeacherCache.open(folder, teacher.facts(task, hashRows(rows)), counts);
+  const own = rows.length - texts;
+  const cache = await TeacherCache.open(
+    folder,
+    teacher.facts(task, { rows: hashRows(rows.slice(0, own)), texts: texts > 0 ? hashRows(rows.slice(own)) : null }),
+    counts,
+  );
   try {
     if (cache.damage !== null) yield { type: "warning", kind: "cache", message: cache.damage };
     const longest = rows.reduce((most, { prompt, answer }) => Math.max(most, prompt.length + answer.length), 0);

@@ -9,6 +9,9 @@ import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
 import type { Teacher } from "../teach/index.js";
 
+/** The rows stand in the hash by themselves. */
+const noRows = { rows: "", texts: null };
+
 /** What is in the file. */
 interface Kept {
   /** Of the teacher, its prompt and the rows. */
@@ -36,7 +39,7 @@ export async function teacherAnswers(
       `${model.info.path} is run by llama.cpp: its own answers are taken without an adapter`,
     );
   }
-  const facts = sha256([teacher.facts(task, ""), rows.map(({ fields, answer }) => [fields, answer])]);
+  const facts = sha256([teacher.facts(task, noRows), rows.map(({ fields, answer }) => [fields, answer])]);
   const before = await read(file, facts);
   const answers = before ?? (await ask());
   if (before === null) {

@@ -31,7 +31,8 @@ export interface TuneData {
   droppedRows: number;
 }
 
-type Warning = Extract<TrainEvent, { type: "warning" }>;
+/** What a run tells of rows that do not go in as they are. */
+export type Warning = Extract<TrainEvent, { type: "warning" }>;
 
 /** Warnings of one kind that are told one by one; the rest as a number. */
 const told = 20;
@@ -110,7 +111,7 @@ export async function* duplicateWarnings(task: Task, signal: AbortSignal | null)
   );
 }
 
-function badRowWarnings(bad: readonly BadRow[]): Generator<Warning, void> {
+export function badRowWarnings(bad: readonly BadRow[]): Generator<Warning, void> {
   return listed(
     "bad-row",
     bad.map(({ file, line, reason }) => `${file}:${line}: ${reason}`),

@@ -29,6 +29,7 @@ import {
 } from "../train/index.js";
 import { calibrateRun } from "./calibrate.js";
 import type { Asked, Lesson } from "./lesson.js";
+import type { TextRows } from "./text-rows.js";
 import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
 import {
   definedOptions,
@@ -165,7 +166,10 @@ async function* withModel<Event>(
   const job: Job<Event> = { ...given, task };
   const limits = planLimits(settings, model.native.info);
   const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
-  const data = yield* readTuneData(task, model, settings, limits, signal, revise, promptFile);
+  const own = yield* readTuneData(task, model, settings, limits, signal, revise, promptFile);
+  const { maxLength } = limits;
+  const further = lesson ? yield* lesson.further({ student: model, maxLength, strict: settings.strict }) : null;
+  const data = further ? withRows(own, further) : own;
   if (!before) yield* duplicateWarnings(task, signal);
   const once = planRun(settings, limits, data.train.length);
   const plan = keepFrozen(once, settings, model.native.info, data.train, freeBytes());
@@ -176,6 +180,10 @@ async function* withModel<Event>(
   } finally {
     await asked?.close();
   }
+}
+
+function withRows(data: TuneData, { rows, badRows }: TextRows): TuneData {
+  return { ...data, train: [...data.train, ...rows], badRows: data.badRows + badRows };
 }
 
 /** What is known before the first step. */

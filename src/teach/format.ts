@@ -12,8 +12,10 @@ export interface TeachingFacts {
   tokenizer: string;
   /** SHA-256 of what lays the rows out: the task's prompt and answers, and the chat template where it is used. */
   template: string;
-  /** SHA-256 over the rows' tokens. */
+  /** SHA-256 over the tokens of the task's rows. */
   rows: string;
+  /** Over those of texts of no task; null without any. */
+  texts: string | null;
   top_k: number;
   temperature: number;
   precision: string;

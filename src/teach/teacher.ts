@@ -65,15 +65,15 @@ export class Teacher {
     }
   }
 
-  /** What decides its answers to rows of a task. */
-  facts(task: Task, rows: string): TeachingFacts {
+  /** What decides its answers to rows of a task, and to texts. */
+  facts(task: Task, { rows, texts }: Pick<TeachingFacts, "rows" | "texts">): TeachingFacts {
     const { topK, temperature, precision } = this.options;
     const own = this.model.tunable;
     return {
       ...this.hashes,
       tokenizer: hashTokenizer(this.model.tokenizer),
       template: hashTemplate(task, this.model),
-      rows,
+      ...{ rows, texts },
       top_k: topK,
       temperature,
       precision: own ? precision : "llama.cpp",

@@ -25,12 +25,12 @@ export interface Encoded {
  * ```
  */
 export function encodePrompt(tokenizer: NativeTokenizer, prompt: Prompt): Int32Array {
-  const tokens = encodeText(tokenizer, prompt);
+  const tokens = encodePieces(tokenizer, prompt);
   if (!tokenizer.addsBos || tokenizer.bos < 0 || tokens[0] === tokenizer.bos) return tokens;
   return concat([Int32Array.of(tokenizer.bos), tokens]);
 }
 
-function encodeText(tokenizer: NativeTokenizer, { pieces }: Prompt): Int32Array {
+function encodePieces(tokenizer: NativeTokenizer, { pieces }: Prompt): Int32Array {
   const text = pieces.map((piece) => piece.text).join("");
   if (!pieces.some((piece) => piece.control)) return tokenizer.tokenize(text, false, false);
   const whole = tokenizer.tokenize(text, false, true);
@@ -83,6 +83,24 @@ export function encodeRow(
     row,
     keep: tokenizer.bos >= 0 && tokens[0] === tokenizer.bos ? 1 : 0,
   };
+}
+
+/**
+ * A text without an answer, as rows that ask for each of its tokens but the first (behind BOS, where the model asks for it, for the first too), cut where it is
+ * longer than maxTokens. No end token: a text goes on, or nobody knows. A last piece of a single token is left out.
+ *
+ * @param row - where the text stands
+ */
+export function encodeText(tokenizer: NativeTokenizer, text: string, row: Row, maxTokens: number): Encoded[] {
+  const tokens = tokenizer.tokenize(text, false, false);
+  const front = tokenizer.addsBos && tokenizer.bos >= 0 ? [Int32Array.of(tokenizer.bos)] : [];
+  const length = maxTokens - front.length;
+  const pieces: Encoded[] = [];
+  for (let from = 0; from < tokens.length; from += length) {
+    const piece = concat([...front, tokens.subarray(from, from + length)]);
+    if (piece.length > 1) pieces.push({ prompt: piece.slice(0, 1), answer: piece.slice(1), row });
+  }
+  return pieces;
 }
 
 /** Cuts the front of the prompt behind BOS so that prompt and answer fit; null when no token of the prompt would be left. */

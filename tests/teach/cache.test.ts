@@ -7,7 +7,7 @@ import { Random } from "../../src/support/random.js";
 import { TeacherCache, type TeachingFacts, type TeachRows } from "../../src/teach/index.js";
 
 const facts: TeachingFacts = {
-  ...{ teacher: "a", adapter: null, tokenizer: "b", template: "c", rows: "d" },
+  ...{ teacher: "a", adapter: null, tokenizer: "b", template: "c", rows: "d", texts: null },
   ...{ top_k: 3, temperature: 1, precision: "f32", engine: "stillroom" },
 };
 /** 300 rows of 1 to 4 positions: three blocks. */
@@ -126,7 +126,14 @@ test("a damaged manifest is refused, or says the same", async () => {
 
 test("every fact that differs is named", async () => {
   const { place } = await filled();
-  const changes: Partial<TeachingFacts> = { teacher: "x", adapter: "x", tokenizer: "x", template: "x", rows: "x" };
+  const changes: Partial<TeachingFacts> = {
+    teacher: "x",
+    adapter: "x",
+    tokenizer: "x",
+    template: "x",
+    rows: "x",
+    texts: "x",
+  };
   for (const [name, value] of Object.entries({
     ...changes,
     top_k: 4,
