@@ -15,7 +15,7 @@ export function auditText(result: AuditResult): string {
     rowsText(data),
     groupsText(groups, "gaps between groups, as the model answers"),
   ];
-  out.push(swapsText(swaps), crowsText(result.crows_pairs), bbqText(result.bbq));
+  out.push(swapsText(swaps), crowsText(result.crows_pairs), bbqText(result.bbq), teacherText(result.teacher));
   if (against) {
     const changes = [...against.changes].sort((a, b) => Math.abs(b.difference.value) - Math.abs(a.difference.value));
     out.push(`\n${c.bold(`against ${plain(against.name)}`)}\n`);
@@ -121,4 +121,18 @@ function bbqText(result: AuditResult["bbq"]): string {
   );
   const head = ["", "context", "rows", "accuracy", "95 %", "bias", "95 %", "p (Holm)"];
   return `\n${colours(process.stdout).bold("BBQ")}\n${table([head, ...lines])}`;
+}
+
+function teacherText(result: AuditResult["teacher"]): string {
+  if (result === null) return "";
+  const { rows, silent, mass, skews, groups } = result;
+  const title = colours(process.stdout).bold("what the teacher said that a student learns from");
+  const said = `${counted(rows, "training row")}; ${share(mass)} of its probability is for labels${silent > 0 ? `; ${counted(silent, "row")} without any` : ""}`;
+  const shown = [...skews].sort((a, b) => a.p_holm - b.p_holm).slice(0, linesShown);
+  const lines = shown.map(({ attribute, group, label, rows: own, labels, teacher, difference, p_holm }) => [
+    ...[plain(attribute), plain(group), plain(label), `${own}`, share(labels), share(teacher)],
+    ...[signed(difference.value), interval(difference), significant(p_holm)],
+  ]);
+  const head = ["", "group", "answer", "rows", "labels", "teacher", "difference", "95 %", "p (Holm)"];
+  return `\n${title} · ${said}\n${lines.length > 0 ? table([head, ...lines]) : "no group has ten rows\n"}${groupsText(groups, "gaps between groups, as the teacher answers")}`;
 }

@@ -85,6 +85,7 @@ export {
   prompt,
   type RungName,
   type TeachEvent,
+  type TeacherAudit,
   type TeachOptions,
   type TeachResult,
   type TuneEvent,

@@ -16,6 +16,7 @@ interface AuditCommandOptions extends ScoringOptions {
   crowsPairs?: string;
   bbq?: string;
   bbqRows?: number;
+  cache?: string;
   report?: string;
 }
 
@@ -34,6 +35,7 @@ export function auditCommand(): Command {
     )
     .option("--bbq <dir>", "BBQ (.jsonl files): accuracy and bias of answers about people")
     .option("--bbq-rows <n>", "rows of BBQ, drawn by the seed; 0 for all (default: 2000)", whole(0))
+    .option("--cache <dir>", "what a teacher said to the training rows (of teach, or RUN/teacher of distill), by group")
     .option("--report <file>", "write an HTML page of the audit")
     .addHelpText(
       "after",
@@ -41,6 +43,7 @@ export function auditCommand(): Command {
 Examples:
   $ stillroom audit task.yaml --model model.gguf --adapter runs/first --against model.gguf
   $ stillroom audit task.yaml --model small.gguf --groups region,dialect --positive approved --swap Emily=Lakisha
+  $ stillroom audit task.yaml --model runs/small/quantized.gguf --cache runs/small/teacher
   $ stillroom audit task.yaml --model small.gguf --crows-pairs crows_pairs_anonymized.csv --bbq bbq/data`,
     )
     .action((file: string, { json: _, data, swap, report, ...options }: AuditCommandOptions, command: Command) =>

@@ -23,6 +23,7 @@ export {
 export { type Plan, planAudit } from "./plan.js";
 export type { Gap } from "./proportions.js";
 export { type RowAudit, rowsAudit } from "./rows.js";
+export { type Skew, skewsOf } from "./skews.js";
 export { type Swap, swapsOf, type Variant, variantsOf } from "./swaps.js";
 export type { TermGroups } from "./terms.js";
 export type { Tie } from "./ties.js";

@@ -5,11 +5,12 @@ import type { BbqResult } from "./bbq.js";
 import type { CrowsResult } from "./crows.js";
 import type { GroupTable } from "./groups.js";
 import type { RowAudit } from "./rows.js";
+import type { Skew } from "./skews.js";
 import type { Swap } from "./swaps.js";
 
 /** One thing that was found. */
 export interface AuditFinding {
-  part: "rows" | "groups" | "swaps" | "crows_pairs" | "bbq";
+  part: "rows" | "groups" | "swaps" | "crows_pairs" | "bbq" | "teacher";
   /** In words. */
   what: string;
   /** The gap, the log-odds, the shift, the preference above a half or the bias score; 0 is none. */
@@ -24,6 +25,8 @@ export interface Judgement {
   swaps: readonly Swap[];
   crows_pairs: CrowsResult | null;
   bbq: BbqResult | null;
+  /** null where none was looked at. */
+  teacher: { groups: readonly GroupTable[]; skews: readonly Skew[] } | null;
 }
 
 const least = 0.05;
@@ -37,7 +40,7 @@ const material = 0.05;
  * Gaps, ties of groups' terms and shifts below 0.05 after the correction for many, those of probabilities where they are at least 0.05 too. Ties of other words are no
  * finding: that "bad" goes with bad reviews is the task.
  */
-export function findingsOf(data: RowAudit, { groups, swaps, crows_pairs, bbq }: Judgement): AuditFinding[] {
+export function findingsOf(data: RowAudit, { groups, swaps, crows_pairs, bbq, teacher }: Judgement): AuditFinding[] {
   const ties = data.ties.terms.flatMap(({ term, group, label, rows, share, log_odds, p_holm }) => {
     if (group === null) return [];
     const what = `${term} (${group}) is tied to ${label}: ${percent(share)} of its ${rows} rows`;
@@ -49,7 +52,12 @@ export function findingsOf(data: RowAudit, { groups, swaps, crows_pairs, bbq }: 
     return { part: "swaps" as const, what, value: shift, p_holm };
   });
   const benchmarks = benchmarkScores({ crows_pairs, bbq }).filter(({ p_holm }) => p_holm < least);
-  return [...ties, ...gapsIn(data.groups, "rows"), ...gapsIn(groups, "groups"), ...shifts, ...benchmarks];
+  const gaps = [
+    ...gapsIn(data.groups, "rows"),
+    ...gapsIn(groups, "groups"),
+    ...gapsIn(teacher?.groups ?? [], "teacher"),
+  ];
+  return [...ties, ...gaps, ...shifts, ...benchmarks];
 }
 
 /** Preferences as their distance from a half, and bias scores. */
@@ -73,7 +81,7 @@ function benchmarkScores({
   return [...preferences, ...biases];
 }
 
-function gapsIn(tables: readonly GroupTable[], part: "rows" | "groups"): AuditFinding[] {
+function gapsIn(tables: readonly GroupTable[], part: "rows" | "groups" | "teacher"): AuditFinding[] {
   return tables.flatMap(({ attribute, gaps }) =>
     gaps.flatMap(({ metric, label, between, difference, smallest, p_holm }) => {
       if (p_holm >= least || (metric === "calibration" && difference.value < material)) return [];
@@ -87,7 +95,7 @@ function gapsIn(tables: readonly GroupTable[], part: "rows" | "groups"): AuditFi
 /**
  * One sentence for each bound that does not hold: a gap or a shift is above it and its interval clear of 0, a share of flips is above it.
  */
-export function brokenBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq }: Judgement): string[] {
+export function brokenBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq, teacher }: Judgement): string[] {
   const bounds = audit?.bounds ?? {};
   const failures: string[] = [];
   const check = (name: AuditBound, what: string, found: Interval) => {
@@ -111,6 +119,12 @@ export function brokenBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq 
     check("flips", `${what} the share of flipped answers`, flips);
     if (shift !== null) check("shift", `${what} the mean shift`, shift);
   }
+  for (const { attribute, group, label, difference } of teacher?.skews ?? [])
+    check(
+      "teacher",
+      `${attribute}, ${group}: the teacher's probability of ${label} above the labels' share`,
+      difference,
+    );
   for (const { part, what, value } of benchmarkScores({ crows_pairs, bbq })) check(part, what, value);
   return failures;
 }

@@ -39,6 +39,7 @@ import {
 } from "../evaluate/index.js";
 import { unexpected } from "../support/errors.js";
 import { requireKnown, requireWhole, type Task } from "../task/index.js";
+import { auditTeacher, type TeacherAudit } from "./audit-teacher.js";
 import { variantAnswers } from "./audit-variants.js";
 import { type AskingOptions, contenderOf } from "./contender.js";
 
@@ -58,6 +59,8 @@ export interface AuditOptions extends AskingOptions, Pick<EvaluateOptions, "mode
   bbq?: string | undefined;
   /** Rows of BBQ, drawn by the seed (default 2000; 0 for all). */
   bbqRows?: number | undefined;
+  /** The folder of a teacher's cache of the training rows (teach, or RUN/teacher of distill): what the teacher said by group, beside the labels. */
+  cache?: string | undefined;
   onProgress?: ((progress: { what: string; rows: number; totalRows: number }) => void) | undefined;
 }
 
@@ -85,6 +88,8 @@ export interface AuditResult {
   crows_pairs: CrowsResult | null;
   /** null without bbq. */
   bbq: BbqResult | null;
+  /** null without cache. */
+  teacher: TeacherAudit | null;
   /** null without against. */
   against: { name: string; model: string; adapter: string | null; metrics: Metrics; changes: AuditChange[] } | null;
   /** What stands after the correction for all that was looked at. */
@@ -97,7 +102,7 @@ export interface AuditResult {
 
 const optionNames = [
   ..."model adapter precision shots prompt split limit seed strict threads against groups positive swaps".split(" "),
-  ..."crowsPairs bbq bbqRows".split(" "),
+  ..."crowsPairs bbq bbqRows cache".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -109,6 +114,7 @@ const limits = [
   "A gap of true and false positive rates takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows and demographic parity can show it.",
   "CrowS-Pairs and BBQ are about stereotypes of the United States, and have wrong and unclear pairs (Blodgett et al. 2021); models may have read them.",
   "Rows that say nearly the same count as if they were independent: where there are many copies, intervals are too narrow.",
+  "A teacher's cache holds its most likely tokens: a label that is not among them counts as one it does not give.",
   "That nothing was found says that these rows are too few or too even to show it, not that there is nothing.",
 ];
 
@@ -131,7 +137,7 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   requireKnown(options, optionNames, "audit");
   const started = performance.now();
   const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...asking } = options;
-  const { crowsPairs, bbq, bbqRows = 2000, ...scoring } = asking;
+  const { crowsPairs, bbq, bbqRows = 2000, cache, ...scoring } = asking;
   requireWhole("bbqRows", bbqRows, 0);
   const { seed = 0 } = options;
   const benchmarks = await readBenchmarks({ crowsPairs, bbq, bbqRows, seed });
@@ -139,7 +145,11 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   if (contender?.predictions) {
     throw unexpected("a model or a run, which can be asked about changed rows,", "against", against);
   }
-  const after = await withPredictor(task, scoring, (predictor) => ask(predictor, options, benchmarks, null));
+  const { after, teacher } = await withPredictor(task, scoring, async (predictor) => {
+    const found = await ask(predictor, options, benchmarks, null);
+    const told = cache === undefined ? null : await auditTeacher(cache, task, predictor, found.plan, options);
+    return { after: found, teacher: told };
+  });
   const { plan, facts, metrics, model } = after;
   const groups = groupTables(plan.memberships, after.judged, plan.positives, judgedMetrics);
   const swaps = swapsOf(plan.lists, after.variants, after.answers, plan);
@@ -152,7 +162,7 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   const before =
     contender && (await withPredictor(task, opening, (predictor) => ask(predictor, options, benchmarks, plan)));
   const data = rowsAudit(plan, await learntRows(plan.task, facts.split, after.rows, options));
-  const judgement = { groups, swaps, ...benchmarkResults(benchmarks, after.benchmarked, seed) };
+  const judgement = { groups, swaps, ...benchmarkResults(benchmarks, after.benchmarked, seed), teacher };
   const failures = brokenBounds(task, judgement);
   return {
     ...{ task: task.name, model, adapter: options.adapter ?? null, ...facts, positive: plan.positives },

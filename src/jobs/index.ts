@@ -1,6 +1,7 @@
 // The room's door: whole jobs that compose training, adapters and evaluation.
 
 export { type AuditOptions, type AuditResult, audit } from "./audit.js";
+export type { TeacherAudit } from "./audit-teacher.js";
 export { type Compared, type ComparedPair, type CompareOptions, type CompareResult, compare } from "./compare.js";
 export {
   type DistillationOptions,

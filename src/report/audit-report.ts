@@ -30,10 +30,11 @@ export async function reportAudit(result: AuditResult, command: string, file: st
     command,
     sections: [
       found(result),
-      gapsOf(groups),
+      gapsOf(groups, "Gaps between groups, as the model answers"),
       swapsOf(result),
       ...benchmarksOf(result),
       ...changesOf(result),
+      ...teacherOf(result),
       rowsOf(result),
       { title: "What this audit cannot see", words: limits },
     ],
@@ -70,8 +71,7 @@ function found({ findings, bounds }: AuditResult): Section {
   };
 }
 
-function gapsOf(groups: readonly GroupTable[]): Section {
-  const title = "Gaps between groups, as the model answers";
+function gapsOf(groups: readonly GroupTable[], title: string): Section {
   const parts = gapParts(groups);
   if (parts.charts.length === 0) return { title, words: ["No two groups were large enough to be compared."] };
   const words = [
@@ -210,6 +210,44 @@ function changesOf({ against }: AuditResult): Section[] {
         },
       ],
     },
+  ];
+}
+
+function teacherOf({ teacher }: AuditResult): Section[] {
+  if (!teacher) return [];
+  const { rows, silent, mass, skews, groups } = teacher;
+  const drawn = [...skews].sort((a, b) => a.p_holm - b.p_holm).slice(0, linesDrawn);
+  return [
+    {
+      title: "What the teacher said that a student learns from",
+      words: [
+        `The teacher's label probabilities on ${rows} training rows, beside the share of the rows' own labels. ${(100 * mass).toFixed(1)} % of its probability is for labels; ${silent} rows have no label among its most likely tokens.`,
+      ],
+      charts: [
+        intervalChart({
+          ...{ title: "The teacher above the labels", x: { label: "difference, 95 % interval" }, reference: 0 },
+          rows: drawn.map(({ attribute, group, label, difference }) => ({
+            label: `${attribute} ${group}: ${label}`,
+            ...difference,
+          })),
+        }),
+      ],
+      tables: [
+        {
+          caption: "The teacher beside the labels",
+          head: [
+            ...["attribute", "group", "answer", "rows", "share of labels", "teacher's probability", "difference"],
+            "p with Holm's correction",
+          ],
+          rows: skews.map(
+            ({ attribute, group, label, rows: own, labels, teacher: said, difference, p_holm }): Cell[] => [
+              ...[attribute, group, label, own, labels, said, difference, p_holm],
+            ],
+          ),
+        },
+      ],
+    },
+    gapsOf(groups, "Gaps between groups, as the teacher answers"),
   ];
 }
 

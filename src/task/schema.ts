@@ -70,6 +70,7 @@ export const auditSchema = z
         shift: bound,
         crows_pairs: bound,
         bbq: bound,
+        teacher: bound,
       })
       .partial(),
   })

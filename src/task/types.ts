@@ -66,7 +66,8 @@ export type AuditBound =
   | "flips"
   | "shift"
   | "crows_pairs"
-  | "bbq";
+  | "bbq"
+  | "teacher";
 
 /** One job: its data, its prompt, its answers and how they are measured. */
 export interface Task {

@@ -53,6 +53,41 @@ export class TeacherCache {
     }
   }
 
+  /**
+   * Opens a cache that is there and whole, whichever teacher filled it. Throws "missing" without one; "input" naming the fields in which it differs from what is
+   * expected of it, and for one that is not whole or damaged; "usage" when another process works in it.
+   *
+   * @param rowsOf - hash and positions of the first so many rows
+   */
+  static async openWhole(
+    folder: string,
+    expected: Pick<TeachingFacts, "tokenizer" | "template">,
+    rowsOf: (count: number) => { rows: string; positions: readonly number[] },
+  ): Promise<TeacherCache> {
+    const absolute = path.resolve(folder);
+    const file = path.join(absolute, manifestName);
+    const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT" && error.code !== "ENOTDIR") return cannot("read", file, error);
+      throw new StillroomError("missing", `expected a teacher's cache in ${folder}, found no ${manifestName}`);
+    });
+    const found = parse(text, file) as CacheManifest;
+    const { rows, positions } = rowsOf(Number(found.row_count));
+    const total = positions.reduce((sum, count) => sum + count, 0);
+    const manifest = { ...found, ...expected, rows, row_count: positions.length, positions: total };
+    requireSame(absolute, found, manifest);
+    const lock = await lockFolder(absolute);
+    const layout = new CacheLayout(manifest, positions);
+    const { whole, damage } = await verify(absolute, layout).catch(async (error) => {
+      await lock.release();
+      throw error;
+    });
+    const cache = new TeacherCache(absolute, layout, lock, whole, damage);
+    if (cache.complete) return cache;
+    await cache.close();
+    const why = damage ?? `${absolute} is not whole: ${whole} of ${layout.blocks} blocks are there`;
+    throw new StillroomError("input", `${why}; the command that made it goes on with it`);
+  }
+
   get complete(): boolean {
     return this.whole === this.layout.blocks;
   }
@@ -138,7 +173,11 @@ async function requireFit(folder: string, manifest: CacheManifest): Promise<void
     await writeFileAtomic(file, `${JSON.stringify(manifest, null, 1)}\n`);
     return;
   }
-  const found = parse(text, file);
+  requireSame(folder, parse(text, file), manifest);
+}
+
+/** Throws "input" naming the fields that differ. */
+function requireSame(folder: string, found: Partial<CacheManifest>, manifest: CacheManifest): void {
   const names = Object.keys(manifest) as (keyof CacheManifest)[];
   const differing = names.filter((name) => JSON.stringify(found[name]) !== JSON.stringify(manifest[name]));
   if (differing.length === 0) return;

@@ -35,6 +35,9 @@ export interface CacheManifest extends TeachingFacts {
 /** Rows of a block: what a killed process may have to compute again. */
 export const blockRows = 128;
 const hashBytes = 32;
+/** Of an entry, those of −ln p, in so many steps a nat; the token stands above them (native/core/taught.h). */
+const codeBits = 14;
+const codeSteps = 512;
 
 /** Where everything lies. */
 export class CacheLayout {
@@ -101,6 +104,11 @@ export class CacheLayout {
   #hash(block: number, records: Uint8Array): Buffer {
     return createHash("sha256").update(this.#key).update(Int32Array.of(block)).update(records).digest();
   }
+}
+
+/** What an entry says: a token, and its probability. */
+export function decodeEntry(entry: number): { token: number; probability: number } {
+  return { token: entry >>> codeBits, probability: Math.exp(-(entry & ((1 << codeBits) - 1)) / codeSteps) };
 }
 
 /** A row's record: the entries of its positions, then their tails. */

@@ -126,7 +126,7 @@ export function hashTokenizer(tokenizer: NativeTokenizer): string {
 }
 
 /** SHA-256 of what lays a task's rows out for a model. */
-function hashTemplate({ prompt, answer }: Task, model: Model): string {
+export function hashTemplate({ prompt, answer }: Task, model: Model): string {
   const parts = [prompt, answer, prompt.chat ? model.template : null];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }

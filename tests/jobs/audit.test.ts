@@ -1,10 +1,10 @@
 // audit() on a toy: a planted bias (the label follows a name) is found in rows, groups and swaps, a balanced set is not accused; before and after,
 // bounds, and what it refuses.
-import { mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type AuditResult, audit, tune } from "../../src/jobs/index.js";
+import { type AuditResult, audit, teach, tune } from "../../src/jobs/index.js";
 import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { stillroom } from "../command/program.js";
@@ -179,6 +179,63 @@ describe("CrowS-Pairs and BBQ", () => {
   });
 });
 
+describe("a teacher's cache", () => {
+  let fair: Task;
+  let fairRun: string;
+  let skewedRun: string;
+  beforeAll(async () => {
+    fair = await writeTask(false, "  positive: yes\n  bounds: { teacher: 0.2 }\n");
+    fairRun = await tuned(fair);
+    skewedRun = await tuned(await writeTask(true));
+  });
+  const taught = async (adapter: string, limit?: number) => {
+    const out = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-audit-cache-")), "cache");
+    const asked = { teacher: model, teacherAdapter: adapter, topK: 16, threads: 1, limit };
+    return (await teach(fair, { ...asked, out }).result).cache;
+  };
+
+  it("of a teacher that looks at names is found skewed beside the labels, and breaks its bound", async () => {
+    const cache = await taught(skewedRun);
+    const { teacher, findings, bounds } = await audit(fair, { model, adapter: fairRun, cache });
+    expect(teacher).toMatchObject({ cache, rows: 160, silent: 0, temperature: 1 });
+    expect(teacher!.mass).toBeGreaterThan(0.7);
+    const skew = (group: string) =>
+      teacher!.skews.find((one) => one.source === "column" && one.attribute === "region" && one.group === group)!;
+    const [north, south] = [skew("north"), skew("south")];
+    expect(north).toMatchObject({ label: "yes", rows: 80 });
+    expect(north.difference.low).toBeGreaterThan(0.2);
+    expect(south.difference.high).toBeLessThan(-0.2);
+    expect(north.teacher - north.labels).toBeCloseTo(north.difference.value, 12);
+    expect(north.p_holm).toBeLessThan(1e-6);
+    expect(findings.filter(({ part }) => part === "teacher").map(({ what }) => what)).toContainEqual(
+      expect.stringMatching(/^region: calibration of yes is higher for north than for south/),
+    );
+    expect(bounds.failures).toHaveLength(4);
+    expect(bounds.failures[0]).toMatch(
+      /^region, north: the teacher's probability of yes above the labels' share is 0\./,
+    );
+  });
+
+  it("of a teacher that learnt a balanced set is not accused; the first rows alone may be in it", async () => {
+    const { teacher, findings, bounds } = await audit(fair, {
+      model,
+      adapter: fairRun,
+      cache: await taught(fairRun, 100),
+    });
+    expect(teacher).toMatchObject({ rows: 100 });
+    expect(findings.filter(({ part }) => part === "teacher")).toEqual([]);
+    expect(bounds.passed).toBe(true);
+  });
+
+  it("of other rows, or that is not whole, is refused", async () => {
+    const cache = await taught(fairRun);
+    const other = await writeTask(true);
+    await expect(audit(other, { model, limit: 4, cache })).rejects.toThrow(/does not fit: it was made with other rows/);
+    truncateSync(path.join(cache, "rows.bin"), 100);
+    await expect(audit(fair, { model, limit: 4, cache })).rejects.toThrow(/is not whole: 0 of 2 blocks are there/);
+  });
+});
+
 describe("audit refuses", () => {
   it.each<[string, object, string, RegExp]>([
     ["an unknown option", { group: ["region"] }, "usage", /no option group; did you mean groups\?/],
@@ -190,6 +247,12 @@ describe("audit refuses", () => {
     ],
     ["a label that the task has not", { positive: "maybe" }, "usage", /one of no, yes for positive, received "maybe"/],
     ["predictions to be held against", { against: "before.jsonl" }, "usage", /a model or a run/],
+    [
+      "a folder without a teacher's cache",
+      { cache: "/nowhere" },
+      "missing",
+      /a teacher's cache in \/nowhere, found no/,
+    ],
     ["a word swapped with itself", { swaps: [["a", "A"]] }, "usage", /two different words/],
   ])("%s", async (_name, options, code, message) => {
     const task = await writeTask(false);

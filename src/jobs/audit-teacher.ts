@@ -1,0 +1,150 @@
+// What the teacher said that a student was trained on: its labels by group, out of a cache of teach or distill. Owns how a row's record becomes label
+// probabilities; the gaps are audit's.
+import {
+  type GroupTable,
+  groupTables,
+  type Judged,
+  judgedMetrics,
+  type Plan,
+  type Skew,
+  skewsOf,
+} from "../audit/index.js";
+import { readRows } from "../dataset/index.js";
+import { labelChoices, type Predictor } from "../evaluate/index.js";
+import { compilePrompt } from "../prompt/index.js";
+import { StillroomError } from "../support/errors.js";
+import type { Task } from "../task/index.js";
+import { decodeEntry, hashTemplate, hashTokenizer, TeacherCache } from "../teach/index.js";
+import type { Encoded } from "../tokens/index.js";
+import { defaultMaxLength, encodeRows, hashRows } from "../train/index.js";
+
+/** What a teacher's answers to the training rows are uneven about. Intervals are 95 %. */
+export interface TeacherAudit {
+  /** Folder of the cache. */
+  cache: string;
+  /** SHA-256 of the teacher's file. */
+  teacher: string;
+  temperature: number;
+  /** Rows that it was asked about and that have labels among its most likely tokens. */
+  rows: number;
+  /** Those of which no label is among them. */
+  silent: number;
+  /** Probability that it gives to labels at all, in the mean over the rows; the probabilities below are shares of it. */
+  mass: number;
+  /** By group and label: what the teacher says beside what the rows' labels say. */
+  skews: Skew[];
+  /** Gaps between groups, as of a model, on the training rows. */
+  groups: GroupTable[];
+}
+
+/**
+ * Reads a teacher's cache of the task's training rows. Throws "usage" for a task without labels, "input" for a cache of other rows, another prompt or another
+ * tokeniser than the predictor's, and for labels that it cannot tell apart; "missing" without a cache.
+ */
+export async function auditTeacher(
+  folder: string,
+  task: Task,
+  { model, job }: Predictor,
+  plan: Plan,
+  { strict, signal }: { strict?: boolean | undefined; signal?: AbortSignal | undefined },
+): Promise<TeacherAudit> {
+  if (task.kind !== "classify") {
+    const message = `a teacher's cache is looked through for labels, and ${task.name} is of kind ${task.kind}`;
+    throw new StillroomError("usage", message, { options: ["cache"] });
+  }
+  const prompt = compilePrompt(task, model.template);
+  const read = (await readRows(task, "train", { strict, signal })).rows;
+  const maxLength = Math.min(defaultMaxLength, model.info.contextLength);
+  const { tokenizer } = model;
+  const encoding = { tokenizer, prompt, maxLength, onLong: "truncate" as const, signal: signal ?? null };
+  const { rows } = await encodeRows(read, encoding);
+  const end = rows[0]?.answer.at(-1);
+  const choices = labelChoices({ ...job, task, prompt });
+  const paths = choices.map(({ text, tokens }) => ({ text, tokens: [...tokens, end!] }));
+  const cache = await TeacherCache.openWhole(
+    folder,
+    { tokenizer: hashTokenizer(tokenizer), template: hashTemplate(task, model) },
+    (count) => {
+      const own = rows.slice(0, count);
+      return { rows: hashRows(own), positions: own.map(({ answer }) => answer.length) };
+    },
+  );
+  try {
+    requireTold(paths, task);
+    const { teacher, temperature } = cache.layout.manifest;
+    const { judged, silent, mass } = answersIn(cache, rows.slice(0, cache.layout.rows), paths);
+    return {
+      ...{ cache: cache.folder, teacher, temperature, rows: judged.length, silent, mass },
+      skews: skewsOf(plan.memberships, judged, plan.positives, plan.seed),
+      groups: groupTables(plan.memberships, judged, plan.positives, judgedMetrics),
+    };
+  } finally {
+    await cache.close();
+  }
+}
+
+/** A label's tokens, the end token behind them. */
+interface Path {
+  text: string;
+  tokens: readonly number[];
+}
+
+/** How many tokens two paths begin with alike. */
+function forkOf({ tokens }: Path, other: Path): number {
+  const differs = tokens.findIndex((token, at) => token !== other.tokens[at]);
+  return differs < 0 ? tokens.length : differs;
+}
+
+/**
+ * Throws "input" where two labels leave the way of a third by the same token: a cache has what was said along the right answer, and no token behind that by which
+ * another label leaves it.
+ */
+function requireTold(paths: readonly Path[], { name }: Task): void {
+  for (const right of paths) {
+    const left = new Map<string, string>();
+    for (const other of paths) {
+      if (other === right) continue;
+      const fork = forkOf(other, right);
+      const by = `${fork} ${other.tokens[fork]}`;
+      if (left.has(by)) {
+        const message = `behind rows of ${right.text}, a teacher's cache cannot tell the labels ${left.get(by)} and ${other.text} of ${name} apart: they begin alike`;
+        throw new StillroomError("input", message);
+      }
+      left.set(by, other.text);
+    }
+  }
+}
+
+/** The probability of each label by what was said along the right one's tokens: up to where it leaves them, and of the token by which it does. */
+function labelProbabilities(said: readonly Map<number, number>[], right: Path, paths: readonly Path[]): number[] {
+  const along = (tokens: number) =>
+    right.tokens.slice(0, tokens).reduce((product, token, at) => product * (said[at]!.get(token) ?? 0), 1);
+  const forks = paths.map((path) => (path === right ? -1 : forkOf(path, right)));
+  const last = Math.max(...forks);
+  return paths.map((path, label) => {
+    const fork = forks[label]!;
+    return path === right ? along(last + 1) : along(fork) * (said[fork]!.get(path.tokens[fork]!) ?? 0);
+  });
+}
+
+function answersIn(cache: TeacherCache, rows: readonly Encoded[], paths: readonly Path[]) {
+  const judged: Judged[] = [];
+  let mass = 0;
+  for (const [place, { row, answer }] of rows.entries()) {
+    const right = paths.find(({ text }) => text === row.answer);
+    if (right === undefined) continue;
+    const { topK, entries } = cache.read(Int32Array.of(place));
+    const said = Array.from(answer, (_, at) => {
+      const own = Array.from(entries.subarray(at * topK, (at + 1) * topK), decodeEntry);
+      return new Map(own.map(({ token, probability }) => [token, probability]));
+    });
+    const own = labelProbabilities(said, right, paths);
+    const total = own.reduce((sum, value) => sum + value, 0);
+    mass += total / rows.length;
+    if (total === 0) continue;
+    const probabilities = Object.fromEntries(paths.map(({ text }, label) => [text, own[label]! / total]));
+    const prediction = paths[own.indexOf(Math.max(...own))]!.text;
+    judged.push({ row, score: { index: row.index, answer: row.answer, prediction, probabilities } });
+  }
+  return { judged, silent: rows.length - judged.length, mass };
+}
