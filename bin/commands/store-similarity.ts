@@ -32,6 +32,9 @@ Example:
         try {
           const result = await fitSimilarity(store, { ...options, signal, onDownload: onDownload(progress) });
           return { result, text: similarityText(result) };
+        } catch (error) {
+          await store.abandon();
+          throw error;
         } finally {
           await store.close();
         }

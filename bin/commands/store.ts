@@ -63,6 +63,9 @@ function upkeep(
             text: facts(result),
             badRows: name === "prune" ? 0 : (result.errors ?? result.damaged ?? 0),
           };
+        } catch (error) {
+          await store.abandon();
+          throw error;
         } finally {
           await store.close();
         }

@@ -1,8 +1,11 @@
 // A batch from its options to its result: what is opened for it, and closed behind it. The work itself is in work.ts.
+import { stat } from "node:fs/promises";
 import { performance } from "node:perf_hooks";
 import { adapterFiles } from "../adapter/index.js";
 import { Model, openModel } from "../model/index.js";
 import { openStore, type Store } from "../store/index.js";
+import { StillroomError } from "../support/errors.js";
+import { requireWritable } from "../support/files.js";
 import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { type Task, taskFiles } from "../task/index.js";
@@ -37,7 +40,8 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
   checkBatchOptions(rest);
   const began = performance.now();
   const { namespace, maxBytes, lifetime, normalise } = rest;
-  // First of all, so that a second start leaves at once.
+  await requireFiles(input, rest);
+  // Before the model, so that a second start leaves at once.
   const store = await openStore(rest.store, { namespace, maxBytes, lifetime, normalise });
   try {
     let similar: Similar | null = null;
@@ -57,6 +61,7 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
       if (model !== given) await model.close();
     }
   } catch (error) {
+    await store.abandon();
     return rethrow(error);
   } finally {
     await store.close();
@@ -75,6 +80,25 @@ export async function batchRequests(
   const rows = await openRequests(file, engine.model, engine.maker.model, options.signal, shown);
   const whole = { ...options, store: store.folder };
   return new Work(store, engine, rows, whole, { onProgress }, performance.now()).run();
+}
+
+/** Throws "missing", "usage" or "io" where a file that a batch reads is none, or its own cannot be written: before anything costs time or leaves a trace. */
+export async function requireFiles(
+  input: Task | string,
+  { out, prompt }: Pick<BatchOptions, "out" | "prompt">,
+): Promise<void> {
+  const read = typeof input === "string" ? [input] : taskFiles(input).map(({ file }) => file);
+  for (const file of prompt === undefined ? read : [...read, prompt]) {
+    const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
+      throw new StillroomError(error.code === "ENOENT" ? "missing" : "io", `cannot read ${file}: ${error.message}`, {
+        cause: error,
+      });
+    });
+    if (found.isFile()) continue;
+    const what = found.isDirectory() ? "a folder" : "no plain file, and is read more than once";
+    throw new StillroomError("usage", `cannot read ${file}: it is ${what}`);
+  }
+  await requireWritable(out);
 }
 
 /** Throws "usage" where a batch would write over what it reads. */

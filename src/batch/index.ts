@@ -1,5 +1,5 @@
 // The room's door: a file of requests to a file of answers, through the store.
-export { batch, batchRequests, requireNoInputs } from "./batch.js";
+export { batch, batchRequests, requireFiles, requireNoInputs } from "./batch.js";
 export {
   answerAll,
   decodable,

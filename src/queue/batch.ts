@@ -1,10 +1,16 @@
 // A batch whose rows other processes answer: handed in, waited for, and written down. Computes nothing.
 import { performance } from "node:perf_hooks";
-import { type BatchResult, openEngine, openRequests, openTaskInput, requireNoInputs } from "../batch/index.js";
+import {
+  type BatchResult,
+  openEngine,
+  openRequests,
+  openTaskInput,
+  requireFiles,
+  requireNoInputs,
+} from "../batch/index.js";
 import type { Store } from "../store/index.js";
 import { pause, throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { requireWritable } from "../support/files.js";
 import type { Task } from "../task/index.js";
 import { collect } from "./collect.js";
 import { checkQueueBatchOptions, type QueueBatchOptions } from "./options.js";
@@ -37,7 +43,7 @@ const rounds = 3;
 export async function queueBatch(input: Task | string, options: QueueBatchOptions): Promise<BatchResult> {
   checkQueueBatchOptions(options);
   const { signal, namespace, maxBytes, lifetime, normalise } = options;
-  await requireWritable(options.out);
+  await requireFiles(input, options);
   const how = { store: { namespace, maxBytes, lifetime, normalise } };
   return inSession(options, how, async ({ queue, store, model }) => {
     await requireNoInputs(input, model, options);

@@ -35,6 +35,7 @@ export async function inSession<T>(
       if (model !== given) await model.close();
     }
   } catch (error) {
+    await store?.abandon();
     return rethrow(error);
   } finally {
     await store?.close();

@@ -70,7 +70,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
   } catch (error) {
     await similar?.close();
     if (model && model !== options.model) await model.close();
-    await store.close();
+    await store.abandon();
     return rethrow(error);
   }
 }

@@ -1,5 +1,6 @@
 // LMDB as the store uses it: one folder, six tables of bytes, transactions that are durable or an error. Knows no answer.
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import path from "node:path";
 import type { Database, RootDatabase } from "lmdb";
 import { StillroomError } from "../support/errors.js";
@@ -13,6 +14,7 @@ const tableNames = ["answers", "aliases", "makers", "order", "meta", "vectors"] 
 /** Reader processes at one time. */
 const maxReaders = 1024;
 const dataFile = "data.mdb";
+const lockFile = "lock.mdb";
 
 interface TableStats {
   pageSize: number;
@@ -48,7 +50,7 @@ export class Environment {
   /** Throws "missing" where a reader finds no store, "input" for one that is damaged as a whole, "usage" for a folder of other things. */
   static async open(folder: string, readOnly: boolean): Promise<Environment> {
     const file = path.join(folder, dataFile);
-    const found = existsSync(file);
+    const found = Environment.isThere(folder);
     if (readOnly && !found) throw new StillroomError("missing", `there is no store in ${folder}`);
     if (found) requireWhole(file);
     else requireEmpty(folder);
@@ -117,6 +119,17 @@ export class Environment {
       .catch((error: Error) => {
         throw new StillroomError("io", `cannot write the copy ${folder}: ${error.message}`, { cause: error });
       });
+  }
+
+  /** Whether there is a store in a folder. */
+  static isThere(folder: string): boolean {
+    return existsSync(path.join(folder, dataFile));
+  }
+
+  /** Closes it and removes its files. */
+  async remove(): Promise<void> {
+    await this.close();
+    for (const name of [dataFile, lockFile]) await rm(path.join(this.folder, name), { force: true });
   }
 
   async close(): Promise<void> {

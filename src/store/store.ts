@@ -1,5 +1,6 @@
 // The store: answers by the key of their request and by the texts that ask for them. One process writes, any number read. Owns the tables' meaning;
 // upkeep.ts prunes and checks them, transfer.ts carries them elsewhere.
+import { rmdir } from "node:fs/promises";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { makeFolder } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
@@ -99,6 +100,8 @@ export class Store {
   readonly #tables: Environment;
   readonly #namespace: Buffer;
   readonly #lock: FolderLock | null;
+  /** Folders that were made for it, the uppermost first; null where the store was there before. */
+  readonly #begun: readonly string[] | null;
   readonly #lifetime: number;
   readonly #maxBytes: number;
   readonly #kinds: readonly (readonly Normalisation[])[];
@@ -110,10 +113,16 @@ export class Store {
   #closing: Promise<void> | null = null;
 
   /** @internal openStore makes stores. */
-  constructor(tables: Environment, lock: FolderLock | null, options: OpenStoreOptions) {
+  constructor(
+    tables: Environment,
+    lock: FolderLock | null,
+    options: OpenStoreOptions,
+    begun: readonly string[] | null,
+  ) {
     this.folder = tables.folder;
     this.#tables = tables;
     this.#lock = lock;
+    this.#begun = begun;
     this.#namespace = namespaceOf(options.namespace);
     this.#lifetime = (options.lifetime ?? 0) * 1000;
     this.#maxBytes = options.maxBytes ?? Number.POSITIVE_INFINITY;
@@ -269,6 +278,15 @@ export class Store {
     return this.#closing;
   }
 
+  /** @internal close() after work that failed: a store that was begun for it, and that holds nothing, is gone then, and so are the folders that were made for it. */
+  async abandon(): Promise<void> {
+    if (this.#closing || this.#begun === null || !isEmpty(this.#tables)) return this.close();
+    this.#closing = this.#tables.remove().finally(() => this.#lock?.release());
+    await this.#closing;
+    // A folder that another has put something into meanwhile stays.
+    for (const made of [...this.#begun].reverse()) await rmdir(made).catch(() => undefined);
+  }
+
   #own(key: Uint8Array): Buffer {
     return Buffer.concat([this.#namespace, key]);
   }
@@ -351,27 +369,33 @@ export async function openStore(folder: string, options: OpenStoreOptions = {}):
   checkOptions(folder, options);
   if (options.readOnly) {
     const tables = await Environment.open(folder, true);
-    return opened(tables, null, options);
+    return opened(tables, null, options, null);
   }
-  await makeFolder(folder);
+  const made = await makeFolder(folder);
   const lock = await lockFolder(folder);
   try {
+    const begun = Environment.isThere(folder) ? null : made;
     const tables = await Environment.open(folder, false);
-    return await opened(tables, lock, options);
+    return await opened(tables, lock, options, begun);
   } catch (error) {
     await lock.release();
     throw error;
   }
 }
 
-async function opened(tables: Environment, lock: FolderLock | null, options: OpenStoreOptions): Promise<Store> {
+async function opened(
+  tables: Environment,
+  lock: FolderLock | null,
+  options: OpenStoreOptions,
+  begun: readonly string[] | null,
+): Promise<Store> {
   try {
     requireFormat(tables, lock !== null);
     if (lock) {
       tables.clearReaders();
       nameNamespace(tables, options.namespace ?? "default");
     }
-    return new Store(tables, lock, options);
+    return new Store(tables, lock, options, begun);
   } catch (error) {
     await tables.close();
     throw error;
@@ -397,6 +421,11 @@ export function requireMaxBytes(maxBytes: number | undefined): void {
 }
 
 const formatKey = Buffer.from("format");
+/** Of the tables' meta in every store: its format and a namespace. */
+const leastMeta = 2;
+
+const isEmpty = (tables: Environment): boolean =>
+  tables.count(tables.answers) === 0 && tables.count(tables.meta) <= leastMeta;
 
 function requireFormat(tables: Environment, writing: boolean): void {
   const found = tables.read(() => tables.meta.get(formatKey));

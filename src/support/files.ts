@@ -130,26 +130,31 @@ export async function requireWritable(file: string): Promise<void> {
 }
 
 /**
- * Makes a folder and those above it; one that is there is left as it is. Throws "io" naming the folder.
+ * Makes a folder and those above it; one that is there is left as it is. Gives those that it made, the uppermost first. Throws "io" naming the folder.
  * Node's own recursive mkdir never ends where a folder that exists takes no entries, as under /proc.
  */
-export async function makeFolder(folder: string): Promise<void> {
+export async function makeFolder(folder: string): Promise<string[]> {
+  const made: string[] = [];
   try {
-    await makeUpTo(path.resolve(folder));
+    await makeUpTo(path.resolve(folder), made);
+    return made;
   } catch (error) {
     throw new StillroomError("io", `cannot make the folder ${folder}: ${(error as Error).message}`, { cause: error });
   }
 }
 
-async function makeUpTo(folder: string): Promise<void> {
+async function makeUpTo(folder: string, made: string[]): Promise<void> {
   const above = path.dirname(folder);
   const known = await stat(folder).catch(() => null);
   if (known?.isDirectory()) return;
   if (known) throw new Error(`${folder} is there and is no folder; move it away, or choose another name`);
-  if (above !== folder) await makeUpTo(above);
-  await mkdir(folder).catch((error: NodeJS.ErrnoException) => {
-    if (error.code !== "EEXIST") throw error;
-  });
+  if (above !== folder) await makeUpTo(above, made);
+  try {
+    await mkdir(folder);
+    made.push(folder);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
 }
 
 /** SHA-256 of a file, streamed. */

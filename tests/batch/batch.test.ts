@@ -1,11 +1,12 @@
 // Batches on a toy: what comes out, what is computed and what is known, in which order, within which limits, and after which changes.
-import { appendFileSync, copyFileSync, existsSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, copyFileSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import { type BatchOptions, batch } from "../../src/batch/index.js";
 import { evaluate } from "../../src/evaluate/index.js";
 import { tune } from "../../src/jobs/index.js";
 import { openModel } from "../../src/model/index.js";
+import { serve } from "../../src/serve/index.js";
 import { openStore, storeStats, verifyStore } from "../../src/store/index.js";
 import { readTask } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
@@ -345,19 +346,44 @@ describe("misuse", () => {
     ["a limit that is none", { maxRows: 0 }, "usage", /for maxRows, received/],
     ["an unknown option", { maxRow: 1 } as never, "usage", /did you mean maxRows/],
     ["no such model", { model: "/none.gguf" }, "missing", /none\.gguf/],
-  ])("%s", async (_name, given, code, message) => {
-    await expect(batch(writeLines([]), options(given))).rejects.toMatchObject({
-      code,
-      message: expect.stringMatching(message),
-    });
+    ["no such adapter", { adapter: "/none" }, "missing", /none/],
+    ["no folder for the answers", { out: "/none/out.jsonl" }, "io", /there is no folder/],
+  ])("%s leaves nothing", async (_name, given, code, message) => {
+    const folder = freshFolder();
+    const input = writeLines([completion("a", "plum")]);
+    const failing = batch(input, options({ store: path.join(folder, "a", "b"), ...given }));
+    await expect(failing).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+    expect(readdirSync(folder)).toEqual([]);
   });
 
-  it("never writes over its input, and says where there is none", async () => {
+  it("input that is none leaves nothing, and takes nothing from a store that was there", async () => {
+    const folder = freshFolder();
+    const store = path.join(folder, "store");
+    const input = writeLines([completion("a", "plum")]);
+    for (const [none, code] of [
+      [`${input}.none`, "missing"],
+      ["/dev/null", "usage"],
+      [path.dirname(input), "usage"],
+    ] as const) {
+      await expect(batch(none, options({ store }))).rejects.toMatchObject({ code });
+      expect(existsSync(store)).toBe(false);
+    }
+    await batch(input, options({ store }));
+    await expect(batch(input, options({ store, model: "/none.gguf" }))).rejects.toMatchObject({ code: "missing" });
+    expect(await batch(input, options({ store }))).toMatchObject({ from_store: 1 });
+    // A folder that was there stays, without what was begun in it.
+    const [empty, server] = [freshFolder(), path.join(folder, "server")];
+    await expect(batch(input, options({ store: empty, model: "/none.gguf" }))).rejects.toThrow();
+    expect(readdirSync(empty)).toEqual([]);
+    await expect(serve({ store: server, model: "/none.gguf" })).rejects.toMatchObject({ code: "missing" });
+    expect(existsSync(server)).toBe(false);
+  });
+
+  it("never writes over its input", async () => {
     const file = writeLines([completion("a", "plum")]);
     await expect(batch(file, options({ out: file }))).rejects.toMatchObject({
       code: "usage",
       message: expect.stringMatching(/is the input of the batch/),
     });
-    await expect(batch(`${file}.none`, options())).rejects.toMatchObject({ code: "missing" });
   });
 });
