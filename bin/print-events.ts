@@ -19,6 +19,7 @@ import type { Progress } from "./print-progress.js";
 const phases = {
   merge: "merging",
   importance: "importance matrix",
+  measure: "measuring types",
   quantize: "quantising",
   check: "checking",
 } as const satisfies Record<ExportProgress["phase"], string>;

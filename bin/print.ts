@@ -5,7 +5,6 @@ import type {
   BatchResult,
   DistillResult,
   Evaluation,
-  ExportResult,
   Inspection,
   JobStatus,
   LadderResult,
@@ -168,28 +167,6 @@ export function ladderText({ task, metric, out, rungs }: LadderResult): string {
     "flips: the share of answers that turn when the row speaks of another group, of the worst pair of groups; audit shows all of both",
   ];
   return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...lines])}${note.join("\n")}\nall of it in ${plain(out)}\n`;
-}
-
-export function exportText(result: ExportResult): string {
-  const { out, type, bytes, gate } = result;
-  const c = colours(process.stdout);
-  const first = `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)}\n`;
-  if (!gate) return `${first}not checked on a task (--check TASK)\n`;
-  const { adapter, merged, quantized, name } = gate.metric;
-  const rows: string[][] = [["", name, "95 %", "KL to the one before", "same first token"]];
-  if (adapter) rows.push(["run-time adapter", share(adapter.value), interval(adapter), "", ""]);
-  const kl = gate.kl.adapter_merged;
-  const agreement = gate.top1_agreement_merged;
-  rows.push([
-    "merged",
-    share(merged.value),
-    interval(merged),
-    kl === null ? "" : significant(kl),
-    agreement === null ? "" : share(agreement),
-  ]);
-  const last = [significant(gate.kl.merged_quantized), share(gate.top1_agreement)];
-  rows.push(["quantised", share(quantized.value), interval(quantized), ...last]);
-  return `${first}${table(rows)}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
 }
 
 export function studentText(result: StudentResult): string {

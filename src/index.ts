@@ -57,6 +57,7 @@ export {
   exportModel,
   type Gate,
   type GateBounds,
+  type Mixture,
 } from "./export/index.js";
 export {
   type AuditOptions,

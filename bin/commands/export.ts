@@ -1,15 +1,16 @@
 // stillroom export: one checked GGUF from a base and an adapter.
 import type { Command } from "commander";
 import { exportModel, readTask } from "../../src/index.js";
-import { type CommonOptions, command, real } from "../options.js";
-import { exportText } from "../print.js";
+import { type CommonOptions, command, real, size } from "../options.js";
 import { onBad, onDownload, onExport } from "../print-events.js";
+import { exportText } from "../print-export.js";
 import { run } from "../run.js";
 
 interface ExportCommandOptions extends CommonOptions {
   adapter?: string;
   data?: string;
   quantize?: string;
+  size?: number;
   imatrix?: string;
   check?: string;
   limit?: number;
@@ -26,6 +27,11 @@ export function exportCommand(): Command {
   return command("export", "Merge, quantise and check: one GGUF that llama.cpp loads.", shared)
     .requiredOption("--out <file>", "the GGUF to write; it appears after the gate, or not at all")
     .option("--quantize <type>", "one of llama.cpp's types (default: Q4_K_M)")
+    .option(
+      "--size <size>",
+      "in place of --quantize: most bytes of the file, such as 8MB; types by measured loss",
+      size,
+    )
     .option("--imatrix <task>", "importance matrix from this task's training rows")
     .option("--check <task>", "gate on this task's held-out rows (validation, else test; 200 or --limit)")
     .option("--keep-merged <file>", "keep the merged model in f32 as well")
@@ -37,7 +43,8 @@ export function exportCommand(): Command {
       `
 Examples:
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
-  $ stillroom export --model model.gguf --adapter runs/first --quantize IQ2_M --imatrix task.yaml --out tiny.gguf`,
+  $ stillroom export --model model.gguf --adapter runs/first --quantize IQ2_M --imatrix task.yaml --out tiny.gguf
+  $ stillroom export --model student.gguf --size 8MB --imatrix task.yaml --check task.yaml --out box.gguf`,
     )
     .action(
       (

@@ -211,6 +211,7 @@ Napi::Value from_engine(Napi::Env env, std::shared_ptr<Engine> opened) {
     add_async_method(object, "compare", [engine](const Napi::CallbackInfo& info) { return compare_models(info, engine); });
     add_method(object, "profile", [engine](const Napi::CallbackInfo& info) { return take_profile(info, engine); });
     add_async_method(object, "collectImportance", [engine](const Napi::CallbackInfo& info) { return collect_importance(info, engine); });
+    add_async_method(object, "openSensitivity", [engine](const Napi::CallbackInfo& info) { return open_sensitivity(info, engine); });
     add_async_method(object, "energies", [engine](const Napi::CallbackInfo& info) { return energies_of(info, engine); });
     add_async_method(object, "close", [engine](const Napi::CallbackInfo& info) { return engine->lifetime->close(info.Env()); });
     wrap(object, engine, model_tag);

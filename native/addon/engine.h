@@ -20,6 +20,8 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
 Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 Napi::Value create_decoder(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
+// A promise of NativeSensitivity, which stays valid when the model is closed.
+Napi::Value open_sensitivity(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 // null for null and undefined; Failure(usage) when the adapter was made for another model.
 std::shared_ptr<Lora> unwrap_lora(const Napi::Value& value, const std::string& name, const Engine& engine);
 

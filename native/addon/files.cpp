@@ -145,12 +145,20 @@ Napi::Value quantize_file(const Napi::CallbackInfo& info) {
     const Napi::Object options = to_object(info[2], "options");
     const std::string type = to_text(options.Get("type"), "type");
     const auto threads = static_cast<int>(to_integer(options.Get("threads"), "threads", 1, 1024));
+    std::vector<TensorType> chosen;
+    if (!options.Get("tensors").IsUndefined()) {
+        const Napi::Array given = to_array(options.Get("tensors"), "tensors");
+        for (uint32_t i = 0; i < given.Length(); i++) {
+            const Napi::Object one = to_object(given.Get(i), "tensors");
+            chosen.emplace_back(to_text(one.Get("name"), "name"), to_text(one.Get("type"), "type"));
+        }
+    }
     std::shared_ptr<Importance> importance;
     if (!options.Get("importance").IsNull()) importance = unwrap_importance(options.Get("importance"), "importance");
     return Task<Nothing>::start(
         info.Env(), nullptr,
-        [input, out, type, threads, importance] {
-            quantize(input, out, type, importance.get(), threads);
+        [input, out, type, chosen, threads, importance] {
+            quantize(input, out, type, chosen, importance.get(), threads);
             return Nothing{};
         },
         undefined);

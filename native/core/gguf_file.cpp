@@ -239,6 +239,15 @@ struct GgufFile::Contents {
     }
 };
 
+std::optional<ggml_type> type_named(std::string_view name) {
+    for (int t = 0; t < GGML_TYPE_COUNT; t++) {
+        const auto type = static_cast<ggml_type>(t);
+        const char* known = ggml_type_name(type);
+        if (known && name == known && (type == GGML_TYPE_F32 || ggml_get_type_traits(type)->to_float)) return type;
+    }
+    return std::nullopt;
+}
+
 void GgufTensor::read_row(int64_t row, float* to) const {
     const size_t row_bytes = ggml_row_size(type, shape[0]);
     const uint8_t* from = data + row * row_bytes;

@@ -30,6 +30,9 @@ struct GgufTensor {
     void read_row(int64_t row, float* to) const;
 };
 
+// ggml's type of that name, such as "q4_K", that can be dequantised; nullopt where there is none.
+std::optional<ggml_type> type_named(std::string_view name);
+
 class GgufFile {
    public:
     // Throws Failure(input) with path and byte offset for anything that is not a well-formed GGUF v2/v3, Failure(io) when unreadable.

@@ -127,11 +127,22 @@ void Graph::forward(const Batch& given, const Lora* adapter, Keep what, const Dr
     const bool known = frozen && lowest > 0 && frozen->read(given, entered, width, entering);
     if (!known) {
         embed();
-        for (int64_t l = 0; l < lowest; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[0]);
+        if (traced) traced->clear();
+        for (int64_t l = 0; l < lowest; l++) {
+            if (traced) traced->emplace_back(inputs[slot(l)].data(), inputs[slot(l)].data() + total * width);
+            layer_forward(l, inputs[slot(l)].data(), output_of(l), states[0]);
+        }
         if (frozen && lowest > 0) frozen->write(given, entered, width, entering);
     }
     for (int64_t l = lowest; l < layers; l++) layer_forward(l, inputs[slot(l)].data(), output_of(l), states[keep == Keep::everything ? slot(l) : 0]);
     norm(last.data(), model->output_norm, count, hidden.reserve(count * width));
+}
+
+void Graph::forward_from(int64_t layer, const float* x) {
+    const Profile::Scope scope(threads.profile, Part::forward);
+    std::copy(x, x + total * model->width, inputs[0].data());
+    for (int64_t l = layer; l < model->layer_count; l++) layer_forward(l, inputs[0].data(), output_of(l), states[0]);
+    norm(last.data(), model->output_norm, head_rows(), hidden.data());
 }
 
 float* Graph::logits(int64_t first, int64_t count) {

@@ -30,11 +30,15 @@ class Graph {
     void train(std::shared_ptr<const Weights> weights);
     bool training() const { return weights != nullptr; }
     Importance* importance = nullptr;  // when set, forward passes add to it and run the last layer and the head over all tokens
+    std::vector<std::vector<float>>* traced = nullptr;  // when set, passes that keep nothing leave there what enters each layer, (T, C)
 
     enum class Keep { nothing, everything, inputs };  // inputs: only each layer's input, the rest is computed again in backward
     // Runs the layers and the final norm at the queries' positions. lora may be null. Where frozen has what enters the lowest layer that is
     // trained, begins there; what it has not it is given. One such memory belongs to one choice of what is trained.
     void forward(const Batch& batch, const Lora* lora, Keep keep, const Dropout& dropout = {}, FrozenStates* frozen = nullptr);
+
+    // The latest pass, one that kept nothing, once more from a layer on whose input is x (T, C): for weights that have changed since.
+    void forward_from(int64_t layer, const float* x);
 
     int64_t head_rows() const { return static_cast<int64_t>(queried.size()); }  // R
     int64_t head_row(int64_t query) const { return row_of_query[query]; }

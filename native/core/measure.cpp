@@ -14,11 +14,9 @@
 namespace stillroom {
 
 double measure_linear(const LinearTrial& trial) {
-    ggml_type type = GGML_TYPE_COUNT;
-    for (int t = 0; t < GGML_TYPE_COUNT; t++)
-        if (const char* name = ggml_type_name(static_cast<ggml_type>(t)); name && trial.type == name) type = static_cast<ggml_type>(t);
-    const bool known = type != GGML_TYPE_COUNT && (type == GGML_TYPE_F32 || ggml_get_type_traits(type)->to_float);
-    if (!known) throw Failure(Code::usage, "expected a weight type such as f16, q8_0 or q4_K for type, received \"" + trial.type + "\"");
+    const auto named = type_named(trial.type);
+    if (!named) throw Failure(Code::usage, "expected a weight type such as f16, q8_0 or q4_K for type, received \"" + trial.type + "\"");
+    const ggml_type type = *named;
     if (trial.inputs % ggml_blck_size(type))
         throw Failure(Code::usage, "expected a multiple of " + std::to_string(ggml_blck_size(type)) + " for inputs, received " + std::to_string(trial.inputs));
     auto random = [](int64_t n, uint64_t stream) {

@@ -2,6 +2,7 @@
 #include "core/quantize.h"
 
 #include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <utility>
 
@@ -53,9 +54,20 @@ const std::vector<std::pair<std::string, llama_ftype>>& table() {
     return types;
 }
 
-// llama.cpp wants the mean squared activation of each channel.
-std::vector<std::pair<std::string, std::vector<float>>> means(const Importance& importance) {
-    std::vector<std::pair<std::string, std::vector<float>>> result;
+// llama.cpp takes regular expressions: the one that matches a name and nothing else.
+std::string pattern_of(const std::string& name) {
+    std::string pattern = "^";
+    for (const char c : name) {
+        if (!std::isalnum(static_cast<unsigned char>(c))) pattern += '\\';
+        pattern += c;
+    }
+    return pattern + "$";
+}
+
+}  // namespace
+
+std::map<std::string, std::vector<float>> channel_means(const Importance& importance) {
+    std::map<std::string, std::vector<float>> result;
     for (const auto& [name, sums] : importance.sums) {
         std::vector<float> values;
         for (const double sum : sums) values.push_back(static_cast<float>(sum / static_cast<double>(importance.tokens)));
@@ -63,12 +75,10 @@ std::vector<std::pair<std::string, std::vector<float>>> means(const Importance& 
         if (!finite) throw Failure(Code::usage, "the importance matrix of " + name + " holds a value that is not finite");
         // Nothing was seen: quantise as without a matrix, not with weights of 0.
         const bool seen = std::any_of(values.begin(), values.end(), [](float value) { return value > 0; });
-        if (seen) result.emplace_back(name, std::move(values));
+        if (seen) result.emplace(name, std::move(values));
     }
     return result;
 }
-
-}  // namespace
 
 const std::vector<std::string>& quantization_types() {
     static const std::vector<std::string> names = [] {
@@ -79,7 +89,8 @@ const std::vector<std::string>& quantization_types() {
     return names;
 }
 
-void quantize(const std::string& input, const std::string& out, const std::string& type, const Importance* importance, int threads) {
+void quantize(const std::string& input, const std::string& out, const std::string& type, const std::vector<TensorType>& chosen, const Importance* importance,
+              int threads) {
     const auto found = std::find_if(table().begin(), table().end(), [&](const auto& entry) { return entry.first == type; });
     if (found == table().end()) throw Failure(Code::usage, "expected one of the quantisation types for type, received \"" + type + "\"");
     if (importance && importance->tokens <= 0) throw Failure(Code::usage, "expected an importance matrix that has seen tokens for importance, received an empty one");
@@ -89,10 +100,10 @@ void quantize(const std::string& input, const std::string& out, const std::strin
     if (file->integer("split.count").value_or(1) > 1)
         throw Failure(Code::input, input + ": the model is split over several files; join them first (llama-gguf-split --merge)");
 
-    std::vector<std::pair<std::string, std::vector<float>>> values;
+    std::map<std::string, std::vector<float>> values;
     std::vector<llama_model_imatrix_data> matrix;
     if (importance) {
-        values = means(*importance);
+        values = channel_means(*importance);
         for (const auto& [name, data] : values) {
             const GgufTensor* tensor = file->find(name);
             if (tensor && tensor->shape[0] * tensor->shape[2] != static_cast<int64_t>(data.size()))
@@ -103,6 +114,18 @@ void quantize(const std::string& input, const std::string& out, const std::strin
         matrix.push_back({nullptr, nullptr, 0});
     }
 
+    std::vector<std::string> patterns;
+    std::vector<llama_model_tensor_override> overrides;
+    for (const auto& [name, given] : chosen) patterns.push_back(pattern_of(name));
+    for (size_t i = 0; i < chosen.size(); i++) {
+        const auto named = type_named(chosen[i].second);
+        const GgufTensor* tensor = file->find(chosen[i].first);
+        if (!tensor || !named || tensor->shape[0] % ggml_blck_size(*named))
+            throw Failure(Code::usage, input + ": " + chosen[i].first + " cannot have the type \"" + chosen[i].second + "\"");
+        overrides.push_back({patterns[i].c_str(), *named});
+    }
+    overrides.push_back({nullptr, GGML_TYPE_COUNT});
+
     start_backend();
     const Quiet quiet;
     TemporaryFile temporary(out);
@@ -111,6 +134,7 @@ void quantize(const std::string& input, const std::string& out, const std::strin
     parameters.nthread = threads;
     parameters.allow_requantize = true;
     parameters.imatrix = importance ? matrix.data() : nullptr;
+    parameters.tt_overrides = overrides.data();
     parameters.max_buf_size = size_t{256} << 20;
     if (llama_model_quantize(input.c_str(), temporary.name().c_str(), &parameters) != 0) {
         const std::string reason = Quiet::error();

@@ -14,7 +14,8 @@ import { type NativeImportance, type NativeLora, native, rethrow } from "../supp
 import { taskFiles } from "../task/index.js";
 import { cardFile, requireOwnCard, writeCard } from "./card.js";
 import { type Gate, runGate } from "./gate.js";
-import { type ExportOptions, type ExportSettings, exportSettings } from "./options.js";
+import { type Mixture, quantizeWithin } from "./mixture.js";
+import { type ExportOptions, type ExportProgress, type ExportSettings, exportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
 import { mergedBytes, quantizedBytes, requireSpace } from "./space.js";
 
@@ -25,13 +26,15 @@ export interface ExportResult {
   /** Path of the base. */
   model: string;
   adapter: string | null;
-  /** The quantisation type. */
+  /** The quantisation type; "mixed" with size. */
   type: string;
   bytes: number;
   /** The model card: Markdown with the Hub's front matter, from what was measured. */
   card: string;
   /** Tokens that the importance matrix was made of; null without one. */
   imatrix_tokens: number | null;
+  /** What size chose; null without it. */
+  mixture: Mixture | null;
   /** null without a task to check with. */
   gate: Gate | null;
   seconds: number;
@@ -88,9 +91,9 @@ class Export {
       await this.#requireSpace(lora);
       const source = lora ? await this.#merge(lora) : this.base.info.path;
       const importance = await this.#collectImportance(source);
-      const quantized = await this.#quantize(source, importance);
+      const [quantized, mixture] = await this.#quantize(source, importance);
       const gate = check ? await this.#check(lora, source, quantized) : null;
-      const result = await this.#result(quantized, importance, gate);
+      const result = await this.#result(quantized, importance, mixture, gate);
       if (gate && !gate.passed) {
         throw new StillroomError("gate", `${this.#out} was not written: ${gate.failures.join("; ")}`, {
           cause: result,
@@ -126,14 +129,14 @@ class Export {
 
   async #requireSpace(lora: NativeLora | null): Promise<void> {
     const { info } = this.base;
-    const { keepMerged, quantize } = this.settings;
+    const { keepMerged, quantize, size } = this.settings;
     const [folder, mergedFolder] = [this.#out, path.resolve(keepMerged ?? this.#out)].map((file) => path.dirname(file));
     await makeFolder(folder!);
     await makeFolder(mergedFolder!);
     const merged = lora ? mergedBytes(info, lora.tensors()) : 0;
     // The two folders are taken to lie on one disk.
     for (const place of new Set([folder!, mergedFolder!]))
-      await requireSpace(place, merged + quantizedBytes(info, quantize));
+      await requireSpace(place, merged + (size ?? quantizedBytes(info, quantize)));
   }
 
   async #merge(lora: NativeLora): Promise<string> {
@@ -164,11 +167,21 @@ class Export {
     return importance;
   }
 
-  async #quantize(source: string, importance: NativeImportance | null): Promise<string> {
-    this.#begin("quantize");
+  async #quantize(source: string, importance: NativeImportance | null): Promise<[string, Mixture | null]> {
+    const { quantize: type, size } = this.settings;
     const file = this.#temporaryFile(this.#out);
-    await native().quantize(source, file, { type: this.settings.quantize, importance, threads: this.base.threads });
-    return file;
+    if (size === undefined) {
+      this.#begin("quantize");
+      await native().quantize(source, file, { type, importance, threads: this.base.threads });
+      return [file, null];
+    }
+    this.#begin("measure");
+    const mixture = await quantizeWithin(await this.#open(source), {
+      ...{ budget: size, file, task: (this.settings.imatrix ?? this.settings.check)!, importance },
+      settings: this.settings,
+      open: (written) => this.#open(written),
+    });
+    return [file, mixture];
   }
 
   async #check(lora: NativeLora | null, source: string, quantized: string): Promise<Gate> {
@@ -177,15 +190,21 @@ class Export {
     return runGate(this.settings.check!, models, this.settings);
   }
 
-  async #result(file: string, importance: NativeImportance | null, gate: Gate | null): Promise<ExportResult> {
+  async #result(
+    file: string,
+    importance: NativeImportance | null,
+    mixture: Mixture | null,
+    gate: Gate | null,
+  ): Promise<ExportResult> {
     return {
       out: this.#out,
       model: this.base.info.path,
       adapter: this.settings.adapter ?? null,
-      type: this.settings.quantize,
+      type: mixture ? "mixed" : this.settings.quantize,
       bytes: (await stat(file)).size,
       card: cardFile(this.#out),
       imatrix_tokens: importance?.tokens ?? null,
+      mixture,
       gate,
       seconds: (performance.now() - this.#started) / 1000,
     };
@@ -213,7 +232,7 @@ class Export {
     return file;
   }
 
-  #begin(phase: "merge" | "importance" | "quantize" | "check"): void {
+  #begin(phase: ExportProgress["phase"]): void {
     throwIfCancelled(this.settings.signal, "exporting");
     this.settings.onProgress?.({ phase, done: 0 });
   }

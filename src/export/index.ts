@@ -1,6 +1,7 @@
 // The room's door: from a base and an adapter to one checked GGUF.
 export { type ExportResult, exportModel } from "./export.js";
 export { type Gate, type GateModels, judge } from "./gate.js";
+export type { Mixture } from "./mixture.js";
 export { type ExportOptions, type ExportProgress, type GateBounds, requireType } from "./options.js";
 export { answerBatches } from "./rows.js";
 export { requireSpace } from "./space.js";

@@ -18,7 +18,7 @@ export interface GateBounds {
 
 /** What a progress of an export tells: how much of one phase is done. */
 export interface ExportProgress {
-  phase: "merge" | "importance" | "quantize" | "check";
+  phase: "merge" | "importance" | "measure" | "quantize" | "check";
   /** From 0 to 1. */
   done: number;
 }
@@ -31,6 +31,11 @@ export interface ExportOptions {
   adapter?: string | undefined;
   /** One of llama.cpp's types (default "Q4_K_M"). */
   quantize?: string | undefined;
+  /**
+   * In place of quantize: most bytes of the file. Every matrix gets a type of its own, chosen by what it was measured to do to the model's answers to
+   * training rows of imatrix, or of check where that is not given.
+   */
+  size?: number | undefined;
   /** The GGUF to write. Appears whole, after the gate, or not at all. */
   out: string;
   /** A task whose training rows give the quantiser its importance matrix. */
@@ -64,7 +69,7 @@ export interface ExportSettings extends ExportOptions {
 }
 
 const optionNames = [
-  ..."model adapter quantize out imatrix check limit bounds keepMerged seed strict threads".split(" "),
+  ..."model adapter quantize size out imatrix check limit bounds keepMerged seed strict threads".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -73,6 +78,8 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   requireKnown(options, optionNames, "exportModel");
   requireWhole("limit", options.limit, 1);
   requireWhole("seed", options.seed, 0);
+  requireWhole("size", options.size, 1);
+  if (options.size !== undefined) requireMeasurable(options);
   const { adapterMergedKl = 1e-3, mergedQuantizedKl = 0.1, metricDrop = 0.02, ...others } = options.bounds ?? {};
   const bounds = { adapterMergedKl, mergedQuantizedKl, metricDrop };
   requireKnown(others, Object.keys(bounds), "bounds");
@@ -82,6 +89,13 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   for (const name of ["out", "keepMerged"] as const) await requireFile(name, options[name]);
   const quantize = requireType(options.quantize ?? "Q4_K_M", "quantize");
   return { ...options, quantize, bounds, limit: options.limit ?? 200, seed: options.seed ?? 0 };
+}
+
+function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {
+  const refuse = (message: string) => new StillroomError("usage", message, { options: ["size"] });
+  if (quantize !== undefined) throw refuse("size chooses the types itself: leave out quantize");
+  if (!imatrix && !check)
+    throw refuse("size needs a task on whose training rows it can measure: give imatrix or check");
 }
 
 async function requireFile(name: "out" | "keepMerged", file: string | undefined): Promise<void> {

@@ -9,16 +9,31 @@ import { type Encoded, encodeRow, microBatches, packRows } from "../tokens/index
 /** Most tokens of a batch; a longer row is one by itself. */
 const tokenBudget = 1024;
 
+/** The first of the rows' batches, of at most that many tokens, beginnings in common counted once; null where no row fits the context. */
+export function firstBatch(
+  model: Model,
+  task: Task,
+  rows: readonly Row[],
+  tokens: number,
+): { batch: NativeBatch; rows: number } | null {
+  const [group] = microBatches(encodedRows(model, task, rows), { tokenBudget: tokens, sharePrefix: true });
+  return group ? { batch: packRows(group, { sharePrefix: true }), rows: group.length } : null;
+}
+
 /** Batches whose queries are the answers' tokens, the end token with them. Rows that are longer than the context or do not suit the template are left out. */
 export function answerBatches(model: Model, task: Task, rows: readonly Row[], sharePrefix: boolean): NativeBatch[] {
+  const encoded = encodedRows(model, task, rows);
+  return microBatches(encoded, { tokenBudget, sharePrefix }).map((group) => packRows(group, { sharePrefix }));
+}
+
+function encodedRows(model: Model, task: Task, rows: readonly Row[]): Encoded[] {
   const prompt = compilePrompt(task, model.template);
-  const encoded = rows
+  return rows
     .flatMap((row) => {
       const text = promptOf(prompt, row, []);
       return "reason" in text ? [] : [encodeRow(model.tokenizer, text, row, { withEnd: true })];
     })
     .filter((row) => length(row) <= model.info.contextLength);
-  return microBatches(encoded, { tokenBudget, sharePrefix }).map((group) => packRows(group, { sharePrefix }));
 }
 
 function length({ prompt, answer }: Encoded): number {

@@ -6,9 +6,10 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, StillroomError } from "./errors.js";
 import type { NativeDistillation, NativeTaught } from "./native-distillation.js";
+import type { NativeQuantizeOptions, NativeSensitivity } from "./native-quantize.js";
 import type { NativeStudentParts } from "./native-student.js";
 
-export type { NativeDistillation, NativeStudentParts, NativeTaught };
+export type { NativeDistillation, NativeSensitivity, NativeStudentParts, NativeTaught };
 
 /**
  * Rows packed without padding, as a forest in depth-first order. T tokens, S segments, Q queries.
@@ -255,6 +256,8 @@ export interface NativeModel {
    * stream, from an importance matrix of this model: mean squared input of the layer's last matrix times the squared norm of its columns.
    */
   energies(importance: NativeImportance): Promise<{ feedForward: Float64Array; groups: Float64Array }>;
+  /** Prepares trials on the batch's queries. Keeps layers x tokens x width floats; stays valid when the model is closed. */
+  openSensitivity(batch: NativeBatch, importance: NativeImportance | null): Promise<NativeSensitivity>;
   /** Idempotent; waits for work in flight. */
   close(): Promise<void>;
 }
@@ -418,12 +421,8 @@ export interface NativeAddon {
   readAdapter(path: string): Promise<{ architecture: string; alpha: number; tensors: NativeTensor[] }>;
   /** Writes base + scale * B A as a GGUF, streamed tensor by tensor; merged tensors in f32, the rest as they are. */
   merge(base: string, tensors: NativeTensor[], scale: number, out: string): Promise<void>;
-  /** llama.cpp's quantiser. type: "Q4_K_M", "Q8_0", "F16", … */
-  quantize(
-    input: string,
-    out: string,
-    options: { type: string; importance: NativeImportance | null; threads: number },
-  ): Promise<void>;
+  /** llama.cpp's quantiser. */
+  quantize(input: string, out: string, options: NativeQuantizeOptions): Promise<void>;
   /** Writes what stays of a teacher as a GGUF: matrices in f16 (halves) or f32, vectors in f32. */
   writeStudent(teacher: string, parts: NativeStudentParts, halves: boolean, out: string): Promise<void>;
   /** Names that quantize takes. */

@@ -1,0 +1,40 @@
+// How an export looks to a person: the file, the types that --size chose, and the gate. Computes nothing but sums.
+import type { ExportResult, Mixture } from "../src/index.js";
+import { counted } from "../src/support/words.js";
+import { colours, fileSize, interval, plain, share, significant, table } from "./print.js";
+
+export function exportText(result: ExportResult): string {
+  const { out, type, bytes, mixture, gate } = result;
+  const c = colours(process.stdout);
+  const first = `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)}\n${mixture ? mixtureText(mixture) : ""}`;
+  if (!gate) return `${first}not checked on a task (--check TASK)\n`;
+  const { adapter, merged, quantized, name } = gate.metric;
+  const rows: string[][] = [["", name, "95 %", "KL to the one before", "same first token"]];
+  if (adapter) rows.push(["run-time adapter", share(adapter.value), interval(adapter), "", ""]);
+  const kl = gate.kl.adapter_merged;
+  const agreement = gate.top1_agreement_merged;
+  rows.push([
+    "merged",
+    share(merged.value),
+    interval(merged),
+    kl === null ? "" : significant(kl),
+    agreement === null ? "" : share(agreement),
+  ]);
+  const last = [significant(gate.kl.merged_quantized), share(gate.top1_agreement)];
+  rows.push(["quantised", share(quantized.value), interval(quantized), ...last]);
+  return `${first}${table(rows)}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
+}
+
+/** A line a layer, a column a matrix; and what the types do together. */
+function mixtureText({ budget, rows, positions, kl, tensors }: Mixture): string {
+  const lines = new Map<string, Map<string, string>>();
+  for (const { name, type } of tensors) {
+    const [, layer, matrix] = /^(?:blk\.(\d+)\.)?(.+)\.weight$/.exec(name)!;
+    const line = layer ?? matrix!;
+    lines.set(line, (lines.get(line) ?? new Map()).set(layer ? matrix! : "", type));
+  }
+  const columns = [...new Set([...lines.values()].flatMap((line) => [...line.keys()]))];
+  const types = [...lines].map(([line, of]) => [plain(line), ...columns.map((column) => of.get(column) ?? "")]);
+  const measured = `${significant(kl.measured)} nats on ${counted(positions, "position")} of ${counted(rows, "training row")}`;
+  return `${table([["", ...columns], ...types])}of ${budget.toLocaleString("en")} bytes; KL ${measured}, ${significant(kl.expected)} expected\n`;
+}
