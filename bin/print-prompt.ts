@@ -17,11 +17,11 @@ export function promptText({ task, prompt, shown, tried, compared, saved }: Prom
     const rows = prompts.map((one, place) => comparedRow(one, place, best, several));
     out.push(table([[...head, ...(several ? ["instruction"] : [])], ...rows]));
     const tests = pairs.filter(({ first, second }) => first === best || second === best);
-    for (const { first, second, only_first, only_second, p_value } of tests) {
+    for (const { first, second, only_first, only_second, p_value, p_holm } of tests) {
       const other = first === best ? second : first;
       const [ours, theirs] = first === best ? [only_first, only_second] : [only_second, only_first];
       out.push(
-        `${best + 1} against ${other + 1}: only ${best + 1} right: ${ours}, only ${other + 1}: ${theirs}; McNemar p = ${significant(p_value)}\n`,
+        `${best + 1} against ${other + 1}: only ${best + 1} right: ${ours}, only ${other + 1}: ${theirs}; McNemar p = ${significant(p_value)}, with Holm's correction ${significant(p_holm)}\n`,
       );
     }
     for (const { refused } of prompts) if (refused) out.push(`${c.yellow("not scored:")} ${plain(refused)}\n`);

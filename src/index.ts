@@ -82,6 +82,7 @@ export {
   ladder,
   type PromptComparison,
   type PromptOptions,
+  type PromptPair,
   type PromptResult,
   prompt,
   type RungName,

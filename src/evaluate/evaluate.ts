@@ -193,9 +193,13 @@ export async function evaluateWith(predictor: Predictor, options: EvaluateOption
   const { task, rows, labels } = job;
   if (options.slice !== undefined) requireSlices(options.slice, rows);
   if (task.kind === "regress" && options.against !== undefined)
-    throw new StillroomError("usage", "against counts right and wrong answers, and numbers are neither", {
-      options: ["against"],
-    });
+    throw new StillroomError(
+      "usage",
+      "against counts right and wrong answers, and numbers are neither: compare tests the difference of their errors",
+      {
+        options: ["against"],
+      },
+    );
   // What the work would fail of at its end is looked at before it.
   if (options.predictions !== undefined) {
     await requireNoInput(options.predictions, inputsOf(model, task, options));

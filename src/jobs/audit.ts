@@ -37,7 +37,7 @@ import {
   summarise,
   withPredictor,
 } from "../evaluate/index.js";
-import { unexpected } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import { requireKnown, requireWhole, type Task } from "../task/index.js";
 import { auditTeacher, type TeacherAudit } from "./audit-teacher.js";
 import { variantAnswers } from "./audit-variants.js";
@@ -122,7 +122,7 @@ const limits = [
  * Audits a task's rows and a model's answers to them: how labels, right and wrong answers and probabilities differ by group, and what
  * becomes of an answer when a row speaks of another group. Bounds of the task file that do not hold are in the result; nothing is thrown for them.
  *
- * @throws StillroomError "usage" for a wrong option, "input" for a column that the rows have not and for files that are no CrowS-Pairs or BBQ, and
+ * @throws StillroomError "usage" for a wrong option and a task of kind regress, "input" for a column that the rows have not and for files that are no CrowS-Pairs or BBQ, and
  * what evaluate throws
  *
  * @example
@@ -139,6 +139,7 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...asking } = options;
   const { crowsPairs, bbq, bbqRows = 2000, cache, ...scoring } = asking;
   requireWhole("bbqRows", bbqRows, 0);
+  requireLabels(task);
   const { seed = 0 } = options;
   const benchmarks = await readBenchmarks({ crowsPairs, bbq, bbqRows, seed });
   const contender = against === undefined ? null : await contenderOf(against);
@@ -179,6 +180,13 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
     limits,
     seconds: (performance.now() - started) / 1000,
   };
+}
+
+/** Throws "usage" for numbers. */
+function requireLabels({ name, kind }: Task): void {
+  if (kind !== "regress") return;
+  const remedy = "eval with slice shows the errors of each group, and compare tests two models on the same rows";
+  throw new StillroomError("usage", `audit counts answers, and ${name} is of kind ${kind}: ${remedy}`);
 }
 
 interface Look extends Asked {

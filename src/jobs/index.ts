@@ -14,7 +14,7 @@ export type { ComparedModel } from "./distill-table.js";
 export type { Fairness } from "./fairness.js";
 export { type LadderResult, type LadderRung, ladder, type RungName } from "./ladder.js";
 export type { LadderEvent, LadderOptions } from "./ladder-options.js";
-export { type ComparedPrompt, type PromptComparison, type PromptResult, prompt } from "./prompt.js";
+export { type ComparedPrompt, type PromptComparison, type PromptPair, type PromptResult, prompt } from "./prompt.js";
 export type { PromptOptions } from "./prompt-options.js";
 export { type TeachEvent, type TeachOptions, type TeachResult, teach } from "./teach.js";
 export { type TuneRun, tune } from "./tune.js";

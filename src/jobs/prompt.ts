@@ -1,7 +1,7 @@
 // The public prompt(): the prompts of a task made, shown, tried, compared on held-out rows, and the best one written down. Composes rooms.
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
 import { type Row, usedFields } from "../dataset/index.js";
-import { evaluateRows, type Interval, mcnemar, type RowScore, rightRows, summarise } from "../evaluate/index.js";
+import { evaluateRows, holm, type Interval, mcnemar, type RowScore, rightRows, summarise } from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
 import { type PromptFile, promptOf, writePromptFile } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
@@ -37,10 +37,23 @@ export interface PromptComparison {
   split: string;
   metric: string;
   prompts: ComparedPrompt[];
-  /** McNemar's exact test between each two that were scored, by their places in `prompts`; none of numbers, which are not right or wrong. */
-  pairs: { first: number; second: number; only_first: number; only_second: number; p_value: number }[];
+  /** Each two that were scored; none of numbers, which are not right or wrong. */
+  pairs: PromptPair[];
   /** Place of the best. */
   best: number;
+}
+
+/** Two prompts, by their places in `prompts`. */
+export interface PromptPair {
+  first: number;
+  second: number;
+  /** Rows that only this one has right. */
+  only_first: number;
+  only_second: number;
+  /** McNemar's exact test. */
+  p_value: number;
+  /** Holm's correction for the number of pairs. */
+  p_holm: number;
 }
 
 /** One prompt of a comparison. */
@@ -186,16 +199,18 @@ async function scored(bench: Bench, candidate: Candidate): Promise<{ row: Compar
   return { row, scores: refused ? null : rows };
 }
 
-function pairsOf(task: Task, answers: readonly (RowScore[] | null)[]): PromptComparison["pairs"] {
+function pairsOf(task: Task, answers: readonly (RowScore[] | null)[]): PromptPair[] {
   if (task.kind === "regress") return [];
   const right = answers.map((rows) => rows && rightRows(task, rows));
-  return right.flatMap((one, first) =>
+  const pairs = right.flatMap((one, first) =>
     right.slice(first + 1).flatMap((other, after) => {
       if (!one || !other) return [];
       const { onlyFirst, onlySecond, exact } = mcnemar(one, other);
       return [{ first, second: first + 1 + after, only_first: onlyFirst, only_second: onlySecond, p_value: exact }];
     }),
   );
+  const corrected = holm(pairs.map(({ p_value }) => p_value));
+  return pairs.map((pair, place) => ({ ...pair, p_holm: corrected[place]! }));
 }
 
 function measureOf(

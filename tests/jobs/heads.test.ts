@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { evaluate, readPredictions } from "../../src/evaluate/index.js";
 import { exportModel } from "../../src/export/index.js";
-import { prompt, tune } from "../../src/jobs/index.js";
+import { audit, ladder, prompt, tune } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
@@ -187,7 +187,10 @@ it("without a head, a number is what is expected of the labels that stand for nu
   await expect(evaluate(bare, { model })).rejects.toThrow(
     /is of kind regress: a number needs a head \(tune\), or answer\.labels/,
   );
-  await expect(evaluate(numbers, { model, against: gguf })).rejects.toThrow(/numbers are neither/);
+  await expect(evaluate(numbers, { model, against: gguf })).rejects.toThrow(/numbers are neither: compare tests/);
+  await expect(audit(numbers, { model })).rejects.toThrow(/is of kind regress: eval with slice shows/);
+  await expect(ladder(numbers, { model: gguf, out: named("ladder") })).rejects.toThrow(/no task of kind regress/);
+  expect(existsSync(named("ladder"))).toBe(false);
 });
 
 it("an answer that is no number is a bad row", async () => {

@@ -61,6 +61,8 @@ describe("prompt", () => {
     expect(prompts[best]!.metric!.value).toBe(Math.max(...prompts.map((one) => one.metric!.value)));
     expect(prompts[2]!.tokens_per_row).toBeGreaterThan(prompts[0]!.tokens_per_row);
     expect(pairs).toHaveLength(45);
+    const least = Math.min(...pairs.map(({ p_value }) => p_value));
+    expect(Math.min(...pairs.map(({ p_holm }) => p_holm))).toBeCloseTo(Math.min(1, 45 * least), 12);
     const file = JSON.parse(readFileSync(named("best.json"), "utf8")) as PromptFile;
     expect(file).toEqual(found.prompt);
     expect(file.measured).toMatchObject({
