@@ -46,6 +46,13 @@ export function distillCommand(): Command {
         ...["data", "teacher"],
       ]),
     )
+    .option(
+      "--samples <n>",
+      "answers drawn of each row with --answers teacher, of generate (default: 0, greedy)",
+      whole(0),
+    )
+    .option("--sample-temperature <t>", "of these draws (default: 1)", real)
+    .option("--sample-top-p <p>", "of these draws: the fewest tokens that reach this probability (default: 1)", real)
     .option("--quantize <type>", "of the student at the end, or none (default: Q4_K_M)")
     .option("--check-limit <rows>", "most held-out rows of the gate and of the table (default: 500)", whole(1));
   lengthOptions(made);

@@ -36,6 +36,15 @@ export interface DistillationOptions extends TeachingOptions {
    * rows.
    */
   answers?: "data" | "teacher" | undefined;
+  /**
+   * With answers "teacher" and a task of kind generate: so many answers are drawn of each row in place of the greedy one, and those that are right and differ
+   * are learnt, each as a row of its own (default 0).
+   */
+  samples?: number | undefined;
+  /** Of these draws: 0.001 to 100 (default 1). */
+  sampleTemperature?: number | undefined;
+  /** Of these draws: the fewest tokens whose probability reaches this, above 0 to 1 (default 1). */
+  sampleTopP?: number | undefined;
   /** What the student is quantised to at the end, one of llama.cpp's types (default "Q4_K_M"), or "none". */
   quantize?: string | undefined;
   /** Most held-out rows of the gate and of the table at the end (default 500). */
@@ -90,7 +99,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers texts quantize checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize checkLimit".split(
     " ",
   ),
 ];
@@ -124,7 +133,7 @@ function part(options: DistillOptions) {
 
 function distillationSettings(options: Partial<DistillationOptions>) {
   const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, answers = "data" } = options;
-  const { quantize, checkLimit = 500 } = options;
+  const { quantize, checkLimit = 500, samples = 0, sampleTemperature = 1, sampleTopP = 1 } = options;
   const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
   requirePath("student", student);
   if (cache !== undefined) requirePath("cache", cache);
@@ -137,10 +146,17 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   // What the student writes is no label.
   if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);
   if (!["data", "teacher"].includes(answers)) throw unexpected("data or teacher", "answers", answers);
+  requireWhole("samples", samples, 0);
+  if (samples > 0 && answers !== "teacher") throw unexpected("0 without answers of the teacher", "samples", samples);
+  if (!(sampleTemperature >= 0.001 && sampleTemperature <= 100)) {
+    throw unexpected("a number from 0.001 to 100", "sampleTemperature", sampleTemperature);
+  }
+  if (!(sampleTopP > 0 && sampleTopP <= 1)) throw unexpected("a number above 0 up to 1", "sampleTopP", sampleTopP);
   requireWhole("checkLimit", checkLimit, 1);
   const type = quantize === "none" ? null : requireType(quantize ?? "Q4_K_M", "quantize");
   return {
     ...{ student, cache, loss, beta, labelWeight, onPolicy, answers, quantize: type, checkLimit },
+    sampling: { samples, temperature: sampleTemperature, topP: sampleTopP },
     asking: teachingSettings(options as TeachingOptions),
   };
 }
@@ -152,7 +168,7 @@ function lessonOf(
   settings: Settings,
   { seed = 0, threads, variant, signal }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, onPolicy, answers, quantize, checkLimit } = settings;
+  const { asking, loss, beta, labelWeight, onPolicy, answers, sampling, quantize, checkLimit } = settings;
   const { teacher: teacherFile, adapter, topK, temperature, precision } = asking;
   let cacheFolder: string | null = null;
   // How many of the rows are of texts: the last ones.
@@ -163,6 +179,9 @@ function lessonOf(
     options: {
       ...{ student: settings.student, teacher: teacherFile, topK, temperature, teacherPrecision: precision },
       ...{ loss, beta, labelWeight, onPolicy, answers, quantize: quantize ?? "none", checkLimit },
+      ...(sampling.samples > 0 && {
+        ...{ samples: sampling.samples, sampleTemperature: sampling.temperature, sampleTopP: sampling.topP },
+      }),
       ...(adapter !== null && { teacherAdapter: adapter }),
       ...(settings.cache !== undefined && { cache: settings.cache }),
       ...(asking.texts !== null && { texts: asking.texts }),
@@ -172,7 +191,7 @@ function lessonOf(
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       try {
         const file = path.join(folder, "answers.json");
-        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null });
+        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null, ...sampling, seed });
       } finally {
         await teacher.close();
       }
