@@ -120,6 +120,7 @@ export {
 export {
   reportAudit,
   reportCompare,
+  reportEvaluation,
   reportLadder,
   reportRun,
   type Watch,

@@ -1,7 +1,8 @@
 // stillroom eval: how well a model does a task.
 import type { Command } from "commander";
-import { evaluate, readTask } from "../../src/index.js";
-import { command, type ScoringOptions } from "../options.js";
+import { evaluate, readTask, reportEvaluation } from "../../src/index.js";
+import { requireWritable } from "../../src/support/files.js";
+import { command, type ScoringOptions, typedCommand } from "../options.js";
 import { evaluationText } from "../print.js";
 import { onBad, onDownload, onScoring } from "../print-events.js";
 import { run } from "../run.js";
@@ -12,6 +13,7 @@ interface EvalOptions extends ScoringOptions {
   predictions?: string;
   against?: string;
   slice?: string;
+  report?: string;
 }
 
 export function evalCommand(): Command {
@@ -23,6 +25,7 @@ export function evalCommand(): Command {
     .option("--predictions <file>", "write one JSONL line a row: index, answer, prediction, probabilities")
     .option("--against <other>", "compare (McNemar) with a predictions file (.jsonl) or another model")
     .option("--slice <column>", "the metrics of each value of a column, besides those of all rows")
+    .option("--report <file>", "write an HTML page of the evaluation")
     .addHelpText(
       "after",
       `
@@ -30,10 +33,11 @@ Examples:
   $ stillroom eval task.yaml --model model.gguf --shots 4 --limit 200
   $ stillroom eval task.yaml --model model.gguf --adapter runs/first --against model.gguf
   $ stillroom eval task.yaml --model small.gguf --against before.jsonl --json
-  $ stillroom eval task.yaml --model small.gguf --slice product`,
+  $ stillroom eval task.yaml --model small.gguf --slice product --report eval.html`,
     )
-    .action((file: string, { json: _, data, ...options }: EvalOptions, command: Command) =>
+    .action((file: string, { json: _, data, report, ...options }: EvalOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
+        if (report !== undefined) await requireWritable(report);
         const task = await readTask(file, data === undefined ? {} : { data });
         const result = await evaluate(task, {
           ...options,
@@ -42,6 +46,7 @@ Examples:
           onDownload: onDownload(progress),
           onBad: onBad(progress),
         });
+        if (report !== undefined) await reportEvaluation(result, typedCommand(), report);
         return { result, text: evaluationText(result), badRows: result.errors };
       }),
     );

@@ -2,6 +2,7 @@
 export { reportAudit } from "./audit-report.js";
 export type { Axis } from "./axis.js";
 export { reportCompare } from "./compare-report.js";
+export { reportEvaluation } from "./evaluation-report.js";
 export { type IntervalChart, type IntervalRow, intervalChart } from "./interval-chart.js";
 export { reportLadder } from "./ladder-report.js";
 export { type LineChart, lineChart, type Point, type Series } from "./line-chart.js";

@@ -1,0 +1,206 @@
+// The page of an evaluation: its metrics, how far its probabilities hold, what it takes for what, and the parts of the rows.
+import { type Evaluation, wilson } from "../evaluate/index.js";
+import { writeFileAtomic } from "../support/files.js";
+import { isError } from "../task/index.js";
+import { intervalChart } from "./interval-chart.js";
+import { lineChart } from "./line-chart.js";
+import { type Cell, pageOf, type Section, type Table } from "./page.js";
+
+/** More labels than this make a square that nobody reads; the list below it has the commonest mistakes of any number. */
+const squareLabels = 20;
+const mistakesShown = 50;
+const linesDrawn = 40;
+
+/**
+ * Writes the page of an evaluation, as one HTML file that needs nothing but itself.
+ *
+ * @param command what repeats it, as it is to be shown
+ * @throws StillroomError "io" for the disk
+ *
+ * @example
+ * ```ts
+ * import { evaluate, readTask, reportEvaluation } from "stillroom";
+ * const result = await evaluate(await readTask("sst2/task.yaml"), { model: "model.gguf", adapter: "runs/sst2" });
+ * await reportEvaluation(result, "node eval.mjs", "eval.html");
+ * ```
+ */
+export async function reportEvaluation(result: Evaluation, command: string, file: string): Promise<void> {
+  const { task, model, adapter, rows, split, errors } = result;
+  const left = errors === 0 ? "" : `; ${errors} bad rows left out`;
+  const page = pageOf({
+    title: `${task}: evaluation`,
+    subtitle: `${adapter ? `${model} + ${adapter}` : model}, on ${rows} ${split} rows${left}.`,
+    command,
+    sections: [
+      metricsOf(result),
+      ...againstOf(result),
+      ...slicesOf(result),
+      ...reliabilityOf(result),
+      ...classesOf(result),
+      ...mistakesOf(result),
+      ...badRowsOf(result),
+    ],
+  });
+  await writeFileAtomic(file, page);
+}
+
+function metricsOf({
+  metrics,
+  rows_per_second,
+  tokens_per_second,
+  peak_memory_bytes,
+  shots,
+  prompt,
+}: Evaluation): Section {
+  const higher = Object.entries(metrics).filter(([name]) => !isError(name) && name !== "interval_width");
+  return {
+    title: "Metrics",
+    charts: [
+      intervalChart({
+        title: "Higher is better",
+        x: { label: "value, 95 % interval" },
+        rows: higher.map(([name, value]) => ({ label: name, ...value })),
+      }),
+    ],
+    tables: [
+      {
+        caption: "Metrics",
+        head: ["metric", "value"],
+        rows: Object.entries(metrics).map(([name, value]) => [name, value]),
+      },
+      {
+        caption: "What it took",
+        head: ["examples in the prompt", "prompt file", "rows a second", "tokens a second", "peak memory (MB)"],
+        rows: [[shots, prompt, rows_per_second, tokens_per_second, peak_memory_bytes / 1e6]],
+      },
+    ],
+  };
+}
+
+function againstOf({ against, metrics }: Evaluation): Section[] {
+  if (!against) return [];
+  const { against: name, only_first, only_second, p_value, metrics: others } = against;
+  return [
+    {
+      title: `Against ${name}`,
+      words: [
+        `${only_first} rows are right here alone, ${only_second} there alone: p = ${Number(p_value.toPrecision(3))} by McNemar's exact test.`,
+      ],
+      tables: [
+        {
+          caption: "Both",
+          head: ["metric", "here", "there"],
+          rows: Object.keys(metrics).map((metric) => [metric, metrics[metric]!, others[metric] ?? null]),
+        },
+      ],
+    },
+  ];
+}
+
+function slicesOf({ slices, metrics }: Evaluation): Section[] {
+  if (!slices) return [];
+  const names = Object.keys(metrics);
+  const [first] = names;
+  return [
+    {
+      title: `By ${slices.column}`,
+      charts: [
+        intervalChart({
+          title: `${first} by ${slices.column}`,
+          x: { label: `${first}, 95 % interval` },
+          rows: slices.slices
+            .slice(0, linesDrawn)
+            .map(({ value, metrics: own }) => ({ label: value, ...own[first!]! })),
+        }),
+      ],
+      tables: [
+        {
+          caption: `Metrics by ${slices.column}`,
+          head: [slices.column, "rows", ...names],
+          rows: slices.slices.map(({ value, rows, metrics: own }): Cell[] => [
+            ...[value, rows, ...names.map((name) => own[name] ?? null)],
+          ]),
+        },
+      ],
+    },
+  ];
+}
+
+/** How often answers are right that a model is so sure of. */
+function reliabilityOf({ reliability }: Evaluation): Section[] {
+  if (!reliability || reliability.length === 0) return [];
+  const right = ({ accuracy, rows }: (typeof reliability)[number]) => wilson(Math.round(accuracy * rows), rows);
+  const points = reliability.map((bin) => {
+    const { value, low, high } = right(bin);
+    return { x: bin.confidence, y: value, low, high };
+  });
+  const ideal = [
+    { x: 0, y: 0 },
+    { x: 1, y: 1 },
+  ];
+  return [
+    {
+      title: "Whether its probabilities hold",
+      words: ["Below the line the model is surer than it may be, above it less sure."],
+      charts: [
+        lineChart({
+          title: "Reliability diagram",
+          x: { label: "probability of the answer given", from: 0, to: 1 },
+          y: { label: "share of right answers, 95 % interval", from: 0, to: 1 },
+          series: [
+            { name: "as sure as right", points: ideal, marks: "line" },
+            { name: "the model", points, marks: "points" },
+          ],
+        }),
+      ],
+      tables: [
+        {
+          caption: "By probability",
+          head: ["from", "to", "rows", "mean probability", "share right"],
+          rows: reliability.map((bin): Cell[] => [bin.low, bin.high, bin.rows, bin.confidence, right(bin)]),
+        },
+      ],
+    },
+  ];
+}
+
+function classesOf({ classes }: Evaluation): Section[] {
+  if (!classes) return [];
+  const rows = classes.map(({ label, precision, recall, f1, support }): Cell[] => [
+    label,
+    support,
+    precision,
+    recall,
+    f1,
+  ]);
+  const head = ["answer", "rows", "precision", "recall", "F1"];
+  return [{ title: "By answer", tables: [{ caption: "Each answer", head, rows }] }];
+}
+
+function mistakesOf({ confusion }: Evaluation): Section[] {
+  if (!confusion) return [];
+  const { labels, counts } = confusion;
+  const square: Table = {
+    caption: "Answers (down) and predictions (across)",
+    head: ["answer", ...labels],
+    rows: labels.map((label, row) => [label, ...counts[row]!]),
+  };
+  const mistakes = labels
+    .flatMap((answer, row) => labels.map((prediction, column) => ({ answer, prediction, rows: counts[row]![column]! })))
+    .filter(({ answer, prediction, rows }) => answer !== prediction && rows > 0)
+    .sort((a, b) => b.rows - a.rows);
+  const list: Table = {
+    caption: "The commonest mistakes",
+    head: ["answer", "prediction", "rows"],
+    rows: mistakes.slice(0, mistakesShown).map(({ answer, prediction, rows }) => [answer, prediction, rows]),
+  };
+  const words = mistakes.length === 0 ? ["Every answer is right."] : [];
+  const tables = [...(labels.length <= squareLabels ? [square] : []), ...(mistakes.length === 0 ? [] : [list])];
+  return [{ title: "What is taken for what", words, tables }];
+}
+
+function badRowsOf({ bad_rows, errors }: Evaluation): Section[] {
+  if (errors === 0) return [];
+  const rows = bad_rows.map(({ file, line, reason }) => [file, line, reason]);
+  return [{ title: "Bad rows", tables: [{ caption: `The first of ${errors}`, head: ["file", "line", "why"], rows }] }];
+}
