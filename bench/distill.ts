@@ -112,8 +112,12 @@ async function jobOf(
   const { info } = teacher;
   const { rowsOfStep, rows } = works[options.work];
   const layers = everyThird(info.layers);
-  const all = (count: number) => Array.from(layers, () => Int32Array.from({ length: count }, (_, index) => index));
-  const parts = { layers, feedForward: all(info.feedForward), groups: all(info.keyValueHeads), tokens: null };
+  const one = (count: number) => Int32Array.from(Array(count).keys());
+  const all = (count: number) => Array.from(layers, () => one(count));
+  const parts = {
+    ...{ layers, width: one(info.width), feedForward: all(info.feedForward), heads: all(info.heads) },
+    ...{ keyValueHeads: all(info.keyValueHeads), tokens: null, seed: 0 },
+  };
   await native().writeStudent(info.path, parts, true, student);
   const order = [...Array<number>(untimed).fill(0), ...Array.from({ length: options.repeat }, (_, step) => step + 1)];
   return {

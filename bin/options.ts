@@ -69,6 +69,7 @@ const apiNames: Record<string, string> = {
   lr: "learningRate",
   ffn: "feedForward",
   vocab: "vocabulary",
+  kvHeads: "keyValueHeads",
   maxKlMerge: "bounds.adapterMergedKl",
   maxKl: "bounds.mergedQuantizedKl",
   maxDrop: "bounds.metricDrop",

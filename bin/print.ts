@@ -171,13 +171,15 @@ export function ladderText({ task, metric, out, rungs }: LadderResult): string {
 
 export function studentText(result: StudentResult): string {
   const { out, type, bytes, parameters, teacher_parameters: of, layers, loss } = result;
+  const kept = layers.filter((layer) => layer >= 0);
+  const added = layers.length - kept.length;
   const c = colours(process.stdout);
   const size = `${parameters.toLocaleString("en")} of ${of.toLocaleString("en")} parameters`;
   const heads = counted(result.heads, "head");
-  const width = `${result.feed_forward} feed-forward channels, ${heads}, ${counted(result.vocabulary, "token")}`;
+  const width = `width ${result.width}, ${result.feed_forward} feed-forward channels, ${heads}, ${counted(result.vocabulary, "token")}`;
   return [
     `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)} · ${size}`,
-    `layers ${layers.join(", ")} of the teacher · ${width}`,
+    `layers ${kept.join(", ")} of the teacher${added > 0 ? ` and ${added} new` : ""} · ${width}`,
     `loss of ${counted(result.rows, "row")}: ${number(loss.teacher)} by the teacher, ${number(loss.student)} by the untrained student`,
     "train it before use: tune --method full, on the student\n",
   ].join("\n");

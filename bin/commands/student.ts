@@ -12,7 +12,10 @@ interface StudentCommandOptions extends Omit<CommonOptions, "model"> {
   data?: string;
   layers?: number;
   ffn?: number;
+  width?: number;
   heads?: number;
+  kvHeads?: number;
+  seed?: number;
   vocab?: string;
   type?: "f16" | "f32";
   limit?: number;
@@ -29,7 +32,14 @@ export function studentCommand(): Command {
     .requiredOption("--out <file>", "the GGUF to write")
     .option("--layers <n>", "layers that stay: those that the loss needs most (default: all)", whole(1))
     .option("--ffn <n>", "feed-forward channels that stay in each layer (default: all)", whole(1))
-    .option("--heads <n>", "query heads that stay in each layer, in whole groups (default: all)", whole(1))
+    .option("--heads <n>", "query heads that stay in each layer (default: all)", whole(1))
+    .option("--kv-heads <n>", "key-value heads of these (default: as many as the teacher has for so many)", whole(1))
+    .option(
+      "--width <n>",
+      "a fresh student: channels of the residual stream; no size is bound to the teacher's",
+      whole(1),
+    )
+    .option("--seed <s>", "of a fresh student's new values (default: 0)", whole(0))
     .option("--vocab <task|n>", "tokens that stay: those of a task's texts, or the n most frequent (default: all)")
     .option("--type <type>", "of the matrices, f16 or f32 (default: f16)")
     .addHelpText(
@@ -39,7 +49,7 @@ Example:
   $ stillroom student --teacher tuned.gguf --vocab task.yaml --layers 10 --ffn 1024 --out student.gguf
   $ stillroom tune task.yaml --model student.gguf --method full --out runs/student`,
     )
-    .action(({ json: _, data, task, ffn, vocab, ...options }: StudentCommandOptions, made: Command) =>
+    .action(({ json: _, data, task, ffn, kvHeads, vocab, ...options }: StudentCommandOptions, made: Command) =>
       run(made, async ({ signal, progress }) => {
         const read = (file: string) => readTask(file, data === undefined ? {} : { data });
         const size = /^\d+$/.test(vocab ?? "") ? Number(vocab) : undefined;
@@ -50,6 +60,7 @@ Example:
         const result = await makeStudent({
           ...options,
           feedForward: ffn,
+          keyValueHeads: kvHeads,
           task: measured,
           vocabulary: size ?? texts,
           signal,

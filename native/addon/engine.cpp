@@ -165,7 +165,8 @@ Napi::Value energies_of(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
         [](Napi::Env env, Energies& found) -> Napi::Value {
             Napi::Object result = Napi::Object::New(env);
             result.Set("feedForward", from_doubles(env, found.feed_forward));
-            result.Set("groups", from_doubles(env, found.groups));
+            result.Set("heads", from_doubles(env, found.heads));
+            result.Set("width", from_doubles(env, found.width));
             return result;
         });
 }

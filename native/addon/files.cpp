@@ -174,7 +174,13 @@ std::vector<std::vector<int32_t>> to_lists(const Napi::Value& value, const std::
 Napi::Value write_student_file(const Napi::CallbackInfo& info) {
     const std::string teacher = to_path(info[0], "teacher");
     const Napi::Object from = to_object(info[1], "parts");
-    StudentParts parts = {to_int32s(from.Get("layers"), "layers"), to_lists(from.Get("feedForward"), "feedForward"), to_lists(from.Get("groups"), "groups"), {}};
+    StudentParts parts;
+    parts.layers = to_int32s(from.Get("layers"), "layers");
+    parts.width = to_int32s(from.Get("width"), "width");
+    parts.feed_forward = to_lists(from.Get("feedForward"), "feedForward");
+    parts.heads = to_lists(from.Get("heads"), "heads");
+    parts.key_value = to_lists(from.Get("keyValueHeads"), "keyValueHeads");
+    parts.seed = static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, (int64_t{1} << 53) - 1));
     if (!from.Get("tokens").IsNull()) {
         const Napi::Object tokens = to_object(from.Get("tokens"), "tokens");
         parts.tokens = {to_int32s(tokens.Get("wanted"), "wanted"), to_integer(tokens.Get("most"), "most", 1, int64_t{1} << 30)};

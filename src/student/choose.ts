@@ -1,4 +1,4 @@
-// What stays of a teacher: layers by what the loss rises without them, channels and heads by their energies. Runs no model.
+// What stays of a teacher: layers by what the loss rises without them, channels and heads by their energies; and what is new where a student has more. Runs no model.
 
 /** How often chooseLayers measures at most. */
 export function measurings(layers: number, keep: number): number {
@@ -37,8 +37,41 @@ export async function chooseLayers(
   return left;
 }
 
-/** The places of the `keep` largest values, rising; of equals the earlier one. */
-export function largest(values: Float64Array, keep: number): Int32Array {
-  const places = [...values.keys()].sort((a, b) => values[b]! - values[a]! || a - b);
-  return Int32Array.from(places.slice(0, keep)).sort();
+/** The places of the `keep` largest values, rising, of equals the earlier one; behind them -1 for each that is wanted beyond them. */
+export function largest(values: ArrayLike<number>, keep: number): Int32Array {
+  const places = Array.from(values, (_, place) => place).sort((a, b) => values[b]! - values[a]! || a - b);
+  const kept = places.slice(0, keep).sort((a, b) => a - b);
+  return Int32Array.from([...kept, ...Array<number>(keep - kept.length).fill(-1)]);
+}
+
+/** Heads of a layer of attention, and which are read together. */
+export interface HeadCounts {
+  heads: number;
+  keyValueHeads: number;
+}
+
+/**
+ * Query heads, and the key-value head of each group of them. A group of the teacher's gives as many of the student's as it has heads for, the largest together,
+ * or one; those with the largest sums stay, each with the key-value head that it had. What is wanted beyond them is new (-1).
+ *
+ * @param energies - of the teacher's query heads
+ */
+export function chooseHeads(
+  energies: ArrayLike<number>,
+  teacher: HeadCounts,
+  student: HeadCounts,
+): { heads: Int32Array; keyValueHeads: Int32Array } {
+  const [had, wanted] = [teacher, student].map(({ heads, keyValueHeads }) => heads / keyValueHeads) as [number, number];
+  const pieces: { group: number; heads: number[] }[] = [];
+  for (let group = 0; group < teacher.keyValueHeads; group++) {
+    const own = Array.from({ length: had }, (_, index) => group * had + index);
+    own.sort((a, b) => energies[b]! - energies[a]! || a - b);
+    for (let from = 0; from === 0 || from + wanted <= had; from += wanted) {
+      pieces.push({ group, heads: own.slice(from, from + wanted).sort((a, b) => a - b) });
+    }
+  }
+  const sums = pieces.map(({ heads }) => heads.reduce((sum, head) => sum + energies[head]!, 0));
+  const chosen = [...largest(sums, student.keyValueHeads)].map((place) => pieces[place] ?? { group: -1, heads: [] });
+  const filled = chosen.flatMap(({ heads }) => [...heads, ...Array<number>(wanted - heads.length).fill(-1)]);
+  return { heads: Int32Array.from(filled), keyValueHeads: Int32Array.from(chosen, ({ group }) => group) };
 }

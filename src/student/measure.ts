@@ -4,8 +4,14 @@ import { answerBatches } from "../export/index.js";
 import { type Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { type NativeBatch, type NativeModel, type NativeStudentParts, native } from "../support/native.js";
-import { chooseLayers, largest, measurings } from "./choose.js";
+import {
+  type NativeBatch,
+  type NativeEnergies,
+  type NativeModel,
+  type NativeStudentParts,
+  native,
+} from "../support/native.js";
+import { chooseHeads, chooseLayers, largest, measurings } from "./choose.js";
 import type { StudentProgress, StudentSettings, StudentSize } from "./options.js";
 import { wantedTokens } from "./vocabulary.js";
 
@@ -42,18 +48,27 @@ export class Measuring {
   /** What stays of the teacher, for a student of this size. */
   async parts(size: StudentSize): Promise<NativeStudentParts> {
     const { info } = this.teacher;
-    const layers = await this.#layers(size.layers);
-    const whole = size.feedForward === info.feedForward && size.groups === info.keyValueHeads;
-    const energies = whole ? null : await this.#energies();
-    const chosen = (of: Float64Array | undefined, width: number, keep: number) =>
-      layers.map((layer) =>
-        of ? largest(of.subarray(layer * width, (layer + 1) * width), keep) : Int32Array.from(Array(width).keys()),
-      );
+    const stay = await this.#layers(Math.min(size.layers, info.layers));
+    const layers = [...stay, ...Array<number>(size.layers - stay.length).fill(-1)];
+    const sizes = ["width", "feedForward", "heads", "keyValueHeads"] as const;
+    const zeros = (count: number) => new Float64Array(info.layers * count);
+    // Where all stays, nothing is to be weighed.
+    const energies = sizes.every((name) => size[name] === info[name])
+      ? { feedForward: zeros(info.feedForward), heads: zeros(info.heads), width: zeros(info.width) }
+      : await this.#energies();
+    const of = (name: keyof NativeEnergies, layer: number) =>
+      energies[name].subarray(layer * info[name], (layer + 1) * info[name]);
+    // Of a new layer only the counts matter.
+    const feedForward = layers.map((layer) => largest(of("feedForward", Math.max(layer, 0)), size.feedForward));
+    const attention = layers.map((layer) => chooseHeads(of("heads", Math.max(layer, 0)), info, size));
+    const read = Float64Array.from({ length: info.width }, (_, channel) =>
+      stay.reduce((sum, layer) => sum + of("width", layer)[channel]!, 0),
+    );
     return {
-      layers: Int32Array.from(layers),
-      feedForward: chosen(energies?.feedForward, info.feedForward, size.feedForward),
-      groups: chosen(energies?.groups, info.keyValueHeads, size.groups),
-      tokens: await this.#tokens(),
+      ...{ layers: Int32Array.from(layers), width: largest(read, size.width), feedForward },
+      heads: attention.map(({ heads }) => heads),
+      keyValueHeads: attention.map(({ keyValueHeads }) => keyValueHeads),
+      ...{ tokens: await this.#tokens(), seed: this.settings.seed },
     };
   }
 
@@ -127,7 +142,7 @@ export class Measuring {
     });
   }
 
-  async #energies(): Promise<{ feedForward: Float64Array; groups: Float64Array }> {
+  async #energies(): Promise<NativeEnergies> {
     const importance = native().createImportance();
     for (const [index, batch] of this.#batches.entries()) {
       throwIfCancelled(this.settings.signal, "making a student");

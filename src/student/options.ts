@@ -4,6 +4,7 @@ import type { DownloadProgress, Model } from "../model/index.js";
 import { unexpected } from "../support/errors.js";
 import type { NativeModelInfo } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
+import type { HeadCounts } from "./choose.js";
 
 /** What a progress of a student tells: how much of one phase is done. */
 export interface StudentProgress {
@@ -12,7 +13,10 @@ export interface StudentProgress {
   done: number;
 }
 
-/** What a student is made of, and how large. A size that is not given is the teacher's. */
+/**
+ * What a student is made of, and how large. A size that is not given is the teacher's; none is above the teacher's, unless a width is given. Then the student
+ * is a fresh one of that size: what the teacher has not is drawn by the seed.
+ */
 export interface StudentOptions {
   /** Path of a GGUF, hf: URI or an open model (which stays open); default: the model in the box. */
   teacher?: string | Model | undefined;
@@ -20,10 +24,16 @@ export interface StudentOptions {
   task: Task;
   /** Layers that stay. */
   layers?: number | undefined;
-  /** Channels of the feed-forward part that stay, in every layer. */
+  /** Channels of the residual stream. */
+  width?: number | undefined;
+  /** Channels of the feed-forward part that stay, in every layer (with a width in the teacher's proportion to it, in whole 256s, below that 32s). */
   feedForward?: number | undefined;
-  /** Query heads that stay, in every layer: whole groups, each with its key-value head. */
+  /** Query heads that stay, in every layer. */
   heads?: number | undefined;
+  /** Key-value heads that stay, each read by as many query heads (default: by as many as the teacher's where that goes up, else one each). */
+  keyValueHeads?: number | undefined;
+  /** Of values that the teacher has not (default 0). */
+  seed?: number | undefined;
   /**
    * Tokens that stay: a task, for those that its training and validation rows are made of; or a number, for so many at most, those of `task` that are
    * most frequent first. Control tokens and single bytes always stay, so that every text still encodes.
@@ -47,7 +57,9 @@ export interface StudentOptions {
 }
 
 const optionNames = [
-  ..."teacher task layers feedForward heads vocabulary type out limit strict threads".split(" "),
+  ..."teacher task layers width feedForward heads keyValueHeads vocabulary seed type out limit strict threads".split(
+    " ",
+  ),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -55,46 +67,59 @@ const optionNames = [
 export interface StudentSettings extends StudentOptions {
   type: "f16" | "f32";
   limit: number;
+  seed: number;
 }
 
 /** Checks what can be checked without the teacher. Throws "usage". */
 export function studentSettings(options: StudentOptions): StudentSettings {
   requireKnown(options, optionNames, "makeStudent");
-  for (const name of ["layers", "feedForward", "heads", "limit"] as const) requireWhole(name, options[name], 1);
+  for (const name of ["layers", "width", "feedForward", "heads", "keyValueHeads", "limit"] as const) {
+    requireWhole(name, options[name], 1);
+  }
+  requireWhole("seed", options.seed, 0);
   if (options.type !== undefined && options.type !== "f16" && options.type !== "f32") {
     throw unexpected("f16 or f32", "type", options.type);
   }
   requirePath("out", options.out);
   if (typeof options.vocabulary !== "object") requireWhole("vocabulary", options.vocabulary, 1);
   if (options.task === undefined) throw unexpected("a task", "task", options.task);
-  return { ...options, type: options.type ?? "f16", limit: options.limit ?? 64 };
+  return { ...options, type: options.type ?? "f16", limit: options.limit ?? 64, seed: options.seed ?? 0 };
 }
 
-/** What of the teacher stays, in numbers. */
-export interface StudentSize {
+/** How large a student is. */
+export interface StudentSize extends HeadCounts {
   layers: number;
+  width: number;
   feedForward: number;
-  /** Key-value heads, each with its query heads. */
-  groups: number;
 }
 
-/** The sizes that options ask of this teacher. Throws "usage" for one that it does not have. */
+/** Beyond it a size is a slip of the finger. */
+const largestSize = 1 << 16;
+
+/** The sizes that options ask of this teacher. Throws "usage" for one that it does not have, without a width. */
 export function studentSize(options: StudentOptions, teacher: NativeModelInfo): StudentSize {
-  const most = (name: "layers" | "feedForward" | "heads" | "vocabulary", of: number): number => {
+  const fresh = options.width !== undefined;
+  const most = (name: "layers" | "width" | "feedForward" | "heads" | "vocabulary", of: number, usual = of): number => {
     const given = options[name];
-    const value = typeof given === "number" ? given : of;
-    if (value > of) throw unexpected(`a whole number up to the teacher's ${of}`, name, value);
+    const value = typeof given === "number" ? given : usual;
+    const free = fresh && name !== "vocabulary";
+    if (free && value > largestSize) throw unexpected(`a whole number up to ${largestSize}`, name, value);
+    if (!free && value > of) throw unexpected(`a whole number up to the teacher's ${of}`, name, value);
     return value;
   };
-  const group = teacher.heads / teacher.keyValueHeads;
+  const width = most("width", teacher.width);
   const heads = most("heads", teacher.heads);
   most("vocabulary", teacher.vocabulary);
-  if (heads % group !== 0) {
-    throw unexpected(`a multiple of the ${group} query heads of a key-value head`, "heads", heads);
+  const group = teacher.heads / teacher.keyValueHeads;
+  const keyValueHeads = options.keyValueHeads ?? (heads % group === 0 ? heads / group : heads);
+  if (heads % keyValueHeads !== 0) {
+    throw unexpected(`a number that divides the ${heads} query heads`, "keyValueHeads", keyValueHeads);
   }
+  const proportion = (teacher.feedForward * width) / teacher.width;
+  const whole = proportion < 256 ? 32 : 256;
+  const usual = fresh ? Math.max(whole, Math.round(proportion / whole) * whole) : teacher.feedForward;
   return {
-    layers: most("layers", teacher.layers),
-    feedForward: most("feedForward", teacher.feedForward),
-    groups: heads / group,
+    ...{ layers: most("layers", teacher.layers), width, heads, keyValueHeads },
+    feedForward: most("feedForward", teacher.feedForward, usual),
   };
 }

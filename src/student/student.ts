@@ -25,8 +25,9 @@ export interface StudentResult extends Measured {
   type: "f16" | "f32";
   bytes: number;
   teacher_parameters: number;
-  /** The teacher's layers that stay, from 0. */
+  /** The teacher's layers that stay, from 0; -1 for each new one. */
   layers: number[];
+  width: number;
   feed_forward: number;
   heads: number;
   key_value_heads: number;
@@ -38,7 +39,7 @@ export interface StudentResult extends Measured {
 
 /**
  * Makes a student of a teacher: fewer layers (those that the task's loss rises least without are left out), narrower feed-forward parts and fewer heads (those
- * that add least to the residual stream go), and a vocabulary of what a task's texts need. Its weights are the teacher's, dequantised; it is to be trained before it is of use (`tune` with method
+ * that add least to the residual stream go), and a vocabulary of what a task's texts need; with a width, a fresh model of any size that takes from the teacher what fits. Its weights are the teacher's, dequantised; it is to be trained before it is of use (`tune` with method
  * "full", or `distill`).
  *
  * @throws StillroomError "usage" for a size that the teacher does not have, "input" for a teacher that the native engine cannot open or a task without
@@ -91,8 +92,8 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
   return {
     ...{ out, teacher: teacher.info.path, task: task.name, type, bytes: (await stat(out)).size },
     ...{ ...made, teacher_parameters: teacher.info.parameters },
-    ...{ layers: [...parts.layers], feed_forward: size.feedForward, key_value_heads: size.groups },
-    heads: (size.groups * teacher.info.heads) / teacher.info.keyValueHeads,
+    ...{ layers: [...parts.layers], feed_forward: size.feedForward },
+    ...{ width: size.width, heads: size.heads, key_value_heads: size.keyValueHeads },
     ...{ rows: rows.length, errors, seconds: (performance.now() - started) / 1000 },
   };
 }

@@ -7,9 +7,9 @@ import { fileURLToPath } from "node:url";
 import { type ErrorCode, StillroomError } from "./errors.js";
 import type { NativeDistillation, NativeTaught } from "./native-distillation.js";
 import type { NativeQuantizeOptions, NativeSensitivity } from "./native-quantize.js";
-import type { NativeStudentParts } from "./native-student.js";
+import type { NativeEnergies, NativeStudentParts } from "./native-student.js";
 
-export type { NativeDistillation, NativeSensitivity, NativeStudentParts, NativeTaught };
+export type { NativeDistillation, NativeEnergies, NativeSensitivity, NativeStudentParts, NativeTaught };
 
 /**
  * Rows packed without padding, as a forest in depth-first order. T tokens, S segments, Q queries.
@@ -251,11 +251,8 @@ export interface NativeModel {
   profile(): NativeProfileRow[];
   /** Adds the squared inputs of every linear layer (summed over tokens) to an importance matrix. */
   collectImportance(batch: NativeBatch, importance: NativeImportance): Promise<void>;
-  /**
-   * What each feed-forward channel (layers, feedForward) and each key-value head with its query heads (layers, keyValueHeads) adds to the residual
-   * stream, from an importance matrix of this model: mean squared input of the layer's last matrix times the squared norm of its columns.
-   */
-  energies(importance: NativeImportance): Promise<{ feedForward: Float64Array; groups: Float64Array }>;
+  /** What its parts do on the texts that an importance matrix of this model has seen. */
+  energies(importance: NativeImportance): Promise<NativeEnergies>;
   /** Prepares trials on the batch's queries. Keeps layers x tokens x width floats; stays valid when the model is closed. */
   openSensitivity(batch: NativeBatch, importance: NativeImportance | null): Promise<NativeSensitivity>;
   /** Idempotent; waits for work in flight. */

@@ -1,6 +1,6 @@
 // What stays: layers by rounds of measuring, channels by size.
 import { describe, expect, it } from "vitest";
-import { chooseLayers, largest, measurings } from "../../src/student/choose.js";
+import { chooseHeads, chooseLayers, largest, measurings } from "../../src/student/choose.js";
 
 describe("chooseLayers", () => {
   it("measures again after each round, so that of two layers that stand in for each other one stays", async () => {
@@ -32,7 +32,43 @@ describe("chooseLayers", () => {
   });
 });
 
+describe("heads", () => {
+  const heads = (energies: number[], keyValueHeads: number, wanted: [number, number]) => {
+    const [count, keyValue] = wanted;
+    const found = chooseHeads(
+      energies,
+      { heads: energies.length, keyValueHeads },
+      { heads: count, keyValueHeads: keyValue },
+    );
+    return [[...found.heads], [...found.keyValueHeads]];
+  };
+  it("stay in whole groups where as many read one key-value head", () => {
+    expect(heads([1, 1, 5, 0, 3, 3], 3, [4, 2])).toEqual([
+      [2, 3, 4, 5],
+      [1, 2],
+    ]);
+  });
+  it("stay in parts of groups where fewer do", () => {
+    // Of groups of three one pair each; of single heads the largest, with the key-value head that each had.
+    expect(heads([1, 5, 2, 9, 0, 8], 2, [2, 1])).toEqual([[3, 5], [1]]);
+    expect(heads([1, 5, 2, 9, 0, 8], 2, [4, 4])).toEqual([
+      [1, 2, 3, 5],
+      [0, 0, 1, 1],
+    ]);
+  });
+  it("are new where the teacher has no more", () => {
+    expect(heads([1, 2], 1, [6, 2])).toEqual([
+      [0, 1, -1, -1, -1, -1],
+      [0, -1],
+    ]);
+  });
+});
+
 describe("largest", () => {
+  it("has -1 for what is wanted beyond them", () => {
+    expect([...largest([3, 1], 4)]).toEqual([0, 1, -1, -1]);
+  });
+
   it("gives places in rising order, and of equals the earlier one", () => {
     expect([...largest(Float64Array.of(1, 3, 2, 3, 2), 3)]).toEqual([1, 2, 3]);
     expect([

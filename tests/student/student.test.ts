@@ -47,8 +47,10 @@ async function logitsOf(file: string): Promise<Float32Array> {
 const wholeLayers = (layers: number[]) => ({
   layers: Int32Array.from(layers),
   feedForward: layers.map(() => Int32Array.from(Array(48).keys())),
-  groups: layers.map(() => Int32Array.of(0, 1)),
-  tokens: null,
+  width: Int32Array.from(Array(32).keys()),
+  heads: layers.map(() => Int32Array.of(0, 1, 2, 3)),
+  keyValueHeads: layers.map(() => Int32Array.of(0, 1)),
+  ...{ tokens: null, seed: 0 },
 });
 const distance = (a: Float32Array, b: Float32Array) => Math.max(...a.map((value, i) => Math.abs(value - b[i]!)));
 
@@ -93,8 +95,59 @@ describe("makeStudent", () => {
     await part.close();
   });
 
-  it("opens in llama.cpp and in node-llama-cpp, with the engine's own scores", async () => {
-    await makeStudent({ teacher, task, layers: 3, feedForward: 16, heads: 2, out });
+  it("of a width is a fresh one: new layers begin as the identity, and what the teacher has is kept", async () => {
+    const found = await makeStudent({ teacher, task, width: 32, layers: 8, feedForward: 48, type: "f32", out });
+    expect(found).toMatchObject({ layers: [0, 1, 2, 3, 4, 5, -1, -1], width: 32, heads: 4, key_value_heads: 2 });
+    expect(await inspect(out)).toMatchObject({ layers: 8, width: 32, head_width: 8 });
+    expect(distance(await logitsOf(out), await teacher.native.logits(batch(), null))).toBeLessThan(1e-4);
+    // Something is there to be trained.
+    const student = await openModel(out, { threads: 1 });
+    const weights = await student.native.createWeights({ targets: ["q", "down"], layers: [7] });
+    const deviations = weights.shapes.map(({ shape: [rows, columns] }, index) => {
+      const values = new Float32Array(rows! * columns!);
+      weights.read(index, values);
+      return Math.sqrt(values.reduce((sum, value) => sum + value * value, 0) / values.length);
+    });
+    expect(deviations[0]).toBeCloseTo(0.02, 2);
+    expect(deviations[1]).toBe(0);
+    await student.close();
+  });
+
+  it("keeps the channels of the width that layers read, and draws the rest by the seed", async () => {
+    const deaf = (name: string, data: Float32Array, columns: number) => {
+      const reads = /attn_q|attn_k|attn_v|ffn_gate|ffn_up/.test(name);
+      for (const index of data.keys()) if (reads && index % columns < 16) data[index] = 0;
+    };
+    const half = await openModel(writeTextToy({}, textToy, deaf), { threads: 1 });
+    const embeddingsOf = async (model: Model) => {
+      const weights = await model.native.createWeights({ targets: ["embeddings"] });
+      const values = new Float32Array(weights.shapes[0]!.shape[0]! * weights.shapes[0]!.shape[1]!);
+      weights.read(0, values);
+      await model.close();
+      return values;
+    };
+    const made = async (change: object) => {
+      const found = await makeStudent({ teacher: half, task, width: 16, type: "f32", out, ...change });
+      return { found, student: await openModel(out, { threads: 1 }) };
+    };
+    const { found, student } = await made({});
+    // 48 channels at half the width, in 32s.
+    expect(found).toMatchObject({ width: 16, feed_forward: 32, layers: [0, 1] });
+    const narrow = await embeddingsOf(student);
+    const wide = async (seed: number) => embeddingsOf((await made({ width: 40, seed })).student);
+    const [first, again, other] = [await wide(1), await wide(1), await wide(2)];
+    const whole = await embeddingsOf(half);
+    expect(narrow).toEqual(whole.filter((_, index) => index % 32 >= 16));
+    expect(first.filter((_, index) => index % 40 < 32)).toEqual(whole);
+    expect(first).toEqual(again);
+    expect(first).not.toEqual(other);
+  });
+
+  it.each([
+    { layers: 3, feedForward: 16, heads: 2 },
+    { width: 16, layers: 8, feedForward: 64, heads: 6, keyValueHeads: 3 },
+  ])("opens in llama.cpp and in node-llama-cpp, with the engine's own scores: %j", async (size) => {
+    await makeStudent({ teacher, task, ...size, out });
     const model = await openModel(out, { threads: 1 });
     const runner = await native().openRunner(out, { threads: 1, adapter: null, contextTokens: 64, sequences: 2 });
     const [ours, theirs] = [await model.native.score(batch(), null), await runner.score(batch())];
@@ -154,7 +207,13 @@ describe("makeStudent", () => {
     [{ layers: 7 }, "usage", "expected a whole number up to the teacher's 6 for layers, received 7"],
     [{ layers: 0 }, "usage", "expected a whole number of at least 1 for layers, received 0"],
     [{ feedForward: 49 }, "usage", "expected a whole number up to the teacher's 48 for feedForward, received 49"],
-    [{ heads: 3 }, "usage", "expected a multiple of the 2 query heads of a key-value head for heads, received 3"],
+    [{ heads: 5 }, "usage", "expected a whole number up to the teacher's 4 for heads, received 5"],
+    [
+      { heads: 3, keyValueHeads: 2 },
+      "usage",
+      "expected a number that divides the 3 query heads for keyValueHeads, received 2",
+    ],
+    [{ width: 1e6 }, "usage", "expected a whole number up to 65536 for width, received 1000000"],
     [{ type: "q8_0" }, "usage", 'expected f16 or f32 for type, received "q8_0"'],
     [{ task: undefined }, "usage", "expected a task for task, received undefined"],
     [{ out: "" }, "usage", 'expected a path for out, received ""'],
