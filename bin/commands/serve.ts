@@ -1,7 +1,7 @@
 // stillroom serve: a store and a live model by HTTP.
 import { type Command, Option } from "commander";
 import { pino } from "pino";
-import { type ServeOptions, serve } from "../../src/index.js";
+import { readTask, type ServeOptions, StillroomError, serve } from "../../src/index.js";
 import {
   type CommonOptions,
   command,
@@ -16,12 +16,19 @@ import { onDownload } from "../print-events.js";
 import { run } from "../run.js";
 
 type ServeCommandOptions = CommonOptions &
-  Omit<ServeOptions, "signal" | "log" | "allowHosts"> & { allowHost?: string[]; logLevel: string };
+  Omit<ServeOptions, "signal" | "log" | "allowHosts" | "task"> & {
+    allowHost?: string[];
+    logLevel: string;
+    task?: string;
+    data?: string;
+  };
 
 export function serveCommand(): Command {
-  const shared = ["model", "adapter", "threads", "precision"] as const;
+  const shared = ["model", "adapter", "data", "shots", "prompt", "threads", "precision"] as const;
   return command("serve", "Answer by HTTP: look-ups in a store, and OpenAI's API before a live model.", shared)
     .requiredOption("--store <dir>", "the store that knows the answers; with --model begun where there is none")
+    .option("--task <file>", "answer rows of this task at /v1/predict, with the adapter's head and calibration")
+    .option("--seed <s>", "of --shots (default: 0)", whole(0))
     .option("--no-live", "answer what the store does not know with 404; the model only lays out prompts")
     .option("--host <address>", "where to listen (default: 127.0.0.1)")
     .option("--port <n>", "0: any that is free (default: 8080)", whole(0))
@@ -57,10 +64,13 @@ Examples:
   $ curl localhost:8080/v1/lookup -d '{"key": "the text of a row"}'
   $ stillroom serve --store answers --model small.gguf --tokens tokens.txt --host 0.0.0.0 --allow-host box.example`,
     )
-    .action(({ json = false, allowHost, logLevel, ...options }: ServeCommandOptions, command: Command) =>
+    .action(({ json = false, allowHost, logLevel, task, data, ...options }: ServeCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
         const log = pino({ level: logLevel }, pino.destination({ dest: 2, sync: true }));
-        const given = { ...options, allowHosts: allowHost, signal, log, onDownload: onDownload(progress) };
+        if (data !== undefined && task === undefined)
+          throw new StillroomError("usage", "expected a task for data, received none", { options: ["data", "task"] });
+        const read = task === undefined ? undefined : await readTask(task, data === undefined ? {} : { data });
+        const given = { ...options, task: read, allowHosts: allowHost, signal, log, onDownload: onDownload(progress) };
         const server = await serve(given);
         const { url, model } = server;
         process.stdout.write(json ? `${JSON.stringify({ url, store: options.store, model })}\n` : `${url}\n`);

@@ -21,12 +21,24 @@ import type { BatchOptions } from "./options.js";
 /** Rows whose examples are looked for together. */
 const together = 64;
 
-/** Opens the rows of a task. Reads its training rows where examples or labels come from them. */
-export async function openTaskInput(
+type TaskEngine = Pick<Engine, "model" | "lora" | "head" | "calibration">;
+type TaskOptions = Pick<BatchOptions, "split" | "shots" | "prompt" | "seed" | "signal">;
+
+/** What makes requests of a task's rows, wherever they come from. */
+export interface TaskRows {
+  /** With what a prompt file says of it. */
+  task: Task;
+  /** Rows of the split that are examples of the prompt. */
+  taken: ReadonlySet<number>;
+  itemsOf(rows: readonly (Row | BadRow)[]): AsyncGenerator<Item>;
+}
+
+/** Reads a task's training rows where examples or labels come from them. */
+export async function openTaskRows(
   given: Task,
-  { model, lora, head, calibration }: Pick<Engine, "model" | "lora" | "head" | "calibration">,
-  options: Pick<BatchOptions, "split" | "shots" | "prompt" | "seed" | "signal">,
-): Promise<Input> {
+  { model, lora, head, calibration }: TaskEngine,
+  options: TaskOptions,
+): Promise<TaskRows> {
   const { split = "test", seed = 0, signal } = options;
   const { task, prompt: file } = await readPrompt(given, options.prompt);
   const whole = async () => {
@@ -83,6 +95,13 @@ export async function openTaskInput(
     await shots.prepare(rows.filter((row) => "fields" in row));
     for (const row of rows) yield "fields" in row ? itemOf(row) : badItem(row);
   }
+  return { task, taken, itemsOf };
+}
+
+/** Opens the rows of a task's split. */
+export async function openTaskInput(given: Task, engine: TaskEngine, options: TaskOptions): Promise<Input> {
+  const { split = "test", signal } = options;
+  const { task, taken, itemsOf } = await openTaskRows(given, engine, options);
   async function* items(): AsyncGenerator<Item> {
     let bad: BadRow[] = [];
     const onBad = (one: BadRow) => bad.push(one);

@@ -6,6 +6,7 @@ import {
   type EmbeddingRequest,
   type Entry,
   keyText,
+  type LabelsRequest,
   type Request,
   requestKey,
   type Store,
@@ -16,6 +17,7 @@ import { ApiError } from "./errors.js";
 import type { Live } from "./live.js";
 import type { Log } from "./log.js";
 import type { Metrics } from "./metrics.js";
+import type { Wanted } from "./wanted.js";
 
 /** A request, and the text that asks for its answer. */
 interface Asked {
@@ -87,14 +89,33 @@ export class Flight {
   }
 }
 
-/** A vector has no text that grows: the first that comes is all. */
-async function vectorOf(flight: Flight, index: number, signal: AbortSignal): Promise<Answer> {
+/** The whole answer, whatever of its text comes before. What is wrong with one of several names its place. */
+async function wholeOf(flight: Flight, field: string, index: number, signal: AbortSignal): Promise<Answer> {
   try {
-    return (await flight.follow(signal).next()).value as Answer;
+    const pieces = flight.follow(signal);
+    for (;;) {
+      const { done, value } = await pieces.next();
+      if (done) return value;
+    }
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    throw new ApiError(error.status, `input[${index}]: ${error.message}`, { param: "input" });
+    throw new ApiError(error.status, `${field}[${index}]: ${error.message}`, { param: field });
   }
+}
+
+/** Rows of a request that are written side by side. */
+const rowsAtOnce = 16;
+
+/** A request, and the texts that ask for its answer. */
+export interface Wish<Kind extends Request> {
+  request: Kind;
+  texts: readonly string[];
+}
+
+/** Answers to several requests; a miss among them makes it one. */
+interface Several {
+  from: From;
+  answers: Answer[];
 }
 
 /** What is known of a request, or the answer that is being written; of a miss, whoever asked has it written. */
@@ -122,19 +143,51 @@ export class Answers {
     return found;
   }
 
-  /** The vectors of texts, in their order: each the store's, one that is computed for another, or the model's. Throws as ask(), and what is wrong with a text. */
-  async embed(requests: readonly EmbeddingRequest[], signal: AbortSignal): Promise<{ from: From; vectors: Answer[] }> {
-    // A client that leaves is told to every text's flight.
+  /** The vectors of texts, in their order. Throws as ask(), and what is wrong with a text. */
+  embed(requests: readonly EmbeddingRequest[], signal: AbortSignal): Promise<Several> {
+    const asked = requests.map((request) => ({ request, texts: [] }));
+    return this.#several(asked, "input", (wanted) => this.live!.embed(wanted), signal);
+  }
+
+  /** The choices of rows, in their order. Throws as ask(), and what is wrong with a row. */
+  choose(asked: readonly Wish<LabelsRequest>[], signal: AbortSignal): Promise<Several> {
+    return this.#several(asked, "rows", (wanted) => this.live!.choose(wanted), signal);
+  }
+
+  /** The words of rows, in their order: some at a time, so that many rows are no crowd. Throws as ask(), and what is wrong with a row. */
+  write(asked: readonly Wish<TextRequest>[], signal: AbortSignal): Promise<Several> {
+    const begin = (wanted: readonly Wanted<TextRequest>[]) => {
+      const line = wanted.values();
+      const lane = async () => {
+        for (const { request, signal: nobody, done, failed } of line) {
+          if (nobody.aborted) failed(new StillroomError("cancelled", "was called off"));
+          else await this.live!.answer(request, () => undefined, nobody).then(done, failed);
+        }
+      };
+      const { sequences, waiting } = this.live!.limits;
+      for (let lanes = Math.min(rowsAtOnce, sequences + waiting); lanes > 0; lanes--) void lane();
+    };
+    return this.#several(asked, "rows", begin, signal);
+  }
+
+  /** The answers to requests, in their order: each the store's, one that is computed for another, or the model's. */
+  async #several<Kind extends Request>(
+    asked: readonly Wish<Kind>[],
+    field: string,
+    begin: (wanted: readonly Wanted<Kind>[]) => void,
+    signal: AbortSignal,
+  ): Promise<Several> {
+    // A client that leaves is told to every request's flight.
     setMaxListeners(0, signal);
-    const found = requests.map((request) => ({ request, ...this.#seek(request) }));
+    const found = asked.map((one) => ({ ...one, ...this.#seek(one.request) }));
     const wanted = found.flatMap((one) => (one.from === "miss" ? [one] : []));
     try {
       if (wanted.length > 0)
-        this.live!.embed(
-          wanted.map(({ request, key, flight }) => ({
+        begin(
+          wanted.map(({ request, texts, key, flight }) => ({
             request,
             signal: flight.signal,
-            done: (outcome) => void this.#land(key, outcome, [], flight),
+            done: (outcome) => void this.#land(key, outcome, texts, flight),
             failed: (error) => flight.end(null, error),
           })),
         );
@@ -142,11 +195,11 @@ export class Answers {
       for (const { flight } of wanted) flight.end(null, error);
       throw error;
     }
-    const vectors = await Promise.all(
-      found.map(async (one, index) => ("answer" in one ? one.answer : vectorOf(one.flight, index, signal))),
+    const answers = await Promise.all(
+      found.map(async (one, index) => ("answer" in one ? one.answer : wholeOf(one.flight, field, index, signal))),
     );
     const froms = found.map(({ from }) => from);
-    return { from: (["miss", "shared"] as const).find((from) => froms.includes(from)) ?? "hit", vectors };
+    return { from: (["miss", "shared"] as const).find((from) => froms.includes(from)) ?? "hit", answers };
   }
 
   #seek(request: Request): Found {

@@ -16,6 +16,7 @@ import { leavingOf, readObject, sendError } from "./http.js";
 import type { Log } from "./log.js";
 import { lookupHandler } from "./lookup.js";
 import type { Metrics } from "./metrics.js";
+import { predictHandler, type Served } from "./predict.js";
 import { readUpload } from "./upload.js";
 
 /** What the routes stand on. */
@@ -23,6 +24,8 @@ export interface Parts {
   store: Store;
   similar: Similar | null;
   answers: Answers | null;
+  /** The task whose rows are answered. */
+  served: Served | null;
   files: Files | null;
   batches: Batches | null;
   metrics: Metrics;
@@ -82,7 +85,7 @@ function refuse(error: unknown, { incoming, outgoing }: HttpBindings, log: Log):
 const idRoute = /^\/v1\/(files|batches)\/[^/]+(\/content|\/cancel)?$/;
 const routes = [
   ...["/healthz", "/metrics", "/v1/lookup", "/v1/models", "/v1/files", "/v1/batches"],
-  ...["/v1/chat/completions", "/v1/completions", "/v1/embeddings"],
+  ...["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/predict"],
 ];
 
 /** For metrics and logs: a route of ours, never what a client made up. */
@@ -126,6 +129,16 @@ function appOf(parts: Parts): Hono<Env> {
   app.post(embeddingsPath, async ({ env: { incoming, outgoing } }) => {
     if (!embed) throw noModel("embeddings");
     await embed(incoming, outgoing);
+    return RESPONSE_ALREADY_SENT;
+  });
+  const { served } = parts;
+  const predict = answers && served && predictHandler(served, answers, parts.maxBody, log, parts.logPrompts);
+  app.post("/v1/predict", async ({ env: { incoming, outgoing } }) => {
+    if (!predict)
+      throw new ApiError(404, "predictions need a task, and this server has none: stillroom serve --model --task", {
+        code: "no_task",
+      });
+    await predict(incoming, outgoing);
     return RESPONSE_ALREADY_SENT;
   });
   fileRoutes(app, parts);

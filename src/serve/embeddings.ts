@@ -16,7 +16,7 @@ export function embeddingsHandler(answers: Answers, limit: number, log: Log, log
     const asked = ask(body);
     if (typeof asked === "string") throw badBody(asked);
     if (logPrompts) log.info({ prompt: asked.texts }, "asked");
-    const { from, vectors } = await answers.embed(asked.requests, leavingOf(outgoing));
+    const { from, answers: vectors } = await answers.embed(asked.requests, leavingOf(outgoing));
     sendJson(outgoing, embeddingsBody(asked, vectors, engine.maker.model), { "x-stillroom-cache": from });
   };
 }

@@ -1,11 +1,14 @@
-// The model at work for requests that come over time: one decoder, and texts to embed beside it; a bounded line before both, text as it grows. Knows no store and no HTTP.
+// The model at work for requests that come over time: one decoder, and beside it texts to embed and rows that choose; a bounded line before all, text as it grows.
+// Knows no store and no HTTP.
 import { decodable, type Engine, type Outcome, outcomeOf } from "../batch/index.js";
 import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
-import type { TextRequest } from "../store/index.js";
+import type { EmbeddingRequest, LabelsRequest, TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
+import { Choices } from "./choices.js";
 import { ApiError, queueFull } from "./errors.js";
 import type { Depth } from "./metrics.js";
-import { Vectors, type Wanted } from "./vectors.js";
+import { Vectors } from "./vectors.js";
+import type { Wanted } from "./wanted.js";
 
 interface Ticket {
   request: DecodeRequest;
@@ -22,30 +25,43 @@ export class Live {
   #work: Promise<void> | null = null;
   #closing = false;
   readonly #vectors: Vectors;
+  readonly #choices: Choices;
 
+  /** @param front - of Choices */
   constructor(
     readonly engine: Engine,
     readonly limits: { sequences: number; memory: number | undefined; waiting: number },
+    front: Int32Array = new Int32Array(0),
   ) {
     this.#vectors = new Vectors(engine);
+    this.#choices = new Choices(engine, front);
   }
 
   depth(): Depth {
     const all = this.#line.length + this.#taken.size;
     const running = Math.min(all, this.limits.sequences);
-    return { running, waiting: all - running + this.#vectors.waiting };
+    return { running, waiting: all - running + this.#vectors.waiting + this.#choices.waiting };
   }
 
   /** Throws 429 where too many wait, and 503 at the end. */
   #requireRoom(): void {
     if (this.#closing) throw new ApiError(503, "the server is stopping", { code: "stopping" });
-    if (this.depth().waiting >= this.limits.waiting) throw queueFull(this.limits.waiting);
+    const { running, waiting } = this.depth();
+    // Who comes to an idle model does not wait.
+    const waits = waiting > 0 || running >= this.limits.sequences;
+    if (waits && waiting >= this.limits.waiting) throw queueFull(this.limits.waiting);
   }
 
   /** The texts of one request. Throws 429 where too many wait. */
-  embed(wanted: readonly Wanted[]): void {
+  embed(wanted: readonly Wanted<EmbeddingRequest>[]): void {
     this.#requireRoom();
     this.#vectors.add(wanted);
+  }
+
+  /** The rows of one request. Throws 429 where too many wait. */
+  choose(wanted: readonly Wanted<LabelsRequest>[]): void {
+    this.#requireRoom();
+    this.#choices.add(wanted);
   }
 
   /** Throws 429 where too many wait. The answer, or why there is none; `onText` gets it as it grows. */
@@ -72,6 +88,7 @@ export class Live {
     this.#wake();
     await this.#work;
     await this.#vectors.close();
+    await this.#choices.close();
   }
 
   /** Works until it is closed. A decoder that failed fails those that it had, and the next request begins another. */

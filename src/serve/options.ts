@@ -1,10 +1,11 @@
 // The options of a server: their names, defaults and limits.
 import { isIP } from "node:net";
+import { requireOnePrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import type { OpenStoreOptions } from "../store/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
-import { requireKnown, requirePath, requireWhole } from "../task/index.js";
+import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
 import { isLoopback } from "./access.js";
 import type { Log } from "./log.js";
 
@@ -18,6 +19,12 @@ export interface ServeOptions extends Pick<OpenStoreOptions, "namespace" | "maxB
   similar?: string | Model | undefined;
   /** A RUN folder, a PEFT folder or a GGUF LoRA. */
   adapter?: string | undefined;
+  /** The task whose rows `/v1/predict` answers, with the adapter's head and calibration; a task that readTask gave (default: none). */
+  task?: Task | undefined;
+  /** Of the task: a prompt file in its prompt's place, or answered training rows before each prompt (default 0) and the seed that chooses them (default 0). */
+  prompt?: string | undefined;
+  shots?: number | undefined;
+  seed?: number | undefined;
   /** Whether the model answers what the store does not know (default true); else that is 404, and the store is opened for reading. */
   live?: boolean | undefined;
   /** Where to listen (default "127.0.0.1"). Another than this machine's own needs `tokens` or `open`. */
@@ -69,7 +76,9 @@ const serveDefaults = {
 
 const names = [
   ...Object.keys(serveDefaults),
-  ..."store model similar adapter tokens open allowHosts files memory threads precision log logPrompts".split(" "),
+  ..."store model similar adapter task prompt shots seed tokens open allowHosts files memory threads precision log logPrompts".split(
+    " ",
+  ),
   ..."namespace maxBytes lifetime normalise onDownload signal".split(" "),
 ];
 
@@ -80,7 +89,9 @@ export function checkServeOptions(options: ServeOptions): void {
   for (const name of ["maxBody", "maxUpload", "sequences", "memory", "threads"] as const)
     requireWhole(name, options[name], 1);
   requireWhole("waiting", options.waiting, 0);
-  const { port = 0, host = serveDefaults.host, grace = 0, requestTimeout = 1, adapter, model } = options;
+  for (const name of ["shots", "seed"] as const) requireWhole(name, options[name], 0);
+  requireOnePrompt(options);
+  const { port = 0, host = serveDefaults.host, grace = 0, requestTimeout = 1, adapter, model, task } = options;
   if (!(Number.isInteger(port) && port >= 0 && port <= 65_535))
     throw unexpected("a whole number from 0 to 65535", "port", port);
   if (typeof host !== "string" || (host !== "localhost" && isIP(host) === 0))
@@ -90,6 +101,11 @@ export function checkServeOptions(options: ServeOptions): void {
     throw unexpected("a number of seconds above 0", "requestTimeout", requestTimeout);
   if (adapter !== undefined && model === undefined)
     throw new StillroomError("usage", "expected a model for adapter, received none", { options: ["adapter"] });
+  if (task !== undefined && model === undefined)
+    throw new StillroomError("usage", "expected a model for task, received none", { options: ["task"] });
+  for (const name of ["prompt", "shots", "seed"] as const)
+    if (options[name] !== undefined && task === undefined)
+      throw new StillroomError("usage", `expected a task for ${name}, received none`, { options: [name] });
   if (!isLoopback(host) && options.tokens === undefined && !options.open)
     throw new StillroomError(
       "usage",

@@ -19,6 +19,7 @@ import { Live } from "./live.js";
 import { silent } from "./log.js";
 import { Metrics } from "./metrics.js";
 import { checkServeOptions, type ServeOptions, withDefaults } from "./options.js";
+import { openServed, type Served } from "./predict.js";
 
 /** A server that listens. */
 export interface Server {
@@ -64,7 +65,8 @@ export async function serve(options: ServeOptions): Promise<Server> {
     const engine = model && (await openEngine(model, options.adapter, options.precision ?? "f32"));
     if (options.similar !== undefined)
       similar = await Similar.open(store, options.similar, { threads: options.threads });
-    const running = new Running(withDefaults(options), store, engine, tokens, similar);
+    const served = engine && options.task ? await openServed(engine, options.task, options) : null;
+    const running = new Running(withDefaults(options), store, engine, tokens, similar, served);
     await running.start();
     return running;
   } catch (error) {
@@ -92,6 +94,7 @@ class Running implements Server {
     readonly engine: Engine | null,
     tokens: Tokens | null,
     readonly similar: Similar | null,
+    served: Served | null,
   ) {
     const { live: isLive, sequences, waiting, maxBody, maxUpload, requestTimeout, host } = options;
     const { log = silent, logPrompts = false, memory, allowHosts = [], files } = options;
@@ -99,7 +102,7 @@ class Running implements Server {
     this.closed = new Promise((resolve) => {
       this.#settle = resolve;
     });
-    this.#live = engine && isLive ? new Live(engine, { sequences, waiting, memory }) : null;
+    this.#live = engine && isLive ? new Live(engine, { sequences, waiting, memory }, served?.front) : null;
     const metrics = new Metrics(() => this.#live?.depth() ?? { running: 0, waiting: 0 });
     const answers = engine && new Answers(store, engine, this.#live, metrics, log);
     const kept = this.#live && new Files(files ?? path.join(store.folder, "files"));
@@ -111,7 +114,7 @@ class Running implements Server {
         connectionsCheckingInterval: 1000,
       },
       listenerOf({
-        ...{ store, similar, answers, metrics, log, logPrompts, tokens, maxBody, maxUpload, waiting },
+        ...{ store, similar, answers, served, metrics, log, logPrompts, tokens, maxBody, maxUpload, waiting },
         ...{ files: kept, batches: this.#batches },
         allowed: new Set([host, ...allowHosts].map((name) => name.toLowerCase())),
         stopping: () => this.#stopping,

@@ -1,24 +1,18 @@
 // The model at work for texts to embed: some at a time, a text of each request in turn, so that a long list holds up no other. Knows no store and no HTTP.
-import { type Engine, embedded, type Outcome } from "../batch/index.js";
+import { type Engine, embedded } from "../batch/index.js";
 import { embedBatches } from "../embed/index.js";
 import type { EmbeddingRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
+import type { Wanted } from "./wanted.js";
 
-/** A text that somebody waits for. One of the two calls is made, once. */
-export interface Wanted {
-  request: EmbeddingRequest;
-  /** Aborted where nobody waits any more. */
-  signal: AbortSignal;
-  done: (outcome: Outcome) => void;
-  failed: (error: unknown) => void;
-}
+type Text = Wanted<EmbeddingRequest>;
 
 /** Tokens that are worked on at once: what waits beside them, a step of the decoder included, waits so long. */
 const tokensAtOnce = 512;
 
 export class Vectors {
   /** Of each request, the texts that are not taken yet; none of them empty. */
-  #line: Wanted[][] = [];
+  #line: Text[][] = [];
   #work: Promise<void> | null = null;
 
   constructor(readonly engine: Engine) {}
@@ -28,7 +22,7 @@ export class Vectors {
     return this.#line.length;
   }
 
-  add(wanted: readonly Wanted[]): void {
+  add(wanted: readonly Text[]): void {
     this.#line.push([...wanted]);
     this.#work ??= this.#run().finally(() => {
       this.#work = null;
@@ -61,11 +55,11 @@ export class Vectors {
     }
   }
 
-  #take(): Wanted[] {
-    const taken: Wanted[] = [];
+  #take(): Text[] {
+    const taken: Text[] = [];
     for (let tokens = 0; this.#line.length > 0; ) {
       const texts = this.#line.shift()!;
-      const [next, ...others] = texts as [Wanted, ...Wanted[]];
+      const [next, ...others] = texts as [Text, ...Text[]];
       const { length } = next.request.prompt;
       if (next.signal.aborted) next.failed(new StillroomError("cancelled", "was called off"));
       else if (
