@@ -130,7 +130,13 @@ describe("distill", () => {
   );
 
   it("keeps texts as they are in on-policy steps", async () => {
-    const { steps, skipped_steps, cache } = await learnt(plain, { onPolicy: 1 }).result;
+    const text = textsOf("150.txt", "A text. ".repeat(19));
+    const { run, steps, skipped_steps, cache } = await learnt(text, { onPolicy: 1, limit: 4, batchSize: 4 }).result;
     expect({ steps, skipped_steps, cache }).toEqual({ steps: 6, skipped_steps: 0, cache: null });
+    const lines = readFileSync(path.join(run, "metrics.jsonl"), "utf8").trim().split("\n");
+    const tokens = lines.map((line) => (JSON.parse(line) as { tokens: number }).tokens);
+    // Once an epoch of four rows and the text; what is written behind a row is shorter than the row's own answer may be.
+    expect(Math.max(...tokens)).toBeGreaterThan(150);
+    expect(Math.min(...tokens)).toBeLessThan(100);
   });
 });
