@@ -13,6 +13,7 @@ import { type Engine, openEngine } from "./engine.js";
 import { openRequests } from "./openai-input.js";
 import { type BatchOptions, checkBatchOptions } from "./options.js";
 import { errorsOf } from "./output.js";
+import { ProgressFile, progressFile } from "./progress-file.js";
 import type { BatchCalls, BatchProgress, BatchResult } from "./result.js";
 import { Similar } from "./similar.js";
 import { openTaskInput } from "./task-input.js";
@@ -55,7 +56,15 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
         typeof input === "string"
           ? await openRequests(input, model, engine.maker.model, rest.signal)
           : await openTaskInput(input, engine, rest);
-      return await new Work(store, engine, rows, rest, { onProgress, onBad, onWarning }, began, similar).run();
+      const file = new ProgressFile(progressFile(store.folder));
+      const told = (progress: BatchProgress) => {
+        file.tell(progress);
+        onProgress?.(progress);
+      };
+      const calls = { onProgress: told, onBad, onWarning };
+      const result = await new Work(store, engine, rows, rest, calls, began, similar).run();
+      file.end();
+      return result;
     } finally {
       await similar?.close();
       if (model !== given) await model.close();

@@ -16,6 +16,7 @@ export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./op
 export { type RequestPath, requestMaker } from "./openai-request.js";
 export type { BatchOptions } from "./options.js";
 export { Output } from "./output.js";
+export { type ProgressLine, progressFile } from "./progress-file.js";
 export type { BatchCalls, BatchProgress, BatchResult } from "./result.js";
 export { answering } from "./retry.js";
 export { type Leading, Similar, type SimilarLookup } from "./similar.js";

@@ -32,7 +32,7 @@ export async function readRun(run: string): Promise<RunFacts> {
   if (facts) return facts as RunFacts;
   throw new StillroomError(
     "input",
-    `${path.resolve(run)} holds no run: expected the folder that tune or distill wrote with --out`,
+    `${path.resolve(run)} holds no run: expected the folder that tune or distill wrote with --out, or that a batch keeps its answers in with --store`,
   );
 }
 

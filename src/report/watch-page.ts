@@ -20,7 +20,7 @@ const ink = matchMedia("(prefers-color-scheme: dark)").matches ? "#ececec" : "#1
 const colours = matchMedia("(prefers-color-scheme: dark)").matches ? ["#56b4e9", "#ff8c3a"] : ["#0072b2", "#d55e00"];
 let generation = -1, steps = 0, validations = 0, data = [], plots = [];
 const axis = { stroke: ink, grid: { stroke: ink + "22" }, ticks: { stroke: ink + "44" } };
-function begin(shown) {
+function begin(shown, x) {
   charts.replaceChildren();
   plots = shown.map(({ title, series }) => {
     const place = document.createElement("section"), heading = document.createElement("h2");
@@ -29,7 +29,7 @@ function begin(shown) {
     charts.append(place);
     const drawn = series.map((label, index) => ({ label, stroke: colours[index], width: 2, spanGaps: true }));
     const options = { width: place.clientWidth, height: 260, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 70 }] };
-    return new uPlot({ ...options, series: [{ label: "step" }, ...drawn] }, [[], ...series.map(() => [])], place);
+    return new uPlot({ ...options, series: [{ label: x }, ...drawn] }, [[], ...series.map(() => [])], place);
   });
   data = shown.map(({ series }) => [[], ...series.map(() => [])]);
 }
@@ -41,7 +41,7 @@ async function ask() {
     if (told.generation !== generation) {
       ({ generation } = told);
       steps = validations = 0;
-      begin(told.charts);
+      begin(told.charts, told.x);
     }
     told.charts.forEach(({ rows }, chart) => {
       for (const row of rows) row.forEach((value, column) => data[chart][column].push(value));

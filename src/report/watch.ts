@@ -1,4 +1,4 @@
-// A live page of a run on this machine: an HTTP server on 127.0.0.1 that reads the RUN folder and writes nothing.
+// A live page of a run or a batch on this machine: an HTTP server on 127.0.0.1 that reads its folder and writes nothing.
 import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { serve as listen } from "@hono/node-server";
@@ -8,6 +8,7 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { requireKnown } from "../task/index.js";
 import { type RunFacts, RunLines, readRun, type StepLine } from "./run-files.js";
 import { watchPage } from "./watch-page.js";
+import { isBatch, WatchedBatch } from "./watched-batch.js";
 
 export interface WatchOptions {
   /** Default 8090; 0: any that is free. */
@@ -27,10 +28,10 @@ export interface Watch {
 }
 
 /**
- * Serves a live page of a run that is under way, or has ended, on 127.0.0.1: its curves, drawn anew every second.
+ * Serves a live page of a run or a batch that is under way, or has ended, on 127.0.0.1: its curves, drawn anew every second.
  *
- * @param run a RUN folder of tune or distill
- * @throws StillroomError "usage" for a wrong option or a port in use, "input" for a folder without a run
+ * @param run a RUN folder of tune or distill, or the store's folder of a batch
+ * @throws StillroomError "usage" for a wrong option or a port in use, "input" for a folder without a run or a batch
  *
  * @example
  * ```ts
@@ -44,9 +45,11 @@ export async function watch(run: string, options: WatchOptions = {}): Promise<Wa
   requireKnown(options, ["port", "signal"], "watch");
   const { port = 8090, signal } = options;
   if (!Number.isInteger(port) || port < 0 || port > 65_535) throw unexpected("a port from 0 to 65535", "port", port);
-  const facts = await readRun(run);
+  const name = path.basename(path.resolve(run));
   const server = await listening(
-    appOf(new Watched(run), `${facts.task.name}: ${path.basename(path.resolve(run))}`),
+    isBatch(run)
+      ? appOf(new WatchedBatch(run), `batch into ${name}`)
+      : appOf(new WatchedRun(run), `${(await readRun(run)).task.name}: ${name}`),
     port,
   );
   const closed = new Promise<void>((resolve) => server.once("close", resolve));
@@ -95,20 +98,37 @@ function appOf(watched: Watched, title: string): Hono {
 }
 
 /** What the page draws: rows of a chart are a step and a value a series, null where there is none. */
-interface Drawn {
+export interface Drawn {
   title: string;
   series: string[];
   rows: (number | null)[][];
 }
 
-class Watched {
+/** What the page asks: what came after so many lines; everything where the files were begun again since. */
+export interface Watched {
+  since(
+    generation: number,
+    steps: number,
+    validations: number,
+  ): Promise<{
+    generation: number;
+    steps: number;
+    validations: number;
+    /** What lines are drawn over. */
+    x: string;
+    ended: boolean;
+    state: string;
+    charts: Drawn[];
+  }>;
+}
+
+class WatchedRun implements Watched {
   readonly #lines: RunLines;
 
   constructor(readonly run: string) {
     this.#lines = new RunLines(run);
   }
 
-  /** What came after so many lines; everything where the files were begun again since. */
   async since(generation: number, steps: number, validations: number) {
     await this.#lines.read();
     const now = this.#lines.generation;
@@ -118,6 +138,7 @@ class Watched {
       generation: now,
       steps: this.#lines.steps.lines.length,
       validations: this.#lines.validations.lines.length,
+      x: "step",
       ended: facts.result !== undefined,
       state: this.#state(facts),
       charts: this.#charts(facts, from),

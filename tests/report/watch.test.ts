@@ -4,8 +4,12 @@ import { request } from "node:http";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, afterEach, describe, expect, it } from "vitest";
+import { batch } from "../../src/batch/index.js";
 import { type Watch, watch } from "../../src/report/index.js";
+import { readTask } from "../../src/task/index.js";
+import { writeToyTask } from "../jobs/toy-task.js";
 import { needs } from "../support/needs.js";
+import { writeTextToy } from "../support/text_toy.js";
 import { closeBrowser, openPage, violations } from "./browser.js";
 
 const testChromium = needs("chromium");
@@ -32,6 +36,40 @@ interface Told {
 }
 const data = async (query: string): Promise<Told> => (await fetch(`${page!.url}data?${query}`)).json() as Promise<Told>;
 const rows = (told: Told) => told.charts.map((chart) => chart.rows.length);
+
+describe("a watched batch", () => {
+  it("is that of its store, and is begun anew with the next one", async () => {
+    const task = await readTask(writeToyTask().file);
+    const store = mkdtempSync(path.join(os.tmpdir(), "stillroom-watch-batch-"));
+    const asked = { model: writeTextToy(), store, out: path.join(store, "..", `${path.basename(store)}.jsonl`) };
+    await batch(task, { ...asked, threads: 1, maxRows: 12 });
+    page = await watch(store, { port: 0 });
+    const first = await data("generation=-1");
+    expect(first).toMatchObject({ x: "seconds", ended: true, state: "ended after 12 of 20 rows, 0 of them known" });
+    const [done, speed] = first.charts;
+    expect(done!.rows.at(-1)).toEqual([expect.any(Number), 12]);
+    const [at, rate] = speed!.rows[0] as [number, number];
+    expect(rate * at).toBeCloseTo(done!.rows[0]![1] as number, 6);
+    await batch(task, { ...asked, threads: 1 });
+    const next = await data("generation=0&steps=100");
+    expect(next).toMatchObject({ generation: 1, state: "ended after 20 of 20 rows, 12 of them known" });
+    expect(next.charts[0]!.rows.at(-1)![1]).toBe(20);
+  });
+
+  testChromium("is drawn over seconds, without a complaint", async () => {
+    const store = mkdtempSync(path.join(os.tmpdir(), "stillroom-watch-batch-"));
+    const counted = { total_rows: 9, computed: 3, from_store: 1, errors: 1, tokens: 50 };
+    const lines = [1, 2, 3].map((seconds) => JSON.stringify({ ...counted, rows: 2 * seconds, seconds }));
+    writeFileSync(path.join(store, "progress.jsonl"), `${lines.join("\n")}\n`);
+    page = await watch(store, { port: 0 });
+    const opened = await openPage(page.url);
+    await opened.page.waitForFunction("document.getElementById('state').textContent.startsWith('6 of 9')");
+    expect(await opened.page.textContent("#state")).toBe("6 of 9 rows, 1 of them known, 1 failed");
+    expect(await opened.page.textContent("#charts .u-legend")).toContain("seconds");
+    expect(opened.complaints).toEqual([]);
+    expect(await violations(opened)).toEqual([]);
+  });
+});
 
 describe("a watched run", () => {
   it("gives what there is, then only what came since", async () => {
