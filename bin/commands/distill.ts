@@ -2,7 +2,7 @@
 import { type Command, Option } from "commander";
 import { type DistillOptions, distill, readTask, reportRun } from "../../src/index.js";
 import { requireWritable } from "../../src/support/files.js";
-import { type CommonOptions, command, real, whole } from "../options.js";
+import { type CommonOptions, command, real, size, whole } from "../options.js";
 import { distillText } from "../print.js";
 import { onDistill } from "../print-events.js";
 import { run } from "../run.js";
@@ -54,6 +54,12 @@ export function distillCommand(): Command {
     .option("--sample-temperature <t>", "of these draws (default: 1)", real)
     .option("--sample-top-p <p>", "of these draws: the fewest tokens that reach this probability (default: 1)", real)
     .option("--quantize <type>", "of the student at the end, or none (default: Q4_K_M)")
+    .option("--size <size>", "in place of --quantize: most bytes of the quantised student, such as 8MB", size)
+    .option(
+      "--quantize-aware <n>",
+      "train the last steps as quantised: below 1 a share, else so many (default: 0)",
+      real,
+    )
     .option("--check-limit <rows>", "most held-out rows of the gate and of the table (default: 500)", whole(1));
   lengthOptions(made);
   weightOptions(made, "full");

@@ -119,6 +119,17 @@ inline std::pair<int64_t, float> to_teaching(const Napi::Value& value) {
     return {to_integer(object.Get("topK"), "topK", 1, 1 << 20), static_cast<float>(to_number(object.Get("temperature"), "temperature"))};
 }
 
+// Names of matrices, each with ggml's name of a type.
+inline std::vector<TensorType> to_tensor_types(const Napi::Value& value, const std::string& name) {
+    const Napi::Array array = to_array(value, name);
+    std::vector<TensorType> types;
+    for (uint32_t i = 0; i < array.Length(); ++i) {
+        const std::string at = name + "[" + std::to_string(i) + "]";
+        const Napi::Object object = to_object(array.Get(i), at);
+        types.emplace_back(to_text(object.Get("name"), at + ".name"), to_text(object.Get("type"), at + ".type"));
+    }
+    return types;
+}
 inline std::vector<NamedTensor> to_tensors(const Napi::Value& value, const std::string& name) {
     const Napi::Array array = to_array(value, name);
     std::vector<NamedTensor> tensors;

@@ -146,13 +146,7 @@ Napi::Value quantize_file(const Napi::CallbackInfo& info) {
     const std::string type = to_text(options.Get("type"), "type");
     const auto threads = static_cast<int>(to_integer(options.Get("threads"), "threads", 1, 1024));
     std::vector<TensorType> chosen;
-    if (!options.Get("tensors").IsUndefined()) {
-        const Napi::Array given = to_array(options.Get("tensors"), "tensors");
-        for (uint32_t i = 0; i < given.Length(); i++) {
-            const Napi::Object one = to_object(given.Get(i), "tensors");
-            chosen.emplace_back(to_text(one.Get("name"), "name"), to_text(one.Get("type"), "type"));
-        }
-    }
+    if (!options.Get("tensors").IsUndefined()) chosen = to_tensor_types(options.Get("tensors"), "tensors");
     std::shared_ptr<Importance> importance;
     if (!options.Get("importance").IsNull()) importance = unwrap_importance(options.Get("importance"), "importance");
     return Task<Nothing>::start(
@@ -162,6 +156,23 @@ Napi::Value quantize_file(const Napi::CallbackInfo& info) {
             return Nothing{};
         },
         undefined);
+}
+
+Napi::Value tensor_types(const Napi::CallbackInfo& info) {
+    const std::string path = to_path(info[0], "path");
+    return Task<std::vector<TensorType>>::start(
+        info.Env(), nullptr,
+        [path] { return stillroom::tensor_types(*GgufFile::open(path)); },
+        [](Napi::Env env, std::vector<TensorType>& types) -> Napi::Value {
+            const Napi::Array list = Napi::Array::New(env, types.size());
+            for (size_t i = 0; i < types.size(); i++) {
+                Napi::Object one = Napi::Object::New(env);
+                one.Set("name", types[i].first);
+                one.Set("type", types[i].second);
+                list.Set(static_cast<uint32_t>(i), one);
+            }
+            return list;
+        });
 }
 
 std::vector<std::vector<int32_t>> to_lists(const Napi::Value& value, const std::string& name) {
@@ -239,6 +250,7 @@ void init_files(Napi::Env env, Napi::Object exports) {
     add_async_method(exports, "readAdapter", read_adapter_file);
     add_async_method(exports, "merge", merge_files);
     add_async_method(exports, "quantize", quantize_file);
+    add_async_method(exports, "tensorTypes", tensor_types);
     add_async_method(exports, "writeStudent", write_student_file);
     const auto& types = quantization_types();
     const Napi::Array names = Napi::Array::New(env, types.size());

@@ -230,6 +230,18 @@ Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr
                     },
                     [](Napi::Env env, Nothing&) { return env.Undefined(); });
             });
+            add_async_method(object, "quantize", [weights, engine](const Napi::CallbackInfo& call) {
+                const auto types = to_tensor_types(call[0], "types");
+                const auto open = engine->use();
+                return Task<Nothing>::start(
+                    call.Env(), engine->lifetime,
+                    [=] {
+                        const std::lock_guard<std::mutex> lock(open->mutex);
+                        weights->quantize(types, open->graph.threads);
+                        return Nothing{};
+                    },
+                    [](Napi::Env env, Nothing&) { return env.Undefined(); });
+            });
             wrap(object, weights, weights_tag);
             return object;
         });

@@ -239,6 +239,12 @@ struct GgufFile::Contents {
     }
 };
 
+std::vector<TensorType> tensor_types(const GgufFile& file) {
+    std::vector<TensorType> types;
+    for (const GgufTensor& tensor : file.tensors()) types.emplace_back(tensor.name, ggml_type_name(tensor.type));
+    return types;
+}
+
 std::optional<ggml_type> type_named(std::string_view name) {
     for (int t = 0; t < GGML_TYPE_COUNT; t++) {
         const auto type = static_cast<ggml_type>(t);

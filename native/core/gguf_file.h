@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "ggml.h"
@@ -32,6 +33,13 @@ struct GgufTensor {
 
 // ggml's type of that name, such as "q4_K", that can be dequantised; nullopt where there is none.
 std::optional<ggml_type> type_named(std::string_view name);
+
+// A matrix and ggml's name of the type that it is to have.
+using TensorType = std::pair<std::string, std::string>;
+
+class GgufFile;
+// Of every tensor of a file.
+std::vector<TensorType> tensor_types(const GgufFile& file);
 
 class GgufFile {
    public:

@@ -8,6 +8,7 @@
 namespace stillroom {
 
 class Lora;
+class Threads;
 
 struct NamedTensor {
     std::string name;         // "blk.0.attn_q.lora_a", "blk.0.attn_q.weight"
@@ -19,6 +20,8 @@ class Parameters {
    public:
     virtual ~Parameters() = default;
     std::vector<float> values;
+    // To be called when values have changed as a whole: for what is made of them.
+    virtual void changed(Threads&) {}
 
     // The tensors without their data.
     virtual std::vector<NamedTensor> shapes() const = 0;

@@ -2,9 +2,9 @@
 #pragma once
 #include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
+#include "core/gguf_file.h"
 #include "core/importance.h"
 
 namespace stillroom {
@@ -14,9 +14,6 @@ const std::vector<std::string>& quantization_types();
 
 // What the quantiser is given of an importance matrix: the mean squared input of each channel, of the weights that have seen anything.
 std::map<std::string, std::vector<float>> channel_means(const Importance& importance);
-
-// A matrix and ggml's name of the type that it is to have.
-using TensorType = std::pair<std::string, std::string>;
 
 // importance may be null; some types below 3 bits need it. Quantised tensors of the input are quantised again. chosen: of matrices that are not to have
 // the type's own choice, where their rows are whole blocks. Atomic.

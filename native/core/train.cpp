@@ -69,6 +69,7 @@ bool Trainer::finite(Graph& graph) const {
 double Trainer::update(Graph& graph, float rate, double divisor) {
     const Profile::Scope scope(graph.threads.profile, Part::update);
     const double norm = optimizer.update(parameters->values.data(), sums.data(), divisor, rate, graph.kernels, graph.threads);
+    parameters->changed(graph.threads);
     discard(graph);
     return norm;
 }

@@ -112,13 +112,66 @@ Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& optio
     if (base->file) base->file->hand_back();
 }
 
-bool Weights::trains(const void* weights) const {
-    const float* at = static_cast<const float*>(weights);
-    return at >= values.data() && at < values.data() + values.size();
+void Weights::quantize(const std::vector<TensorType>& types, Threads& threads) {
+    if (!rounded.empty()) throw Failure(Code::usage, "the weights under training are quantised already");
+    Model& m = *view;
+    std::vector<Rounded> all;
+    auto add = [&](std::vector<Weight*> views, const std::string& name) {
+        const Weight& exact = *views.front();
+        const auto given = std::find_if(types.begin(), types.end(), [&](const TensorType& type) { return type.first == name + ".weight"; });
+        const auto type = given == types.end() ? std::nullopt : type_named(given->second);
+        if (!type || exact.in % ggml_blck_size(*type)) throw Failure(Code::usage, "expected a type for " + name + ".weight that it can have");
+        const auto row_bytes = static_cast<int64_t>(ggml_row_size(*type, exact.in));
+        Rounded& matrix = all.emplace_back(Rounded{exact, std::move(views), std::vector<uint8_t>(row_bytes * exact.out)});
+        for (Weight* weight : matrix.views) {
+            weight->type = *type;
+            weight->data = matrix.codes.data();
+            weight->row_bytes = row_bytes;
+            weight->block = ggml_blck_size(*type);
+        }
+    };
+    const Model before = m;
+    try {
+        if (m.tied) add({&m.embeddings, &m.head}, "token_embd");
+        else {
+            add({&m.embeddings}, "token_embd");
+            add({&m.head}, "output");
+        }
+        for (Layer& layer : m.layers)
+            for (Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) add({weight}, weight->name);
+    } catch (...) {
+        m = before;
+        throw;
+    }
+    rounded = std::move(all);
+    changed(threads);
 }
 
+void Weights::changed(Threads& threads) {
+    for (Rounded& matrix : rounded) threads.run(matrix.exact.out, [&](int64_t begin, int64_t end, int) { matrix.round(begin, end); });
+}
+
+void Weights::Rounded::round(int64_t first, int64_t last) {
+    const Weight& type = *views.front();
+    std::vector<float> row(exact.in);
+    for (int64_t i = first; i < last; i++) {
+        exact.read(i, 0, exact.in, row.data());
+        ggml_quantize_chunk(type.type, row.data(), codes.data() + i * type.row_bytes, 0, 1, exact.in, nullptr);
+    }
+}
+
+int64_t Weights::offset_of(const void* weights) const {
+    for (const Rounded& matrix : rounded)
+        if (weights == matrix.codes.data()) weights = matrix.exact.data;
+    const float* at = static_cast<const float*>(weights);
+    return at >= values.data() && at < values.data() + values.size() ? at - values.data() : -1;
+}
+
+bool Weights::trains(const void* weights) const { return offset_of(weights) >= 0; }
+
 float* Weights::gradient(const void* weights, float* gradients) const {
-    return trains(weights) ? gradients + (static_cast<const float*>(weights) - values.data()) : nullptr;
+    const int64_t offset = offset_of(weights);
+    return offset < 0 ? nullptr : gradients + offset;
 }
 
 std::vector<NamedTensor> Weights::shapes() const {
@@ -132,7 +185,11 @@ void Weights::read(const float* flat, size_t tensor, int64_t first, int64_t coun
 }
 
 void Weights::write(size_t tensor, int64_t first, int64_t count, const float* from) {
-    std::copy_n(from, count, values.data() + tensors[tensor].offset + first);
+    const Tensor& into = tensors[tensor];
+    std::copy_n(from, count, values.data() + into.offset + first);
+    for (Rounded& matrix : rounded)
+        if (count > 0 && matrix.exact.data == reinterpret_cast<const uint8_t*>(values.data() + into.offset))
+            matrix.round(first / into.columns, (first + count - 1) / into.columns + 1);
 }
 
 const Weights::Tensor* Weights::find(const std::string& name) const {

@@ -23,8 +23,12 @@ class Weights : public Parameters {
     Weights(std::shared_ptr<const Model> base, const WeightsOptions& options, Threads& threads);
 
     const std::shared_ptr<const Model> base;
-    // The base with the chosen tensors in values.
+    // The base with the chosen tensors in values, or with all matrices rounded from there.
     std::shared_ptr<const Model> model() const { return view; }
+    // From now on passes run on the model's matrices, trained or not, as the quantiser would round them without an importance matrix, at every moment;
+    // gradients of those go to the values (straight-through, docs/numerics.md). Failure(usage) where a matrix is not among the types, or cannot have its own.
+    void quantize(const std::vector<TensorType>& types, Threads& threads);
+    void changed(Threads& threads) override;
     bool trains(const void* weights) const;
     // Where the gradient of these weights lies in a flat array; nullptr for weights that are not trained.
     float* gradient(const void* weights, float* gradients) const;
@@ -43,7 +47,16 @@ class Weights : public Parameters {
         std::string name;
         int64_t rows, columns, offset;
     };
+    // A matrix that passes see rounded.
+    struct Rounded {
+        Weight exact;                // in values, or the base's
+        std::vector<Weight*> views;  // two where the embeddings are the head
+        std::vector<uint8_t> codes;
+        void round(int64_t first, int64_t last);  // these rows
+    };
     const Tensor* find(const std::string& name) const;
+    int64_t offset_of(const void* weights) const;  // in values; -1: not trained
+    std::vector<Rounded> rounded;
     std::shared_ptr<Model> view;
     std::vector<Tensor> tensors;
     int64_t lowest;

@@ -4,4 +4,4 @@ export { type Gate, type GateModels, judge } from "./gate.js";
 export type { Mixture } from "./mixture.js";
 export { type ExportOptions, type ExportProgress, type GateBounds, requireType } from "./options.js";
 export { answerBatches } from "./rows.js";
-export { requireSpace } from "./space.js";
+export { quantizedBytes, requireSpace } from "./space.js";

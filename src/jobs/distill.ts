@@ -1,12 +1,21 @@
 // The public distill(): a run of tune whose loss is a teacher's, then export and the table. Composes tune, teach and export; holds no loop and no equation.
 import path from "node:path";
-import { exportModel, type Gate, requireType } from "../export/index.js";
+import type { Gate } from "../export/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import type { NativeDistillation } from "../support/native.js";
 import { requirePath, requireWhole, type Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
 import type { TuneOptions } from "../train/index.js";
+import {
+  bytesRounded,
+  type QuantizingOptions,
+  quantizedTypes,
+  quantizeStudent,
+  quantizingOptions,
+  quantizingSettings,
+  requireQuantizable,
+} from "./distill-quantize.js";
 import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
 import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
@@ -18,7 +27,7 @@ import { readRunFile } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
 
 /** What distill() takes beside the options of {@link tune}. */
-export interface DistillationOptions extends TeachingOptions {
+export interface DistillationOptions extends TeachingOptions, QuantizingOptions {
   /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or those of it that `student --vocab` kept. */
   student: string;
   /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
@@ -45,10 +54,6 @@ export interface DistillationOptions extends TeachingOptions {
   sampleTemperature?: number | undefined;
   /** Of these draws: the fewest tokens whose probability reaches this, above 0 to 1 (default 1). */
   sampleTopP?: number | undefined;
-  /** What the student is quantised to at the end, one of llama.cpp's types (default "Q4_K_M"), or "none". */
-  quantize?: string | undefined;
-  /** Most held-out rows of the gate and of the table at the end (default 500). */
-  checkLimit?: number | undefined;
 }
 
 /** Options of {@link distill}: those of tune, and the teacher's. */
@@ -99,7 +104,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
     " ",
   ),
 ];
@@ -133,7 +138,7 @@ function part(options: DistillOptions) {
 
 function distillationSettings(options: Partial<DistillationOptions>) {
   const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, answers = "data" } = options;
-  const { quantize, checkLimit = 500, samples = 0, sampleTemperature = 1, sampleTopP = 1 } = options;
+  const { samples = 0, sampleTemperature = 1, sampleTopP = 1 } = options;
   const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
   requirePath("student", student);
   if (cache !== undefined) requirePath("cache", cache);
@@ -152,11 +157,10 @@ function distillationSettings(options: Partial<DistillationOptions>) {
     throw unexpected("a number from 0.001 to 100", "sampleTemperature", sampleTemperature);
   }
   if (!(sampleTopP > 0 && sampleTopP <= 1)) throw unexpected("a number above 0 up to 1", "sampleTopP", sampleTopP);
-  requireWhole("checkLimit", checkLimit, 1);
-  const type = quantize === "none" ? null : requireType(quantize ?? "Q4_K_M", "quantize");
   return {
-    ...{ student, cache, loss, beta, labelWeight, onPolicy, answers, quantize: type, checkLimit },
+    ...{ student, cache, loss, beta, labelWeight, onPolicy, answers },
     sampling: { samples, temperature: sampleTemperature, topP: sampleTopP },
+    quantizing: quantizingSettings(options),
     asking: teachingSettings(options as TeachingOptions),
   };
 }
@@ -166,9 +170,10 @@ type Settings = ReturnType<typeof distillationSettings>;
 function lessonOf(
   task: Task,
   settings: Settings,
-  { seed = 0, threads, variant, signal }: Omit<TuneOptions, "model">,
+  { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, onPolicy, answers, sampling, quantize, checkLimit } = settings;
+  const { asking, loss, beta, labelWeight, onPolicy, answers, sampling, quantizing } = settings;
+  requireQuantizable(quantizing.quantizeAware, run);
   const { teacher: teacherFile, adapter, topK, temperature, precision } = asking;
   let cacheFolder: string | null = null;
   // How many of the rows are of texts: the last ones.
@@ -178,7 +183,7 @@ function lessonOf(
   return {
     options: {
       ...{ student: settings.student, teacher: teacherFile, topK, temperature, teacherPrecision: precision },
-      ...{ loss, beta, labelWeight, onPolicy, answers, quantize: quantize ?? "none", checkLimit },
+      ...{ loss, beta, labelWeight, onPolicy, answers, ...quantizingOptions(quantizing) },
       ...(sampling.samples > 0 && {
         ...{ samples: sampling.samples, sampleTemperature: sampling.temperature, sampleTopP: sampling.topP },
       }),
@@ -186,6 +191,7 @@ function lessonOf(
       ...(settings.cache !== undefined && { cache: settings.cache }),
       ...(asking.texts !== null && { texts: asking.texts }),
     },
+    bytesBeside: (student) => bytesRounded(student, quantizing),
     async revise(rows, folder) {
       if (answers === "data") return rows;
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
@@ -216,6 +222,8 @@ function lessonOf(
           cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
           cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), texts, ...common });
         }
+        const beside = path.join(folder, "quantized.gguf");
+        const quantized = await quantizedTypes(student, quantizing, { beside, targets: run.targets });
         const facts = teacher.facts(task, { rows: "", texts: null });
         if (onPolicy === 0) await teacher.close();
         return {
@@ -224,10 +232,12 @@ function lessonOf(
             ...{ teacher: facts.teacher, teacherAdapter: facts.adapter, template: facts.template },
             ...{ topK, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
             ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }) },
+            ...(quantized && { quantize: quantizing.quantize, quantizeAware: quantizing.quantizeAware }),
           },
           taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices))),
           written:
             onPolicy > 0 ? writingSteps({ student, tokens, rows, texts, share: onPolicy, seed, ...common }) : null,
+          quantized,
           close,
         };
       } catch (error) {
@@ -238,27 +248,20 @@ function lessonOf(
     async *finish({ folder, student, result }) {
       const trained = result.model ?? student;
       const own = result.adapter === null ? null : folder;
-      const heldOut = task.data.validation !== undefined || task.data.test !== undefined;
       const contenders: Contender[] = [
         ...(answersItself ? [{ name: "teacher" as const, model: teacherFile, adapter }] : []),
         { name: "student", model: trained, adapter: own },
       ];
-      let gate: Gate | null = null;
       const out = path.join(folder, "quantized.gguf");
-      if (quantize !== null) {
-        yield { type: "phase", phase: "quantize" };
-        const exported = await exportModel({
-          ...{ model: trained, quantize, out, imatrix: task, limit: checkLimit, seed, threads, signal },
-          ...(own !== null && { adapter: own }),
-          ...(heldOut && { check: task }),
-        });
-        gate = exported.gate;
-        contenders.push({ name: "quantized", model: out, adapter: null });
-      }
+      if (quantizing.quantize !== null || quantizing.size !== null) yield { type: "phase", phase: "quantize" };
+      const model = { model: trained, adapter: own, out, seed, threads, signal };
+      const exported = await quantizeStudent(task, quantizing, model);
+      if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
       yield { type: "phase", phase: "compare" };
       const opening = { threads, variant, ...(signal && { signal }) };
-      const comparison = await compareModels(task, contenders, { limit: checkLimit, seed, opening });
-      const quantized = quantize === null ? null : out;
+      const comparison = await compareModels(task, contenders, { limit: quantizing.checkLimit, seed, opening });
+      const quantized = exported && out;
+      const gate = exported && exported.gate;
       return { cache: cacheFolder, texts, quantized, gate, metric: task.metric, comparison };
     },
   };

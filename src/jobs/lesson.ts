@@ -1,7 +1,7 @@
 // What distillation adds to a run of tune: another loss, whose teacher is asked before the first step. The interface between the two.
 import type { Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
-import type { NativeDistillation, NativeTaught } from "../support/native.js";
+import type { NativeDistillation, NativeModelInfo, NativeTaught, NativeTensorType } from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
 import type { Fingerprint } from "../train/index.js";
 import type { WriteStep } from "./on-policy.js";
@@ -18,6 +18,8 @@ export interface Asked {
   taught: ((rows: Int32Array) => NativeTaught) | null;
   /** Steps on the student's own answers; null for none. */
   written: WriteStep | null;
+  /** The types in which the last steps see the student's matrices, and how many steps, of so many; null for none. */
+  quantized: { types: NativeTensorType[]; steps: (of: number) => number } | null;
   close(): Promise<void>;
 }
 
@@ -25,6 +27,8 @@ export interface Asked {
 export interface Lesson<Event> {
   /** Options that repeat it, for run.json. */
   readonly options: Record<string, unknown>;
+  /** Most bytes that it holds in training beside what a run of tune does. */
+  bytesBeside(student: NativeModelInfo): number;
   /** The training rows as they are to be learnt. */
   revise(rows: readonly Row[], folder: string): Promise<readonly Row[]>;
   /** Rows beside the task's that are to be learnt: they follow those. */

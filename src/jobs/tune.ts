@@ -164,7 +164,7 @@ async function* withModel<Event>(
   const { lesson, settings, folder, before, model, signal } = given;
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
   const job: Job<Event> = { ...given, task };
-  const limits = planLimits(settings, model.native.info);
+  const limits = planLimits(settings, model.native.info, lesson?.bytesBeside(model.native.info));
   const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
   const own = yield* readTuneData(task, model, settings, limits, signal, revise, promptFile);
   const { maxLength } = limits;
@@ -209,7 +209,9 @@ async function* training<Event>(
   // Before run.json: what the engine refuses leaves no run behind.
   const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
   const parameters = await createParameters(settings, model, data.head);
-  const { recompute, frozenBytes } = plan;
+  const { recompute } = plan;
+  // States that are kept below the lowest trained layer would be those of weights that are not quantised yet.
+  const frozenBytes = asked?.quantized ? 0 : plan.frozenBytes;
   const moments = { optimizer, beta1: betas[0], beta2: betas[1], epsilon, weightDecay, clipNorm };
   const trainer = model.native.createTrainer(parameters, {
     ...{ ...moments, recompute, seed, frozenBytes },
@@ -237,6 +239,7 @@ async function* training<Event>(
     fingerprint,
     from: found?.checkpoint ?? null,
     keepBest: "save" in parameters ? "disk" : "memory",
+    quantize: quantizing(parameters, plan, asked),
     validate: validation && (() => validation.run(lora)),
     metric: task.metric,
     patience: settings.patience,
@@ -251,6 +254,12 @@ async function* training<Event>(
   const result = resultOf(folder.folder, data, outcome, { ...written, calibration });
   await folder.writeRun({ ...run, result });
   return { run, result };
+}
+
+function quantizing(parameters: NativeLora | NativeWeights, { steps }: RunPlan, asked: Asked | null) {
+  const { quantized } = asked ?? {};
+  if (!quantized || !("quantize" in parameters)) return null;
+  return { after: steps - quantized.steps(steps), begin: () => parameters.quantize(quantized.types) };
 }
 
 /** Memory that this process could still take. */

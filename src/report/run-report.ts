@@ -160,7 +160,7 @@ const flags: Record<string, string> = {
       ..."validationLimit patience checkpointEvery targets layers rank alpha dropout rsLora optimizer".split(" "),
       ..."schedule warmup weightDecay clipNorm seed threads precision limit strict".split(" "),
       ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight".split(" "),
-      ..."onPolicy quantize checkLimit".split(" "),
+      ..."onPolicy quantize size quantizeAware checkLimit".split(" "),
     ].map((name) => [name, name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]),
   ),
   learningRate: "lr",

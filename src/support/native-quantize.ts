@@ -1,14 +1,20 @@
 // The part of the boundary to native/addon that chooses and makes quantised types.
 import type { NativeImportance } from "./native.js";
 
+/** A tensor with ggml's name of its type, such as "q4_K". */
+export interface NativeTensorType {
+  name: string;
+  type: string;
+}
+
 /** How a file is quantised. */
 export interface NativeQuantizeOptions {
   /** "Q4_K_M", "Q8_0", "F16", … */
   type: string;
   importance: NativeImportance | null;
   threads: number;
-  /** ggml's type of matrices that are not to have that type's own choice. */
-  tensors?: { name: string; type: string }[];
+  /** Matrices that are not to have that type's own choice. */
+  tensors?: NativeTensorType[];
 }
 
 /** What quantising one matrix alone does to a model's answers to a batch. */

@@ -6,10 +6,17 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, StillroomError } from "./errors.js";
 import type { NativeDistillation, NativeTaught } from "./native-distillation.js";
-import type { NativeQuantizeOptions, NativeSensitivity } from "./native-quantize.js";
+import type { NativeQuantizeOptions, NativeSensitivity, NativeTensorType } from "./native-quantize.js";
 import type { NativeEnergies, NativeStudentParts } from "./native-student.js";
 
-export type { NativeDistillation, NativeEnergies, NativeSensitivity, NativeStudentParts, NativeTaught };
+export type {
+  NativeDistillation,
+  NativeEnergies,
+  NativeSensitivity,
+  NativeStudentParts,
+  NativeTaught,
+  NativeTensorType,
+};
 
 /**
  * Rows packed without padding, as a forest in depth-first order. T tokens, S segments, Q queries.
@@ -105,6 +112,11 @@ export type WeightTarget = LoraTarget | "norms" | "biases" | "final_norm";
 export interface NativeWeights extends NativeParameters {
   /** Writes the whole model as a GGUF: these weights in f32, all others and the metadata byte for byte. Atomic and streamed. */
   save(path: string): Promise<void>;
+  /**
+   * From now on the engine computes with all matrices of the model, trained or not, as the quantiser would round them without an importance matrix; their
+   * gradients go to the weights, which `read`, `write` and `save` are about (docs/numerics.md). types: of tensorTypes, every matrix among them.
+   */
+  quantize(types: NativeTensorType[]): Promise<void>;
 }
 
 export interface NativeOptimizerOptions {
@@ -418,6 +430,8 @@ export interface NativeAddon {
   readAdapter(path: string): Promise<{ architecture: string; alpha: number; tensors: NativeTensor[] }>;
   /** Writes base + scale * B A as a GGUF, streamed tensor by tensor; merged tensors in f32, the rest as they are. */
   merge(base: string, tensors: NativeTensor[], scale: number, out: string): Promise<void>;
+  /** Of every tensor of a GGUF. */
+  tensorTypes(path: string): Promise<NativeTensorType[]>;
   /** llama.cpp's quantiser. */
   quantize(input: string, out: string, options: NativeQuantizeOptions): Promise<void>;
   /** Writes what stays of a teacher as a GGUF: matrices in f16 (halves) or f32, vectors in f32. */

@@ -36,6 +36,8 @@ export interface TrainJob {
   from: Checkpoint | null;
   /** Where the best step's weights lie until the end. */
   keepBest: "memory" | "disk";
+  /** Steps after which the parameters are trained as they will be quantised, and what begins that; null: never. Steps before that are no best ones. */
+  quantize: { after: number; begin(): Promise<void> } | null;
   /** Validates the parameters as they are; null: never. Throws "cancelled" when the signal says so. */
   validate: (() => Promise<Validation>) | null;
   /** Name of the task's metric, which chooses the best step. */
@@ -96,8 +98,10 @@ class Training {
 
   async *run(): AsyncGenerator<TrainEvent, TrainOutcome> {
     if (this.job.from) await this.#restore(this.job.from);
+    if (this.job.quantize && this.#step > this.job.quantize.after) await this.job.quantize.begin();
     yield* this.#untilAborted(() => this.#validateIfDue());
     while (!this.#finished()) {
+      if (this.#step === this.job.quantize?.after) await this.#quantize();
       yield* this.#untilAborted(() => this.#oneStep());
       yield* this.#untilAborted(() => this.#validateIfDue());
       if (this.#checkpointDue()) yield await this.#checkpoint();
@@ -116,6 +120,13 @@ class Training {
     await from.restore({ parameters, optimizer: trainer.state });
     if (this.#progress.best) await this.#best.resume(from);
     this.#saved.step = from.step;
+  }
+
+  /** What was best before was another model. */
+  async #quantize(): Promise<void> {
+    await this.job.quantize!.begin();
+    this.#progress.best = null;
+    this.#progress.sinceBest = 0;
   }
 
   #finished(): boolean {

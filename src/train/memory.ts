@@ -131,10 +131,12 @@ export function fixedBytes(info: NativeModelInfo, settings: Trained): number {
 /**
  * Chooses tokens and recomputation. Without a limit: the options, else 512 tokens and no recomputation.
  * With one: as many tokens as fit, up to what the options say; recomputation as soon as they do not all fit without.
+ *
+ * @param beside - bytes that the run holds beside what tune knows of
  */
-export function planMemory(info: NativeModelInfo, settings: TuneSettings): MemoryPlan {
+export function planMemory(info: NativeModelInfo, settings: TuneSettings, beside = 0): MemoryPlan {
   const wanted = settings.tokenBudget ?? defaultTokenBudget;
-  const fixed = fixedBytes(info, settings);
+  const fixed = fixedBytes(info, settings) + beside;
   const plan = (tokenBudget: number, recompute: boolean): MemoryPlan => ({
     tokenBudget,
     recompute,

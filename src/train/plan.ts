@@ -33,9 +33,9 @@ export interface RunPlan extends Limits {
   validationLimit: number;
 }
 
-/** Token budget, recomputation and longest row. A `memory` limit also bounds the longest row, which is never split. */
-export function planLimits(settings: TuneSettings, info: NativeModelInfo): Limits {
-  const memory = planMemory(info, settings);
+/** Token budget, recomputation and longest row. A `memory` limit also bounds the longest row, which is never split. beside: as of {@link planMemory}. */
+export function planLimits(settings: TuneSettings, info: NativeModelInfo, beside = 0): Limits {
+  const memory = planMemory(info, settings, beside);
   const most = settings.memory === null ? info.contextLength : Math.min(info.contextLength, memory.tokenBudget);
   if (settings.maxLength !== null && settings.maxLength > most) {
     throw unexpected(

@@ -69,6 +69,7 @@ export async function toyJob(
     parameters: lora,
     trainer,
     keepBest: "memory",
+    quantize: null,
     damaged: found?.damaged ?? [],
     plan: {
       tokenBudget: 1024,

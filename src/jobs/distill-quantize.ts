@@ -1,0 +1,125 @@
+// How a run of distill ends in a quantised student: its options, the types that the last steps see, and the export. Knows no loss.
+import { rm } from "node:fs/promises";
+import { type ExportResult, exportModel, quantizedBytes, requireType } from "../export/index.js";
+import type { Model } from "../model/index.js";
+import { StillroomError, unexpected } from "../support/errors.js";
+import { temporaryName } from "../support/files.js";
+import { type NativeModelInfo, native } from "../support/native.js";
+import { requireWhole, type Task } from "../task/index.js";
+import type { TuneOptions } from "../train/index.js";
+import type { Asked } from "./lesson.js";
+
+/** The part of {@link DistillOptions} that is about quantising. */
+export interface QuantizingOptions {
+  /** What the student is quantised to at the end, one of llama.cpp's types (default "Q4_K_M"), or "none". */
+  quantize?: string | undefined;
+  /** In place of quantize: most bytes of the quantised student, as of exportModel. */
+  size?: number | undefined;
+  /**
+   * How many of the last steps train the student as it will be quantised: each forward and backward pass sees the weights rounded to the types of `quantize`,
+   * without an importance matrix, and so does the export. Below 1 a share of the steps, from 1 on a number of steps (default 0). Whole weights only.
+   */
+  quantizeAware?: number | undefined;
+  /** Most held-out rows of the gate and of the table at the end (default 500). */
+  checkLimit?: number | undefined;
+}
+
+/** Checked, with defaults; quantize is null for "none" and with a size. */
+export interface QuantizingSettings {
+  quantize: string | null;
+  size: number | null;
+  quantizeAware: number;
+  checkLimit: number;
+}
+
+/** Checks the options. Throws "usage". */
+export function quantizingSettings(options: QuantizingOptions): QuantizingSettings {
+  const { quantize, size, quantizeAware = 0, checkLimit = 500 } = options;
+  const refuse = (message: string, name: string) => new StillroomError("usage", message, { options: [name] });
+  requireWhole("checkLimit", checkLimit, 1);
+  requireWhole("size", size, 1);
+  if (size !== undefined && quantize !== undefined)
+    throw refuse("size chooses the types itself: leave out quantize", "size");
+  const type = quantize === "none" || size !== undefined ? null : requireType(quantize ?? "Q4_K_M", "quantize");
+  const count = quantizeAware < 1 || Number.isInteger(quantizeAware);
+  if (!(quantizeAware >= 0) || !count)
+    throw unexpected("a share below 1, or a number of steps", "quantizeAware", quantizeAware);
+  if (quantizeAware > 0 && type === null)
+    throw refuse("quantizeAware needs to know the types before the end: give quantize a type", "quantizeAware");
+  return { quantize: type, size: size ?? null, quantizeAware, checkLimit };
+}
+
+/** Throws "usage" where the run's other options leave nothing to be trained so. */
+export function requireQuantizable(
+  aware: number,
+  { method, patience }: Pick<TuneOptions, "method" | "patience">,
+): void {
+  const refuse = (message: string, name: string) => new StillroomError("usage", message, { options: [name] });
+  if (aware === 0) return;
+  if (method !== undefined && method !== "full")
+    throw refuse(`quantizeAware trains whole weights: it needs method full, not ${method}`, "quantizeAware");
+  if (patience !== undefined && patience !== null)
+    throw refuse("patience may end a run before the steps that quantizeAware is about: leave it out", "patience");
+}
+
+/** The options that repeat a run, for run.json. */
+export function quantizingOptions({
+  quantize,
+  size,
+  quantizeAware,
+  checkLimit,
+}: QuantizingSettings): QuantizingOptions {
+  return {
+    ...(size === null ? { quantize: quantize ?? "none" } : { size }),
+    ...(quantizeAware > 0 && { quantizeAware }),
+    checkLimit,
+  };
+}
+
+/** Bytes of the rounded weights in training, from above. */
+export function bytesRounded(student: NativeModelInfo, { quantize, quantizeAware }: QuantizingSettings): number {
+  return quantizeAware > 0 && quantize !== null ? quantizedBytes(student, quantize) : 0;
+}
+
+/** What the last steps see of a student; null where they see its weights as they are. Throws "usage" for targets that part its embeddings and head. */
+export async function quantizedTypes(
+  student: Model,
+  { quantize, quantizeAware }: QuantizingSettings,
+  { beside, targets = [] }: { beside: string; targets?: readonly string[] | undefined },
+): Promise<Asked["quantized"]> {
+  if (quantizeAware === 0 || quantize === null) return null;
+  if (student.info.tiedEmbeddings && targets.includes("head") !== targets.includes("embeddings")) {
+    const message =
+      "the student's head is its embeddings: with quantizeAware give targets both of head and embeddings, or neither";
+    throw new StillroomError("usage", message, { options: ["targets"] });
+  }
+  const file = temporaryName(beside);
+  try {
+    const { path, threads } = { path: student.info.path, threads: student.threads };
+    await native().quantize(path, file, { type: quantize, importance: null, threads });
+    const types = await native().tensorTypes(file);
+    const steps = (of: number) => Math.min(of, quantizeAware < 1 ? Math.ceil(quantizeAware * of) : quantizeAware);
+    return { types, steps };
+  } finally {
+    await rm(file, { force: true });
+  }
+}
+
+/** Writes the quantised student beside its run, through export's gate; null where none is asked for. */
+export async function quantizeStudent(
+  task: Task,
+  { quantize, size, quantizeAware, checkLimit }: QuantizingSettings,
+  given: { model: string; adapter: string | null; out: string; seed: number } & Pick<TuneOptions, "threads" | "signal">,
+): Promise<ExportResult | null> {
+  if (quantize === null && size === null) return null;
+  const { adapter, ...rest } = given;
+  const heldOut = task.data.validation !== undefined || task.data.test !== undefined;
+  return exportModel({
+    ...{ ...rest, limit: checkLimit },
+    ...(size === null ? { quantize: quantize! } : { size }),
+    // What was trained is the rounded model, rounded without a matrix; the weights that it is rounded from are none to be near to.
+    ...(quantizeAware === 0 ? { imatrix: task } : { bounds: { mergedQuantizedKl: Number.MAX_VALUE } }),
+    ...(adapter !== null && { adapter }),
+    ...(heldOut && { check: task }),
+  });
+}
