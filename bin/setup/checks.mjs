@@ -35,7 +35,10 @@ function packageContents() {
     "dist/bin/stillroom.js",
     "dist/src/index.js",
     "dist/src/index.d.ts",
-    "examples/fruit/task.yaml",
+    "examples/creatures/task.yaml",
+    "examples/creatures/test.csv",
+    "examples/creatures/train.csv",
+    ...readdirSync(path.join(root, "models")).map((name) => `models/${name}`),
     ...readdirSync(path.join(root, "bench/peers"))
       .filter((name) => /\.(py|txt)$/.test(name))
       .map((name) => `bench/peers/${name}`),
@@ -54,7 +57,8 @@ function packageContents() {
     existsSync(program) && !readFileSync(program, "utf8").startsWith("#!/usr/bin/env node\n")
       ? ["dist/bin/stillroom.js has no shebang"]
       : [];
-  const all = [...missing, ...extra, ...shebang];
+  const model = files.some((file) => /^models\/[^/]+\.gguf$/.test(file)) ? [] : ["the package holds no model"];
+  const all = [...missing, ...extra, ...shebang, ...model];
   return all.length > 0 ? all.join("\n") : undefined;
 }
 
@@ -72,6 +76,7 @@ function installedPackage() {
   return (
     complaint("npm", ["install", "--no-progress"], work) ??
     complaint(program, ["--version"], work) ??
+    complaint(program, ["inspect"], work) ??
     complaint(program, ["bench", "kernels", "--types", "q4_0", "--repeat", "1"], work) ??
     complaint(
       process.execPath,

@@ -34,10 +34,19 @@ function table() {
 const llama = `build/llama.cpp-${version("node-llama-cpp")}-headers`;
 const notices = `# Third-party notices
 
-stillroom contains no code of others. Its engine is compiled on the user's machine and linked with the libraries of llama.cpp
-and ggml that node-llama-cpp brings, and it runs with the packages below, which npm installs from their own sources.
+stillroom contains no code of others, and a model that was made from another. Its engine is compiled on the user's machine and linked with
+the libraries of llama.cpp and ggml that node-llama-cpp brings, and it runs with the packages below, which npm installs from their own sources.
 
 ${section("llama.cpp and ggml", llama)}
+## The model in the box
+
+models/*.gguf was made from SmolLM2-135M-Instruct (Hugging Face; Apache License 2.0, models/LICENSE-apache) with texts of WordNet 3.1, by models/make.sh. The
+rows of examples/creatures are WordNet's.
+
+\`\`\`text
+${read("models/LICENSE-wordnet").trim()}
+\`\`\`
+
 ${direct.map((name) => section(`${name} ${version(name)}`, path.join("node_modules", name))).join("\n")}
 ## All packages that are installed with stillroom
 

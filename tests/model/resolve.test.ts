@@ -1,13 +1,21 @@
 // From what a user gives as a model to a file, or to a sentence that says what to give.
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, statSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { beforeEach, describe, expect, it, vi } from "vitest";
+import * as folders from "../../src/model/folders.js";
+import { inspect } from "../../src/model/index.js";
 import { resolveDefaultModel, resolveModel } from "../../src/model/resolve.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-resolve-"));
+const box = path.join(folders.packageRoot(), "models");
+/** A package without a model in it. */
+const emptyPackage = () => vi.spyOn(folders, "packageRoot").mockReturnValue(path.join(folder, "package"));
+
+vi.mock("../../src/model/folders.js", { spy: true });
 
 beforeEach(() => {
+  vi.restoreAllMocks();
   vi.stubEnv("XDG_CACHE_HOME", folder);
   vi.stubEnv("HF_ENDPOINT", "http://127.0.0.1:9/");
 });
@@ -27,7 +35,15 @@ describe("resolveModel", () => {
     await expect(resolveModel(model)).rejects.toMatchObject({ code, message });
   });
 
-  it("takes the shared model where no model was given", async () => {
+  it("takes the model in the box where no model was given: one that can be tuned, of 12 MB at most", async () => {
+    const file = await resolveDefaultModel();
+    expect(path.dirname(file)).toBe(box);
+    expect(statSync(file).size).toBeLessThanOrEqual(12e6);
+    expect(await inspect(file)).toMatchObject({ tunable: true, architecture: "llama" });
+  });
+
+  it("takes the shared model where the package has none", async () => {
+    emptyPackage();
     const shared = path.join(folder, "shared");
     mkdirSync(path.join(shared, "models"), { recursive: true });
     const file = path.join(shared, "models/SmolLM2-135M-Instruct.Q4_1.gguf");
@@ -37,6 +53,7 @@ describe("resolveModel", () => {
   });
 
   it("says how to give a model where there is none", async () => {
+    emptyPackage();
     vi.stubEnv("STILLROOM_SHARED", path.join(folder, "nothing"));
     await expect(resolveDefaultModel()).rejects.toMatchObject({
       code: "missing",

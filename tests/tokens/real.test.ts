@@ -1,16 +1,15 @@
-// The same promises with a real tokenizer, and packed scores against one row at a time.
+// The same promises with the tokenizer of the model in the box, and packed scores against one row at a time.
 import { existsSync } from "node:fs";
-import { expect } from "vitest";
+import { expect, test } from "vitest";
+import { resolveDefaultModel } from "../../src/model/index.js";
 import { compilePrompt } from "../../src/prompt/index.js";
 import { addonPath, native } from "../../src/support/native.js";
 import { type Encoded, encodeAnswer, encodePrompt, encodeRow, packChoices, packRows } from "../../src/tokens/index.js";
 import { rowOf, taskOf } from "../prompt/rows.js";
-import { needs, sharedPath } from "../support/needs.js";
 
-const testShared = needs("shared");
-const model = sharedPath("models", "SmolLM2-135M-Instruct.Q4_1.gguf");
+const model = await resolveDefaultModel();
 
-testShared("SmolLM2: control-token text in the data stays text, and chats are tokenised as a whole", async () => {
+test("control-token text in the data stays text, and chats are tokenised as a whole", async () => {
   const tokenizer = await native().openTokenizer(model);
   const info = await native().inspect(model);
   const chat = compilePrompt(taskOf({ chat: true, template: "{{ text }}" }), info);
@@ -38,7 +37,7 @@ testShared("SmolLM2: control-token text in the data stays text, and chats are to
   await tokenizer.close();
 });
 
-testShared("SmolLM2: a prompt of a million tokens is encoded", async () => {
+test("a prompt of a million tokens is encoded", async () => {
   const tokenizer = await native().openTokenizer(model);
   const plain = compilePrompt(taskOf({ template: "{{ text }}" }), { chatTemplate: null });
   const tokens = encodePrompt(tokenizer, plain.render(rowOf({ text: "peach, apple, ".repeat(250_000) }), []));
@@ -46,7 +45,7 @@ testShared("SmolLM2: a prompt of a million tokens is encoded", async () => {
   await tokenizer.close();
 });
 
-testShared("SmolLM2: packed rows and choices score as each row alone", async () => {
+test("packed rows and choices score as each row alone", async () => {
   expect(existsSync(addonPath())).toBe(true);
   const tokenizer = await native().openTokenizer(model);
   const engine = await native().openModel(model, { threads: 2, variant: null });
