@@ -1,43 +1,31 @@
-// The main job, rung by rung on the fruit example: eval, tune, export, eval; each rung is one call of the program, and the
-// table at the end is made of their --json alone.
+// The main job, rung by rung on one small task: prompt, tune, distil, quantise and export (stillroom ladder), then batch, look up and audit what came out. Each
+// is a call of the program, and the table at the end is made of their --json alone.
 import { spawn } from "node:child_process";
-import { existsSync, rmSync, statSync } from "node:fs";
+import { readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import Table from "cli-table3";
+import { parse } from "csv-parse/sync";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const program = path.join(root, "dist/bin/stillroom.js");
-const task = "examples/fruit/task.yaml";
-const run = "runs/fruit";
-const exported = "runs/fruit/fruit.Q4_K_M.gguf";
+const task = "examples/creatures/task.yaml";
+const out = "runs/creatures";
+const student = `${out}/distilled/quantized.gguf`;
 
-const help = `npm start -- [options]      the ladder of the fruit example: eval, tune, export, eval
-  --model M                        a GGUF file or an hf: URI; without it the program looks for one itself
-  --threads N  --seed S            for every rung that takes them
-  --limit N                        rows to evaluate, and to tune on
-  --epochs N --steps N --rank R --lr X   for tune
+const help = `npm start -- [options]   prompt, tune, distil, export, batch, look up and audit: ${task}
+  --model M               a GGUF file or an hf: URI; default: the model in the box
+  --threads N  --seed S   of everything
 `;
 
-// Which rungs take which option of ours.
-const everyRung = ["model", "threads"];
-const takes = {
-  eval: [...everyRung, "limit", "seed"],
-  tune: [...everyRung, "limit", "seed", "epochs", "steps", "rank", "lr"],
-  export: everyRung,
-};
-
-// Some 270 rows want more passes and larger steps than the defaults, which are meant for thousands: with those the adapter stays
-// so small that quantising rounds much of it away. A share of 47 validation rows moves by 2 % with a single row.
-const tuning = { epochs: "4", lr: "1e-3" };
-const maxDrop = "0.05";
+// Some 360 rows want more passes and larger steps than the defaults, which are meant for thousands.
+const training = ["--epochs", "4", "--lr", "2e-3", "--student-epochs", "12", "--student-lr", "1e-3"];
 
 function readArguments() {
-  const names = [...new Set(Object.values(takes).flat())];
-  const options = Object.fromEntries(names.map((name) => [name, { type: "string" }]));
+  const text = { type: "string" };
   try {
-    return parseArgs({ options: { ...options, help: { type: "boolean" } } }).values;
+    return parseArgs({ options: { model: text, threads: text, seed: text, help: { type: "boolean" } } }).values;
   } catch (error) {
     process.stderr.write(`${error.message}\n\n${help}`);
     process.exit(64);
@@ -45,128 +33,98 @@ function readArguments() {
 }
 
 const given = readArguments();
-if (given.epochs === undefined && given.steps === undefined) given.epochs = tuning.epochs;
-given.lr ??= tuning.lr;
 if (given.help) {
   process.stdout.write(help);
   process.exit(0);
 }
+const passed = (...names) => names.flatMap((name) => (given[name] === undefined ? [] : [`--${name}`, given[name]]));
 
-function passed(command, except = []) {
-  return takes[command]
-    .filter((name) => given[name] !== undefined && !except.includes(name))
-    .flatMap((name) => [`--${name}`, given[name]]);
-}
-
-/** Runs the program; progress goes to our stderr, the object on its stdout is returned with the exit code. */
-function call(args) {
-  process.stderr.write(`\n$ stillroom ${args.join(" ")}\n`);
+/** Runs the program; progress goes to our stderr, what it prints is returned with its exit code and seconds. */
+function call(args, input = "") {
+  process.stderr.write(`\n$ stillroom ${args.join(" ")}${input && " < definitions.txt"}\n`);
+  const started = Date.now();
   return new Promise((resolve) => {
     const child = spawn(process.execPath, [program, ...args, "--json"], {
       cwd: root,
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["pipe", "pipe", "inherit"],
     });
     let text = "";
     child.stdout.setEncoding("utf8").on("data", (chunk) => {
       text += chunk;
     });
-    child.on("close", (status) => {
-      let result;
-      try {
-        result = JSON.parse(text);
-      } catch {
-        result = undefined;
-      }
-      resolve({ code: status ?? 130, result });
-    });
+    child.on("close", (status) => resolve({ code: status ?? 130, text, seconds: (Date.now() - started) / 1000 }));
+    child.stdin.on("error", () => {}).end(input);
   });
 }
 
-const percent = (value) => `${(100 * value).toFixed(1)} %`;
-const megabytes = (bytes) => (bytes === undefined ? "" : `${(bytes / 1e6).toFixed(1)} MB`);
-const sizeOf = (file) =>
-  file && existsSync(path.resolve(root, file)) ? statSync(path.resolve(root, file)).size : undefined;
-
-function accuracy(metrics) {
-  const value = metrics?.accuracy;
-  if (!value) return "";
-  return value.low === undefined
-    ? percent(value.value)
-    : `${percent(value.value)} [${percent(value.low)}, ${percent(value.high)}]`;
+/** As {@link call}, of a command that prints one object. Ends the process where there is nothing to go on with. */
+async function step(args) {
+  const { code, text, seconds } = await call(args);
+  // 2 is done, with bad rows.
+  if (code !== 0 && code !== 2) process.exit(code);
+  return { ...JSON.parse(text), took: seconds };
 }
 
-// A Ctrl-C reaches the running rung too, which stops in order; we report what it left.
-process.on("SIGINT", () => {});
+const percent = (value) => `${(100 * value).toFixed(1)} %`;
+const megabytes = (bytes) => (bytes === null ? "" : `${(bytes / 1e6).toFixed(1)} MB`);
+const made = {
+  "zero-shot": "the model as it is",
+  "few-shot": "4 examples in the prompt",
+  tuned: "tune: a LoRA adapter",
+  student: "distil: fewer layers",
+  "quantised student": "export: quantised",
+};
 
-const rungs = [
-  { name: "zero-shot", args: ["eval", task, "--shots", "0", ...passed("eval")], size: (r) => sizeOf(r.model) },
-  {
-    name: "4 examples in the prompt",
-    args: ["eval", task, "--shots", "4", ...passed("eval")],
-    size: (r) => sizeOf(r.model),
-  },
-  {
-    name: "tune (on validation rows)",
-    args: ["tune", task, "--out", run, ...passed("tune")],
-    metrics: (r) => r.validation,
-    size: (r) => sizeOf(r.adapter?.gguf),
-  },
-  {
-    name: "tuned",
-    args: ["eval", task, "--adapter", run, "--shots", "0", ...passed("eval")],
-    size: (r) => sizeOf(r.model),
-  },
-  {
-    name: "export to Q4_K_M",
-    args: [
-      "export",
-      "--adapter",
-      run,
-      "--quantize",
-      "Q4_K_M",
-      "--imatrix",
-      task,
-      "--check",
-      task,
-      "--max-drop",
-      maxDrop,
-      "--out",
-      exported,
-      ...passed("export"),
-    ],
-    note: (r) => (r.gate?.passed ? "gate passed" : "gate failed"),
-    size: (r) => r.bytes,
-  },
-  {
-    name: "exported",
-    args: ["eval", task, "--model", exported, "--shots", "0", ...passed("eval", ["model"])],
-    size: () => sizeOf(exported),
-  },
-];
+// A Ctrl-C reaches the running command too, which stops in order.
+process.on("SIGINT", () => {});
+rmSync(path.join(root, out), { recursive: true, force: true });
+const started = Date.now();
+const every = passed("threads", "seed");
+
+// Of the model in the box, which has six layers, half.
+const sizes = given.model === undefined ? ["--layers", "3"] : [];
+const { rungs } = await step(["ladder", task, "--out", out, ...training, ...sizes, ...passed("model"), ...every]);
+const batch = await step([
+  ...["batch", task, "--model", student, "--store", `${out}/answers`, "--out", `${out}/answers.jsonl`],
+  ...every,
+]);
+// Every definition that was answered, and one that never was.
+const rows = parse(readFileSync(path.join(root, "examples/creatures/test.csv")), { columns: true });
+const keys = [...rows.map(({ definition }) => definition), "a creature that nobody has described"];
+const found = await call(["lookup", "--store", `${out}/answers`, ...passed("threads")], `${keys.join("\n")}\n`);
+if (found.code !== 0) process.exit(found.code);
+const lines = found.text
+  .trimEnd()
+  .split("\n")
+  .map((line) => JSON.parse(line));
+const known = lines.filter(({ hit }) => hit).length;
+const audit = await step(["audit", task, "--model", student, "--against", rungs[0].model, ...every]);
 
 const table = new Table({
-  head: ["rung", "accuracy [95 % interval]", "rows/s", "peak memory", "file", "seconds"],
+  head: ["rung", "accuracy [95 % interval]", "rows/s", "memory", "file", "made in"],
   colAligns: ["left", "left", "right", "right", "right", "right"],
   style: { head: [], border: [] },
 });
-rmSync(path.join(root, run), { recursive: true, force: true });
-let worst = 0;
-for (const rung of rungs) {
-  const started = Date.now();
-  const { code, result } = await call(rung.args);
-  // 2 is done, with bad rows; a failed gate (1) still has something to show, but leaves no file for the next rung.
-  const done = code === 0 || code === 2;
-  if (!done) worst = code;
-  if (!result || (result.error && !result.gate)) break;
+for (const { rung, metrics, rows_per_second, memory_bytes, bytes, seconds } of rungs) {
+  const { value, low, high } = metrics.accuracy;
   table.push([
-    rung.name,
-    rung.note?.(result) ?? accuracy(rung.metrics ? rung.metrics(result) : result.metrics),
-    result.rows_per_second?.toFixed(1) ?? "",
-    megabytes(result.peak_memory_bytes),
-    megabytes(rung.size(result)),
-    ((Date.now() - started) / 1000).toFixed(1),
+    ...[made[rung], `${percent(value)} [${percent(low)}, ${percent(high)}]`, rows_per_second.toFixed(0)],
+    ...[megabytes(memory_bytes), megabytes(bytes), seconds < 1 ? "" : `${seconds.toFixed(0)} s`],
   ]);
-  if (!done) break;
 }
-if (table.length > 0) process.stdout.write(`\n${table.toString()}\n`);
-process.exit(worst);
+const line = (rung, what, speed, seconds) =>
+  table.push([rung, what, speed.toFixed(0), "", "", `${seconds.toFixed(0)} s`]);
+line("batch", `${batch.rows} rows answered and kept`, batch.rows_per_second, batch.took);
+line("look up, no model", `${known} of ${keys.length} texts known`, keys.length / found.seconds, found.seconds);
+const { findings } = audit;
+line(
+  "audit",
+  findings.length === 0 ? "nothing beyond chance" : `${findings.length} findings`,
+  audit.rows / audit.took,
+  audit.took,
+);
+process.stdout.write(`\n${table.toString()}\n`);
+for (const { part, what } of findings) process.stdout.write(`audit, ${part}: ${what}\n`);
+process.stdout.write(
+  `${rungs[0].rows} test rows; ${((Date.now() - started) / 1000).toFixed(0)} seconds in all; everything lies in ${out}\n`,
+);
