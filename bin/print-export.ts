@@ -26,7 +26,7 @@ export function exportText(result: ExportResult): string {
 }
 
 /** A line a layer, a column a matrix; and what the types do together. */
-function mixtureText({ budget, rows, positions, kl, tensors }: Mixture): string {
+function mixtureText({ budget, split, rows, positions, kl, tensors }: Mixture): string {
   const lines = new Map<string, Map<string, string>>();
   for (const { name, type } of tensors) {
     const [, layer, matrix] = /^(?:blk\.(\d+)\.)?(.+)\.weight$/.exec(name)!;
@@ -35,6 +35,6 @@ function mixtureText({ budget, rows, positions, kl, tensors }: Mixture): string 
   }
   const columns = [...new Set([...lines.values()].flatMap((line) => [...line.keys()]))];
   const types = [...lines].map(([line, of]) => [plain(line), ...columns.map((column) => of.get(column) ?? "")]);
-  const measured = `${significant(kl.measured)} nats on ${counted(positions, "position")} of ${counted(rows, "training row")}`;
+  const measured = `${significant(kl.measured)} nats on ${counted(positions, "position")} of ${counted(rows, `${split} row`)}`;
   return `${table([["", ...columns], ...types])}of ${budget.toLocaleString("en")} bytes; KL ${measured}, ${significant(kl.expected)} expected\n`;
 }

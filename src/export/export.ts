@@ -26,7 +26,7 @@ export interface ExportResult {
   /** Path of the base. */
   model: string;
   adapter: string | null;
-  /** The quantisation type; "mixed" with size. */
+  /** The quantisation type; with size that of {@link Mixture}. */
   type: string;
   bytes: number;
   /** The model card: Markdown with the Hub's front matter, from what was measured. */
@@ -179,7 +179,6 @@ class Export {
     const mixture = await quantizeWithin(await this.#open(source), {
       ...{ budget: size, file, task: (this.settings.imatrix ?? this.settings.check)!, importance },
       settings: this.settings,
-      open: (written) => this.#open(written),
     });
     return [file, mixture];
   }
@@ -200,7 +199,7 @@ class Export {
       out: this.#out,
       model: this.base.info.path,
       adapter: this.settings.adapter ?? null,
-      type: mixture ? "mixed" : this.settings.quantize,
+      type: mixture?.type ?? this.settings.quantize,
       bytes: (await stat(file)).size,
       card: cardFile(this.#out),
       imatrix_tokens: importance?.tokens ?? null,

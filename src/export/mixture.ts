@@ -18,7 +18,10 @@ export interface Mixture {
   budget: number;
   /** Bytes of the smallest file that its types allow. */
   smallest: number;
+  /** "mixed"; or one of llama.cpp's types, where that fits and measures a lower KL than every mixture that was found. */
+  type: string;
   /** Of the batch that was measured on. */
+  split: "validation" | "train";
   rows: number;
   positions: number;
   /** Mean KL(merged || quantised) over these positions, in nats: the sum of the matrices' own, and that of the file that was written. */
@@ -39,30 +42,40 @@ export interface WithinOptions {
   budget: number;
   /** The file to write. */
   file: string;
-  /** Of whose training rows the batch is. */
+  /** Of whose validation rows, or training rows where it has none, the batch is. */
   task: Task;
   importance: NativeImportance | null;
   settings: ExportSettings;
-  /** Opens a file that was written here. */
-  open(file: string): Promise<Model>;
 }
 
 /** Writes a model in a file of at most so many bytes. Throws "usage" for too few, "input" for a task without rows that fit, "cancelled". */
 export async function quantizeWithin(model: Model, options: WithinOptions): Promise<Mixture> {
   const { budget, file, importance } = options;
   const { signal, onProgress } = options.settings;
-  const { batch, rows } = await measuredBatch(model, options);
+  const { batch, rows, split } = await measuredBatch(model, options);
   const trials = await model.native.openSensitivity(batch, importance);
+  const { positions } = trials;
   let measured: MeasuredMatrix[];
   let smallest: number;
-  const write = async (tensors: { name: string; type: string; bytes: number }[]) => {
-    const types = { type: fileType(tensors), tensors, importance, threads: model.threads };
+  const write = async (type: string, tensors?: { name: string; type: string }[]) => {
+    throwIfCancelled(signal, "exporting");
+    const types = { type, importance, threads: model.threads, ...(tensors && { tensors }) };
     await native().quantize(model.info.path, file, types);
     return (await stat(file)).size;
   };
+  const measure = async () => {
+    const written = await native().openModel(file, { threads: model.threads, variant: null });
+    try {
+      const { klSum } = await model.native.compare(batch, null, written, null);
+      return Math.max(0, klSum / positions);
+    } finally {
+      await written.close();
+    }
+  };
   try {
     // A budget that is too small shall not wait for the measurements.
-    smallest = await write(trials.matrices.map(({ name, types }) => ({ name, ...types[0]! })));
+    const least = trials.matrices.map(({ name, types }) => ({ name, ...types[0]! }));
+    smallest = await write(fileType(least), least);
     requireBudget(budget, smallest);
     measured = await measureMatrices(trials, {
       signal,
@@ -71,33 +84,52 @@ export async function quantizeWithin(model: Model, options: WithinOptions): Prom
   } finally {
     await trials.close();
   }
-  const tensors = chooseTypes(measured, { budget, smallest });
-  throwIfCancelled(signal, "exporting");
   onProgress?.({ phase: "quantize", done: 0 });
-  const bytes = await write(tensors);
+  const usual = await usualTypes(measured, { budget, file, write, measure });
+  const tensors = chooseTypes(measured, { budget, smallest });
+  const bytes = await write(fileType(tensors), tensors);
   if (bytes > budget)
     throw new StillroomError("internal", `a file of at most ${budget} bytes was planned, ${bytes} were written`);
-  const { klSum, positions } = await model.native.compare(batch, null, (await options.open(file)).native, null);
-  const kl = {
-    expected: tensors.reduce((sum, tensor) => sum + tensor.kl, 0),
-    measured: Math.max(0, klSum / positions),
-  };
-  return { budget, smallest, rows, positions, kl, tensors };
+  const found = { type: "mixed", tensors, kl: await measure() };
+  const better = usual !== null && usual.kl < found.kl ? usual : null;
+  if (better) await write(better.type);
+  const best = better ?? found;
+  const kl = { expected: best.tensors.reduce((sum, tensor) => sum + tensor.kl, 0), measured: best.kl };
+  return { budget, smallest, type: best.type, split, rows, positions, kl, tensors: best.tensors };
 }
 
+/** The finest of llama.cpp's own types that fits, measured; null where none does. KLs of single matrices do not add up where answers are all but certain. */
+async function usualTypes(
+  measured: readonly MeasuredMatrix[],
+  work: { budget: number; file: string; write(type: string): Promise<number>; measure(): Promise<number> },
+): Promise<{ type: string; tensors: Mixture["tensors"]; kl: number } | null> {
+  for (const type of ["Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K"]) {
+    if ((await work.write(type)) > work.budget) continue;
+    const types = new Map((await native().tensorTypes(work.file)).map((tensor) => [tensor.name, tensor.type]));
+    const tensors = measured.map(({ name, types: all }) => ({
+      name,
+      ...all.find((one) => one.type === types.get(name))!,
+    }));
+    return { type, tensors, kl: await work.measure() };
+  }
+  return null;
+}
+
+/** Of validation rows, where there are any: on rows that were learnt a model is too sure for single matrices to matter, and all together may. */
 async function measuredBatch(
   model: Model,
   { task, settings }: WithinOptions,
-): Promise<{ batch: NativeBatch; rows: number }> {
+): Promise<{ batch: NativeBatch; rows: number; split: "validation" | "train" }> {
   const { strict, onBad, signal, seed } = settings;
-  const { rows } = await readRows(task, "train", {
+  const split = task.data.validation ? "validation" : "train";
+  const { rows } = await readRows(task, split, {
     strict: strict ?? false,
     ...(onBad && { onBad }),
     ...(signal && { signal }),
   });
   const found = firstBatch(model, task, new Random(seed).shuffle(rows), tokenBudget);
-  if (found) return found;
-  throw new StillroomError("input", `none of the training rows of ${task.name} fits the context of ${model.info.path}`);
+  if (found) return { ...found, split };
+  throw new StillroomError("input", `none of the ${split} rows of ${task.name} fits the context of ${model.info.path}`);
 }
 
 /** A matrix with what each of its types costs. */
@@ -135,9 +167,7 @@ async function measureMatrix(trials: NativeSensitivity, index: number): Promise<
     // What is no number is no choice, as long as another is.
     found.push({ type, bytes, error, kl: Number.isNaN(kl) ? Number.MAX_VALUE : kl });
   }
-  // A type that takes more bytes and rounds no finer is of no use.
-  const useful = found.filter(({ error }, number) => found.slice(0, number).every((smaller) => error < smaller.error));
-  return { name, types: useful.map(({ type, bytes, kl }) => ({ type, bytes, kl })) };
+  return { name, types: found.map(({ type, bytes, kl }) => ({ type, bytes, kl })) };
 }
 
 /** Bytes of a tensor in the file. */

@@ -33,7 +33,7 @@ export interface ExportOptions {
   quantize?: string | undefined;
   /**
    * In place of quantize: most bytes of the file. Every matrix gets a type of its own, chosen by what it was measured to do to the model's answers to
-   * training rows of imatrix, or of check where that is not given.
+   * validation rows of imatrix, or of check where that is not given; to training rows where the task has no validation rows.
    */
   size?: number | undefined;
   /** The GGUF to write. Appears whole, after the gate, or not at all. */
@@ -94,8 +94,7 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
 function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {
   const refuse = (message: string) => new StillroomError("usage", message, { options: ["size"] });
   if (quantize !== undefined) throw refuse("size chooses the types itself: leave out quantize");
-  if (!imatrix && !check)
-    throw refuse("size needs a task on whose training rows it can measure: give imatrix or check");
+  if (!imatrix && !check) throw refuse("size needs a task on whose rows it can measure: give imatrix or check");
 }
 
 async function requireFile(name: "out" | "keepMerged", file: string | undefined): Promise<void> {

@@ -261,7 +261,7 @@ function lessonOf(
       const opening = { threads, variant, ...(signal && { signal }) };
       const comparison = await compareModels(task, contenders, { limit: quantizing.checkLimit, seed, opening });
       const quantized = exported && out;
-      const gate = exported && exported.gate;
+      const gate = exported?.gate ?? null;
       return { cache: cacheFolder, texts, quantized, gate, metric: task.metric, comparison };
     },
   };
