@@ -87,7 +87,7 @@ Examples:
         const task = isTaskFile(input) ? await readTask(input, data === undefined ? {} : { data }) : input;
         const calls = { onProgress: onBatch(progress), onDownload: onDownload(progress), onBad: onBad(progress) };
         if (queue === undefined) {
-          const result = await batch(task, { ...local, signal, ...calls });
+          const result = await batch(task, { ...local, signal, onWarning, ...calls });
           return { result, text: batchText(result), badRows: result.errors };
         }
         const { order, ...shared } = local;

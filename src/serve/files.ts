@@ -1,7 +1,7 @@
 // The files that clients upload and that batches write: a folder of the server's own, with names of its own making. Knows no batch.
 import { randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { readdir, readFile, rm, stat } from "node:fs/promises";
+import { readdir, readFile, rm, rmdir, stat } from "node:fs/promises";
 import type { ServerResponse } from "node:http";
 import path from "node:path";
 import { pipeline } from "node:stream/promises";
@@ -32,6 +32,11 @@ export class Files {
   async start(): Promise<void> {
     await makeFolder(this.folder);
     await removeLeftovers(this.folder, "file-");
+  }
+
+  /** Leaves no folder without a file. */
+  async leave(): Promise<void> {
+    await rmdir(this.folder).catch(() => undefined);
   }
 
   newId(): string {

@@ -122,14 +122,22 @@ class Running implements Server {
     );
   }
 
+  /** Listens; where it cannot, nothing of it works on. */
   async start(): Promise<void> {
     this.#http.on("clientError", refuseClient);
     const { host, port } = this.options;
-    await this.#batches?.start();
-    await new Promise<void>((resolve, reject) => {
-      this.#http.once("error", (error: NodeJS.ErrnoException) => reject(cannotListen(host, port, error)));
-      this.#http.listen(port, host, resolve);
-    });
+    try {
+      await this.#batches?.start();
+      await new Promise<void>((resolve, reject) => {
+        this.#http.once("error", (error: NodeJS.ErrnoException) => reject(cannotListen(host, port, error)));
+        this.#http.listen(port, host, resolve);
+      });
+    } catch (error) {
+      await this.#batches?.stop();
+      await this.#batches?.files.leave();
+      await this.#live?.close();
+      throw error;
+    }
     const { port: taken } = this.#http.address() as AddressInfo;
     this.url = `http://${host.includes(":") ? `[${host}]` : host}:${taken}`;
     const stop = () => void this.close();

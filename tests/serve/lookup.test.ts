@@ -1,12 +1,13 @@
 // A server without a model: look-ups, health, metrics, who may ask, and what is refused before any work.
 import { execFileSync } from "node:child_process";
-import { writeFileSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Server } from "../../src/serve/index.js";
 import type { Store } from "../../src/store/index.js";
 import { freshFolder } from "../batch/requests.js";
 import { maker } from "../store/make.js";
+import { writeTextToy } from "../support/text_toy.js";
 import { knownStore, metric, post, raw, started } from "./server.js";
 
 let server: Server;
@@ -150,6 +151,11 @@ it("close is one promise, frees the port, and leaves the store free", async () =
   await expect(started({ store, port: Number(new URL(one.url).port) })).rejects.toMatchObject({
     message: expect.stringMatching(/listens there/),
   });
+  // With a model as well, and no store is begun for it.
+  const begun = path.join(freshFolder(), "store");
+  const taken = started({ store: begun, model: writeTextToy(), port: Number(new URL(one.url).port) });
+  await expect(taken).rejects.toMatchObject({ code: "usage" });
+  expect(existsSync(begun)).toBe(false);
   expect(one.close()).toBe(one.close());
   await one.closed;
   await expect(fetch(one.url)).rejects.toThrow();
