@@ -1,5 +1,6 @@
 // OpenAI's batch format: a line a request, and the lines of answers and errors that belong to it. Every field of a line depends on the request alone, so
 // that a batch gives the same bytes however often it was begun.
+import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import { open } from "node:fs/promises";
 import { defaultMaxBytes, readLines } from "../dataset/index.js";
@@ -97,6 +98,8 @@ interface ParsedLine {
 }
 
 function parseLine(bytes: Buffer): ParsedLine {
+  // Read with a sign in the place of what is broken, it would be another request.
+  if (!isUtf8(bytes)) return { given: null, body: null, reason: "is not UTF-8" };
   let line: Record<string, unknown>;
   try {
     line = JSON.parse(bytes.toString("utf8")) as Record<string, unknown>;

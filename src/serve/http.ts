@@ -1,4 +1,5 @@
 // Bodies in and out, as bytes and JSON, under limits. Knows no route.
+import { isUtf8 } from "node:buffer";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { ApiError } from "./errors.js";
 
@@ -34,6 +35,7 @@ export const tooLarge = (limit: number) =>
 
 /** The JSON of a body. Throws 400 for what is none, or nests without end. */
 export function parseJson(bytes: Buffer): unknown {
+  if (!isUtf8(bytes)) throw new ApiError(400, "the body is not UTF-8", { code: "invalid_json" });
   const text = bytes.toString("utf8");
   if (levelsOf(text) > mostLevels) throw new ApiError(400, `the body nests deeper than ${mostLevels} levels`);
   try {

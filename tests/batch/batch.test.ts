@@ -108,6 +108,15 @@ describe("a task", () => {
   });
 });
 
+/** What a server says to such a body. */
+async function answerOf(body: Uint8Array) {
+  const server = await serve({ store: path.join(freshFolder(), "store"), model, threads: 1, port: 0 });
+  const response = await fetch(`${server.url}/v1/lookup`, { method: "POST", body: new Uint8Array(body) });
+  const json = (await response.json()) as { error: { message: string } };
+  await server.close();
+  return { json };
+}
+
 describe("OpenAI's format", () => {
   it("answers come in it, equal requests are computed once, and look-ups find them", async () => {
     const to = options();
@@ -197,6 +206,20 @@ describe("OpenAI's format", () => {
       if (response) expect(response.status_code).toBe(400);
     }
     expect(await batch(file, to)).toMatchObject({ rows: 2, computed: 0, errors: wrong.length });
+  });
+
+  it("a line that is not UTF-8 is an error, and no other request", async () => {
+    const file = writeLines([completion("a", "plum"), completion("b", "pear")]);
+    const bytes = readFileSync(file);
+    bytes[bytes.indexOf("pear")] = 0xff;
+    writeFileSync(file, bytes);
+    const result = await batch(file, options());
+    expect(result).toMatchObject({ rows: 1, errors: 1 });
+    expect(lines(result.errors_file!)[0]).toMatchObject({
+      error: { message: expect.stringMatching(/:2: is not UTF-8/) },
+    });
+    const { json } = await answerOf(bytes);
+    expect(json.error.message).toBe("the body is not UTF-8");
   });
 
   it("a schema holds, and a whole number below zero is refused as a seed", async () => {
