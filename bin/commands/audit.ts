@@ -1,7 +1,7 @@
 // stillroom audit: what a task's rows, and a model's answers to them, are unfair about.
 import type { Command } from "commander";
 import { audit, readTask, reportAudit } from "../../src/index.js";
-import { requireWritable } from "../../src/support/files.js";
+import { requirePlace } from "../../src/report/index.js";
 import { command, names, type ScoringOptions, typedCommand, whole, wordPair } from "../options.js";
 import { auditText } from "../print-audit.js";
 import { onAudit, onBad, onDownload } from "../print-events.js";
@@ -48,7 +48,7 @@ Examples:
     )
     .action((file: string, { json: _, data, swap, report, ...options }: AuditCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
-        if (report !== undefined) await requireWritable(report);
+        if (report !== undefined) await requirePlace(report);
         const task = await readTask(file, data === undefined ? {} : { data });
         const result = await audit(task, {
           ...options,

@@ -1,7 +1,7 @@
 // stillroom compare: several models, runs or predictions on the same rows of a task.
 import type { Command } from "commander";
 import { compare, readTask, reportCompare } from "../../src/index.js";
-import { requireWritable } from "../../src/support/files.js";
+import { requirePlace } from "../../src/report/index.js";
 import { command, type ScoringOptions, typedCommand } from "../options.js";
 import { compareText } from "../print-compare.js";
 import { onBad, onCompare, onDownload } from "../print-events.js";
@@ -34,7 +34,7 @@ Examples:
     .action(
       (names: string[], { json: _, task: file, data, report, ...options }: CompareCommandOptions, command: Command) =>
         run(command, async ({ signal, progress }) => {
-          if (report !== undefined) await requireWritable(report);
+          if (report !== undefined) await requirePlace(report);
           const task = await readTask(file, data === undefined ? {} : { data });
           const result = await compare(task, names, {
             ...options,

@@ -1,7 +1,7 @@
 // stillroom distill: a small student from a teacher's answers.
 import { type Command, Option } from "commander";
 import { type DistillOptions, distill, readTask, reportRun } from "../../src/index.js";
-import { requireWritable } from "../../src/support/files.js";
+import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, real, size, whole } from "../options.js";
 import { distillText } from "../print.js";
 import { onDistill } from "../print-events.js";
@@ -76,7 +76,7 @@ Examples:
     .action(
       (file: string, { json: _, data, lr, onPolicy, report, ...options }: DistillCommandOptions, command: Command) =>
         run(command, async ({ signal, progress }) => {
-          if (report !== undefined) await requireWritable(report);
+          if (report !== undefined) await requirePlace(report);
           const task = await readTask(file, data === undefined ? {} : { data });
           const share = onPolicy === true ? 1 : onPolicy;
           const work = distill(task, {

@@ -1,7 +1,7 @@
 // stillroom ladder: one task from a bare prompt to a quantised student.
 import type { Command } from "commander";
 import { type LadderOptions, ladder, readTask, reportLadder } from "../../src/index.js";
-import { requireWritable } from "../../src/support/files.js";
+import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, real, typedCommand, whole } from "../options.js";
 import { ladderText } from "../print.js";
 import { onLadder } from "../print-events.js";
@@ -39,7 +39,7 @@ Examples:
     )
     .action((file: string, { json: _, data, lr, studentLr, report, ...options }: LadderCommandOptions, made: Command) =>
       run(made, async ({ signal, progress }) => {
-        if (report !== undefined) await requireWritable(report);
+        if (report !== undefined) await requirePlace(report);
         const task = await readTask(file, data === undefined ? {} : { data });
         const rates = { learningRate: lr, studentLearningRate: studentLr };
         const result = await ladder(task, { ...options, ...rates, signal, onEvent: onLadder(progress) });

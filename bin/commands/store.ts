@@ -44,18 +44,19 @@ export function storeCommand(): Command {
   return made;
 }
 
-/** A command on an open store; damaged rows and bad lines give exit code 2. */
+/** A command on an open store, which only some begin where there is none; damaged rows and bad lines give exit code 2. */
 function upkeep(
   name: string,
   description: string,
-  readOnly: boolean,
+  opens: "read" | "change" | "begin",
 ): { made: Command; does: (work: Work) => Command } {
   const made = command(name, description, []).requiredOption("--store <dir>", "the store's folder");
   const does = (work: Work) =>
     made.action((...given: unknown[]) => {
       const [options, command] = given.slice(-2) as [StoreCommandOptions, Command];
       return run(command, async (session): Promise<Outcome> => {
-        const store = await openStore(options.store, { readOnly });
+        if (opens === "change") await (await openStore(options.store, { readOnly: true })).close();
+        const store = await openStore(options.store, { readOnly: opens === "read" });
         try {
           const result = await work(store, options, session, given[0] as string);
           return {
@@ -75,23 +76,23 @@ function upkeep(
 }
 
 function stats(): Command {
-  return upkeep("stats", "What a store holds.", true).does((store, _, { signal }) => storeStats(store, { signal }));
+  return upkeep("stats", "What a store holds.", "read").does((store, _, { signal }) => storeStats(store, { signal }));
 }
 
 function verify(): Command {
-  return upkeep("verify", "Read all that a store holds and compare it with its checksums.", true).does(
+  return upkeep("verify", "Read all that a store holds and compare it with its checksums.", "read").does(
     (store, _, { signal }) => verifyStore(store, { signal }),
   );
 }
 
 function exporting(): Command {
-  const { made, does } = upkeep("export", "Write all answers to a file of JSON lines.", true);
+  const { made, does } = upkeep("export", "Write all answers to a file of JSON lines.", "read");
   made.requiredOption("--out <file>", "the file to write");
   return does((store, { out }, { signal }) => exportStore(store, out, { signal }));
 }
 
 function importing(): Command {
-  const { made, does } = upkeep("import", "Take the answers of an export into a store; a new one is begun.", false);
+  const { made, does } = upkeep("import", "Take the answers of an export into a store; a new one is begun.", "begin");
   made.argument("<file>", "what store export wrote");
   return does(async (store, _, { signal, progress }, file) => {
     const result = await importStore(store, file, { signal });
@@ -101,7 +102,7 @@ function importing(): Command {
 }
 
 function prune(): Command {
-  const { made, does } = upkeep("prune", "Remove what has expired, what is damaged, and what is asked for.", false);
+  const { made, does } = upkeep("prune", "Remove what has expired, what is damaged, and what is asked for.", "change");
   made
     .option("--older-than <time>", "answers written so long ago, such as 30d or 12h", duration)
     .option("--namespace <name>", "all answers of this namespace")
@@ -112,7 +113,7 @@ function prune(): Command {
 }
 
 function backup(): Command {
-  const { made, does } = upkeep("backup", "Copy a store as it is now, also while a batch writes to it.", true);
+  const { made, does } = upkeep("backup", "Copy a store as it is now, also while a batch writes to it.", "read");
   made.requiredOption("--out <dir>", "a folder that is not there yet");
   return does((store, { out }) => backupStore(store, out));
 }

@@ -1,7 +1,7 @@
 // stillroom tune: a LoRA adapter, or a whole model, from a task and a GGUF.
 import type { Command } from "commander";
 import { readTask, reportRun, type TuneOptions, tune } from "../../src/index.js";
-import { requireWritable } from "../../src/support/files.js";
+import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, whole } from "../options.js";
 import { tuneText } from "../print.js";
 import { onTune } from "../print-events.js";
@@ -36,7 +36,7 @@ Examples:
     )
     .action((file: string, { json: _, data, lr, report, ...options }: TuneCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
-        if (report !== undefined) await requireWritable(report);
+        if (report !== undefined) await requirePlace(report);
         const task = await readTask(file, data === undefined ? {} : { data });
         const work = tune(task, { ...options, ...(lr !== undefined && { learningRate: lr }), signal });
         const show = onTune(progress);

@@ -1,7 +1,7 @@
 // The main job, rung by rung on one small task: prompt, tune, distil, quantise and export (stillroom ladder), then batch, look up and audit what came out. Each
 // is a call of the program, and the table at the end is made of their --json alone.
 import { spawn } from "node:child_process";
-import { readFileSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -17,6 +17,7 @@ const student = `${out}/distilled/quantized.gguf`;
 const help = `npm start -- [options]   prompt, tune, distil, export, batch, look up and audit: ${task}
   --model M               a GGUF file or an hf: URI; default: the model in the box
   --threads N  --seed S   of everything
+What is made lies in ${out}: a run that was cut off goes on, one that has ended begins anew.
 `;
 
 // Some 360 rows want more passes and larger steps than the defaults, which are meant for thousands.
@@ -77,7 +78,8 @@ const made = {
 
 // A Ctrl-C reaches the running command too, which stops in order.
 process.on("SIGINT", () => {});
-rmSync(path.join(root, out), { recursive: true, force: true });
+// One that was cut off goes on; one that has come to its answers begins anew.
+if (existsSync(path.join(root, out, "answers.jsonl"))) rmSync(path.join(root, out), { recursive: true });
 const started = Date.now();
 const every = passed("threads", "seed");
 

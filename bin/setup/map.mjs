@@ -42,7 +42,8 @@ const folders = {
     "mirrors src; `tests/layout` holds the rules of this page, `tests/golden` numbers from other frameworks with the scripts that made them",
   bench: "`stillroom bench`: measurements against peers in the same run; `bench/peers` holds their side in Python",
   docs: "the program's output and exit codes, the architecture, the numerics, the results",
-  examples: "tasks to run: fruit, sentiment, a bank's intents, and names of vaccines recognised in live traffic",
+  examples:
+    "tasks to run: creatures, fruit, sentiment, a bank's intents, sentences that entail each other, and names of vaccines recognised in live traffic",
   models: "the model in the box",
 };
 

@@ -1,4 +1,4 @@
-// npm start: makes the clone ready, then runs the main job on the fruit example. Arguments go to the ladder (--help lists them).
+// npm start: makes the clone ready, then climbs the creatures example. Arguments go to the ladder (--help lists them).
 import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { makeReady, root } from "./ready.mjs";

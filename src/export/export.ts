@@ -9,7 +9,7 @@ import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { makeFolder, placeFile, temporaryName } from "../support/files.js";
-import { requireNoInput } from "../support/inputs.js";
+import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
 import { cardFile, requireOwnCard, writeCard } from "./card.js";
@@ -119,7 +119,11 @@ class Export {
       ...[imatrix, check].flatMap((task) => (task ? taskFiles(task) : [])),
     ];
     await requireOwnCard(cardFile(this.#out));
-    for (const file of [this.settings.out, keepMerged]) if (file !== undefined) await requireNoInput(file, inputs);
+    for (const file of [this.settings.out, keepMerged]) {
+      if (file === undefined) continue;
+      await requireNoInput(file, inputs);
+      await requireSameKind(file, "GGUF", "GGUF");
+    }
     if (keepMerged && path.resolve(keepMerged) === this.#out) {
       throw new StillroomError("usage", "out and keepMerged are the same file; choose another one", {
         options: ["out", "keepMerged"],

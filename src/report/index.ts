@@ -7,5 +7,6 @@ export { type IntervalChart, type IntervalRow, intervalChart } from "./interval-
 export { reportLadder } from "./ladder-report.js";
 export { type LineChart, lineChart, type Point, type Series } from "./line-chart.js";
 export { type Cell, type Page, pageOf, type Section, type Table } from "./page.js";
+export { requirePlace } from "./place.js";
 export { reportRun } from "./run-report.js";
 export { type Watch, type WatchOptions, watch } from "./watch.js";

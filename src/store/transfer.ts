@@ -6,6 +6,7 @@ import path from "node:path";
 import { defaultMaxBytes, readLines } from "../dataset/index.js";
 import { StillroomError } from "../support/errors.js";
 import { makeFolder, syncFolder, WholeFile } from "../support/files.js";
+import { requireOutside } from "../support/inputs.js";
 import { type Maker, sha256 } from "./key.js";
 import { type Answer, unpackRecord, vectorBytes, vectorOf } from "./record.js";
 import type { Store } from "./store.js";
@@ -65,6 +66,7 @@ export async function exportStore(
   { signal }: { signal?: AbortSignal } = {},
 ): Promise<ExportedStore> {
   const { tables } = store;
+  await requireOutside(out, store.folder, "the store's own folder");
   const file = await WholeFile.create(out);
   const hash = createHash("sha256");
   const result = { store: store.folder, out, answers: 0, damaged: 0, bytes: 0 };

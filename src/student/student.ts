@@ -8,7 +8,7 @@ import { requireSpace } from "../export/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { makeFolder, placeFile, temporaryName } from "../support/files.js";
-import { requireNoInput } from "../support/inputs.js";
+import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
 import { type Measured, Measuring } from "./measure.js";
@@ -73,6 +73,7 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
   const size = studentSize(settings, teacher.info);
   const tasks = typeof settings.vocabulary === "object" ? [task, settings.vocabulary] : [task];
   await requireNoInput(out, [{ what: "the teacher", file: teacher.info.path }, ...tasks.flatMap(taskFiles)]);
+  await requireSameKind(out, "GGUF", "GGUF");
   await makeFolder(path.dirname(out));
   await requireSpace(path.dirname(out), teacher.info.parameters * (type === "f16" ? 2 : 4));
   const { rows, errors } = await measuredRows(settings);

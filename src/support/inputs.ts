@@ -1,5 +1,5 @@
-// What a job reads, by its name in messages, and the refusal to write over it. Opens nothing.
-import { realpath } from "node:fs/promises";
+// What a job reads, by its name in messages, and the refusal to write over it, or over what is none of ours.
+import { open, realpath } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "./errors.js";
 
@@ -17,6 +17,27 @@ export async function requireNoInput(output: string, inputs: readonly InputFile[
     if ((await placeOf(file)) !== place) continue;
     throw new StillroomError("usage", `${output} is ${what}; choose another file`);
   }
+}
+
+/** Throws "usage" where a file is there that is of another kind than the one to be written: its first bytes tell. */
+export async function requireSameKind(output: string, begins: string, kind: string): Promise<void> {
+  const file = await open(output, "r").catch(() => null);
+  if (file === null) return;
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(begins.length), 0, begins.length, 0);
+    const found = buffer.toString("latin1", 0, bytesRead);
+    if (found === "" || found === begins) return;
+    throw new StillroomError("usage", `${output} is there and is no ${kind}; choose another file, or remove it`);
+  } finally {
+    await file.close();
+  }
+}
+
+/** Throws "usage" where a file would be written into a folder that is looked after by the job itself. */
+export async function requireOutside(output: string, folder: string, what: string): Promise<void> {
+  const [place, within] = [await placeOf(output), await placeOf(folder)];
+  if (place === within || place.startsWith(within + path.sep))
+    throw new StillroomError("usage", `${output} lies in ${what}; choose another place`);
 }
 
 /** Where a path leads: links are followed as far as there are files. */

@@ -91,7 +91,7 @@ describe("exportModel", () => {
   });
 
   it("fails the gate by name of the step, keeps the file that was there, and leaves nothing else", async () => {
-    writeFileSync(out, "an earlier model");
+    writeFileSync(out, "GGUF, an earlier one");
     const work = exportModel({ model, adapter, quantize: "Q4_0", check, out, bounds: { mergedQuantizedKl: 1e-9 } });
     const error = await work.catch((thrown) => thrown);
     expect(error).toMatchObject({
@@ -102,7 +102,7 @@ describe("exportModel", () => {
     });
     expect(error.cause.gate.passed).toBe(false);
     expect(readdirSync(folder)).toEqual(["out.gguf"]);
-    expect(readFileSync(out, "utf8")).toBe("an earlier model");
+    expect(readFileSync(out, "utf8")).toBe("GGUF, an earlier one");
   });
 
   it("leaves out a row that does not suit the template", async () => {

@@ -1,28 +1,18 @@
 // The end of a run of distill on toys: last steps on rounded weights, resumed to the same bytes, and what that buys; a student under a size; refusals.
 import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync, statSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
-import { type DistillOptions, type DistillResult, distill, evaluate, type Task, tune } from "../../src/index.js";
+import { type DistillOptions, type DistillResult, distill, evaluate, type Task } from "../../src/index.js";
 import { native } from "../../src/support/native.js";
-import { readTask } from "../../src/task/index.js";
-import { textToy, writeTextToy } from "../support/text_toy.js";
-import { writeToyTask } from "./toy-task.js";
+import { makeToyPair, runFolder } from "./toy-pair.js";
 
-let teacher: string;
-let adapter: string;
-let student: string;
+let [teacher, adapter, student] = ["", "", ""];
 let task: Task;
 beforeAll(async () => {
-  task = await readTask(writeToyTask({ rows: 200 }).file);
-  teacher = writeTextToy();
-  student = writeTextToy({}, { ...textToy, layers: 1, feedForward: 32 });
-  adapter = runFolder();
-  await tune(task, { model: teacher, out: adapter, steps: 60, rank: 8, learningRate: 2e-2, threads: 1 }).result;
+  ({ task, teacher, adapter, student } = await makeToyPair());
 }, 60_000);
 
-const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-aware-")), "run");
 const small = (out: string, change: Partial<DistillOptions> = {}): DistillOptions => ({
   ...{ teacher, teacherAdapter: adapter, student, out, batchSize: 8, learningRate: 3e-3, topK: 16, threads: 1 },
   ...{ steps: 12, quantize: "Q4_0", checkLimit: 40, ...change },

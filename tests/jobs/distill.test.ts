@@ -1,27 +1,18 @@
 // distill() from a task file to a quantised student, on toys that take text: folder, events, table, resume, refusals.
 import { createHash } from "node:crypto";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { type DistillEvent, type DistillOptions, distill, readRows, type Task, teach, tune } from "../../src/index.js";
-import { readTask } from "../../src/task/index.js";
 import { byteAlphabet, textToy, writeTextToy } from "../support/text_toy.js";
-import { writeToyTask } from "./toy-task.js";
+import { makeToyPair, runFolder } from "./toy-pair.js";
 
-let teacher: string;
-let adapter: string;
-let student: string;
+let [teacher, adapter, student] = ["", "", ""];
 let task: Task;
 beforeAll(async () => {
-  task = await readTask(writeToyTask({ rows: 200 }).file);
-  teacher = writeTextToy();
-  student = writeTextToy({}, { ...textToy, layers: 1, feedForward: 32 });
-  adapter = runFolder();
-  await tune(task, { model: teacher, out: adapter, steps: 60, rank: 8, learningRate: 2e-2, threads: 1 }).result;
+  ({ task, teacher, adapter, student } = await makeToyPair());
 }, 60_000);
 
-const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-distill-")), "run");
 const small = (out: string, change: Partial<DistillOptions> = {}): DistillOptions => ({
   ...{
     teacher,

@@ -63,7 +63,7 @@ describe("a watched batch", () => {
     writeFileSync(path.join(store, "progress.jsonl"), `${lines.join("\n")}\n`);
     page = await watch(store, { port: 0 });
     const opened = await openPage(page.url);
-    await opened.page.waitForFunction("document.getElementById('state').textContent.startsWith('6 of 9')");
+    await opened.page.locator("#state", { hasText: /^6 of 9/ }).waitFor();
     expect(await opened.page.textContent("#state")).toBe("6 of 9 rows, 1 of them known, 1 failed");
     expect(await opened.page.textContent("#charts .u-legend")).toContain("seconds");
     expect(opened.complaints).toEqual([]);

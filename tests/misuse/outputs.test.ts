@@ -1,0 +1,63 @@
+// Outputs that would take the place of something else: refused before any work, and what lies there stays as it is.
+import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { beforeAll, expect, it } from "vitest";
+import { openStore } from "../../src/store/index.js";
+import { stillroom } from "../command/program.js";
+import { writeToyTask } from "../jobs/toy-task.js";
+import { entryOf } from "../store/make.js";
+import { writeTextToy } from "../support/text_toy.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "stillroom-outputs-"));
+const answers = path.join(folder, "answers");
+const model = writeTextToy();
+const task = writeToyTask({ rows: 40 }).file;
+
+beforeAll(async () => {
+  const store = await openStore(answers);
+  await store.put([entryOf(1, "one", ["a"])]);
+  await store.close();
+});
+
+it.each<[string, string, string[]]>([
+  ["a page over the task", task, ["eval", task, "--model", model, "--limit", "2", "--report", task]],
+  ["a page over the model", model, ["eval", task, "--model", model, "--limit", "2", "--report", model]],
+  ["a student over a task", task, ["student", "--teacher", model, "--task", task, "--layers", "1", "--out", task]],
+  ["an export over a task", task, ["export", "--model", model, "--quantize", "Q8_0", "--out", task]],
+  [
+    "an export of a store over the store",
+    path.join(answers, "data.mdb"),
+    ["store", "export", "--store", answers, "--out", path.join(answers, "data.mdb")],
+  ],
+])("%s is refused", async (_, file, args) => {
+  const before = readFileSync(file);
+  const { code, stderr } = await stillroom(args);
+  expect(code, stderr).toBe(64);
+  expect(stderr).toContain(file);
+  expect(stderr).toMatch(/choose another/);
+  expect(readFileSync(file).equals(before)).toBe(true);
+});
+
+it("a page and the predictions of one evaluation are two files", async () => {
+  const both = path.join(folder, "both");
+  const { code, stderr } = await stillroom(["eval", task, "--model", model, "--predictions", both, "--report", both]);
+  expect(code, stderr).toBe(64);
+  expect(existsSync(both)).toBe(false);
+});
+
+it("a page that is there is written anew", async () => {
+  const page = path.join(folder, "page.html");
+  for (const limit of ["2", "3"]) {
+    const { code, stderr } = await stillroom(["eval", task, "--model", model, "--limit", limit, "--report", page]);
+    expect(code, stderr).toBe(0);
+  }
+  expect(readFileSync(page, "utf8")).toContain("--limit 3");
+});
+
+it("store prune begins no store", async () => {
+  const none = path.join(folder, "none");
+  const { code, stderr } = await stillroom(["store", "prune", "--store", none]);
+  expect(code, stderr).toBe(69);
+  expect(existsSync(none)).toBe(false);
+});
