@@ -86,11 +86,20 @@ export class Database implements Sql {
     });
   }
 
-  /** Work that only one process does at a time. */
+  /** Work that only one process does at a time. Where the connection goes meanwhile, so does the lock, and the work goes on: it is to bear another's beside it. */
   async alone<T>(name: number, work: () => Promise<T>): Promise<T> {
-    const client = await this.#persist(() => this.#pool.connect());
+    const client = await this.#persist(async () => {
+      const locked = await this.#pool.connect();
+      locked.on("error", ignore);
+      try {
+        await locked.query("SELECT pg_advisory_lock($1)", [name]);
+        return locked;
+      } catch (error) {
+        locked.release(true);
+        throw error;
+      }
+    });
     try {
-      await client.query("SELECT pg_advisory_lock($1)", [name]);
       return await work();
     } finally {
       client.release(true);

@@ -6,6 +6,7 @@ import path from "node:path";
 import { setTimeout } from "node:timers/promises";
 import { afterAll, beforeAll, expect } from "vitest";
 import { batch } from "../../src/batch/index.js";
+import { Database } from "../../src/queue/database.js";
 import { queueBatch, queueStatus, work } from "../../src/queue/index.js";
 import { completion, freshFolder, manyRequests, writeLines } from "../batch/requests.js";
 import { stillroom } from "../command/program.js";
@@ -128,3 +129,15 @@ it("a worker that stands still over its lease comes back to a chunk that is done
   expect(await newest()).toMatchObject(same);
   expect(readFileSync(out).equals(whole)).toBe(true);
 }, 90_000);
+
+it("a server that goes while one process alone is at work does not end it", async () => {
+  const database = await Database.open(postgres!.url, { patience: 10 });
+  const done = await database.alone(5, async () => {
+    await postgres!.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stillroom'");
+    // Its own connection has heard of it by now, and there is nobody else to listen.
+    await setTimeout(100);
+    return (await database.executeSql("SELECT 1 AS one")).rows;
+  });
+  expect(done).toEqual([{ one: 1 }]);
+  await database.close();
+});
