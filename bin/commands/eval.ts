@@ -2,7 +2,6 @@
 import type { Command } from "commander";
 import { evaluate, readTask, reportEvaluation } from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
-import { requireNoInput } from "../../src/support/inputs.js";
 import { command, type ScoringOptions, typedCommand } from "../options.js";
 import { evaluationText } from "../print.js";
 import { onBad, onDownload, onScoring } from "../print-events.js";
@@ -38,12 +37,9 @@ Examples:
     )
     .action((file: string, { json: _, data, report, ...options }: EvalOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
-        if (report !== undefined) {
-          await requirePlace(report);
-          const { predictions } = options;
-          if (predictions !== undefined)
-            await requireNoInput(report, [{ what: "the predictions file", file: predictions }]);
-        }
+        const { predictions } = options;
+        const others = predictions === undefined ? [] : [{ what: "the predictions file", file: predictions }];
+        if (report !== undefined) await requirePlace(report, others);
         const task = await readTask(file, data === undefined ? {} : { data });
         const result = await evaluate(task, {
           ...options,

@@ -55,8 +55,7 @@ function upkeep(
     made.action((...given: unknown[]) => {
       const [options, command] = given.slice(-2) as [StoreCommandOptions, Command];
       return run(command, async (session): Promise<Outcome> => {
-        if (opens === "change") await (await openStore(options.store, { readOnly: true })).close();
-        const store = await openStore(options.store, { readOnly: opens === "read" });
+        const store = await openStore(options.store, { readOnly: opens === "read", begin: opens === "begin" });
         try {
           const result = await work(store, options, session, given[0] as string);
           return {

@@ -119,23 +119,27 @@ inline std::pair<int64_t, float> to_teaching(const Napi::Value& value) {
     return {to_integer(object.Get("topK"), "topK", 1, 1 << 20), static_cast<float>(to_number(object.Get("temperature"), "temperature"))};
 }
 
+// What `read` makes of each value of an array; it is told the value's name for messages.
+template <typename T, typename Read>
+std::vector<T> to_list(const Napi::Value& value, const std::string& name, Read read) {
+    const Napi::Array array = to_array(value, name);
+    std::vector<T> list;
+    for (uint32_t i = 0; i < array.Length(); ++i) list.push_back(read(array.Get(i), name + "[" + std::to_string(i) + "]"));
+    return list;
+}
+
+inline std::vector<std::string> to_texts(const Napi::Value& value, const std::string& name) { return to_list<std::string>(value, name, to_text); }
+
 // Names of matrices, each with ggml's name of a type.
 inline std::vector<TensorType> to_tensor_types(const Napi::Value& value, const std::string& name) {
-    const Napi::Array array = to_array(value, name);
-    std::vector<TensorType> types;
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-        const std::string at = name + "[" + std::to_string(i) + "]";
-        const Napi::Object object = to_object(array.Get(i), at);
-        types.emplace_back(to_text(object.Get("name"), at + ".name"), to_text(object.Get("type"), at + ".type"));
-    }
-    return types;
+    return to_list<TensorType>(value, name, [](const Napi::Value& one, const std::string& at) {
+        const Napi::Object object = to_object(one, at);
+        return TensorType{to_text(object.Get("name"), at + ".name"), to_text(object.Get("type"), at + ".type")};
+    });
 }
 inline std::vector<NamedTensor> to_tensors(const Napi::Value& value, const std::string& name) {
-    const Napi::Array array = to_array(value, name);
-    std::vector<NamedTensor> tensors;
-    for (uint32_t i = 0; i < array.Length(); ++i) {
-        const std::string at = name + "[" + std::to_string(i) + "]";
-        const Napi::Object object = to_object(array.Get(i), at);
+    return to_list<NamedTensor>(value, name, [](const Napi::Value& one, const std::string& at) {
+        const Napi::Object object = to_object(one, at);
         const Napi::Array shape = to_array(object.Get("shape"), at + ".shape");
         if (shape.Length() != 2) throw unexpected("two numbers", at + ".shape", shape);
         constexpr int64_t most = int64_t{1} << 40;
@@ -145,9 +149,8 @@ inline std::vector<NamedTensor> to_tensors(const Napi::Value& value, const std::
             tensor.rows * tensor.columns != static_cast<int64_t>(tensor.data.size()))
             throw Failure(Code::usage, "expected " + std::to_string(tensor.rows) + " x " + std::to_string(tensor.columns) + " values for " + at + ".data, received " +
                                            std::to_string(tensor.data.size()));
-        tensors.push_back(std::move(tensor));
-    }
-    return tensors;
+        return tensor;
+    });
 }
 
 template <typename Array, typename T>

@@ -23,13 +23,6 @@ struct Decoding {
     std::mutex mutex;  // one step at a time
 };
 
-std::vector<std::string> to_texts(const Napi::Value& value, const std::string& name) {
-    const Napi::Array array = to_array(value, name);
-    std::vector<std::string> texts;
-    for (uint32_t i = 0; i < array.Length(); ++i) texts.push_back(to_text(array.Get(i), name + "[" + std::to_string(i) + "]"));
-    return texts;
-}
-
 DecodeRequest to_request(const Napi::Value& value) {
     const Napi::Object from = to_object(value, "request");
     auto number = [&](const char* name) { return static_cast<float>(to_number(from.Get(name), name)); };

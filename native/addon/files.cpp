@@ -176,10 +176,7 @@ Napi::Value tensor_types(const Napi::CallbackInfo& info) {
 }
 
 std::vector<std::vector<int32_t>> to_lists(const Napi::Value& value, const std::string& name) {
-    const Napi::Array array = to_array(value, name);
-    std::vector<std::vector<int32_t>> lists;
-    for (uint32_t i = 0; i < array.Length(); ++i) lists.push_back(to_int32s(array.Get(i), name + "[" + std::to_string(i) + "]"));
-    return lists;
+    return to_list<std::vector<int32_t>>(value, name, to_int32s);
 }
 
 Napi::Value write_student_file(const Napi::CallbackInfo& info) {

@@ -16,7 +16,7 @@ struct Trials {
     std::mutex mutex{};  // held by whoever runs it
 };
 
-Napi::Array from_matrices(Napi::Env env, const std::vector<Sensitivity::Matrix>& matrices) {
+Napi::Array from_matrices(Napi::Env env, const std::vector<Sensitivity::Subject>& matrices) {
     const Napi::Array list = Napi::Array::New(env, matrices.size());
     for (size_t i = 0; i < matrices.size(); i++) {
         const Napi::Array types = Napi::Array::New(env, matrices[i].types.size());

@@ -15,17 +15,7 @@ constexpr napi_type_tag lora_tag = {0x7374696c6c726f6f, 0x6d2d6c6f72610000}, wei
 
 std::vector<int64_t> to_layers(const Napi::Value& value) {
     if (value.IsUndefined()) return {};
-    const Napi::Array array = to_array(value, "layers");
-    std::vector<int64_t> layers;
-    for (uint32_t i = 0; i < array.Length(); i++) layers.push_back(to_integer(array.Get(i), "layers[" + std::to_string(i) + "]", 0, 1 << 20));
-    return layers;
-}
-
-std::vector<std::string> to_targets(const Napi::Value& value) {
-    const Napi::Array array = to_array(value, "targets");
-    std::vector<std::string> targets;
-    for (uint32_t i = 0; i < array.Length(); i++) targets.push_back(to_text(array.Get(i), "targets[" + std::to_string(i) + "]"));
-    return targets;
+    return to_list<int64_t>(value, "layers", [](const Napi::Value& one, const std::string& at) { return to_integer(one, at, 0, 1 << 20); });
 }
 
 Napi::Value from_layers(Napi::Env env, const std::vector<int64_t>& layers) {
@@ -179,7 +169,7 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
     options.dropout = static_cast<float>(to_number(from.Get("dropout"), "dropout"));
     options.rs_lora = to_boolean(from.Get("rsLora"), "rsLora");
     options.seed = static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact));
-    options.targets = to_targets(from.Get("targets"));
+    options.targets = to_texts(from.Get("targets"), "targets");
     options.layers = to_layers(from.Get("layers"));
     if (!from.Get("head").IsUndefined()) {
         const Napi::Object head = to_object(from.Get("head"), "head");
@@ -202,7 +192,7 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
 
 Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const Napi::Object from = to_object(info[0], "options");
-    const WeightsOptions options{to_targets(from.Get("targets")), to_layers(from.Get("layers"))};
+    const WeightsOptions options{to_texts(from.Get("targets"), "targets"), to_layers(from.Get("layers"))};
     const auto open = engine->use();
     return Task<std::shared_ptr<Weights>>::start(
         info.Env(), engine->lifetime,

@@ -42,7 +42,7 @@ Lora::Lora(std::shared_ptr<const Model> given, LoraOptions chosen) : options(std
     if (chosen_targets[target_embeddings]) add(layers, target_embeddings, m.embeddings, m.vocabulary, m.width);
     for (int64_t l = 0; l < layers; l++) {
         const Layer& layer = m.layers[l];
-        const Weight* weights[] = {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
+        const auto weights = layer.matrices();
         for (int t = 0; t < 7; t++)
             if (chosen_targets[t] && chosen_layers[l]) add(l, t, *weights[t], weights[t]->in, weights[t]->out);
     }

@@ -28,12 +28,9 @@ double measure_linear(const LinearTrial& trial) {
     std::vector<uint8_t> bytes(ggml_row_size(type, trial.inputs) * trial.outputs);
     ggml_quantize_chunk(type, dense.data(), bytes.data(), 0, trial.outputs, trial.inputs, ones.data());
     Weight weight;
-    weight.type = type;
     weight.in = trial.inputs;
     weight.out = trial.outputs;
-    weight.data = bytes.data();
-    weight.row_bytes = static_cast<int64_t>(ggml_row_size(type, trial.inputs));
-    weight.block = ggml_blck_size(type);
+    weight.point_to(type, bytes.data());
     const int64_t from = trial.backward ? trial.outputs : trial.inputs, to = trial.backward ? trial.inputs : trial.outputs;
     const auto x = random(trial.rows * from, 2);
     std::vector<float> y(trial.rows * to);

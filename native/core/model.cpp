@@ -15,6 +15,25 @@ void Weight::read(int64_t row, int64_t first, int64_t count, float* to) const {
     else ggml_get_type_traits(type)->to_float(at(row, first), to, count);
 }
 
+void Weight::point_to(ggml_type given, const void* values) {
+    type = given;
+    data = static_cast<const uint8_t*>(values);
+    row_bytes = static_cast<int64_t>(ggml_row_size(type, in));
+    block = ggml_blck_size(type);
+}
+
+std::vector<Matrix> Model::matrices() {
+    std::vector<Matrix> all;
+    if (tied) all.push_back({embeddings.name, -1, {&embeddings, &head}});
+    else {
+        all.push_back({embeddings.name, -1, {&embeddings}});
+        all.push_back({head.name, -1, {&head}});
+    }
+    for (int64_t l = 0; l < layer_count; l++)
+        for (Weight* weight : layers[l].matrices()) all.push_back({weight->name, l, {weight}});
+    return all;
+}
+
 namespace {
 
 struct Reader {
@@ -60,12 +79,9 @@ struct Reader {
         used.insert(full);
         Weight weight;
         weight.name = name;
-        weight.type = tensor->type;
         weight.in = in;
         weight.out = out;
-        weight.data = tensor->data;
-        weight.row_bytes = static_cast<int64_t>(ggml_row_size(tensor->type, in));
-        weight.block = ggml_blck_size(tensor->type);
+        weight.point_to(tensor->type, tensor->data);
         return weight;
     }
 };

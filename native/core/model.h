@@ -1,6 +1,7 @@
 // A decoder opened from a GGUF for our engine: hyper-parameters and views of the frozen, memory-mapped weights.
 // Knows which architectures there are; not how they compute (graph).
 #pragma once
+#include <array>
 #include <deque>
 #include <memory>
 #include <string>
@@ -22,6 +23,8 @@ struct Weight {
     explicit operator bool() const { return data != nullptr; }
     // Where value `first` (a multiple of block) of row `row` begins.
     const uint8_t* at(int64_t row, int64_t first) const { return data + row * row_bytes + first / block * ggml_type_size(type); }
+    // From now on its values are these, packed in that type.
+    void point_to(ggml_type type, const void* values);
     // Dequantises `count` values of a row from there by ggml's routine; count a multiple of block.
     void read(int64_t row, int64_t first, int64_t count, float* out) const;
 };
@@ -45,6 +48,15 @@ struct Layer {
     Vector q_norm, k_norm;                     // (head width), qwen3
     Vector q_bias, k_bias, v_bias;             // qwen2
     Weight q, k, v, o, gate, up, down;
+    std::array<Weight*, 7> matrices() { return {&q, &k, &v, &o, &gate, &up, &down}; }
+    std::array<const Weight*, 7> matrices() const { return {&q, &k, &v, &o, &gate, &up, &down}; }
+};
+
+// A matrix of a model's file, and the views of it: two where the head is the embeddings. layer: -1 for those of none.
+struct Matrix {
+    std::string name;  // GGUF's without ".weight"
+    int64_t layer;
+    std::vector<Weight*> views;
 };
 
 // RoPE (Su et al. 2021) with linear or YaRN scaling (Peng et al. 2023) and per-pair frequency factors (Llama 3).
@@ -68,6 +80,9 @@ struct Model {
     Vector output_norm;
     std::vector<Layer> layers;
     std::shared_ptr<std::deque<std::vector<float>>> vectors = std::make_shared<std::deque<std::vector<float>>>();  // what the views above point into
+
+    // Embeddings and head first.
+    std::vector<Matrix> matrices();
 
     // Failure(input) naming the reason when the engine cannot run it. kept: the numbers of the layers that it is to consist of, rising; empty: all.
     static std::shared_ptr<const Model> open(const std::string& path, const std::vector<int32_t>& kept = {});

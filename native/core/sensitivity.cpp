@@ -30,23 +30,12 @@ Sensitivity::Sensitivity(const std::shared_ptr<const Model>& model, const Kernel
     after.forward(batch, nullptr, Graph::Keep::nothing);
     after.traced = nullptr;
 
-    Model& m = *trial;
-    if (m.tied) add("token_embd", -1, {&m.embeddings, &m.head});
-    else {
-        add("token_embd", -1, {&m.embeddings});
-        add("output", -1, {&m.head});
+    for (Matrix& matrix : trial->matrices()) {
+        const Weight& weight = *matrix.views.front();
+        std::vector<Type> types;
+        for (const ggml_type type : types_for(weight.in)) types.push_back({type, ggml_type_name(type), static_cast<int64_t>(ggml_row_size(type, weight.in)) * weight.out});
+        all.push_back({matrix.name + ".weight", matrix.layer, std::move(types), std::move(matrix.views)});
     }
-    for (int64_t l = 0; l < m.layer_count; l++) {
-        Layer& layer = m.layers[l];
-        for (Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) add(weight->name, l, {weight});
-    }
-}
-
-void Sensitivity::add(const std::string& name, int64_t layer, std::vector<Weight*> views) {
-    const Weight& weight = *views.front();
-    std::vector<Type> types;
-    for (const ggml_type type : types_for(weight.in)) types.push_back({type, ggml_type_name(type), static_cast<int64_t>(ggml_row_size(type, weight.in)) * weight.out});
-    all.push_back({name + ".weight", layer, std::move(types), std::move(views)});
 }
 
 const std::vector<float>* Sensitivity::means_of(const std::string& name) const {
@@ -55,7 +44,7 @@ const std::vector<float>* Sensitivity::means_of(const std::string& name) const {
 }
 
 Sensitivity::Loss Sensitivity::measure(size_t index, size_t choice, bool run) {
-    const Matrix& matrix = all[index];
+    const Subject& matrix = all[index];
     const ggml_type type = matrix.types[choice].type;
     const Weight original = *matrix.views.front();
     const int64_t columns = original.in, row_bytes = static_cast<int64_t>(ggml_row_size(type, columns));
@@ -82,10 +71,7 @@ Sensitivity::Loss Sensitivity::measure(size_t index, size_t choice, bool run) {
     std::vector<Weight> originals;
     for (Weight* view : matrix.views) {
         originals.push_back(*view);
-        view->type = type;
-        view->data = quantized.data();
-        view->row_bytes = row_bytes;
-        view->block = ggml_blck_size(type);
+        view->point_to(type, quantized.data());
     }
     if (matrix.layer < 0) after.forward(batch, nullptr, Graph::Keep::nothing);
     else after.forward_from(matrix.layer, entered[matrix.layer].data());

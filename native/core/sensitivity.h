@@ -16,7 +16,7 @@ class Sensitivity {
         std::string name;  // ggml's
         int64_t bytes;     // of the whole matrix
     };
-    struct Matrix {
+    struct Subject {
         std::string name;  // of the tensor
         int64_t layer;     // -1: embeddings and head
         std::vector<Type> types;  // rising by size
@@ -30,20 +30,19 @@ class Sensitivity {
     // importance may be null. Two passes over the batch; keeps what enters every layer: layers x tokens x width floats.
     Sensitivity(const std::shared_ptr<const Model>& model, const Kernels& kernels, int threads, Batch batch, const Importance* importance);
 
-    const std::vector<Matrix>& matrices() const { return all; }
+    const std::vector<Subject>& matrices() const { return all; }
     int64_t positions() const { return before.head_rows(); }
     // Quantises one matrix as the quantiser does. Without `run` the model is not asked, and kl is 0.
     Loss measure(size_t matrix, size_t type, bool run);
 
    private:
-    void add(const std::string& name, int64_t layer, std::vector<Weight*> views);
     const std::vector<float>* means_of(const std::string& name) const;
     const Batch batch;
     std::shared_ptr<Model> trial;  // its weights change
     Graph before, after;
     std::vector<std::vector<float>> entered;  // (layers) of (T, C)
     std::map<std::string, std::vector<float>> means;
-    std::vector<Matrix> all;
+    std::vector<Subject> all;
 };
 
 }  // namespace stillroom

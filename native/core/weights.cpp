@@ -61,7 +61,7 @@ Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& optio
         const size_t before = matrices.size() + vectors.size();
         Layer& layer = m.layers[l];
         const std::string at = "blk." + std::to_string(l) + ".";
-        Weight* weights[] = {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down};
+        const auto weights = layer.matrices();
         for (int t = 0; t < 7; t++)
             if (chosen.count(target_names[t])) matrix(*weights[t]);
         if (chosen.count("norms")) {
@@ -94,10 +94,7 @@ Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& optio
         threads.run(weight.out, [&](int64_t begin, int64_t end, int) {
             for (int64_t row = begin; row < end; row++) weight.read(row, 0, weight.in, to + row * weight.in);
         });
-        weight.type = GGML_TYPE_F32;
-        weight.data = reinterpret_cast<const uint8_t*>(to);
-        weight.row_bytes = weight.in * static_cast<int64_t>(sizeof(float));
-        weight.block = 1;
+        weight.point_to(GGML_TYPE_F32, to);
     }
     for (size_t i = 0; i < vectors.size(); i++) {
         float* to = values.data() + tensors[matrices.size() + i].offset;
@@ -116,29 +113,18 @@ void Weights::quantize(const std::vector<TensorType>& types, Threads& threads) {
     if (!rounded.empty()) throw Failure(Code::usage, "the weights under training are quantised already");
     Model& m = *view;
     std::vector<Rounded> all;
-    auto add = [&](std::vector<Weight*> views, const std::string& name) {
-        const Weight& exact = *views.front();
-        const auto given = std::find_if(types.begin(), types.end(), [&](const TensorType& type) { return type.first == name + ".weight"; });
-        const auto type = given == types.end() ? std::nullopt : type_named(given->second);
-        if (!type || exact.in % ggml_blck_size(*type)) throw Failure(Code::usage, "expected a type for " + name + ".weight that it can have");
-        const auto row_bytes = static_cast<int64_t>(ggml_row_size(*type, exact.in));
-        Rounded& matrix = all.emplace_back(Rounded{exact, std::move(views), std::vector<uint8_t>(row_bytes * exact.out)});
-        for (Weight* weight : matrix.views) {
-            weight->type = *type;
-            weight->data = matrix.codes.data();
-            weight->row_bytes = row_bytes;
-            weight->block = ggml_blck_size(*type);
-        }
-    };
     const Model before = m;
     try {
-        if (m.tied) add({&m.embeddings, &m.head}, "token_embd");
-        else {
-            add({&m.embeddings}, "token_embd");
-            add({&m.head}, "output");
+        for (Matrix& matrix : m.matrices()) {
+            const Weight& exact = *matrix.views.front();
+            const std::string name = matrix.name + ".weight";
+            const auto given = std::find_if(types.begin(), types.end(), [&](const TensorType& type) { return type.first == name; });
+            const auto type = given == types.end() ? std::nullopt : type_named(given->second);
+            if (!type || exact.in % ggml_blck_size(*type)) throw Failure(Code::usage, "expected a type for " + name + " that it can have");
+            const auto bytes = static_cast<int64_t>(ggml_row_size(*type, exact.in)) * exact.out;
+            Rounded& made = all.emplace_back(Rounded{exact, std::move(matrix.views), std::vector<uint8_t>(bytes)});
+            for (Weight* weight : made.views) weight->point_to(*type, made.codes.data());
         }
-        for (Layer& layer : m.layers)
-            for (Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) add({weight}, weight->name);
     } catch (...) {
         m = before;
         throw;

@@ -74,7 +74,7 @@ TEST(gradients_of_quantized_weights_are_those_of_a_model_that_has_them_rounded) 
         std::vector<const Weight*> matrices = {&rounded.weights->model()->embeddings};
         if (!shape.tied) matrices.push_back(&rounded.weights->model()->head);
         for (const Layer& layer : rounded.weights->model()->layers)
-            for (const Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) matrices.push_back(weight);
+            for (const Weight* weight : layer.matrices()) matrices.push_back(weight);
         for (const Weight* matrix : matrices)
             for (size_t i = 0; i < shapes.size(); i++)
                 if (shapes[i].name == matrix->name + ".weight") {

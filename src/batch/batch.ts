@@ -5,7 +5,7 @@ import { adapterFiles } from "../adapter/index.js";
 import { Model, openModel } from "../model/index.js";
 import { openStore, type Store } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-import { requireWritable } from "../support/files.js";
+import { cannotRead, requireWritable } from "../support/files.js";
 import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { type Task, taskFiles } from "../task/index.js";
@@ -91,18 +91,19 @@ export async function batchRequests(
   return new Work(store, engine, rows, whole, { onProgress }, performance.now()).run();
 }
 
+/** The files that a batch's rows and their layout come from, once each. */
+export function filesOf(input: Task | string, prompt: string | undefined): string[] {
+  if (typeof input === "string") return [input];
+  return [...new Set([...taskFiles(input).map(({ file }) => file), ...(prompt === undefined ? [] : [prompt])])];
+}
+
 /** Throws "missing", "usage" or "io" where a file that a batch reads is none, or its own cannot be written: before anything costs time or leaves a trace. */
 export async function requireFiles(
   input: Task | string,
   { out, prompt }: Pick<BatchOptions, "out" | "prompt">,
 ): Promise<void> {
-  const read = typeof input === "string" ? [input] : taskFiles(input).map(({ file }) => file);
-  for (const file of prompt === undefined ? read : [...read, prompt]) {
-    const found = await stat(file).catch((error: NodeJS.ErrnoException) => {
-      throw new StillroomError(error.code === "ENOENT" ? "missing" : "io", `cannot read ${file}: ${error.message}`, {
-        cause: error,
-      });
-    });
+  for (const file of filesOf(input, prompt)) {
+    const found = await stat(file).catch((error) => cannotRead(file, error));
     if (found.isFile()) continue;
     const what = found.isDirectory() ? "a folder" : "no plain file, and is read more than once";
     throw new StillroomError("usage", `cannot read ${file}: it is ${what}`);

@@ -1,5 +1,5 @@
 // The room's door: a file of requests to a file of answers, through the store.
-export { batch, batchRequests, requireFiles, requireNoInputs } from "./batch.js";
+export { batch, batchRequests, filesOf, requireFiles, requireNoInputs } from "./batch.js";
 export {
   answerAll,
   decodable,
@@ -22,4 +22,4 @@ export { answering } from "./retry.js";
 export { type Leading, Similar, type SimilarLookup } from "./similar.js";
 export { fitSimilarity, type Similarity, type SimilarityOptions } from "./similar-fit.js";
 export { openTaskInput, openTaskRows, type TaskRows } from "./task-input.js";
-export { frontOfFirst, usualWindow, windowsOf } from "./windows.js";
+export { frontOfFirst, frontRows, usualWindow, windowsOf } from "./windows.js";

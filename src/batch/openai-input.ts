@@ -6,7 +6,7 @@ import { open } from "node:fs/promises";
 import { defaultMaxBytes, readLines } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import type { Answer } from "../store/index.js";
-import { StillroomError } from "../support/errors.js";
+import { cannotRead } from "../support/files.js";
 import { type Input, type Item, once, orReason } from "./item.js";
 import { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 import { paths, type RequestPath, requestMaker } from "./openai-request.js";
@@ -212,11 +212,7 @@ export function completionLogprobs({ logProbabilities }: Answer, model: Model): 
 
 /** Lines of a file, blank ones included. */
 async function countLines(file: string): Promise<number> {
-  const handle = await open(file, "r").catch((error: NodeJS.ErrnoException) => {
-    throw new StillroomError(error.code === "ENOENT" ? "missing" : "io", `cannot read ${file}: ${error.message}`, {
-      cause: error,
-    });
-  });
+  const handle = await open(file, "r").catch((error) => cannotRead(file, error));
   try {
     const buffer = Buffer.allocUnsafe(1 << 18);
     let [lines, last] = [0, 0x0a];

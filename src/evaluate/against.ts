@@ -3,7 +3,7 @@
 import { readFile } from "node:fs/promises";
 import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
-import { writeFileAtomic } from "../support/files.js";
+import { cannotRead, writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
 import { mcnemar } from "./compare.js";
 import type { EvaluateOptions } from "./evaluate.js";
@@ -116,11 +116,7 @@ export async function writePredictions(file: string, rows: readonly RowScore[]):
 
 /** Reads what writePredictions wrote. Throws "missing", or "input" with file and line. */
 export async function readPredictions(file: string): Promise<RowScore[]> {
-  const text = await readFile(file, "utf8").catch((cause: NodeJS.ErrnoException) => {
-    throw new StillroomError(cause.code === "ENOENT" ? "missing" : "io", `cannot read ${file}: ${cause.message}`, {
-      cause,
-    });
-  });
+  const text = await readFile(file, "utf8").catch((error) => cannotRead(file, error));
   const rows: RowScore[] = [];
   for (const [index, line] of text.split("\n").entries()) {
     if (line.trim() !== "") rows.push(parsePrediction(line, `${file}:${index + 1}`));

@@ -5,7 +5,13 @@ import { readRows } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { type NativeBatch, type NativeImportance, type NativeSensitivity, native } from "../support/native.js";
+import {
+  type NativeBatch,
+  type NativeImportance,
+  type NativeSensitivity,
+  type NativeTensorType,
+  native,
+} from "../support/native.js";
 import { Random } from "../support/random.js";
 import type { Task } from "../task/index.js";
 import { chooseWithin } from "./knapsack.js";
@@ -57,7 +63,7 @@ export async function quantizeWithin(model: Model, options: WithinOptions): Prom
   const { positions } = trials;
   let measured: MeasuredMatrix[];
   let smallest: number;
-  const write = async (type: string, tensors?: { name: string; type: string }[]) => {
+  const write = async (type: string, tensors?: NativeTensorType[]) => {
     throwIfCancelled(signal, "exporting");
     const types = { type, importance, threads: model.threads, ...(tensors && { tensors }) };
     await native().quantize(model.info.path, file, types);

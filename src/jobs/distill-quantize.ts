@@ -32,10 +32,11 @@ export interface QuantizingSettings {
   checkLimit: number;
 }
 
+const refuse = (message: string, name: string) => new StillroomError("usage", message, { options: [name] });
+
 /** Checks the options. Throws "usage". */
 export function quantizingSettings(options: QuantizingOptions): QuantizingSettings {
   const { quantize, size, quantizeAware = 0, checkLimit = 500 } = options;
-  const refuse = (message: string, name: string) => new StillroomError("usage", message, { options: [name] });
   requireWhole("checkLimit", checkLimit, 1);
   requireWhole("size", size, 1);
   if (size !== undefined && quantize !== undefined)
@@ -54,7 +55,6 @@ export function requireQuantizable(
   aware: number,
   { method, patience }: Pick<TuneOptions, "method" | "patience">,
 ): void {
-  const refuse = (message: string, name: string) => new StillroomError("usage", message, { options: [name] });
   if (aware === 0) return;
   if (method !== undefined && method !== "full")
     throw refuse(`quantizeAware trains whole weights: it needs method full, not ${method}`, "quantizeAware");

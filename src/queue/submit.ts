@@ -1,12 +1,11 @@
 // From rows to chunks in the queue: a window at a time, and the place up to which rows are handed in moves with them, in one transaction. So a batch that was
 // cut off is handed in from there on, and two that are the same hand in together.
 import path from "node:path";
-import { frontOfFirst, type Input, type Item, usualWindow, windowsOf } from "../batch/index.js";
+import { filesOf, frontOfFirst, type Input, type Item, usualWindow, windowsOf } from "../batch/index.js";
 import { canonical, keyText, type Maker, type Request, requestKeys, type Store, sha256 } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { StillroomError } from "../support/errors.js";
-import { hashFile } from "../support/files.js";
-import { type Task, taskFiles } from "../task/index.js";
+import { cannotRead, hashFile } from "../support/files.js";
+import type { Task } from "../task/index.js";
 import { compareTokens } from "../tokens/index.js";
 import { packTokens } from "./chunk.js";
 import { type QueueBatchOptions, usualChunk, usualLease } from "./options.js";
@@ -27,17 +26,9 @@ export interface Asked {
 /** A batch is the same where its rows, what answers them and how they are laid out are. */
 export async function identityOf(input: Task | string, maker: Maker, options: QueueBatchOptions): Promise<Buffer> {
   const { split = "test", shots = 0, seed = 0, prompt } = options;
-  const ofTask = typeof input === "string" ? [] : taskFiles(input).map(({ file }) => file);
-  const files = typeof input === "string" ? [input] : [...new Set([...ofTask, ...(prompt ? [prompt] : [])])];
   const hashes: string[] = [];
-  for (const file of files) {
-    hashes.push(
-      await hashFile(file).catch((error: NodeJS.ErrnoException) => {
-        const code = error.code === "ENOENT" ? "missing" : "io";
-        throw new StillroomError(code, `cannot read ${file}: ${error.message}`, { cause: error });
-      }),
-    );
-  }
+  for (const file of filesOf(input, prompt))
+    hashes.push(await hashFile(file).catch((error) => cannotRead(file, error)));
   const layout = typeof input === "string" ? null : { split, shots, seed };
   const { model: _, ...decisive } = maker;
   return sha256(canonical(["stillroom job", 1, decisive, hashes, layout]));

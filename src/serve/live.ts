@@ -4,10 +4,11 @@ import { decodable, type Engine, type Outcome, outcomeOf } from "../batch/index.
 import { type DecodedRow, type DecodeRequest, decodeRows } from "../decode/index.js";
 import type { EmbeddingRequest, LabelsRequest, TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
-import { Choices } from "./choices.js";
+import { choiceWork } from "./choices.js";
 import { ApiError, queueFull } from "./errors.js";
 import type { Depth } from "./metrics.js";
-import { Vectors } from "./vectors.js";
+import { Turns } from "./turns.js";
+import { vectorWork } from "./vectors.js";
 import type { Wanted } from "./wanted.js";
 
 interface Ticket {
@@ -24,17 +25,17 @@ export class Live {
   #wake: () => void = () => undefined;
   #work: Promise<void> | null = null;
   #closing = false;
-  readonly #vectors: Vectors;
-  readonly #choices: Choices;
+  readonly #vectors: Turns<EmbeddingRequest>;
+  readonly #choices: Turns<LabelsRequest>;
 
-  /** @param front - of Choices */
+  /** @param front - what the prompts of rows that choose begin with */
   constructor(
     readonly engine: Engine,
     readonly limits: { sequences: number; memory: number | undefined; waiting: number },
     front: Int32Array = new Int32Array(0),
   ) {
-    this.#vectors = new Vectors(engine);
-    this.#choices = new Choices(engine, front);
+    this.#vectors = new Turns(vectorWork(engine));
+    this.#choices = new Turns(choiceWork(engine, front));
   }
 
   depth(): Depth {

@@ -1,7 +1,7 @@
 // POST /v1/predict: rows of the server's task, answered as eval and batch answer them: prompt file, head, calibration and abstention included. Knows no store and no
 // model's work.
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { type Engine, frontOfFirst, type Item, openTaskRows, type TaskRows } from "../batch/index.js";
+import { type Engine, frontOfFirst, frontRows, type Item, openTaskRows, type TaskRows } from "../batch/index.js";
 import { type Row, type RowMaker, rowMaker, type SplitName, streamRows } from "../dataset/index.js";
 import type { Answer, LabelsRequest, TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -20,8 +20,6 @@ export interface Served {
 }
 
 const mostRows = 1000;
-/** As batch has it. */
-const rowsForFront = 64;
 
 /** Reads the rows of the split that batch would answer, for what their prompts share. */
 export async function openServed(
@@ -34,7 +32,7 @@ export async function openServed(
   const options = { prompt, shots, seed, split };
   const rows = await openTaskRows(given, engine, options);
   const first: Row[] = [];
-  for await (const row of streamRows(rows.task, split, { unanswered: true, limit: rowsForFront }))
+  for await (const row of streamRows(rows.task, split, { unanswered: true, limit: frontRows }))
     if (!rows.taken.has(row.index)) first.push(row);
   const items: Item[] = [];
   for await (const item of rows.itemsOf(first)) items.push(item);

@@ -51,7 +51,7 @@ export class Environment {
   static async open(folder: string, readOnly: boolean): Promise<Environment> {
     const file = path.join(folder, dataFile);
     const found = Environment.isThere(folder);
-    if (readOnly && !found) throw new StillroomError("missing", `there is no store in ${folder}`);
+    if (readOnly) Environment.requireThere(folder);
     if (found) requireWhole(file);
     else requireEmpty(folder);
     // Loaded here, so that a program that opens no store does not wait for it.
@@ -124,6 +124,11 @@ export class Environment {
   /** Whether there is a store in a folder. */
   static isThere(folder: string): boolean {
     return existsSync(path.join(folder, dataFile));
+  }
+
+  /** Throws "missing" where there is none. */
+  static requireThere(folder: string): void {
+    if (!Environment.isThere(folder)) throw new StillroomError("missing", `there is no store in ${folder}`);
   }
 
   /** Closes it and removes its files. */

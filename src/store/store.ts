@@ -32,6 +32,8 @@ import {
 export interface OpenStoreOptions {
   /** Look up only: needs no lock, so that any number of processes may do it beside the one that writes (default false). */
   readOnly?: boolean | undefined;
+  /** Whether a store is begun where there is none (default true; never with readOnly). */
+  begin?: boolean | undefined;
   /** Answers of one namespace never meet those of another (default "default"). */
   namespace?: string | undefined;
   /** Largest size of the store's file, 16 MiB or more: the answers written first give way (default: none). */
@@ -88,7 +90,7 @@ export interface StoreCounts {
   expired: number;
 }
 
-const optionNames = ["readOnly", "namespace", "maxBytes", "lifetime", "normalise"];
+const optionNames = ["readOnly", "begin", "namespace", "maxBytes", "lifetime", "normalise"];
 const leastBytes = 16 * 2 ** 20;
 /** Written pages that are not given free yet, and those of the write under way, need room beside the pages in use. */
 const usedShare = 0.8;
@@ -353,7 +355,7 @@ function piece(maxBytes: number): number {
 /**
  * Opens the folder of a store, or begins one. The process that writes holds it until `close`.
  *
- * @throws StillroomError "usage" for a wrong option, or at once where another process writes, naming it; "missing" with `readOnly` where there is no store;
+ * @throws StillroomError "usage" for a wrong option, or at once where another process writes, naming it; "missing" with `readOnly` or without `begin` where there is no store;
  * "input" for a damaged one, "io" for the disk
  *
  * @example
@@ -371,6 +373,7 @@ export async function openStore(folder: string, options: OpenStoreOptions = {}):
     const tables = await Environment.open(folder, true);
     return opened(tables, null, options, null);
   }
+  if (options.begin === false) Environment.requireThere(folder);
   const made = await makeFolder(folder);
   const lock = await lockFolder(folder);
   try {

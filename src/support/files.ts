@@ -115,6 +115,12 @@ function cannotWrite(file: string, error: unknown): never {
   throw new StillroomError("io", `cannot write ${file}: ${why}`, { cause: error });
 }
 
+/** Throws "missing" where there is no such file, else "io". */
+export function cannotRead(file: string, error: unknown): never {
+  const { code, message } = error as NodeJS.ErrnoException;
+  throw new StillroomError(code === "ENOENT" ? "missing" : "io", `cannot read ${file}: ${message}`, { cause: error });
+}
+
 /** Throws "io", as writeFileAtomic would, where a file cannot be written: for long work whose result goes there. */
 export async function requireWritable(file: string): Promise<void> {
   const temporary = temporaryName(file);

@@ -2,16 +2,12 @@
 import { createHash } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import path from "node:path";
-import { beforeAll, expect, test } from "vitest";
-import { type DistillOptions, type DistillResult, distill, evaluate, type Task } from "../../src/index.js";
+import { expect, test } from "vitest";
+import { type DistillOptions, type DistillResult, distill, evaluate } from "../../src/index.js";
 import { native } from "../../src/support/native.js";
 import { makeToyPair, runFolder } from "./toy-pair.js";
 
-let [teacher, adapter, student] = ["", "", ""];
-let task: Task;
-beforeAll(async () => {
-  ({ task, teacher, adapter, student } = await makeToyPair());
-}, 60_000);
+const { task, teacher, adapter, student } = await makeToyPair();
 
 const small = (out: string, change: Partial<DistillOptions> = {}): DistillOptions => ({
   ...{ teacher, teacherAdapter: adapter, student, out, batchSize: 8, learningRate: 3e-3, topK: 16, threads: 1 },

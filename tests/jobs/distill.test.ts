@@ -2,16 +2,12 @@
 import { createHash } from "node:crypto";
 import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { beforeAll, expect, test } from "vitest";
-import { type DistillEvent, type DistillOptions, distill, readRows, type Task, teach, tune } from "../../src/index.js";
+import { expect, test } from "vitest";
+import { type DistillEvent, type DistillOptions, distill, readRows, teach, tune } from "../../src/index.js";
 import { byteAlphabet, textToy, writeTextToy } from "../support/text_toy.js";
 import { makeToyPair, runFolder } from "./toy-pair.js";
 
-let [teacher, adapter, student] = ["", "", ""];
-let task: Task;
-beforeAll(async () => {
-  ({ task, teacher, adapter, student } = await makeToyPair());
-}, 60_000);
+const { task, teacher, adapter, student } = await makeToyPair();
 
 const small = (out: string, change: Partial<DistillOptions> = {}): DistillOptions => ({
   ...{

@@ -15,7 +15,7 @@ Forward::Forward(Graph& given) : graph(given), products(given.kernels, given.thr
     const Precision precision = graph.precisions.forward;
     if (precision != Precision::int8 && precision != Precision::f32) return;
     for (const Layer& layer : graph.model->layers)
-        for (const Weight* weight : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down}) products.prepare(*weight, precision);
+        for (const Weight* weight : layer.matrices()) products.prepare(*weight, precision);
     products.prepare(graph.model->head, precision);
 }
 
