@@ -11,11 +11,15 @@ namespace stillroom {
 
 namespace {
 
-const char* const loss_names[] = {"softmax", "squared", "huber", "pinball"};
+const char* const loss_names[] = {"softmax", "sigmoid", "squared", "huber", "pinball"};
+
+// Targets of one query: of sigmoid one for each output, else one.
+int64_t targets_each(const HeadOptions& head) { return head.loss == HeadLoss::sigmoid ? head.outputs : 1; }
 
 // Loss of one query; z (K) becomes its gradient.
-double loss_of(const HeadOptions& head, double target, double* z) {
+double loss_of(const HeadOptions& head, const float* targets, double* z) {
     const int64_t outputs = head.outputs;
+    const double target = targets[0];
     double loss = 0;
     switch (head.loss) {
         case HeadLoss::softmax: {
@@ -27,6 +31,15 @@ double loss_of(const HeadOptions& head, double target, double* z) {
             for (int64_t k = 0; k < outputs; k++) z[k] = weight * (std::exp(z[k] - high) / sum - (k == answer));
             return loss;
         }
+        case HeadLoss::sigmoid:
+            for (int64_t k = 0; k < outputs; k++) {
+                // -log sigmoid(z) where the label is right, -log sigmoid(-z) where it is not, without an overflow at either end.
+                const bool right = targets[k] > 0;
+                const double weight = right && !head.parameters.empty() ? head.parameters[k] : 1, away = right ? -z[k] : z[k];
+                loss += weight * (std::max(away, 0.0) + std::log1p(std::exp(-std::fabs(away)))) / outputs;
+                z[k] = weight * (right ? -1 : 1) / (1 + std::exp(-away)) / outputs;
+            }
+            return loss;
         case HeadLoss::squared:
             loss = (z[0] - target) * (z[0] - target);
             z[0] = 2 * (z[0] - target);
@@ -58,12 +71,13 @@ void outputs_of(Graph& graph, int64_t query, const Lora& lora, double* z) {
 }
 
 void check_targets(const HeadOptions& head, const Batch& batch) {
-    const auto count = static_cast<int64_t>(batch.query_positions.size());
+    const auto count = static_cast<int64_t>(batch.query_positions.size()) * targets_each(head);
     if (static_cast<int64_t>(batch.targets.size()) != count)
         throw Failure(Code::usage, "expected " + std::to_string(count) + " targets, received " + std::to_string(batch.targets.size()));
     for (float target : batch.targets) {
-        const bool fits = head.loss == HeadLoss::softmax ? target >= 0 && target < static_cast<float>(head.outputs) && target == std::floor(target)
-                                                         : std::isfinite(target);
+        const bool fits = head.loss == HeadLoss::softmax   ? target >= 0 && target < static_cast<float>(head.outputs) && target == std::floor(target)
+                          : head.loss == HeadLoss::sigmoid ? target == 0 || target == 1
+                                                           : std::isfinite(target);
         if (!fits) throw Failure(Code::usage, std::string("expected targets of the loss ") + name_of(head.loss) + ", received " + std::to_string(target));
     }
 }
@@ -73,7 +87,7 @@ void check_targets(const HeadOptions& head, const Batch& batch) {
 HeadLoss head_loss_of(const std::string& name) {
     for (size_t i = 0; i < std::size(loss_names); i++)
         if (name == loss_names[i]) return static_cast<HeadLoss>(i);
-    throw Failure(Code::usage, "expected softmax, squared, huber or pinball for loss, received \"" + name + "\"");
+    throw Failure(Code::usage, "expected softmax, sigmoid, squared, huber or pinball for loss, received \"" + name + "\"");
 }
 
 const char* name_of(HeadLoss loss) { return loss_names[static_cast<size_t>(loss)]; }
@@ -85,7 +99,7 @@ void HeadOptions::check() const {
     if (loss == HeadLoss::softmax && outputs < 2) throw Failure(Code::usage, "expected at least 2 outputs for the loss softmax, received 1");
     if ((loss == HeadLoss::squared || loss == HeadLoss::huber) && outputs != 1)
         throw Failure(Code::usage, std::string("expected 1 output for the loss ") + name_of(loss) + ", received " + std::to_string(outputs));
-    if (given != needed && !(loss == HeadLoss::softmax && given == 0))
+    if (given != needed && !((loss == HeadLoss::softmax || loss == HeadLoss::sigmoid) && given == 0))
         throw Failure(Code::usage, "expected " + std::to_string(needed) + " parameters for the loss " + name_of(loss) + ", received " + std::to_string(given));
     for (float value : parameters)
         if (!(std::isfinite(value) && value > 0 && (loss != HeadLoss::pinball || value < 1)))
@@ -113,11 +127,12 @@ double head_loss(Graph& graph, const Batch& batch, const Lora& lora, float* grad
     const Profile::Scope scope(graph.threads.profile, Part::head);
     const auto count = static_cast<int64_t>(batch.query_positions.size());
     const int64_t outputs = head.outputs, width = graph.model->width;
+    const int64_t each = targets_each(head);
     std::vector<double> losses(count), dz(count * outputs);
     graph.threads.run(Kernel::loss, count, [&](int64_t begin, int64_t end, int) {
         for (int64_t q = begin; q < end; q++) {
             outputs_of(graph, q, lora, dz.data() + q * outputs);
-            losses[q] = loss_of(head, batch.targets[q], dz.data() + q * outputs);
+            losses[q] = loss_of(head, batch.targets.data() + q * each, dz.data() + q * outputs);
         }
     });
     double sum = 0;

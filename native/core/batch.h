@@ -29,7 +29,7 @@ struct Batch {
     std::vector<int32_t> query_positions;  // (Q)
     std::vector<int32_t> query_tokens;     // (Q)
     Taught taught;                         // of the queries, where a teacher was asked
-    std::vector<float> targets;            // (Q) class or number that a task's own head (answer_head) should give; empty without one
+    std::vector<float> targets;            // (Q) class or number that a task's own head (answer_head) should give, of sigmoid (Q, K) 0 or 1; empty without one
 
     // Derived by check(): position of each token on its path, and for each segment one past its last descendant's token.
     std::vector<int32_t> positions;     // (T)

@@ -17,12 +17,13 @@ constexpr double tolerance = 0.02;
 
 struct Case {
     HeadOptions head;
-    std::vector<float> targets;  // (1) of one query
+    std::vector<float> targets;  // of one query
 };
 
 // Targets far from the kinks of Huber's loss and of quantiles, so that differences have a meaning.
 const std::vector<Case> cases = {
     {{3, HeadLoss::softmax, {}}, {1}},          {{3, HeadLoss::softmax, {0.5f, 2, 3}}, {2}}, 
+    {{3, HeadLoss::sigmoid, {}}, {1, 0, 1}},    {{3, HeadLoss::sigmoid, {0.5f, 2, 3}}, {0, 1, 1}}, {{1, HeadLoss::sigmoid, {}}, {1}},
     {{1, HeadLoss::squared, {}}, {0.7f}},        {{1, HeadLoss::huber, {100}}, {-0.3f}},
     {{1, HeadLoss::huber, {0.05f}}, {50}},       {{3, HeadLoss::pinball, {0.1f, 0.5f, 0.8f}}, {50}}, {{2, HeadLoss::pinball, {0.1f, 0.9f}}, {-50}},
 };
@@ -138,6 +139,11 @@ TEST(a_head_refuses_targets_and_parameters_that_do_not_fit) {
     CHECK(refused({3, HeadLoss::softmax, {1, 1}}, {1}));
     CHECK(refused({1, HeadLoss::softmax, {}}, {0}));
     CHECK(refused({2, HeadLoss::softmax, {}}, {1, 0}));
+    CHECK(!refused({2, HeadLoss::sigmoid, {}}, {1, 0}));
+    CHECK(refused({2, HeadLoss::sigmoid, {}}, {1}));
+    CHECK(refused({2, HeadLoss::sigmoid, {}}, {1, 0.5f}));
+    CHECK(refused({2, HeadLoss::sigmoid, {1}}, {1, 0}));
+    CHECK(refused({2, HeadLoss::sigmoid, {1, 0}}, {1, 0}));
     CHECK(refused({2, HeadLoss::squared, {}}, {1}));
     CHECK(refused({1, HeadLoss::squared, {}}, {NAN}));
     CHECK(refused({1, HeadLoss::huber, {}}, {1}));

@@ -34,7 +34,7 @@ export interface NativeBatch {
   queryTokens: Int32Array;
   /** What a teacher says at the queries; for a trainer with `distillation`. */
   taught?: NativeTaught;
-  /** (Q) of a task's own head: the class or the number that it should give. */
+  /** (Q) of a task's own head: the class or the number that it should give; of the loss "sigmoid" (Q, outputs), 1 for the labels that it should give, else 0. */
   targets?: Float32Array;
 }
 
@@ -52,7 +52,7 @@ export interface NativeTensor {
 export type LoraTarget = "q" | "k" | "v" | "o" | "gate" | "up" | "down" | "head" | "embeddings";
 
 /** What a task's own head is trained on: cross-entropy over classes, squared error, Huber's (1964), or quantiles. */
-export type HeadLoss = "softmax" | "squared" | "huber" | "pinball";
+export type HeadLoss = "softmax" | "sigmoid" | "squared" | "huber" | "pinball";
 
 /** A linear head on the state behind the final norm, in place of the vocabulary's. */
 export interface NativeHeadOptions {
