@@ -64,11 +64,15 @@ export function evaluationText(evaluation: Evaluation): string {
   ];
   const out = [`${parts.join(" · ")}\n`, table(metricRows(metrics))];
   if (classes && classes.length <= labelsShown) {
-    const head = ["label", "precision", "recall", "F1", "rows"];
+    const sets = classes.some(({ f1_interval }) => f1_interval);
+    const head = ["label", "precision", "recall", "F1", "rows", ...(sets ? ["F1 95 %", "average precision"] : [])];
     out.push(
       table([
         head,
-        ...classes.map((s) => [plain(s.label), share(s.precision), share(s.recall), share(s.f1), `${s.support}`]),
+        ...classes.map(({ label, precision, recall, f1, support, f1_interval: [low, high] = [0, 0], ...s }) => [
+          ...[plain(label), share(precision), share(recall), share(f1), `${support}`],
+          ...(sets ? [interval({ low, high }), s.average_precision == null ? "–" : share(s.average_precision)] : []),
+        ]),
       ]),
     );
   }

@@ -58,18 +58,24 @@ export function headOptions(made: Command): void {
     .addOption(
       new Option(
         "--head <loss>",
-        "a head of the task's own on the last hidden state: softmax for classify; squared (default), huber, pinball for regress",
-      ).choices(["softmax", "squared", "huber", "pinball"]),
+        "a head of the task's own on the last hidden state: softmax for classify; sigmoid (default) for multilabel; squared (default), huber, pinball for regress",
+      ).choices(["softmax", "sigmoid", "squared", "huber", "pinball"]),
     )
     .option("--quantiles <levels>", "of --head pinball (default: 0.05,0.5,0.95)", reals)
     .option("--huber-delta <d>", "of --head huber: standard deviations from where errors are linear (default: 1)", real)
-    .addOption(new Option("--class-weights <how>", "of --head softmax: rare labels weigh more").choices(["balanced"]))
+    .addOption(
+      new Option("--class-weights <how>", "of --head softmax or sigmoid: rare labels weigh more").choices(["balanced"]),
+    )
     .addOption(
       new Option("--calibrate <how>", "label probabilities, on the validation rows (default: temperature)").choices([
         ...["temperature", "isotonic", "none"],
       ]),
     )
-    .option("--target-precision <p>", "leave unsure answers open, so that of those given this share is right", real)
+    .option(
+      "--target-precision <p>",
+      "leave unsure answers open, or labels of a set out, so that of those given this share is right",
+      real,
+    )
     .option("--coverage <p>", "of numbers: the share of answers within their intervals (default: 0.9)", real)
     .option("--prompt <file>", "a prompt file, in place of the task's prompt: rows are learnt behind its examples");
 }

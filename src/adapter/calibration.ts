@@ -13,11 +13,29 @@ export interface Calibration {
   /** Of labels: probabilities are raised to 1 / temperature; 1 leaves them. */
   temperature: number | null;
   /** Of labels: for each, a rising line from probability to probability, as its corners; null: none. */
-  isotonic: Record<string, { from: number[]; to: number[] }> | null;
+  isotonic: Record<string, Line> | null;
   /** Of labels: answers whose probability is below `threshold` are left open, so that of those given `precision` are right; null: all are given. */
   abstain: { precision: number; threshold: number } | null;
   /** Of numbers: the answer lies within `radius` of the prediction for a share `coverage` of rows (split conformal); null: no interval. */
   conformal: { coverage: number; radius: number } | null;
+  /** Of sets of labels, in place of all that: each label by itself. precision: what the thresholds were asked to reach; null: the highest F1. */
+  sets?: { precision: number | null; labels: Record<string, LabelCalibration> };
+}
+
+/** A rising line from probability to probability, as its corners. */
+export interface Line {
+  from: number[];
+  to: number[];
+}
+
+/** Of a label in a set. */
+export interface LabelCalibration {
+  /** Its logit is divided by this; null: it is not. */
+  temperature: number | null;
+  /** null: none. */
+  isotonic: Line | null;
+  /** The label is given from this probability on; null: never. */
+  threshold: number | null;
 }
 
 const FILE = "calibration.json";
@@ -46,21 +64,24 @@ export async function loadCalibration(place: string | undefined): Promise<Calibr
 
 function parse(text: string): Calibration | null {
   try {
-    const { format, version, split, rows, temperature, isotonic, abstain, conformal } = JSON.parse(text);
+    const { format, version, split, rows, temperature, isotonic, abstain, conformal, sets } = JSON.parse(text);
     const positive = (value: unknown) => typeof value === "number" && value > 0 && Number.isFinite(value);
-    const lines = Object.values((isotonic ?? {}) as NonNullable<Calibration["isotonic"]>);
+    const labels = Object.values((sets?.labels ?? {}) as Record<string, LabelCalibration>);
+    const own = labels.flatMap((label) => (label.isotonic === null ? [] : [label.isotonic]));
+    const lines = [...Object.values((isotonic ?? {}) as Record<string, Line>), ...own];
     const sound =
       format === "stillroom-calibration" &&
       version === 1 &&
       typeof split === "string" &&
       Number.isSafeInteger(rows) &&
-      (temperature === null || positive(temperature)) &&
+      [temperature, ...labels.map((label) => label.temperature)].every((value) => value === null || positive(value)) &&
+      labels.every(({ threshold }) => threshold === null || Number.isFinite(threshold)) &&
       lines.every(
         ({ from, to }) => from.length > 0 && from.length === to.length && [...from, ...to].every(Number.isFinite),
       ) &&
       (abstain === null || (Number.isFinite(abstain.precision) && Number.isFinite(abstain.threshold))) &&
       (conformal === null || (Number.isFinite(conformal.coverage) && Number.isFinite(conformal.radius)));
-    return sound ? { split, rows, temperature, isotonic, abstain, conformal } : null;
+    return sound ? { split, rows, temperature, isotonic, abstain, conformal, ...(sets && { sets }) } : null;
   } catch {
     return null;
   }

@@ -3,6 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
 import type { HeadLoss, NativeLora, NativeTensor } from "../support/native.js";
+import type { TaskKind } from "../task/index.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
 
 const HEAD_FILE = "head.safetensors";
@@ -11,6 +12,15 @@ const HEAD_KEY = "stillroom-head";
 const WEIGHT = "score.weight";
 const BIAS = "score.bias";
 
+/** By loss, the kind of task that its heads answer. */
+export const kindOfLoss: Record<HeadLoss, TaskKind> = {
+  softmax: "classify",
+  sigmoid: "multilabel",
+  squared: "regress",
+  huber: "regress",
+  pinball: "regress",
+};
+
 /** What the outputs of a head stand for. */
 export interface Head {
   /** The task that it was trained on. */
@@ -18,7 +28,7 @@ export interface Head {
   loss: HeadLoss;
   /** Parameters of the loss; of "pinball" the quantiles' levels, rising. */
   parameters: number[];
-  /** With "softmax", the text of each output's label; else null. */
+  /** With "softmax" and "sigmoid", the text of each output's label; else null. */
   labels: string[] | null;
   /** Numbers are centre + scale × output, in the task's own units. */
   centre: number;
@@ -88,10 +98,10 @@ function parse(text: string | undefined): Head | null {
     const { version, task, loss, parameters, labels, centre, scale } = JSON.parse(text ?? "") as Head & {
       version: number;
     };
-    const losses = ["softmax", "squared", "huber", "pinball"];
     const numbers = [...parameters, centre, scale].every(Number.isFinite);
     const named = labels === null || labels.every((label) => typeof label === "string");
-    if (version !== 1 || typeof task !== "string" || !losses.includes(loss) || !numbers || !named) return null;
+    if (version !== 1 || typeof task !== "string" || !Object.hasOwn(kindOfLoss, loss) || !numbers || !named)
+      return null;
     return { task, loss, parameters, labels, centre, scale };
   } catch {
     return null;

@@ -2,9 +2,10 @@
 export { readCsv } from "./csv.js";
 export { findDuplicates, type Place } from "./duplicates.js";
 export { readJsonl } from "./jsonl.js";
+export { labelsOfSet, setText } from "./label-set.js";
 export { readLines } from "./lines.js";
 export { defaultMaxBytes } from "./records.js";
-export { type BadRow, type Row, type RowMaker, rowMaker, usedFields } from "./row.js";
+export { type BadRow, type Row, type RowMaker, rowMaker, setAnswer, usedFields } from "./row.js";
 export { type Dataset, labelsOf, type RowOptions, readRows, type SplitName, splitNames, streamRows } from "./rows.js";
 export { sampleRows } from "./sample.js";
 export { type Conversation, recognise, type Turn } from "./shapes.js";

@@ -1,6 +1,7 @@
 // From a record of a file to a row of the task: columns renamed, fields present, answer known. Reads no file.
 import { StillroomError } from "../support/errors.js";
 import { isNumber, nearestName, parseTemplate, type Source, type Task, templateFields } from "../task/index.js";
+import { readLabels, setText } from "./label-set.js";
 import { emptyFields } from "./records.js";
 import { conversationColumns, recognise } from "./shapes.js";
 
@@ -12,9 +13,9 @@ export interface Row {
   line: number;
   /** Values by the task's field names, beside the file's own columns. No prototype. */
   fields: Record<string, unknown>;
-  /** The text of the answer: for classify the text of the label, for regress the number. */
+  /** The text of the answer: for classify the text of the label, for multilabel those of the labels as setText has them, for regress the number. */
   answer: string;
-  /** The answer as it stands in the data; for classify the value of the label. */
+  /** The answer as it stands in the data; for classify the value of the label, for multilabel those of the labels as setText has them. */
   value: string;
 }
 
@@ -66,9 +67,8 @@ export function rowMaker(
     const value = own ?? (typeof conversation === "string" ? undefined : conversation?.answer);
     const none = unanswered ? { fields, value: "", answer: "" } : null;
     if (value === undefined || value === null) return none ?? missing(task.answer.field, source, record);
-    if (typeof value === "object") return none ?? `${task.answer.field} is no text, number, true or false`;
-    const made = labelled(task, fields, String(value));
-    return typeof made === "string" ? (none ?? made) : made;
+    const made = answered(task, value);
+    return typeof made === "string" ? (none ?? made) : { fields, ...made };
   };
 }
 
@@ -104,21 +104,34 @@ function missing(field: string, source: Source, record: Record<string, unknown>)
   return `has no ${column}${record[column] === null ? " (it is null)" : ""}`;
 }
 
-function labelled(task: Task, fields: Record<string, unknown>, value: string): MadeRow | string {
+type MadeAnswer = Pick<Row, "answer" | "value">;
+
+function answered(task: Task, given: unknown): MadeAnswer | string {
+  if (task.kind === "multilabel") return setAnswer(task, given);
+  if (typeof given === "object") return `${task.answer.field} is no text, number, true or false`;
+  const value = String(given);
   if (task.kind === "regress") {
     const shown = JSON.stringify(value.slice(0, 80));
-    return isNumber(value)
-      ? { fields, value, answer: String(Number(value)) }
-      : `${task.answer.field} ${shown} is no number`;
+    return isNumber(value) ? { value, answer: String(Number(value)) } : `${task.answer.field} ${shown} is no number`;
   }
   if (task.answer.labels === undefined) {
-    return value.trim() === "" ? `has an empty ${task.answer.field}` : { fields, value, answer: value };
+    return value.trim() === "" ? `has an empty ${task.answer.field}` : { value, answer: value };
   }
   const answer = task.answer.labels[value];
   if (answer === undefined) {
     return `${task.answer.field} ${JSON.stringify(value.slice(0, 80))} is none of ${Object.keys(task.answer.labels).join(", ")}`;
   }
-  return { fields, value, answer };
+  return { value, answer };
+}
+
+/** The answer of a multilabel task from its value in the data; a text: why it is none. */
+export function setAnswer({ answer: { field, labels, separator } }: Task, given: unknown): MadeAnswer | string {
+  const values = readLabels(given, field, separator);
+  if (typeof values === "string") return values;
+  const unknown = labels && values.find((value) => labels[value] === undefined);
+  if (unknown !== undefined)
+    return `${field} lists ${JSON.stringify(unknown.slice(0, 80))}, which is none of ${Object.keys(labels!).join(", ")}`;
+  return { value: setText(values), answer: setText(values.map((value) => labels?.[value] ?? value)) };
 }
 
 function isConversationColumn(field: string): boolean {

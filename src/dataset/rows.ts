@@ -1,8 +1,9 @@
 // The rows of a task's splits, streamed: reader, then row, then split. Holds at most one row and one byte for each.
 import { StillroomError } from "../support/errors.js";
-import { isDrawn, type Source, type Split, type Task } from "../task/index.js";
+import { hasLabels, isDrawn, type Source, type Split, type Task } from "../task/index.js";
 import { readCsv } from "./csv.js";
 import { readJsonl } from "./jsonl.js";
+import { labelsOfSet } from "./label-set.js";
 import { readParquet } from "./parquet.js";
 import { defaultMaxBytes, type RawRecord, type ReadOptions } from "./records.js";
 import { type BadRow, checkColumns, type Row, rowMaker } from "./row.js";
@@ -82,15 +83,16 @@ export async function readRows(task: Task, split: SplitName, options: RowOptions
 }
 
 /**
- * The labels of a task: the task file's, else for classify the distinct values of the given (training) rows, sorted by code unit. Of regress those that stand for
+ * The labels of a task: the task file's, else for classify and multilabel the distinct ones of the given (training) rows, sorted by code unit. Of regress those that stand for
  * numbers, if the task has any; of generate none.
  */
 export function labelsOf(task: Task, rows: readonly Row[]): { value: string; text: string }[] {
   if (task.answer.labels !== undefined) {
     return Object.entries(task.answer.labels).map(([value, text]) => ({ value, text }));
   }
-  if (task.kind !== "classify") return [];
-  const values = [...new Set(rows.map((row) => row.value))].sort();
+  if (!hasLabels(task.kind)) return [];
+  const named = rows.flatMap(({ value }) => (task.kind === "multilabel" ? labelsOfSet(value) : [value]));
+  const values = [...new Set(named)].sort();
   return values.map((value) => ({ value, text: value }));
 }
 

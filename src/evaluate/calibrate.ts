@@ -1,22 +1,26 @@
 // Calibration of answers: fitted on held-out rows, applied to every answer after it. Knows probabilities and numbers; no model and no file.
 import type { Calibration } from "../adapter/index.js";
 import { StillroomError } from "../support/errors.js";
+import { onLine, risingLine, temperatureOf } from "./fits.js";
 import type { Answered, RowScore } from "./scoring.js";
+import { applyToSet, fitSets } from "./sets.js";
 
 /** What is fitted. */
 export interface CalibrationOptions {
   /** Of labels (default "temperature"). */
   method: "temperature" | "isotonic" | "none";
-  /** Of labels: the share of right ones among the answers that are given; null: all are given. */
+  /** Of labels: the share of right ones among the answers that are given; null: all are given. Of sets the share among the labels given; null: the highest F1. */
   precision: number | null;
   /** Of numbers: the share of rows whose answer lies within the interval. */
   coverage: number;
+  /** Whether answers are sets of labels (default false). */
+  sets?: boolean;
 }
 
 /**
  * Fits a calibration on rows that were answered without one. Throws "input" where no threshold reaches the precision.
  *
- * @param rows - at least one; their probabilities of labels sum to 1
+ * @param rows - at least one; their probabilities of labels sum to 1, but of sets of labels
  */
 export function fitCalibration(rows: readonly RowScore[], split: string, options: CalibrationOptions): Calibration {
   const none: Calibration = {
@@ -27,6 +31,7 @@ export function fitCalibration(rows: readonly RowScore[], split: string, options
     abstain: null,
     conformal: null,
   };
+  if (options.sets) return { ...none, sets: fitSets(rows, options) };
   if (rows[0]!.probabilities === null) {
     const errors = rows.map(({ answer, prediction, interval }) => missOf(Number(answer), Number(prediction), interval));
     return { ...none, conformal: { coverage: options.coverage, radius: conformalRadius(errors, options.coverage) } };
@@ -45,6 +50,7 @@ export function fitCalibration(rows: readonly RowScore[], split: string, options
 /** An answer as the calibration makes it. */
 export function applyCalibration(calibration: Calibration | null | undefined, answered: Answered): Answered {
   if (!calibration) return answered;
+  if (calibration.sets) return applyToSet(calibration.sets, answered);
   const { temperature, isotonic, abstain, conformal } = calibration;
   const { probabilities, prediction, interval } = answered;
   if (probabilities === null) {
@@ -83,15 +89,13 @@ export function conformalRadius(errors: readonly number[], coverage: number): nu
   return ordered[Math.min(ordered.length, Math.ceil((ordered.length + 1) * coverage)) - 1]!;
 }
 
-const golden = (Math.sqrt(5) - 1) / 2;
-
-/** The temperature (Guo et al. 2017) with the least log loss, between 1/20 and 20: the loss is convex in 1 / temperature. */
+/** The temperature (Guo et al. 2017) with the least log loss. */
 function fitTemperature(rows: readonly RowScore[]): number {
   const logs = rows.map(({ probabilities, answer }) => {
     const values = Object.values(probabilities!).map((p) => Math.log(Math.max(p, Number.MIN_VALUE)));
     return { values, right: Math.log(Math.max(probabilities![answer] ?? 0, Number.MIN_VALUE)) };
   });
-  const loss = (inverse: number) =>
+  return temperatureOf((inverse) =>
     logs.reduce((sum, { values, right }) => {
       const high = Math.max(...values) * inverse;
       return (
@@ -100,14 +104,8 @@ function fitTemperature(rows: readonly RowScore[]): number {
         Math.log(values.reduce((total, value) => total + Math.exp(value * inverse - high), 0)) -
         right * inverse
       );
-    }, 0);
-  let [low, high] = [1 / 20, 20];
-  for (let round = 0; round < 60; round++) {
-    const [a, b] = [high - golden * (high - low), low + golden * (high - low)];
-    if (loss(a) <= loss(b)) high = b;
-    else low = a;
-  }
-  return 2 / (low + high);
+    }, 0),
+  );
 }
 
 /** For each label by itself, the rising line with the least squared error to whether it was the answer (pool adjacent violators). */
@@ -122,42 +120,6 @@ function fitIsotonic(rows: readonly RowScore[]): NonNullable<Calibration["isoton
       return [label, risingLine(points.sort((a, b) => a.p - b.p))];
     }),
   );
-}
-
-/** Corners of the line, as scikit-learn's IsotonicRegression has them: equal places share their mean, runs of equal height keep their ends. */
-function risingLine(points: readonly { p: number; right: number }[]): { from: number[]; to: number[] } {
-  const blocks: { sum: number; count: number; first: number; last: number }[] = [];
-  for (const { p, right } of points) {
-    const before = blocks.at(-1);
-    if (before && before.first === p && before.last === p)
-      [before.sum, before.count] = [before.sum + right, before.count + 1];
-    else blocks.push({ sum: right, count: 1, first: p, last: p });
-  }
-  const pooled: typeof blocks = [];
-  for (const block of blocks) {
-    let now = { ...block };
-    for (let last = pooled.at(-1); last && last.sum / last.count >= now.sum / now.count; last = pooled.at(-1)) {
-      pooled.pop();
-      now = { sum: last.sum + now.sum, count: last.count + now.count, first: last.first, last: now.last };
-    }
-    pooled.push(now);
-  }
-  const from = pooled.flatMap(({ first, last }) => (first === last ? [first] : [first, last]));
-  const to = pooled.flatMap(({ sum, count, first, last }) =>
-    first === last ? [sum / count] : [sum / count, sum / count],
-  );
-  return { from, to };
-}
-
-/** Between two corners straight, beyond them level. */
-function onLine(line: { from: number[]; to: number[] } | undefined, p: number): number {
-  if (line === undefined) return p;
-  const { from, to } = line;
-  const after = from.findIndex((place) => place >= p);
-  if (after < 0) return to.at(-1)!;
-  if (after === 0 || from[after] === p) return to[after]!;
-  const share = (p - from[after - 1]!) / (from[after]! - from[after - 1]!);
-  return to[after - 1]! + share * (to[after]! - to[after - 1]!);
 }
 
 /** The least probability such that of the answers at least as sure, so many are right. */

@@ -6,14 +6,14 @@ import { requireDistributions } from "./metrics.js";
 /** Bins of equal width, as in Guo et al. 2017. */
 const bins = 15;
 
-/** The rows whose most likely label has a probability in (low, high]; the first bin holds 0 too. */
+/** The rows whose most likely label has a probability in (low, high]; the first bin holds 0 too. Of sets, in place of rows: the labels of rows with such a probability. */
 export interface ReliabilityBin {
   low: number;
   high: number;
   rows: number;
-  /** Mean probability of the most likely label. */
+  /** Mean probability of the most likely label; of sets of the labels. */
   confidence: number;
-  /** Share of rows whose most likely label is the answer. */
+  /** Share of rows whose most likely label is the answer; of sets the share that is in the answer. */
   accuracy: number;
 }
 
@@ -56,12 +56,7 @@ export function calibrationErrorOf(
   probabilities: readonly ArrayLike<number>[],
   labels: readonly string[],
 ): Statistic {
-  const top = mostLikely(answers, probabilities, labels);
-  return (rows) => {
-    const gaps = new Float64Array(bins);
-    for (const row of rows) gaps[top.bin[row]!]! += top.confidence[row]! - top.right[row]!;
-    return gaps.reduce((sum, gap) => sum + Math.abs(gap), 0) / rows.length;
-  };
+  return errorOf(mostLikely(answers, probabilities, labels));
 }
 
 /**
@@ -77,18 +72,58 @@ export function reliability(
   probabilities: readonly ArrayLike<number>[],
   labels: readonly string[],
 ): ReliabilityBin[] {
-  const top = mostLikely(answers, probabilities, labels);
+  return binsOf(mostLikely(answers, probabilities, labels));
+}
+
+/** The same of sets of labels, where each probability of a label is a claim of its own: (rows, labels), 1 in truth where the answer has the label. */
+export function setCalibration(
+  truth: readonly Uint8Array[],
+  probabilities: readonly Float64Array[],
+): { error: Statistic; bins: ReliabilityBin[] } {
+  const confidence = Float64Array.from(probabilities.flatMap((row) => [...row]));
+  const right = Uint8Array.from(truth.flatMap((row) => [...row]));
+  const claims = { confidence, bin: Uint8Array.from(confidence, binOf), right, each: truth[0]!.length };
+  return { error: errorOf(claims), bins: binsOf(claims) };
+}
+
+/** Probabilities that were given, `each` of a row, one row behind the other: the bin of each, and 1 where it came true. */
+interface Claims {
+  confidence: Float64Array;
+  bin: Uint8Array;
+  right: Uint8Array;
+  each: number;
+}
+
+function errorOf({ confidence, bin, right, each }: Claims): Statistic {
+  return (rows) => {
+    const gaps = new Float64Array(bins);
+    for (const row of rows)
+      for (let claim = row * each; claim < (row + 1) * each; claim++)
+        gaps[bin[claim]!]! += confidence[claim]! - right[claim]!;
+    return gaps.reduce((sum, gap) => sum + Math.abs(gap), 0) / (rows.length * each);
+  };
+}
+
+function binsOf({ confidence, bin, right }: Claims): ReliabilityBin[] {
   const sums = Array.from({ length: bins }, () => ({ rows: 0, confidence: 0, right: 0 }));
-  for (const [row, bin] of top.bin.entries()) {
-    const sum = sums[bin]!;
+  for (const [claim, place] of bin.entries()) {
+    const sum = sums[place]!;
     sum.rows += 1;
-    sum.confidence += top.confidence[row]!;
-    sum.right += top.right[row]!;
+    sum.confidence += confidence[claim]!;
+    sum.right += right[claim]!;
   }
-  return sums.flatMap(({ rows, confidence, right }, bin) => {
+  return sums.flatMap((sum, place) => {
+    const { rows } = sum;
     if (rows === 0) return [];
-    return { low: bin / bins, high: (bin + 1) / bins, rows, confidence: confidence / rows, accuracy: right / rows };
+    const means = { confidence: sum.confidence / rows, accuracy: sum.right / rows };
+    return { low: place / bins, high: (place + 1) / bins, rows, ...means };
   });
+}
+
+function binOf(probability: number): number {
+  let bin = 0;
+  while (bin < bins - 1 && (bin + 1) / bins < probability) bin++;
+  return bin;
 }
 
 /** Of each row the most likely label (the first of equals): its probability, the bin of that, and 1 where it is the answer. */
@@ -96,18 +131,15 @@ function mostLikely(
   answers: readonly string[],
   probabilities: readonly ArrayLike<number>[],
   labels: readonly string[],
-): { confidence: Float64Array; bin: Uint8Array; right: Uint8Array } {
+): Claims {
   const truth = requireDistributions(answers, probabilities, labels);
   const highest = probabilities.map((given) => Math.max(...Array.from(given)));
   return {
     confidence: Float64Array.from(highest),
-    bin: Uint8Array.from(highest, (probability) => {
-      let bin = 0;
-      while (bin < bins - 1 && (bin + 1) / bins < probability) bin++;
-      return bin;
-    }),
+    bin: Uint8Array.from(highest, binOf),
     right: Uint8Array.from(truth, (answer, row) => {
       return Array.from(probabilities[row]!).indexOf(highest[row]!) === answer ? 1 : 0;
     }),
+    each: 1,
   };
 }

@@ -31,6 +31,10 @@ export function labelChoices(job: Pick<ScoringJob, "task" | "labels" | "prompt" 
     const why = "a number needs a head (tune), or answer.labels in the task file: numbers on its scale, to be asked by";
     throw new StillroomError("input", `${job.task.name} is of kind regress: ${why}`);
   }
+  if (job.task.kind === "multilabel") {
+    const why = "a set of labels needs a head (tune), which gives each label a probability of its own";
+    throw new StillroomError("input", `${job.task.name} is of kind multilabel: ${why}`);
+  }
   if (texts.length < 2)
     throw unexpected("at least two labels", `answer.labels of the task ${job.task.name}`, texts, "input");
   return texts.map((text) => ({ text, tokens: labelTokens(job, text) }));

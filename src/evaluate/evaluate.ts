@@ -200,6 +200,12 @@ export async function evaluateWith(predictor: Predictor, options: EvaluateOption
         options: ["against"],
       },
     );
+  if (task.kind === "multilabel" && options.against !== undefined && !options.against.endsWith(".jsonl"))
+    throw new StillroomError(
+      "usage",
+      "against takes models without an adapter, and a set of labels needs a head: give a predictions file, or two runs to compare",
+      { options: ["against"] },
+    );
   // What the work would fail of at its end is looked at before it.
   if (options.predictions !== undefined) {
     await requireNoInput(options.predictions, inputsOf(model, task, options));

@@ -1,4 +1,4 @@
-// Answers by a head of the task's own, from the state at the end of the prompt: label probabilities, or a number in the task's units. Knows no label's tokens.
+// Answers by a head of the task's own, from the state at the end of the prompt: label probabilities, a set of labels, or a number in the task's units. Knows no label's tokens.
 import type { Head } from "../adapter/index.js";
 import type { Model } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -6,6 +6,7 @@ import type { NativeLora } from "../support/native.js";
 import { compareTokens, packTexts, sharedPrefix } from "../tokens/index.js";
 import { planBatches } from "./choices.js";
 import type { Answered, Step } from "./scoring.js";
+import { answerSet } from "./sets.js";
 
 /** What answers by a head. */
 export interface HeadJob {
@@ -50,6 +51,10 @@ function answerOf(head: Head, outputs: Float32Array): Answered {
   const wrong = outputs.find((output) => !Number.isFinite(output));
   if (wrong !== undefined) throw new StillroomError("internal", `an output of the head is ${wrong}`);
   if (head.labels === null) return numberOf(head, outputs);
+  if (head.loss === "sigmoid") {
+    const probabilities = head.labels.map((text, label) => [text, 1 / (1 + Math.exp(-outputs[label]!))]);
+    return answerSet(Object.fromEntries(probabilities));
+  }
   const highest = Math.max(...outputs);
   const weights = Array.from(outputs, (output) => Math.exp(output - highest));
   const total = weights.reduce((sum, weight) => sum + weight, 0);

@@ -9,8 +9,12 @@ export interface ClassScore {
   precision: number;
   recall: number;
   f1: number;
-  /** Rows whose answer is this label. */
+  /** Rows whose answer is this label, or has it. */
   support: number;
+  /** Of sets of labels: the 95 % bootstrap interval of f1. */
+  f1_interval?: [number, number];
+  /** Of sets of labels: the mean precision over the recalls that thresholds reach; null for a label that no answer has. */
+  average_precision?: number | null;
 }
 
 /**
@@ -187,7 +191,7 @@ export function logLosses(
 ): Float64Array {
   const truth = requireDistributions(answers, probabilities, labels);
   return Float64Array.from(truth, (label, row) => {
-    return -Math.log(Math.min(Math.max(probabilities[row]![label]!, Number.EPSILON), 1 - Number.EPSILON));
+    return surprise(probabilities[row]![label]!);
   });
 }
 
@@ -226,7 +230,13 @@ export function requireDistributions(
   return encode(answers, labels, "an answer");
 }
 
-function ratio(part: number, whole: number): number {
+/** -ln of a probability, clipped as in {@link logLosses}. */
+export function surprise(probability: number): number {
+  return -Math.log(Math.min(Math.max(probability, Number.EPSILON), 1 - Number.EPSILON));
+}
+
+/** 0 of nothing. */
+export function ratio(part: number, whole: number): number {
   return whole === 0 ? 0 : part / whole;
 }
 

@@ -4,7 +4,7 @@ import type { Model } from "../model/index.js";
 import { chooseExamples, exampleRows, type PromptFile, readPromptFile, withPrompt } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { counted } from "../support/words.js";
-import type { Task } from "../task/index.js";
+import { hasLabels, type Task } from "../task/index.js";
 import type { Label } from "./scoring.js";
 import { fixedShots, Neighbours, type Shots, similarShots } from "./shots.js";
 
@@ -88,7 +88,7 @@ export async function readPromptParts(
   { split, shots, seed, prompt, model, strict, signal }: Omit<JobRowsOptions, "limit" | "onBad">,
   whole: () => Promise<readonly Row[]>,
 ): Promise<Pick<JobRows, "labels" | "shots"> & { taken: ReadonlySet<number> }> {
-  const fromValues = task.kind === "classify" && !task.answer.labels;
+  const fromValues = hasLabels(task.kind) && !task.answer.labels;
   const reading = { strict: strict ?? false, ...(signal && { signal }) };
   const similar = prompt?.content.select === "similar";
   const train =

@@ -1,22 +1,22 @@
 // Rows to predictions: which rows fit, and what the model says to each. Chooses between classify.ts and generate.ts; computes no
 // metric (summary.ts).
 import { performance } from "node:perf_hooks";
-import type { Calibration, Head } from "../adapter/index.js";
-import type { BadRow, Row } from "../dataset/index.js";
+import { type Calibration, type Head, kindOfLoss } from "../adapter/index.js";
+import { type BadRow, labelsOfSet, type Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, type Examples, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
 import { counted } from "../support/words.js";
-import type { Task } from "../task/index.js";
+import type { Task, TaskKind } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
 import { applyCalibration } from "./calibrate.js";
 import { classifyRows, labelTokens } from "./classify.js";
 import { generateRows } from "./generate.js";
 import { answerByHead } from "./head.js";
 
-/** A label of a classify task: as the data has it, and as the model answers it. */
+/** A label of a classify or multilabel task: as the data has it, and as the model answers it. */
 export interface Label {
   value: string;
   text: string;
@@ -40,7 +40,7 @@ export interface ScoringJob {
   head?: Head | null | undefined;
   /** What is made of the answers before they are given. */
   calibration?: Calibration | null | undefined;
-  /** For classify: the closed set of answers, at least two. For regress without a head: the numbers on its scale. */
+  /** For classify: the closed set of answers, at least two. For multilabel: what answers are made of. For regress without a head: the numbers on its scale. */
   labels: readonly Label[];
   /** Most tokens that go through the model at once (default: 2048, up to 6144 behind a long shared beginning); a longer row goes alone. */
   tokenBudget?: number | undefined;
@@ -60,10 +60,10 @@ export interface ScoringProgress {
 export interface RowScore {
   /** Of the row in its source. */
   index: number;
-  /** The text of the right answer. */
+  /** The text of the right answer; of a set of labels the list of their texts, as JSON and sorted. */
   answer: string;
   prediction: string;
-  /** Label text → probability, summing to 1; null for generate, and for numbers that no labels stand for. */
+  /** Label text → probability, summing to 1, but of a set of labels each by itself; null for generate, and for numbers that no labels stand for. */
   probabilities: Record<string, number> | null;
   /** Of a number: between which two it should be; absent where nothing says so. */
   interval?: [number, number];
@@ -131,23 +131,17 @@ function answer(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Pr
 
 /** Throws "input" where a head answers another question than the task's. */
 export function requireHead(head: Head, { task, labels }: Pick<ScoringJob, "task" | "labels">): void {
-  const texts = labels.map(({ text }) => text);
-  const known = head.labels === null ? null : [...head.labels].sort();
-  const fits =
-    task.kind === "classify"
-      ? known?.join("\n") === [...texts].sort().join("\n")
-      : task.kind === "regress" && known === null;
-  if (fits) return;
-  const says = known === null ? "numbers" : `the labels ${known.slice(0, 10).join(", ")}`;
-  const wants =
-    task.kind === "classify"
-      ? `the labels ${texts.slice(0, 10).join(", ")}`
-      : task.kind === "regress"
-        ? "numbers"
-        : "texts";
+  const kind = kindOfLoss[head.loss];
+  const asked = labels.map(({ text }) => text).sort();
+  const known = [...(head.labels ?? asked)].sort();
+  if (kind === task.kind && known.join("\n") === asked.join("\n")) return;
+  const words = (of: TaskKind, texts: readonly string[]) => {
+    const listed = `the labels ${texts.slice(0, 10).join(", ")}`;
+    return { classify: listed, multilabel: `sets of ${listed}`, regress: "numbers", generate: "texts" }[of];
+  };
   throw new StillroomError(
     "input",
-    `the head of this adapter, trained on ${head.task}, gives ${says}; ${task.name} asks for ${wants}`,
+    `the head of this adapter, trained on ${head.task}, gives ${words(kind, known)}; ${task.name} asks for ${words(task.kind, asked)}`,
   );
 }
 
@@ -164,12 +158,9 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
   let fewest = 0;
   for (const row of job.rows) {
     const { file, line } = row;
-    if (task.kind === "classify" && !known.has(row.answer)) {
-      refused.push({
-        file,
-        line,
-        reason: `the answer ${JSON.stringify(row.answer)} is none of the ${known.size} labels`,
-      });
+    const stray = labelsIn(task, row).find((label) => !known.has(label));
+    if (stray !== undefined) {
+      refused.push({ file, line, reason: `the answer ${JSON.stringify(stray)} is none of the ${known.size} labels` });
       continue;
     }
     const prompt = promptOf(job.prompt, row, examples);
@@ -187,6 +178,12 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
     throw new StillroomError("input", `no row fits ${model.info.path}: of the shortest row, ${reason}`);
   }
   return { fitting, refused };
+}
+
+/** The labels that the right answer to a row is made of. */
+function labelsIn({ kind }: Task, { answer }: Row): string[] {
+  if (kind === "multilabel") return labelsOfSet(answer);
+  return kind === "classify" ? [answer] : [];
 }
 
 function tooLong(prompt: number, answer: number, context: number, shots: number): string {

@@ -1,17 +1,18 @@
 // From predictions to the numbers of an evaluation, each with its interval. Knows no model and no file.
 import { StillroomError } from "../support/errors.js";
 import type { Task } from "../task/index.js";
-import { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
+import { brierScores, calibrationErrorOf, type ReliabilityBin, reliability, setCalibration } from "./calibration.js";
 import { bootstrapIntervals, type Interval, meanOf, type Statistic } from "./intervals.js";
 import { type ClassScore, classScores, confusionMatrix, f1Of, logLosses, matches } from "./metrics.js";
 import { regressionStatistics } from "./regression.js";
 import { rougeL } from "./rouge.js";
 import type { Label, RowScore } from "./scoring.js";
+import { labelScores, setStatistics, setTable } from "./set-metrics.js";
 import { exactMatch, tokenF1 } from "./text.js";
 
 /**
  * Metrics by name, with 95 % bootstrap intervals: accuracy, macro_f1, weighted_f1, log_loss, brier, ece; for generate exact_match, f1,
- * rouge_l; with a threshold answered, answered_accuracy (0 where none is); for regress mae, rmse, pearson, spearman, r2, and coverage and interval_width where predictions have intervals.
+ * rouge_l; for multilabel micro_f1, macro_f1, subset_accuracy, hamming_loss, average_precision, log_loss, brier, ece; with a threshold answered, answered_accuracy (0 where none is); for regress mae, rmse, pearson, spearman, r2, and coverage and interval_width where predictions have intervals.
  */
 export type Metrics = Record<string, Interval>;
 
@@ -25,15 +26,20 @@ export interface Summary {
   metrics: Metrics;
   /** null but for classify. */
   confusion: Confusion | null;
-  /** Scores of each label; null but for classify. */
+  /** Scores of each label; null but for classify and multilabel. */
   classes: ClassScore[] | null;
-  /** The bins of a reliability diagram that hold rows; null but for classify. */
+  /** The bins of a reliability diagram that hold rows; null but for classify and multilabel. */
   reliability: ReliabilityBin[] | null;
 }
 
 /** Summarises at least one row. The same seed gives the same intervals. */
 export function summarise(task: Task, rows: readonly RowScore[], labels: readonly Label[], seed: number): Summary {
   const metrics = bootstrapIntervals(rows.length, statisticsOf(task, rows, labels), { seed });
+  if (task.kind === "multilabel") {
+    const table = setTable(rows, labels.map(textOf));
+    const { bins } = setCalibration(table.truth, table.probabilities);
+    return { metrics, confusion: null, classes: labelScores(table, seed), reliability: bins };
+  }
   if (task.kind !== "classify") return { metrics, confusion: null, classes: null, reliability: null };
   const { answers, predictions, texts, probabilities } = columnsOf(rows, labels);
   return {
@@ -58,6 +64,10 @@ export function statisticsOf(
   if (task.kind === "regress") {
     const numbers = (name: "answer" | "prediction") => Float64Array.from(rows, (row) => Number(row[name]));
     return { ...regressionStatistics(numbers("answer"), numbers("prediction")), ...intervalStatistics(rows) };
+  }
+  if (task.kind === "multilabel") {
+    const table = setTable(rows, labels.map(textOf));
+    return { ...setStatistics(table), ece: setCalibration(table.truth, table.probabilities).error };
   }
   const { answers, predictions, texts, probabilities } = columnsOf(rows, labels);
   return {
@@ -90,8 +100,10 @@ function intervalStatistics(rows: readonly RowScore[]): Record<string, Statistic
   return { coverage: meanOf(within), interval_width: meanOf(intervals.map(([low, high]) => high - low)) };
 }
 
+const textOf = ({ text }: Label): string => text;
+
 function columnsOf(rows: readonly RowScore[], labels: readonly Label[]) {
-  const texts = labels.map(({ text }) => text);
+  const texts = labels.map(textOf);
   return {
     texts,
     answers: rows.map(({ answer }) => answer),
@@ -100,7 +112,7 @@ function columnsOf(rows: readonly RowScore[], labels: readonly Label[]) {
   };
 }
 
-/** (rows) 1 where the prediction is right: the label, or for generate an exact match. Numbers are not right or wrong: "usage" for regress. */
+/** (rows) 1 where the prediction is right: the label, the set of labels as a whole, or for generate an exact match. Numbers are not right or wrong: "usage" for regress. */
 export function rightRows(task: Task, rows: readonly RowScore[]): Float64Array {
   if (task.kind === "regress")
     throw new StillroomError(

@@ -80,6 +80,12 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   requireWhole("seed", options.seed, 0);
   requireWhole("size", options.size, 1);
   if (options.size !== undefined) requireMeasurable(options);
+  if (options.check?.kind === "multilabel") {
+    const why = `${options.check.name} is of kind multilabel, whose sets a head gives, and a GGUF holds none`;
+    throw new StillroomError("usage", `expected a task that is answered in words for check: ${why}`, {
+      options: ["check"],
+    });
+  }
   const { adapterMergedKl = 1e-3, mergedQuantizedKl = 0.1, metricDrop = 0.02, ...others } = options.bounds ?? {};
   const bounds = { adapterMergedKl, mergedQuantizedKl, metricDrop };
   requireKnown(others, Object.keys(bounds), "bounds");

@@ -182,11 +182,11 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   };
 }
 
-/** Throws "usage" for numbers. */
+/** Throws "usage" for numbers and for sets of labels. */
 function requireLabels({ name, kind }: Task): void {
-  if (kind !== "regress") return;
+  if (kind !== "regress" && kind !== "multilabel") return;
   const remedy = "eval with slice shows the errors of each group, and compare tests two models on the same rows";
-  throw new StillroomError("usage", `audit counts answers, and ${name} is of kind ${kind}: ${remedy}`);
+  throw new StillroomError("usage", `audit counts single answers, and ${name} is of kind ${kind}: ${remedy}`);
 }
 
 interface Look extends Asked {

@@ -194,7 +194,7 @@ function pairOf(
   const rows = first.length;
   const statistic = statisticsOf(task, [...first, ...second], labels)[metric]!;
   const difference = pairedDifference(rows, statistic, seed);
-  const shareOfRight = metric === "accuracy" || metric === "exact_match";
+  const shareOfRight = ["accuracy", "subset_accuracy", "exact_match"].includes(metric);
   return shareOfRight
     ? { difference, test: "mcnemar", p_value: mcnemar(rightRows(task, first), rightRows(task, second)).exact }
     : { difference, test: "permutation", p_value: permutationTest(rows, statistic, seed) };

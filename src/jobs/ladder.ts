@@ -80,7 +80,7 @@ interface LadderFile {
  * Climbs from a bare prompt over the best of several few-shot prompts, tuning and distilling to a quantised student, and measures each on the same test rows. All that is made lies in
  * one folder; a ladder that was cut off goes on from there, and within a rung that trains from its last checkpoint.
  *
- * @throws StillroomError "usage" for a wrong option, a task of kind regress, a folder of another ladder, or one in which another process works; "input" for the task's data or a model that
+ * @throws StillroomError "usage" for a wrong option, a task of kind regress or multilabel, a folder of another ladder, or one in which another process works; "input" for the task's data or a model that
  * cannot be tuned; "gate" for a student that quantising harms (cause: the {@link LadderResult} of the rungs before); "io" for the disk; "cancelled" on abort
  *
  * @example
@@ -93,11 +93,11 @@ interface LadderFile {
  */
 export async function ladder(task: Task, options: LadderOptions): Promise<LadderResult> {
   const settings = ladderSettings(options);
-  if (task.kind === "regress") {
+  if (task.kind === "regress" || task.kind === "multilabel") {
     const remedy = "prompt, tune and eval do, and compare shows their results side by side";
     throw new StillroomError(
       "usage",
-      `a student learns words, so a ladder takes no task of kind regress such as ${task.name}: ${remedy}`,
+      `a student learns words, so a ladder takes no task of kind ${task.kind} such as ${task.name}: ${remedy}`,
     );
   }
   if (!task.data.test)

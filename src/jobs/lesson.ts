@@ -1,13 +1,25 @@
 // What distillation adds to a run of tune: another loss, whose teacher is asked before the first step. The interface between the two.
 import type { Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
+import { StillroomError } from "../support/errors.js";
 import type { NativeDistillation, NativeModelInfo, NativeTaught, NativeTensorType } from "../support/native.js";
+import type { Task } from "../task/index.js";
 import type { Encoded } from "../tokens/index.js";
 import type { Fingerprint } from "../train/index.js";
 import type { WriteStep } from "./on-policy.js";
 import type { TextRows } from "./text-rows.js";
 import type { Warning } from "./tune-data.js";
 import type { TuneResult } from "./tune-result.js";
+
+/** Throws "usage" for a task whose answers are no texts that a teacher could be asked about. */
+export function requireTexts({ name, kind }: Task): void {
+  if (kind !== "multilabel") return;
+  const remedy = "tune learns it from the rows themselves";
+  throw new StillroomError(
+    "usage",
+    `a teacher is asked about texts, and ${name} is of kind ${kind}, whose sets a head gives: ${remedy}`,
+  );
+}
 
 /** A teacher that was asked. */
 export interface Asked {

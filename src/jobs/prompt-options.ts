@@ -79,10 +79,14 @@ export function promptSettings(task: Task, options: PromptOptions): PromptSettin
     if (!selections.includes(name)) throw unexpected(`one of ${selections.join(", ")}`, "select", name);
   if (shots.length === 0 || select.length === 0)
     throw unexpected("at least one", "shots and select", { shots, select });
-  if (options.calibrate && task.kind === "generate")
-    throw new StillroomError("usage", "calibrate is for tasks with labels, not for kind generate", {
-      options: ["calibrate"],
-    });
+  if (options.calibrate && (task.kind === "generate" || task.kind === "multilabel"))
+    throw new StillroomError(
+      "usage",
+      `calibrate is for labels that are asked for by their texts, not for kind ${task.kind}`,
+      {
+        options: ["calibrate"],
+      },
+    );
   const own = (["shots", "select", "instructions", "calibrate", "pool"] as const).find(
     (name) => options[name] !== undefined,
   );

@@ -1,6 +1,6 @@
 // The public prompt(): the prompts of a task made, shown, tried, compared on held-out rows, and the best one written down. Composes rooms.
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
-import { type Row, usedFields } from "../dataset/index.js";
+import { type Row, setText, usedFields } from "../dataset/index.js";
 import { evaluateRows, holm, type Interval, mcnemar, type RowScore, rightRows, summarise } from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
 import { type PromptFile, promptOf, writePromptFile } from "../prompt/index.js";
@@ -141,7 +141,7 @@ function rowOf(task: Task, text: string, { labels }: Bench): Row {
   if (typeof fields !== "object" || fields === null || Array.isArray(fields))
     throw unexpected(`a JSON object with the fields ${names.join(", ")}`, "try", text);
   // Scoring refuses rows whose answer is none of the labels; this one's is not looked at.
-  const known = labels[0];
+  const known = task.kind === "multilabel" ? { text: setText([]), value: setText([]) } : labels[0];
   const own = Object.assign(Object.create(null), fields) as Row["fields"];
   return { index: 0, file: "try", line: 1, fields: own, answer: known?.text ?? "", value: known?.value ?? "" };
 }

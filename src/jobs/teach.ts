@@ -8,6 +8,7 @@ import { requireKnown, requirePath, requireWhole, type Task } from "../task/inde
 import { Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { defaultMaxLength, hashRows, microBatcher, type TrainEvent } from "../train/index.js";
+import { requireTexts } from "./lesson.js";
 import { readTextRows } from "./text-rows.js";
 import { readTuneData } from "./tune-data.js";
 
@@ -114,6 +115,7 @@ export function teach(task: Task, options: TeachOptions): EventRun<TeachEvent, T
 async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<TeachEvent, TeachResult> {
   const started = performance.now();
   requireKnown(options, optionNames, "teach");
+  requireTexts(task);
   requirePath("out", options.out);
   requireWhole("limit", options.limit, 1);
   requireWhole("maxLength", options.maxLength, 2);

@@ -25,7 +25,7 @@ export interface TuneData {
   /** What a head of the task's own is to learn; null without one. */
   head: Head | null;
   /** What it should give for a row; a text: why it cannot. */
-  targetOf: ((row: Row) => number | string) | undefined;
+  targetOf: ((row: Row) => readonly number[] | string) | undefined;
   badRows: number;
   truncatedRows: number;
   droppedRows: number;

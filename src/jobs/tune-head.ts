@@ -1,9 +1,10 @@
 // What a head of the task's own learns: its outputs, the targets of rows, standardised where they are numbers, and the weights of labels.
-import type { Head } from "../adapter/index.js";
-import type { Row } from "../dataset/index.js";
+import { type Head, kindOfLoss } from "../adapter/index.js";
+import { labelsOfSet, type Row } from "../dataset/index.js";
 import type { Label } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativeHeadOptions } from "../support/native.js";
+import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import type { TuneSettings } from "../train/index.js";
 
@@ -19,13 +20,19 @@ export function headFor(
 ): Head | null {
   const { head: loss = null, quantiles = null, huberDelta = null, classWeights = null } = settings;
   if (loss === null) return null;
-  const kind = loss === "softmax" ? "classify" : "regress";
-  if (task.kind !== kind) throw unexpected(`a loss for kind ${task.kind}`, "head", loss);
-  if (loss === "softmax") {
-    if (labels.length < 2)
-      throw unexpected("at least two labels", `answer.labels of the task ${task.name}`, labels.length, "input");
+  if (task.kind !== kindOfLoss[loss]) throw unexpected(`a loss for kind ${task.kind}`, "head", loss);
+  if (loss === "softmax" || loss === "sigmoid") {
+    const least = loss === "softmax" ? 2 : 1;
+    if (labels.length < least)
+      throw unexpected(
+        `at least ${counted(least, "label")}`,
+        `answer.labels of the task ${task.name}`,
+        labels.length,
+        "input",
+      );
     const texts = labels.map(({ text }) => text);
-    const parameters = classWeights === null ? [] : balanced(rows, texts);
+    const weigh = loss === "softmax" ? balanced : balancedSets;
+    const parameters = classWeights === null ? [] : weigh(rows, texts);
     return { task: task.name, loss, parameters, labels: texts, centre: 0, scale: 1 };
   }
   const numbers = rows.map(({ answer }) => Number(answer));
@@ -47,11 +54,15 @@ export function nativeHead({ loss, labels, parameters }: Head): NativeHeadOption
 }
 
 /** What a head should give for a row; a text: why it cannot. */
-export function targetFor({ labels, centre, scale }: Head): (row: Row) => number | string {
-  if (labels === null) return ({ answer }) => (Number(answer) - centre) / scale;
+export function targetFor({ loss, labels, centre, scale }: Head): (row: Row) => number[] | string {
+  if (labels === null) return ({ answer }) => [(Number(answer) - centre) / scale];
   const places = new Map(labels.map((text, place) => [text, place]));
+  const none = (answer: string) => `the answer ${JSON.stringify(answer)} is none of the ${labels.length} labels`;
+  if (loss === "softmax") return ({ answer }) => (places.has(answer) ? [places.get(answer)!] : none(answer));
   return ({ answer }) => {
-    return places.get(answer) ?? `the answer ${JSON.stringify(answer)} is none of the ${labels.length} labels`;
+    const own = new Set(labelsOfSet(answer));
+    const stray = [...own].find((label) => !places.has(label));
+    return stray === undefined ? labels.map((label) => Number(own.has(label))) : none(stray);
   };
 }
 
@@ -60,6 +71,15 @@ function balanced(rows: readonly Row[], texts: readonly string[]): number[] {
   return texts.map((text) => {
     const own = rows.filter(({ answer }) => answer === text).length;
     return own === 0 ? 1 : rows.length / (texts.length * own);
+  });
+}
+
+/** Rows without the label / rows with it, as PyTorch's pos_weight; 1 for a label that no row or every row has. */
+function balancedSets(rows: readonly Row[], texts: readonly string[]): number[] {
+  const sets = rows.map(({ answer }) => new Set(labelsOfSet(answer)));
+  return texts.map((text) => {
+    const own = sets.filter((set) => set.has(text)).length;
+    return own === 0 || own === rows.length ? 1 : (rows.length - own) / own;
   });
 }
 

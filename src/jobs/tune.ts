@@ -7,8 +7,8 @@ import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { hashFile } from "../support/files.js";
-import { type NativeLora, type NativeWeights, rethrow } from "../support/native.js";
-import type { Task } from "../task/index.js";
+import { type HeadLoss, type NativeLora, type NativeWeights, rethrow } from "../support/native.js";
+import type { Task, TaskKind } from "../task/index.js";
 import {
   encodeRows,
   fingerprintOf,
@@ -28,7 +28,7 @@ import {
   type Validation,
 } from "../train/index.js";
 import { calibrateRun } from "./calibrate.js";
-import type { Asked, Lesson } from "./lesson.js";
+import { type Asked, type Lesson, requireTexts } from "./lesson.js";
 import type { TextRows } from "./text-rows.js";
 import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
 import {
@@ -89,6 +89,9 @@ interface Job<Event> {
   signal: AbortSignal | null;
 }
 
+/** A number has no text that could be learnt in its place, and neither has a set of labels. */
+const usualHeads: Partial<Record<TaskKind, HeadLoss>> = { multilabel: "sigmoid", regress: "squared" };
+
 /** A run in its folder, from the options to the result, with another loss or without. */
 export async function* tuneInFolder<Event, Result extends TuneResult>(
   task: Task,
@@ -103,8 +106,9 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
         options: ["head"],
       },
     );
-  // A number has no text that could be learnt in its place.
-  const usual: Partial<TuneOptions> = task.kind === "regress" && !lesson ? { head: "squared" } : {};
+  if (lesson) requireTexts(task);
+  const head = usualHeads[task.kind];
+  const usual: Partial<TuneOptions> = head && !lesson ? { head } : {};
   const settingsOf = (given: TuneOptions) => tuneSettings({ ...usual, ...definedOptions(given) });
   const asked = settingsOf(options);
   const folder = await RunFolder.open(asked.out, asked.resume);

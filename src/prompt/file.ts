@@ -1,6 +1,6 @@
 // A prompt file: a task's prompt as it was found to be best, for every command that shows a model the rows of the task. Owns the format.
 import { readFile, stat } from "node:fs/promises";
-import type { Row } from "../dataset/index.js";
+import { labelsOfSet, type Row, setAnswer } from "../dataset/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
@@ -71,8 +71,11 @@ export async function readPromptFile(file: string, task: Task): Promise<PromptFi
   if (examples !== null && examples.length !== shots) throw wrong("shots", `${examples.length}, as many as examples,`);
   if (given.task !== task.name)
     throw new StillroomError("input", `${file} is a prompt of the task ${given.task}, not of ${task.name}`);
-  if (given.calibrate !== null && task.kind === "generate")
-    throw new StillroomError("input", `${file}: calibrate is for tasks with labels, not for kind ${task.kind}`);
+  if (given.calibrate !== null && (task.kind === "generate" || task.kind === "multilabel"))
+    throw new StillroomError(
+      "input",
+      `${file}: calibrate is for labels that are asked for by their texts, not for kind ${task.kind}`,
+    );
   return given;
 }
 
@@ -142,11 +145,17 @@ export function withPrompt(task: Task, { instruction, template, separator, chat 
 /** The examples of a prompt file as rows. Throws "input" where one's answer is none of the task's. */
 export function exampleRows(file: string, task: Task, examples: NonNullable<PromptFile["examples"]>): Row[] {
   return examples.map(({ fields, value }, index) => {
+    const place = { index, file, line: index + 1, fields: Object.assign(Object.create(null), fields) };
+    if (task.kind === "multilabel") {
+      const made = setAnswer(task, labelsOfSet(value));
+      if (typeof made !== "string") return { ...place, ...made };
+      throw new StillroomError("input", `examples.${index} in ${file}: ${made}`);
+    }
     const answer = task.answer.labels === undefined ? value : task.answer.labels[value];
     if (answer === undefined) {
       const known = Object.keys(task.answer.labels!).join(", ");
       throw unexpected(`one of ${known}`, `examples.${index}.value in ${file}`, value, "input");
     }
-    return { index, file, line: index + 1, fields: Object.assign(Object.create(null), fields), answer, value };
+    return { ...place, answer, value };
   });
 }

@@ -11,6 +11,9 @@ const squareLabels = 20;
 const mistakesShown = 50;
 const linesDrawn = 40;
 
+/** Answers that are sets have scores by label, and no label that is taken for another. */
+const ofSets = ({ classes, confusion }: Evaluation): boolean => classes !== null && confusion === null;
+
 /**
  * Writes the page of an evaluation, as one HTML file that needs nothing but itself.
  *
@@ -127,7 +130,8 @@ function slicesOf({ slices, metrics }: Evaluation): Section[] {
 }
 
 /** How often answers are right that a model is so sure of. */
-function reliabilityOf({ reliability }: Evaluation): Section[] {
+function reliabilityOf(result: Evaluation): Section[] {
+  const { reliability } = result;
   if (!reliability || reliability.length === 0) return [];
   const right = ({ accuracy, rows }: (typeof reliability)[number]) => wilson(Math.round(accuracy * rows), rows);
   const points = reliability.map((bin) => {
@@ -145,8 +149,12 @@ function reliabilityOf({ reliability }: Evaluation): Section[] {
       charts: [
         lineChart({
           title: "Reliability diagram",
-          x: { label: "probability of the answer given", from: 0, to: 1 },
-          y: { label: "share of right answers, 95 % interval", from: 0, to: 1 },
+          x: { label: ofSets(result) ? "probability of a label" : "probability of the answer given", from: 0, to: 1 },
+          y: {
+            label: `${ofSets(result) ? "share that is in the answer" : "share of right answers"}, 95 % interval`,
+            from: 0,
+            to: 1,
+          },
           series: [
             { name: "as sure as right", points: ideal, marks: "line" },
             { name: "the model", points, marks: "points" },
@@ -156,7 +164,7 @@ function reliabilityOf({ reliability }: Evaluation): Section[] {
       tables: [
         {
           caption: "By probability",
-          head: ["from", "to", "rows", "mean probability", "share right"],
+          head: ["from", "to", ofSets(result) ? "labels of rows" : "rows", "mean probability", "share right"],
           rows: reliability.map((bin): Cell[] => [bin.low, bin.high, bin.rows, bin.confidence, right(bin)]),
         },
       ],
@@ -164,17 +172,17 @@ function reliabilityOf({ reliability }: Evaluation): Section[] {
   ];
 }
 
-function classesOf({ classes }: Evaluation): Section[] {
+function classesOf(result: Evaluation): Section[] {
+  const { classes } = result;
   if (!classes) return [];
-  const rows = classes.map(({ label, precision, recall, f1, support }): Cell[] => [
-    label,
-    support,
-    precision,
-    recall,
-    f1,
-  ]);
-  const head = ["answer", "rows", "precision", "recall", "F1"];
-  return [{ title: "By answer", tables: [{ caption: "Each answer", head, rows }] }];
+  const sets = ofSets(result);
+  const rows = classes.map(({ label, precision, recall, f1, f1_interval, support, average_precision }): Cell[] => {
+    const interval = f1_interval && { value: f1, low: f1_interval[0], high: f1_interval[1] };
+    return [label, support, precision, recall, interval ?? f1, ...(sets ? [average_precision ?? null] : [])];
+  });
+  const what = sets ? "label" : "answer";
+  const head = [what, "rows", "precision", "recall", "F1", ...(sets ? ["average precision"] : [])];
+  return [{ title: `By ${what}`, tables: [{ caption: `Each ${what}`, head, rows }] }];
 }
 
 function mistakesOf({ confusion }: Evaluation): Section[] {

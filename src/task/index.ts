@@ -7,6 +7,7 @@ export { parseTemplate, type TemplateFields, templateFields, templateLimit } fro
 export {
   type AuditBound,
   type AuditSettings,
+  hasLabels,
   isDrawn,
   isError,
   isNumber,

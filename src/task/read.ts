@@ -63,7 +63,11 @@ export async function readTask(file: string, options: { data?: string } = {}): P
     file: absolute,
     data: {},
     prompt: { ...definedOnly(prompt) },
-    answer: { field: answer.field, ...(answer.labels && { labels: checkLabels(answer.labels, kind, absolute) }) },
+    answer: {
+      field: answer.field,
+      ...(answer.labels && { labels: checkLabels(answer.labels, kind, absolute) }),
+      ...(answer.separator !== undefined && { separator: checkSeparator(answer.separator, kind, absolute) }),
+    },
     metric: checkMetric(known.metric, kind, absolute),
     maxTokens: checkMaxTokens(known.maxTokens, kind, absolute),
   };
@@ -191,7 +195,10 @@ function checkAudit(audit: unknown, file: string): AuditSettings {
 function checkLabels(labels: Record<string, string>, kind: TaskKind, file: string): Record<string, string> {
   const at = fieldName(file, "answer.labels");
   if (kind === "generate")
-    throw new StillroomError("input", `${file}: answer.labels is for kinds classify and regress, not ${kind}`);
+    throw new StillroomError(
+      "input",
+      `${file}: answer.labels is for kinds classify, multilabel and regress, not ${kind}`,
+    );
   // White space around an answer is left out: "x" and "x " would have the same tokens.
   const texts = Object.values(labels).map((text) => text.trim());
   const word = Object.keys(labels).find((value) => kind === "regress" && !isNumber(value));
@@ -202,6 +209,11 @@ function checkLabels(labels: Record<string, string>, kind: TaskKind, file: strin
   if (twice !== undefined)
     throw new StillroomError("input", `${at}: two values have the same text ${JSON.stringify(twice)}`);
   return labels;
+}
+
+function checkSeparator(separator: string, kind: TaskKind, file: string): string {
+  if (kind === "multilabel") return separator;
+  throw new StillroomError("input", `${file}: answer.separator is for kind multilabel, not ${kind}`);
 }
 
 function readSplit(part: object, at: string, file: string): Split {

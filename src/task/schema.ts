@@ -50,6 +50,7 @@ export const promptSchema = z.strictObject({
 export const answerSchema = z.strictObject({
   field: name.default("answer"),
   labels: textMapping(isScalar, "a text, a number, true or false").optional(),
+  separator: name.optional(),
 });
 
 const bound = z.number().min(0);

@@ -1,7 +1,7 @@
 // The shape of a task once it is read and checked. Knows no file syntax and reads no data.
 
-export const taskKinds = ["classify", "regress", "generate"] as const;
-/** What is asked of the model: one of a set of labels, a number, or free text. */
+export const taskKinds = ["classify", "multilabel", "regress", "generate"] as const;
+/** What is asked of the model: one of a set of labels, any number of them, a number, or free text. */
 export type TaskKind = (typeof taskKinds)[number];
 
 export const sourceFormats = ["jsonl", "csv", "tsv", "parquet"] as const;
@@ -10,13 +10,20 @@ export type SourceFormat = (typeof sourceFormats)[number];
 /** Metrics that can steer a run and head a table, by kind; the first one is the default. */
 export const metricsOf = {
   classify: ["accuracy", "macro_f1", "weighted_f1", "log_loss", "brier"],
+  // Average precision needs no threshold: those of a run are fitted when it has ended.
+  multilabel: ["average_precision", "micro_f1", "macro_f1", "subset_accuracy", "hamming_loss", "log_loss", "brier"],
   regress: ["mae", "rmse", "pearson", "spearman", "r2"],
   generate: ["exact_match", "f1", "rouge_l"],
 } as const satisfies Record<TaskKind, readonly string[]>;
 
 /** Whether a metric is an error, better where it is lower. */
 export function isError(metric: string): boolean {
-  return ["log_loss", "brier", "ece", "mae", "rmse"].includes(metric);
+  return ["log_loss", "brier", "ece", "hamming_loss", "mae", "rmse"].includes(metric);
+}
+
+/** Whether answers are made of labels, so that without a list in the task file the training rows say which there are. */
+export function hasLabels(kind: TaskKind): boolean {
+  return kind === "classify" || kind === "multilabel";
 }
 
 /** Whether a value of a data file is a finite number, or the text of one. */
@@ -93,6 +100,8 @@ export interface Task {
      * model without a head is asked.
      */
     labels?: Record<string, string>;
+    /** Of multilabel: stands between the labels of a text; absent: a text is a JSON list. */
+    separator?: string;
   };
   metric: string;
   /** For generate: the longest answer in tokens. */

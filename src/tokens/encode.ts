@@ -10,7 +10,7 @@ export interface Encoded {
   answer: Int32Array;
   row: Row;
   /** What a head of the task's own should give at the end of the prompt; the answer is then one token that is not looked at. */
-  target?: number;
+  target?: readonly number[];
   /** Tokens at the front of the prompt that a cut leaves (the model's BOS), default 0. */
   keep?: number;
 }

@@ -46,13 +46,15 @@ function flat({ schedule, ...rest }: Fingerprint): Fingerprint {
 }
 
 /** SHA-256 over rows of tokens, lengths included, and over what a head should give for them. */
-export function hashRows(rows: Iterable<{ prompt: Int32Array; answer: Int32Array; target?: number }>): string {
+export function hashRows(
+  rows: Iterable<{ prompt: Int32Array; answer: Int32Array; target?: readonly number[] }>,
+): string {
   const hash = createHash("sha256");
   for (const { prompt, answer, target } of rows) {
     hash.update(Int32Array.of(prompt.length, answer.length));
     hash.update(prompt);
     hash.update(answer);
-    if (target !== undefined) hash.update(Float64Array.of(target));
+    if (target !== undefined) hash.update(Float64Array.from(target));
   }
   return hash.digest("hex");
 }

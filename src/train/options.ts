@@ -22,15 +22,18 @@ export interface TuneOptions {
   /** "lora" (default); "full": weights of the model itself; "head": with `head` that alone, else the language-model head and the norm before it. */
   method?: TuneMethod | undefined;
   /**
-   * A head of the task's own on the last hidden state of the prompt, in place of label or number texts, trained on this loss: "softmax" for classify; "squared",
-   * "huber" or "pinball" for regress. Over the adapter with "lora", alone with "head". Default: none for classify, "squared" for regress.
+   * A head of the task's own on the last hidden state of the prompt, in place of label or number texts, trained on this loss: "softmax" for classify; "sigmoid"
+   * for multilabel; "squared", "huber" or "pinball" for regress. Over the adapter with "lora", alone with "head". Default: none for classify, "sigmoid" for multilabel, "squared" for regress.
    */
   head?: HeadLoss | undefined;
   /** Of "pinball", rising levels between 0 and 1 (default [0.05, 0.5, 0.95]): the one nearest to 0.5 is the answer, the outer two its interval. */
   quantiles?: number[] | undefined;
   /** Of "huber": from how many standard deviations of the targets on errors count linearly (default 1). */
   huberDelta?: number | undefined;
-  /** Of "softmax": "balanced" weights each label by rows / (labels × its rows) (default: all 1). */
+  /**
+   * "balanced" weights, of "softmax", each label by rows / (labels × its rows), of "sigmoid" a label that is right by rows without it / rows with it (default: all
+   * 1).
+   */
   classWeights?: "balanced" | undefined;
   /** Passes over the training rows (default 1); a fraction is rounded up to whole steps. Not together with `steps`. */
   epochs?: number | undefined;
@@ -66,7 +69,10 @@ export interface TuneOptions {
    * calibration.json, and answers of this run go through it.
    */
   calibrate?: "temperature" | "isotonic" | "none" | undefined;
-  /** Of labels: answers that are less sure than it takes for so large a share to be right on the validation rows are left open (default: none is). */
+  /**
+   * Of labels: answers that are less sure than it takes for so large a share to be right on the validation rows are left open (default: none is). Of sets of
+   * labels: each label is given from the probability on from which so large a share of the rows given it has it (default: where its F1 is highest).
+   */
   targetPrecision?: number | undefined;
   /** Of numbers: the share of rows whose answer lies within the interval around the prediction (default 0.9, from 50 validation rows on). */
   coverage?: number | undefined;
@@ -238,11 +244,13 @@ function ownHead(
   method: TuneMethod,
   options: TuneOptions,
 ): Pick<TuneSettings, "head" | "quantiles" | "huberDelta" | "classWeights"> {
-  const head = oneOf("head", options.head, ["softmax", "squared", "huber", "pinball"]);
+  const head = oneOf("head", options.head, ["softmax", "sigmoid", "squared", "huber", "pinball"]);
   if (head !== null && method === "full") throw unexpected(`method "lora" or "head"`, "head", head);
-  const only = (loss: HeadLoss, name: "quantiles" | "huberDelta" | "classWeights") => {
-    if (head !== loss && options[name] !== undefined) throw unexpected(`head "${loss}"`, name, options[name]);
-    return head === loss;
+  const only = (losses: readonly HeadLoss[], name: "quantiles" | "huberDelta" | "classWeights") => {
+    const fits = head !== null && losses.includes(head);
+    const words = losses.map((loss) => `"${loss}"`).join(" or ");
+    if (!fits && options[name] !== undefined) throw unexpected(`head ${words}`, name, options[name]);
+    return fits;
   };
   const levels = options.quantiles ?? [0.05, 0.5, 0.95];
   const rising = Array.isArray(levels) && levels.every((level, at) => level > (levels[at - 1] ?? 0) && level < 1);
@@ -250,9 +258,11 @@ function ownHead(
     throw unexpected("rising numbers between 0 and 1", "quantiles", options.quantiles);
   return {
     head,
-    quantiles: only("pinball", "quantiles") ? levels : null,
-    huberDelta: only("huber", "huberDelta") ? (real("huberDelta", options.huberDelta, above(0)) ?? 1) : null,
-    classWeights: only("softmax", "classWeights") ? oneOf("classWeights", options.classWeights, ["balanced"]) : null,
+    quantiles: only(["pinball"], "quantiles") ? levels : null,
+    huberDelta: only(["huber"], "huberDelta") ? (real("huberDelta", options.huberDelta, above(0)) ?? 1) : null,
+    classWeights: only(["softmax", "sigmoid"], "classWeights")
+      ? oneOf("classWeights", options.classWeights, ["balanced"])
+      : null,
   };
 }
 

@@ -28,7 +28,7 @@ export interface Encoding {
   /** Answered rows before each prompt (default: none). */
   examples?: Examples | undefined;
   /** With a head of the task's own: what it should give for a row; a text: why it cannot. Its answer is then no text. */
-  targetOf?: ((row: Row) => number | string) | undefined;
+  targetOf?: ((row: Row) => readonly number[] | string) | undefined;
 }
 
 /** Rows encoded between two looks at the signal. */
@@ -108,7 +108,7 @@ export function microBatcher(
 
 function withTargets(batch: NativeBatch, rows: readonly Encoded[]): NativeBatch {
   if (rows[0]?.target === undefined) return batch;
-  return { ...batch, targets: Float32Array.from(rows, ({ target }) => target!) };
+  return { ...batch, targets: Float32Array.from(rows.flatMap(({ target }) => target!)) };
 }
 
 function lengthOf({ prompt, answer }: Encoded): number {

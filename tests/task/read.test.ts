@@ -111,7 +111,7 @@ describe("refusals name the file, the field and the remedy", () => {
     [
       "an unknown kind",
       (text) => text.replace("kind: classify", "kind: clasify"),
-      /expected one of classify, regress, generate for kind in .*task\.yaml, received "clasify"; did you mean classify\?$/,
+      /expected one of classify, multilabel, regress, generate for kind in .*task\.yaml, received "clasify"; did you mean classify\?$/,
     ],
     [
       "a metric of the other kind",
@@ -201,7 +201,13 @@ describe("refusals name the file, the field and the remedy", () => {
 
   test("labels of a generate task", async () => {
     expect(await refusal(contract.replace("kind: classify", "kind: generate").replace("metric: accuracy", ""))).toMatch(
-      /answer\.labels is for kinds classify and regress, not generate$/,
+      /answer\.labels is for kinds classify, multilabel and regress, not generate$/,
+    );
+  });
+
+  test("a separator of labels where there is one label", async () => {
+    expect(await refusal(contract.replace("  field: label", '  field: label\n  separator: ";"'))).toMatch(
+      /answer\.separator is for kind multilabel, not classify$/,
     );
   });
 
