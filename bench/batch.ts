@@ -77,6 +77,8 @@ const bound = 0.5;
 /** Far above any logit: no other token wins. */
 const bias = 100;
 const tries = 48;
+/** At most this many rows warm both sides up before the timed turns. */
+const warmUpRows = 200;
 
 export async function benchBatch(
   taskFile: string,
@@ -152,7 +154,8 @@ async function jobOf(
   const { data, split, rows: size, repeat, seed } = options;
   const task = await readClassifyTask(taskFile, data);
   const { rows, bad } = await readRows(task, split, { onBad, signal });
-  const needed = size * (repeat + 1);
+  const warm = Math.min(size, warmUpRows);
+  const needed = warm + size * repeat;
   if (rows.length < needed)
     throw new StillroomError(
       "usage",
@@ -172,7 +175,8 @@ async function jobOf(
     const random = new Random(seed);
     const order = rows.map((row) => ({ row, at: random.float() })).sort((a, b) => a.at - b.at);
     const part = order.slice(0, needed).map(({ row }) => row);
-    const chosen = Array.from({ length: repeat + 1 }, (_, turn) => part.slice(turn * size, (turn + 1) * size));
+    const ends = Array.from({ length: repeat + 1 }, (_, turn) => warm + turn * size);
+    const chosen = ends.map((end, turn) => part.slice(ends[turn - 1] ?? 0, end));
     await mkdir(folder, { recursive: true });
     for (const [turn, of] of chosen.entries())
       await writeFile(
@@ -183,7 +187,7 @@ async function jobOf(
       ...{ folder, model: path.resolve(model.info.path), threads: model.threads, task: path.resolve(taskFile), data },
       ...{ precision: options.precision ?? "f32", labels, bias, tries },
       rows: part.map((row) => ({ prompt: [...encodePrompt(model.tokenizer, prompt.render(row, []))] })),
-      turns: chosen.map((of, turn) => of.map((_, row) => turn * size + row)),
+      turns: chosen.map((of, turn) => of.map((_, row) => (ends[turn - 1] ?? 0) + row)),
     };
     return { job, chosen, errors: bad.length };
   } finally {

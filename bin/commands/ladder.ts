@@ -1,6 +1,13 @@
 // stillroom ladder: one task from a bare prompt to a quantised student.
 import type { Command } from "commander";
-import { type LadderOptions, ladder, readTask, reportLadder } from "../../src/index.js";
+import {
+  type LadderOptions,
+  type LadderResult,
+  ladder,
+  readTask,
+  reportLadder,
+  StillroomError,
+} from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, real, typedCommand, whole } from "../options.js";
 import { ladderText } from "../print.js";
@@ -42,9 +49,20 @@ Examples:
         if (report !== undefined) await requirePlace(report);
         const task = await readTask(file, data === undefined ? {} : { data });
         const rates = { learningRate: lr, studentLearningRate: studentLr };
-        const result = await ladder(task, { ...options, ...rates, signal, onEvent: onLadder(progress) });
+        const work = ladder(task, { ...options, ...rates, signal, onEvent: onLadder(progress) });
+        const { result, failures } = await climbed(work);
         if (report !== undefined) await reportLadder(result, typedCommand(), report);
-        return { result, text: ladderText(result) };
+        return { result, text: ladderText(result), failures };
       }),
     );
+}
+
+/** The rungs before one that fails its gate are worth their table and their page. */
+async function climbed(work: Promise<LadderResult>): Promise<{ result: LadderResult; failures: string[] }> {
+  try {
+    return { result: await work, failures: [] };
+  } catch (error) {
+    if (!(error instanceof StillroomError) || error.code !== "gate") throw error;
+    return { result: error.cause as LadderResult, failures: [error.message] };
+  }
 }

@@ -41,7 +41,7 @@ export function promptCommand(): Command {
     )
     .option("--limit <n>", "rows to compare on, drawn by the seed (default: 200)", whole(1))
     .option("--budget <prompts>", "prompts that --select search may score (default: 2000)", whole(1))
-    .option("--try <text>", "answer this: the one field's text, or a JSON object of the fields")
+    .option("--try <text>", "answer this: the one field's text, or of several a JSON object")
     .option("--show", "print what the model reads, and its tokens")
     .option("--compare", "score all prompts on the same rows")
     .option("--save <file>", "write the prompt, of several the best, for --prompt of other commands")

@@ -62,9 +62,13 @@ export async function batch(input: Task | string, options: BatchOptions & BatchC
         onProgress?.(progress);
       };
       const calls = { onProgress: told, onBad, onWarning };
-      const result = await new Work(store, engine, rows, rest, calls, began, similar).run();
-      file.end();
-      return result;
+      try {
+        const result = await new Work(store, engine, rows, rest, calls, began, similar).run();
+        file.end();
+        return result;
+      } finally {
+        file.flush();
+      }
     } finally {
       await similar?.close();
       if (model !== given) await model.close();

@@ -47,6 +47,11 @@ export class ProgressFile {
     if (this.#last) this.#add({ ...this.#last, ended: true });
   }
 
+  /** A batch that was cut off leaves how far it came. */
+  flush(): void {
+    if (this.#last && this.#last.seconds > this.#written) this.#add(this.#last);
+  }
+
   #add(line: ProgressLine): void {
     this.#written = line.seconds;
     this.#try(() => appendFileSync(this.file, `${JSON.stringify(line)}\n`));

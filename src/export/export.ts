@@ -8,7 +8,7 @@ import { readRows } from "../dataset/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
-import { makeFolder, placeFile, temporaryName } from "../support/files.js";
+import { makeFolder, placeFile, requireWritable, temporaryName } from "../support/files.js";
 import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
@@ -137,10 +137,12 @@ class Export {
     const [folder, mergedFolder] = [this.#out, path.resolve(keepMerged ?? this.#out)].map((file) => path.dirname(file));
     await makeFolder(folder!);
     await makeFolder(mergedFolder!);
+    for (const file of [this.#out, keepMerged]) if (file !== undefined) await requireWritable(file);
     const merged = lora ? mergedBytes(info, lora.tensors()) : 0;
+    // A budget may be larger than any model of these weights.
+    const quantized = size === undefined ? quantizedBytes(info, quantize) : Math.min(size, quantizedBytes(info, "F32"));
     // The two folders are taken to lie on one disk.
-    for (const place of new Set([folder!, mergedFolder!]))
-      await requireSpace(place, merged + (size ?? quantizedBytes(info, quantize)));
+    for (const place of new Set([folder!, mergedFolder!])) await requireSpace(place, merged + quantized);
   }
 
   async #merge(lora: NativeLora): Promise<string> {

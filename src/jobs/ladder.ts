@@ -81,7 +81,7 @@ interface LadderFile {
  * one folder; a ladder that was cut off goes on from there, and within a rung that trains from its last checkpoint.
  *
  * @throws StillroomError "usage" for a wrong option, a task of kind regress or multilabel, a folder of another ladder, or one in which another process works; "input" for the task's data or a model that
- * cannot be tuned; "gate" for a student that quantising harms (cause: the {@link LadderResult} of the rungs before); "io" for the disk; "cancelled" on abort
+ * cannot be tuned; "gate" for a student that quantising harms (cause: the {@link LadderResult} of the rungs before, the student's among them); "io" for the disk; "cancelled" on abort
  *
  * @example
  * ```ts
@@ -157,10 +157,18 @@ class Climb {
     const chosen = path.join(out, "prompt.json");
     await this.#rung("few-shot", { model, prompt: chosen }, () => this.#choosePrompt(chosen));
     await this.#rung("tuned", { model, adapter }, () => this.#tune(adapter));
-    await this.#rung("student", { model: path.join(distilled, "model.gguf") }, () =>
-      this.#distill(distilled, adapter, layers),
-    );
-    await this.#rung("quantised student", { model: path.join(distilled, "quantized.gguf") });
+    let harm: string | null = null;
+    const distill = async () => {
+      harm = await this.#distill(distilled, adapter, layers);
+    };
+    await this.#rung("student", { model: path.join(distilled, "model.gguf") }, distill);
+    const quantized = path.join(distilled, "quantized.gguf");
+    await this.#rung("quantised student", { model: quantized }, async () => {
+      // Not there where this ladder, or the one that it goes on from, came no further than the gate.
+      if (harm === null && !(await stat(quantized).catch(() => null))) await distill();
+      // What the rungs before came to is not lost with a student that quantising harms.
+      if (harm !== null) throw new StillroomError("gate", harm, { cause: this.#result() });
+    });
     return this.#result();
   }
 
@@ -228,7 +236,8 @@ class Climb {
     for await (const event of work) onEvent?.({ type: "tune", rung: "tuned", event });
   }
 
-  async #distill(out: string, teacherAdapter: string, layers: number): Promise<void> {
+  /** The student and, if that does it no harm, the quantised one; else the gate's sentence on it. */
+  async #distill(out: string, teacherAdapter: string, layers: number): Promise<string | null> {
     const {
       studentEpochs,
       studentLearningRate,
@@ -259,10 +268,9 @@ class Climb {
     });
     try {
       for await (const event of work) onEvent?.({ type: "distill", rung, event });
+      return null;
     } catch (error) {
-      // What the rungs before came to is not lost with a student that quantising harms.
-      if (error instanceof StillroomError && error.code === "gate")
-        throw new StillroomError("gate", error.message, { cause: this.#result() });
+      if (error instanceof StillroomError && error.code === "gate") return error.message;
       throw error;
     }
   }

@@ -207,7 +207,7 @@ async function* training<Event>(
   const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
   const fingerprint = { ...fingerprintOf(settings, plan, hashes), ...asked?.fingerprint };
   const found = await folder.checkpoints.latest();
-  if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder);
+  if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder, settings.epochs);
   const step = found?.checkpoint.step ?? 0;
   const run: RunFile = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.

@@ -7,7 +7,7 @@ import { type Row, readRows } from "../dataset/index.js";
 import { requireSpace } from "../export/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { makeFolder, placeFile, temporaryName } from "../support/files.js";
+import { makeFolder, placeFile, requireWritable, temporaryName } from "../support/files.js";
 import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
@@ -75,6 +75,7 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
   await requireNoInput(out, [{ what: "the teacher", file: teacher.info.path }, ...tasks.flatMap(taskFiles)]);
   await requireSameKind(out, "GGUF", "GGUF");
   await makeFolder(path.dirname(out));
+  await requireWritable(out);
   await requireSpace(path.dirname(out), teacher.info.parameters * (type === "f16" ? 2 : 4));
   const { rows, errors } = await measuredRows(settings);
   const measuring = new Measuring(teacher, rows, settings);

@@ -25,17 +25,24 @@ function headOf({ head, quantiles, huberDelta, classWeights }: TuneSettings): Pa
   return { head, quantiles, huberDelta, classWeights };
 }
 
-/** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's. */
-export function requireSameRun(found: Fingerprint, now: Fingerprint, folder: string): void {
+/** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's, whose steps may follow from its epochs. */
+export function requireSameRun(
+  found: Fingerprint,
+  now: Fingerprint,
+  folder: string,
+  epochs: number | null = null,
+): void {
   const [before, after] = [flat(found), flat(now)];
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
   const differing = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
   if (differing.length === 0) return;
-  const list = differing.map(
-    (name) => `${name} (${JSON.stringify(before[name])} there, ${JSON.stringify(after[name])} here)`,
-  );
+  const follows = (name: string) => name === "steps" && epochs !== null;
+  const list = differing.map((name) => {
+    const here = `${JSON.stringify(after[name])} here${follows(name) ? `, of epochs ${epochs}` : ""}`;
+    return `${name} (${JSON.stringify(before[name])} there, ${here})`;
+  });
   throw new StillroomError("usage", `${folder} cannot be resumed: it was begun with other ${list.join(", ")}`, {
-    options: differing,
+    options: differing.map((name) => (follows(name) ? "epochs" : name)),
   });
 }
 

@@ -38,6 +38,18 @@ beforeEach(() => {
 });
 
 describe("exportModel", () => {
+  it("tells of a place that takes no file before any work", async () => {
+    const phases: string[] = [];
+    for (const places of [{ out: "/proc/out.gguf" }, { out, keepMerged: "/proc/merged.gguf" }]) {
+      const work = exportModel({ model, adapter, ...places, onProgress: ({ phase }) => phases.push(phase) });
+      await expect(work).rejects.toMatchObject({
+        code: "io",
+        message: expect.stringMatching(/^cannot write \/proc\//),
+      });
+    }
+    expect(phases).toEqual([]);
+  });
+
   it("writes one checked file: merged exactly, quantised within the bound", async () => {
     const phases: string[] = [];
     const keepMerged = path.join(folder, "merged.gguf");

@@ -170,6 +170,10 @@ test("a folder with a run in it is not overwritten, and a resume with another op
   await expect(tune(task, { out, resume: true, steps: 20 }).result).rejects.toThrow(
     /other steps \(12 there, 20 here\)/,
   );
+  await expect(tune(task, { out, resume: true, epochs: 6 }).result).rejects.toMatchObject({
+    message: expect.stringMatching(/other steps \(12 there, \d+ here, of epochs 6\)/),
+    options: expect.arrayContaining(["epochs"]),
+  });
 });
 
 test("changed training rows are noticed by a resume", async () => {

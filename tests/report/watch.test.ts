@@ -56,6 +56,25 @@ describe("a watched batch", () => {
     expect(next.charts[0]!.rows.at(-1)![1]).toBe(20);
   });
 
+  it("that was cut off says how far it came", async () => {
+    const task = await readTask(writeToyTask().file);
+    const store = mkdtempSync(path.join(os.tmpdir(), "stillroom-watch-batch-"));
+    const controller = new AbortController();
+    let done = 0;
+    const cut = batch(task, {
+      ...{ model: writeTextToy(), store, out: `${store}.jsonl`, threads: 1, window: 4, signal: controller.signal },
+      onProgress: ({ rows }) => {
+        done = rows;
+        if (rows >= 4) controller.abort();
+      },
+    });
+    await expect(cut).rejects.toMatchObject({ code: "cancelled" });
+    page = await watch(store, { port: 0 });
+    const told = await data("generation=-1");
+    expect(told.charts[0]!.rows.at(-1)![1]).toBe(done);
+    expect(told).toMatchObject({ ended: false });
+  });
+
   testChromium("is drawn over seconds, without a complaint", async () => {
     const store = mkdtempSync(path.join(os.tmpdir(), "stillroom-watch-batch-"));
     const counted = { total_rows: 9, computed: 3, from_store: 1, errors: 1, tokens: 50 };

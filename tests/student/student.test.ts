@@ -229,6 +229,13 @@ describe("makeStudent", () => {
     }
   });
 
+  it("tells of a place that takes no file before any work", async () => {
+    const told: string[] = [];
+    const work = makeStudent({ teacher, task, out: "/proc/student.gguf", onProgress: ({ phase }) => told.push(phase) });
+    await expect(work).rejects.toThrow("cannot write /proc/student.gguf");
+    expect(told).toEqual([]);
+  });
+
   it("refuses a weight that f16 cannot hold", async () => {
     const file = writeTextToy({}, textToy, (name, data) => {
       if (name === "blk.1.ffn_up.weight") data[7] = 1e6;
