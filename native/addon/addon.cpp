@@ -5,6 +5,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
     stillroom::addon::init_files(env, exports);
     stillroom::addon::init_engine(env, exports);
     stillroom::addon::init_decode(env, exports);
+    stillroom::addon::init_near(exports);
     return exports;
 }
 

@@ -14,6 +14,7 @@ namespace stillroom::addon {
 void init_files(Napi::Env env, Napi::Object exports);   // files.cpp: what works on files, and llama.cpp
 void init_engine(Napi::Env env, Napi::Object exports);  // engine.cpp: what works on our own engine
 void init_decode(Napi::Env env, Napi::Object exports);  // decode.cpp: decoders that llama.cpp runs
+void init_near(Napi::Object exports);                   // near.cpp: the scan for near vectors
 
 // NativeModelInfo.
 Napi::Object from_info(Napi::Env env, const ModelInfo& info);

@@ -1,10 +1,10 @@
 // From which similarity on two texts count as one: fitted on half of the labelled pairs, measured on the other half, and kept only where few enough hits are
 // false there. Owns the rule; knows no look-up.
-import { defaultMaxBytes, readLines } from "../dataset/index.js";
+import { defaultMaxBytes, readJsonl } from "../dataset/index.js";
 import { poolings, requirePooling } from "../embed/index.js";
 import { type Interval, wilson } from "../evaluate/index.js";
 import { Model, type OpenModelOptions, openModel } from "../model/index.js";
-import { type Fit, keepFit, normalisations, normalise, type Store } from "../store/index.js";
+import { type Fit, innerProduct, keepFit, normalisations, normalise, type Store } from "../store/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { Random } from "../support/random.js";
 import { requireKnown, requirePath, requireWhole } from "../task/index.js";
@@ -84,7 +84,7 @@ export async function fitSimilarity(store: Store, options: SimilarityOptions): P
       if (vector) vectors.set(texts[place]!, vector);
     const measured = pairs.map((pair): Measured => {
       const [a, b] = [vectors.get(pair.a), vectors.get(pair.b)];
-      if (a && b) return { ...pair, similarity: cosine(a, b) };
+      if (a && b) return { ...pair, similarity: innerProduct(a, b) };
       throw new StillroomError("input", `${file}: the model has no vector for ${short(a ? pair.b : pair.a)}`);
     });
     const { fit, left } = fitted(measured, pooling, maxFalseHits, seed, file);
@@ -106,17 +106,10 @@ export async function fitSimilarity(store: Store, options: SimilarityOptions): P
 /** Throws "input" for the first line that is no pair, and for pairs that are said to be the same and not the same. */
 async function readPairs(file: string, signal: AbortSignal | undefined): Promise<Pair[]> {
   const pairs = new Map<string, Pair>();
-  for await (const { number, bytes } of readLines(file, { maxBytes: defaultMaxBytes, signal })) {
-    const text = bytes?.toString().trim();
-    if (text === "") continue;
-    const wrong = (why: string) => new StillroomError("input", `${file}:${number}: ${why}`);
-    let line: Partial<Pair>;
-    try {
-      line = Object(JSON.parse(text ?? "")) as Partial<Pair>;
-    } catch {
-      throw wrong("is not JSON");
-    }
-    const { a, b, same, ...rest } = line;
+  for await (const record of readJsonl(file, { maxBytes: defaultMaxBytes, signal })) {
+    const wrong = (why: string) => new StillroomError("input", `${file}:${record.line}: ${why}`);
+    if ("reason" in record) throw wrong(record.reason);
+    const { a, b, same, ...rest } = record.fields;
     if (typeof a !== "string" || typeof b !== "string" || typeof same !== "boolean" || Object.keys(rest).length > 0)
       throw wrong('expected {"a": TEXT, "b": TEXT, "same": true or false}');
     const name = JSON.stringify([a, b].sort());
@@ -124,10 +117,6 @@ async function readPairs(file: string, signal: AbortSignal | undefined): Promise
     pairs.set(name, { a, b, same });
   }
   return [...pairs.values()];
-}
-
-function cosine(a: Float32Array, b: Float32Array): number {
-  return a.reduce((sum, value, at) => sum + value * b[at]!, 0);
 }
 
 /** The rule, and the half that it was measured on. */

@@ -99,8 +99,8 @@ export class Similar {
     );
     const missing = [...found.keys()].filter((place) => !found[place]!.hit);
     const asked = missing.map((place) => texts[place]!);
-    for (const [at, vector] of (await vectorsOf(this.engine, this.fit.pooling, asked)).entries()) {
-      const near = vector && this.#index.find(vector, this.fit.threshold);
+    const vectors = await vectorsOf(this.engine, this.fit.pooling, asked);
+    for (const [at, near] of (await this.#index.find(vectors, this.fit.threshold)).entries()) {
       if (!near) continue;
       const { text: answer, probabilities, ended, made_by } = near.answer;
       const { similarity, text: similar_to } = near;

@@ -1,7 +1,7 @@
 // JSON Lines: one object a line. A line that is no usable object is a bad record; the next line is read on.
 import { isUtf8 } from "node:buffer";
 import { readLines } from "./lines.js";
-import { depthLimit, emptyFields, type RawRecord, type ReadOptions, valueFault } from "./records.js";
+import { depthLimit, fieldsOf, type RawRecord, type ReadOptions } from "./records.js";
 
 /** The records of a JSON Lines file; blank lines are none. */
 export async function* readJsonl(file: string, options: ReadOptions): AsyncGenerator<RawRecord> {
@@ -25,8 +25,7 @@ function parseObject(bytes: Buffer): Record<string, unknown> | string {
   } catch (error) {
     return `is not JSON: ${shorten((error as Error).message)}`;
   }
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return "is not a JSON object";
-  return valueFault(value) ?? Object.assign(emptyFields(), value);
+  return fieldsOf(value);
 }
 
 /** Counts brackets outside of texts, before the parser builds anything. */

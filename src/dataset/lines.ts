@@ -46,10 +46,14 @@ export async function* withFile<T>(file: string, body: (handle: FileHandle) => A
 
 /** The lines of a file. A byte order mark is left out of the first; "\r\n" counts as one line end. */
 export function readLines(file: string, options: ReadOptions): AsyncGenerator<Line> {
-  return withFile(file, (handle) => linesOf(handle, options));
+  return withFile(file, (handle) => linesOf(readChunks(handle, 0, options.signal), options));
 }
 
-async function* linesOf(handle: FileHandle, { maxBytes, signal }: ReadOptions): AsyncGenerator<Line> {
+/** The same of pieces of bytes, wherever they come from. */
+export async function* linesOf(
+  chunks: AsyncIterable<Buffer>,
+  { maxBytes }: Pick<ReadOptions, "maxBytes">,
+): AsyncGenerator<Line> {
   let number = 1;
   let offset = 0;
   let kept: Buffer[] = [];
@@ -68,7 +72,7 @@ async function* linesOf(handle: FileHandle, { maxBytes, signal }: ReadOptions): 
     length = 0;
     return line;
   };
-  for await (const chunk of readChunks(handle, 0, signal)) {
+  for await (const chunk of chunks) {
     let start = 0;
     for (let end = chunk.indexOf(newline); end !== -1; end = chunk.indexOf(newline, start)) {
       add(chunk.subarray(start, end));

@@ -48,6 +48,12 @@ export function valueFault(value: unknown, depth = 0): string | null {
   return null;
 }
 
+/** A value of JSON as the fields of a record, or why it is none. */
+export function fieldsOf(value: unknown): Record<string, unknown> | string {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return "is not a JSON object";
+  return valueFault(value) ?? Object.assign(emptyFields(), value);
+}
+
 /** The error for a data file that cannot be opened or read. */
 export function unreadable(file: string, error: unknown): StillroomError {
   if (error instanceof StillroomError) return error;

@@ -3,7 +3,7 @@ import { isUtf8 } from "node:buffer";
 import path from "node:path";
 import { unexpected } from "../support/errors.js";
 import { readJsonl } from "./jsonl.js";
-import { readLines } from "./lines.js";
+import { type Line, linesOf, readLines } from "./lines.js";
 import { defaultMaxBytes, type RawRecord, type ReadOptions, textFault } from "./records.js";
 import type { BadRow } from "./row.js";
 
@@ -42,14 +42,25 @@ const readers: Record<string, (file: string, options: ReadOptions) => AsyncGener
 };
 
 async function* readPlain(file: string, options: ReadOptions): AsyncGenerator<RawRecord> {
-  for await (const { number: line, bytes } of readLines(file, options)) {
-    if (bytes === null) yield { line, reason: `is longer than ${options.maxBytes} bytes` };
-    else if (!isUtf8(bytes)) yield { line, reason: "is not valid UTF-8" };
-    else {
-      const text = bytes.toString("utf8");
-      const fault = textFault(text);
-      if (fault !== null) yield { line, reason: fault };
-      else if (text.trim() !== "") yield { line, fields: { text } };
-    }
+  for await (const one of readLines(file, options)) {
+    const read = textOf(one, options.maxBytes);
+    if ("reason" in read) yield read;
+    else if (read.text.trim() !== "") yield { line: read.line, fields: { text: read.text } };
   }
+}
+
+/** A line as a text, or why it is none. */
+type TextLine = { line: number; text: string } | { line: number; reason: string };
+
+/** The texts of a stream of bytes, such as stdin: one a line, empty ones too. */
+export async function* streamTexts(chunks: AsyncIterable<Buffer>): AsyncGenerator<TextLine> {
+  for await (const one of linesOf(chunks, { maxBytes: defaultMaxBytes })) yield textOf(one, defaultMaxBytes);
+}
+
+function textOf({ number: line, bytes }: Line, maxBytes: number): TextLine {
+  if (bytes === null) return { line, reason: `is longer than ${maxBytes} bytes` };
+  if (!isUtf8(bytes)) return { line, reason: "is not valid UTF-8" };
+  const text = bytes.toString("utf8");
+  const reason = textFault(text);
+  return reason === null ? { line, text } : { line, reason };
 }

@@ -16,6 +16,7 @@ export {
 export {
   type Fit,
   fitOf,
+  innerProduct,
   keepFit,
   keepNear,
   leadsNear,

@@ -1,11 +1,11 @@
 // Texts that lead to answers by their vectors: aliases of a kind of their own, found by a scan of all of them, and the fit without which none is used.
 // Knows no model.
 import { StillroomError } from "../support/errors.js";
-import type { NativePooling } from "../support/native.js";
+import { type NativePooling, native } from "../support/native.js";
 import { checksum } from "./checksum.js";
 import { canonical, type Maker, sha256 } from "./key.js";
 import { vectorBytes, vectorOf } from "./record.js";
-import type { Store } from "./store.js";
+import type { Store, StoredAnswer } from "./store.js";
 import { nearKind, writeNear } from "./tables.js";
 
 /** A share with its 95 % interval. */
@@ -114,9 +114,27 @@ export function unpackNear(alias: Buffer, bytes: Buffer): { space: Buffer; vecto
   };
 }
 
+/** A known text that is near to a vector, and its answer. */
+interface NearText {
+  text: string;
+  /** The cosine. */
+  similarity: number;
+  answer: StoredAnswer;
+}
+
+/** A text by its place among the vectors. */
+interface NearRow {
+  alias: Buffer;
+  text: string;
+}
+
+/** Vectors that are looked for in one go through all that are known. */
+const together = 16;
+
 /** All vectors of a space and namespace in memory, one behind the other; read again when the store has others. */
 export class NearIndex {
-  #rows: { alias: Buffer; text: string }[] = [];
+  #rows: readonly NearRow[] = [];
+  /** (rows, width) Never written to again: a scan may be under way. */
   #vectors = new Float32Array(0);
   #seen = -1;
 
@@ -132,16 +150,34 @@ export class NearIndex {
     return this.#rows.length;
   }
 
-  /** The nearest text whose answer is known, and that answer; null where none is as near as the threshold. */
-  find(vector: Float32Array, threshold: number) {
+  /**
+   * For each vector the nearest text whose answer is known; null for none, and where none is as near as the threshold. All vectors are looked through, in f32 and off
+   * the JavaScript thread; what that finds is multiplied again in f64, so that its rounding decides nothing.
+   */
+  async find(asked: readonly (Float32Array | null)[], threshold: number): Promise<(NearText | null)[]> {
     this.#refresh();
-    const near: { row: number; similarity: number }[] = [];
-    for (let row = 0; row < this.#rows.length; row++) {
-      const similarity = product(this.#vectors, row * this.width, vector);
-      if (similarity >= threshold) near.push({ row, similarity });
+    const [rows, vectors, { width }] = [this.#rows, this.#vectors, this];
+    const found: (NearText | null)[] = asked.map(() => null);
+    const given = [...asked.entries()].filter((one): one is [number, Float32Array] => one[1] !== null);
+    for (let at = 0; at < given.length; at += together) {
+      const now = given.slice(at, at + together);
+      const packed = new Float32Array(now.length * width);
+      for (const [one, [, vector]] of now.entries()) packed.set(vector, one * width);
+      const pairs = await native().nearRows(width, vectors, packed, threshold - roundingOf(width));
+      const near = now.map((): { row: number; similarity: number }[] => []);
+      for (let pair = 0; pair < pairs.length; pair += 2) {
+        const [one, row] = [pairs[pair]!, pairs[pair + 1]!];
+        const similarity = innerProduct(now[one]![1], vectors, row * width);
+        if (similarity >= threshold) near[one]!.push({ row, similarity });
+      }
+      for (const [one, [place]] of now.entries()) found[place] = this.#firstKnown(rows, near[one]!);
     }
+    return found;
+  }
+
+  #firstKnown(rows: readonly NearRow[], near: { row: number; similarity: number }[]): NearText | null {
     for (const { row, similarity } of near.sort((a, b) => b.similarity - a.similarity)) {
-      const { alias, text } = this.#rows[row]!;
+      const { alias, text } = rows[row]!;
       const answer = this.store.at(alias);
       if (answer) return { text, similarity, answer };
     }
@@ -154,32 +190,26 @@ export class NearIndex {
     if (now === this.#seen) return;
     const start = Buffer.concat([this.store.namespace, Buffer.of(nearKind)]);
     const end = Buffer.concat([this.store.namespace, Buffer.of(nearKind + 1)]);
-    const found: Float32Array[] = [];
-    this.#rows = [];
-    for (const { key, value } of tables.vectors.getRange({ start, end })) {
+    const rows: NearRow[] = [];
+    // Room for those of other spaces and namespaces too: pages that are not written to are none.
+    const vectors = new Float32Array(now * this.width);
+    for (const { key, value } of tables.vectors.getRange({ start, end, limit: now })) {
       const alias = Buffer.from(key);
       const one = unpackNear(alias, value);
       if (!one?.space.equals(this.space) || one.vector.length !== this.width) continue;
-      this.#rows.push({ alias, text: one.text });
-      found.push(one.vector);
+      vectors.set(one.vector, rows.length * this.width);
+      rows.push({ alias, text: one.text });
     }
-    this.#vectors = new Float32Array(found.length * this.width);
-    for (const [row, vector] of found.entries()) this.#vectors.set(vector, row * this.width);
-    this.#seen = now;
+    [this.#rows, this.#vectors, this.#seen] = [rows, vectors.subarray(0, rows.length * this.width), now];
   }
 }
 
-/** The inner product of a vector and that at a place among others: in four sums, which the processor adds side by side. */
-function product(all: Float32Array, from: number, vector: Float32Array): number {
-  const { length } = vector;
-  let [a, b, c, d] = [0, 0, 0, 0];
-  let at = 0;
-  for (; at + 3 < length; at += 4) {
-    a += all[from + at]! * vector[at]!;
-    b += all[from + at + 1]! * vector[at + 1]!;
-    c += all[from + at + 2]! * vector[at + 2]!;
-    d += all[from + at + 3]! * vector[at + 3]!;
-  }
-  for (; at < length; at++) a += all[from + at]! * vector[at]!;
-  return a + b + (c + d);
+/** How far an inner product of two vectors of length 1 in f32 may lie from the exact one, in any order of its sums (docs/numerics.md). */
+const roundingOf = (width: number): number => 2 * width * 2 ** -24;
+
+/** Of a vector and the one that begins at a place, in f64. */
+export function innerProduct(vector: Float32Array, others: Float32Array, from = 0): number {
+  let sum = 0;
+  for (let at = 0; at < vector.length; at++) sum += vector[at]! * others[from + at]!;
+  return sum;
 }

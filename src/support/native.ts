@@ -6,6 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, StillroomError } from "./errors.js";
 import type { NativeDistillation, NativeTaught } from "./native-distillation.js";
+import type { NativeNear } from "./native-near.js";
 import type { NativeQuantizeOptions, NativeSensitivity, NativeTensorType } from "./native-quantize.js";
 import type { NativeEnergies, NativeStudentParts } from "./native-student.js";
 
@@ -382,7 +383,7 @@ export interface NativeDecoderOptions {
   stepTokens: number;
 }
 
-export interface NativeAddon {
+export interface NativeAddon extends NativeNear {
   /** Kernel variants that this machine can run, best first, e.g. ["avx512", "avx2", "portable"]. */
   readonly variants: string[];
   /** Physical cores. */

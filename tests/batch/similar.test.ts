@@ -1,7 +1,6 @@
 // Similarity on a toy, to which texts are near that share their letters: fitted and measured on pairs, refused where too much is false, and only then used.
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { open } from "lmdb";
 import { expect, it } from "vitest";
 import { batch, fitSimilarity, Similar, type Similarity } from "../../src/batch/index.js";
 import { wilson } from "../../src/evaluate/index.js";
@@ -11,6 +10,7 @@ import { exportStore, openStore, pruneStore, storeStats, verifyStore } from "../
 import { unpackNear } from "../../src/store/near.js";
 import { Random } from "../../src/support/random.js";
 import { metric, post, started } from "../serve/server.js";
+import { flipped, tamper } from "../store/make.js";
 import { writeBrokenToy, writeTextToy } from "../support/text_toy.js";
 import { completion, freshFolder, writeLines } from "./requests.js";
 
@@ -162,22 +162,6 @@ it("what a batch answered is found by near texts, which say what they are near t
 it("a vector or a fit that is not what was written is not used", async () => {
   const text = word(40);
   const folder = await storeThatKnows(text);
-  const tamper = async (table: string, prefix: string) => {
-    const root = open<Buffer, Uint8Array>({
-      path: folder,
-      noSubdir: false,
-      encoding: "binary",
-      keyEncoding: "binary",
-    });
-    const db = root.openDB<Buffer, Uint8Array>({ name: table, encoding: "binary", keyEncoding: "binary" });
-    for (const { key, value } of db.getRange({}))
-      if (Buffer.from(key).toString("latin1").startsWith(prefix)) {
-        const bytes = Buffer.from(value);
-        bytes[60] = bytes[60]! ^ 1;
-        await db.put(Buffer.from(key), bytes);
-      }
-    await root.close();
-  };
   const look = async () => {
     const reader = await openStore(folder, { readOnly: true });
     try {
@@ -194,9 +178,9 @@ it("a vector or a fit that is not what was written is not used", async () => {
   wide.writeUInt32LE(1000, 8);
   wide.writeUInt32LE(checksum(Buffer.alloc(41), wide, 12), 12);
   expect(unpackNear(Buffer.alloc(41), wide)).toBe(null);
-  await tamper("vectors", "");
+  await tamper(folder, "vectors", (value) => flipped(value, 60));
   expect(await look()).toEqual({ hit: false, damaged: 1 });
-  await tamper("meta", "similarity:");
+  await tamper(folder, "meta", (value) => flipped(value, 60), "similarity:");
   await expect(look()).rejects.toMatchObject({ code: "input" });
 });
 
@@ -236,6 +220,7 @@ it("serve finds near texts by /v1/lookup, where it was asked to", async () => {
 
 it.each<[string, string, RegExp]>([
   ["no JSON", "{", /:2: is not JSON/],
+  ["half a pair", '{"a":"\\ud83d","b":"y","same":true}', /:2: holds a lone surrogate/],
   ["a field too many", '{"a":"x","b":"y","same":true,"c":1}', /:2: expected \{"a": TEXT/],
   ["same as a text", '{"a":"x","b":"y","same":"yes"}', /:2: expected \{"a": TEXT/],
   ["both", '{"a":"two","b":"one","same":false}', /:2: is said to be the same and not the same/],

@@ -2,6 +2,7 @@
 import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { open } from "lmdb";
 import { type Answer, type Entry, type Maker, requestKey, type TextRequest } from "../../src/store/index.js";
 
 export const maker: Maker = {
@@ -49,3 +50,25 @@ export function entryOf(number: number, text: string, texts: string[] = []): Ent
 export function freshFolder(): string {
   return path.join(mkdtempSync(path.join(tmpdir(), "stillroom-store-")), "the.store");
 }
+
+/** Changes a table of a closed store as no part of it would: its first row, or that whose key begins so. */
+export async function tamper(
+  folder: string,
+  table: string,
+  change: (value: Buffer) => Buffer,
+  key = "",
+): Promise<void> {
+  const root = open<Buffer, Uint8Array>({ path: folder, noSubdir: false, encoding: "binary", keyEncoding: "binary" });
+  const db = root.openDB<Buffer, Uint8Array>({ name: table, encoding: "binary", keyEncoding: "binary" });
+  const rows = [...db.getRange({})].map((row) => ({ key: Buffer.from(row.key), value: Buffer.from(row.value) }));
+  const first = rows.find((row) => row.key.toString("latin1").startsWith(key))!;
+  await db.put(first.key, change(first.value));
+  await root.flushed;
+  await root.close();
+}
+
+/** With another bit at a place. */
+export const flipped = (value: Buffer, at: number): Buffer => {
+  value[at] = value[at]! ^ 1;
+  return value;
+};

@@ -19,7 +19,7 @@ import {
 } from "../../src/store/index.js";
 import { packRecord, unpackRecord } from "../../src/store/record.js";
 import { longest, sized } from "../support/long.js";
-import { embeddingOf, entryOf, freshFolder, maker } from "./make.js";
+import { embeddingOf, entryOf, freshFolder, maker, tamper } from "./make.js";
 
 async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshFolder()): Promise<Store> {
   const store = await openStore(folder, options);
@@ -27,16 +27,6 @@ async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshF
     Array.from({ length: count }, (_, number) => entryOf(number, ` answer ${number} `, [`Question ${number}?`])),
   );
   return store;
-}
-
-/** Changes a table's row as no part of the store would. */
-async function tamper(folder: string, table: string, change: (value: Buffer) => Buffer): Promise<void> {
-  const root = open<Buffer, Uint8Array>({ path: folder, noSubdir: false, encoding: "binary", keyEncoding: "binary" });
-  const db = root.openDB<Buffer, Uint8Array>({ name: table, encoding: "binary", keyEncoding: "binary" });
-  const [first] = [...db.getRange({ limit: 1 })];
-  await db.put(Buffer.from(first!.key), change(Buffer.from(first!.value)));
-  await root.flushed;
-  await root.close();
 }
 
 describe("look-ups", () => {
