@@ -2,7 +2,7 @@
 // model's work.
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Engine, frontOfFirst, frontRows, type Item, openTaskRows, type TaskRows } from "../batch/index.js";
-import { type Row, type RowMaker, rowMaker, type SplitName, streamRows } from "../dataset/index.js";
+import { fieldsOf, type Row, type RowMaker, rowMaker, type SplitName, streamRows } from "../dataset/index.js";
 import type { Answer, LabelsRequest, TextRequest } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { Answers, Wish } from "./answers.js";
@@ -44,7 +44,9 @@ export async function openServed(
 export function predictHandler({ rows, make }: Served, answers: Answers, limit: number, log: Log, logPrompts: boolean) {
   const wishOf = async (given: readonly unknown[]): Promise<Wish<LabelsRequest | TextRequest>[]> => {
     const made = given.map((one, index) => {
-      const row = isFields(one) ? make(one) : "expected an object with the fields of a row";
+      // As of a line of a file.
+      const fields = fieldsOf(one);
+      const row = typeof fields === "string" ? fields : make(fields);
       if (typeof row === "string") throw badRow(index, row);
       return { index, file: "the request", line: index + 1, ...row };
     });
@@ -80,9 +82,6 @@ export function predictHandler({ rows, make }: Served, answers: Answers, limit: 
     sendJson(outgoing, row === undefined ? { answers: shown } : shown[0], { "x-stillroom-cache": from });
   };
 }
-
-const isFields = (value: unknown): value is Record<string, unknown> =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
 
 const badRow = (index: number, reason: string) =>
   new ApiError(400, `rows[${index}]: ${reason}`, { param: "rows", code: "invalid_value" });

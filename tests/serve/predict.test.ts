@@ -2,13 +2,12 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { writeCalibration } from "../../src/adapter/index.js";
 import { type BatchOptions, batch } from "../../src/batch/index.js";
-import { prompt, tune } from "../../src/jobs/index.js";
 import { type ServeOptions, serve } from "../../src/serve/index.js";
 import { openStore } from "../../src/store/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { freshFolder } from "../batch/requests.js";
+import { calibratedPrompt, calibratedRun } from "../batch/runs.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { metric, post, started } from "./server.js";
@@ -41,32 +40,12 @@ async function batched(given: Partial<BatchOptions>): Promise<{ answers: Predict
   return { answers, store };
 }
 
-/** A run with what tune saves beside an adapter: a head, and a calibration that leaves the unsure open. */
-async function run(head: boolean): Promise<string> {
-  const out = path.join(freshFolder(), "run");
-  const of = head ? ({ head: "softmax" } as const) : {};
-  await tune(task, { model, out, steps: 2, rank: 2, threads: 1, calibrate: "none", ...of }).result;
-  const calibration = { split: "validation", rows: 12, temperature: 0.5, isotonic: null, conformal: null };
-  await writeCalibration(out, { ...calibration, abstain: null });
-  const { answers } = await batched({ adapter: out });
-  const sure = answers.map(({ probabilities }) => Math.max(...Object.values(probabilities!))).sort((a, b) => a - b);
-  const abstain = { precision: 0.9, threshold: sure[answers.length >> 1]! };
-  await writeCalibration(out, { ...calibration, abstain });
-  return out;
-}
-
-async function promptFile(): Promise<string> {
-  const save = path.join(freshFolder(), "prompt.json");
-  await prompt(task, { model, shots: [2], select: ["random"], calibrate: true, save, threads: 1 });
-  return save;
-}
-
 describe("rows of the task are answered as batch answers them", () => {
   it.each<[string, () => Promise<Partial<BatchOptions> & Partial<ServeOptions>>]>([
     ["as they are", async () => ({})],
-    ["with a calibrated adapter", async () => ({ adapter: await run(false) })],
-    ["with a head and its calibration", async () => ({ adapter: await run(true) })],
-    ["with a calibrated prompt file", async () => ({ prompt: await promptFile() })],
+    ["with a calibrated adapter", async () => ({ adapter: await calibratedRun(task, model, false) })],
+    ["with a head and its calibration", async () => ({ adapter: await calibratedRun(task, model, true) })],
+    ["with a calibrated prompt file", async () => ({ prompt: await calibratedPrompt(task, model) })],
     ["with answered rows before each prompt", async () => ({ shots: 2, seed: 3 })],
   ])("%s", async (name, options) => {
     const given = await options();
@@ -134,10 +113,20 @@ it("what is asked at once by many is computed once, and who leaves leaves nothin
   await server.close();
 });
 
+const nested = (levels: number): unknown => (levels === 0 ? 1 : [nested(levels - 1)]);
+
 it.each<[string, object, RegExp]>([
   ["no row", {}, /expected a row's fields for row/],
   ["both", { row: { text: "a" }, rows: [] }, /expected a row's fields for row/],
-  ["a text", { row: "a" }, /rows\[0\]: expected an object/],
+  ["a text", { row: "a" }, /rows\[0\]: is not a JSON object/],
+  ["a row with NUL", { rows: [{ text: "a" }, { text: "a\0b" }] }, /rows\[1\]: holds a NUL character/],
+  ["a row with half a pair", { row: { text: "\ud83d" } }, /rows\[0\]: holds a lone surrogate/],
+  [
+    "a row with half a pair in a field's name",
+    { row: { text: "a", "\udc00": 1 } },
+    /rows\[0\]: holds a lone surrogate/,
+  ],
+  ["a row that nests", { row: { text: "a", more: nested(40) } }, /rows\[0\]: is nested deeper than 32 levels/],
   ["a row without its field", { rows: [{ text: "a" }, { txt: "b" }] }, /rows\[1\]: has no text/],
   ["a row that is too long", { row: { text: "a".repeat(300) } }, /rows\[0\]: the prompt has/],
   ["an unknown field", { row: { text: "a" }, model: "gpt" }, /unknown field model/],
