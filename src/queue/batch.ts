@@ -53,7 +53,7 @@ export async function queueBatch(input: Task | string, options: QueueBatchOption
         ? await openRequests(input, model, engine.maker.model, signal)
         : await openTaskInput(input, engine, options);
     const { maker } = engine;
-    const identity = await identityOf(input, maker, options);
+    const identity = await identityOf(input, engine, options);
     const name = typeof input === "string" ? input : input.name;
     const asked: Asked = { input: rows, maker, identity, name, queue: await queue.makeQueue(maker) };
     return answered(queue, asked, store, options);

@@ -141,6 +141,8 @@ export class Database implements Sql {
 
 /** PostgreSQL's code for no room for a further connection. */
 const tooMany = "53300";
+/** And for no room on its disk. */
+const diskFull = "53100";
 const ignore = () => undefined;
 const resultOf = (result: pg.QueryResult) => ({ rows: result.rows, rowCount: result.rowCount ?? 0 });
 
@@ -184,5 +186,9 @@ function awayOf(error: unknown, place: string): StillroomError {
 
 function faultOf(error: unknown, place: string): unknown {
   if (error instanceof StillroomError || !("severity" in (error as object))) return error;
-  return new StillroomError("internal", `the queue at ${place}: ${reasonOf(error)}`, { cause: error });
+  const full = (error as { code?: string }).code === diskFull;
+  const remedy = full ? "; make room there, and run the same command again" : "";
+  return new StillroomError(full ? "io" : "internal", `the queue at ${place}: ${reasonOf(error)}${remedy}`, {
+    cause: error,
+  });
 }

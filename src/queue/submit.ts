@@ -1,7 +1,7 @@
 // From rows to chunks in the queue: a window at a time, and the place up to which rows are handed in moves with them, in one transaction. So a batch that was
 // cut off is handed in from there on, and two that are the same hand in together.
 import path from "node:path";
-import { filesOf, frontOfFirst, type Input, type Item, usualWindow, windowsOf } from "../batch/index.js";
+import { type Engine, filesOf, frontOfFirst, type Input, type Item, usualWindow, windowsOf } from "../batch/index.js";
 import { canonical, keyText, type Maker, type Request, requestKeys, type Store, sha256 } from "../store/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { cannotRead, hashFile } from "../support/files.js";
@@ -23,13 +23,17 @@ export interface Asked {
   queue: string;
 }
 
-/** A batch is the same where its rows, what answers them and how they are laid out are. */
-export async function identityOf(input: Task | string, maker: Maker, options: QueueBatchOptions): Promise<Buffer> {
+/** A batch is the same where its rows, what answers them, how they are laid out and what is made of their answers are. */
+export async function identityOf(
+  input: Task | string,
+  { maker, calibration }: Pick<Engine, "maker" | "calibration">,
+  options: QueueBatchOptions,
+): Promise<Buffer> {
   const { split = "test", shots = 0, seed = 0, prompt } = options;
   const hashes: string[] = [];
   for (const file of filesOf(input, prompt))
     hashes.push(await hashFile(file).catch((error) => cannotRead(file, error)));
-  const layout = typeof input === "string" ? null : { split, shots, seed };
+  const layout = typeof input === "string" ? null : { split, shots, seed, calibration };
   const { model: _, ...decisive } = maker;
   return sha256(canonical(["stillroom job", 1, decisive, hashes, layout]));
 }

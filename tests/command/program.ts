@@ -12,6 +12,8 @@ export interface Ended {
   code: number | null;
   stdout: string;
   stderr: string;
+  /** Milliseconds from the signal to the end; null without one. */
+  endedAfter: number | null;
 }
 
 export interface RunOptions {
@@ -30,19 +32,21 @@ export function stillroom(args: readonly string[], options: RunOptions = {}): Pr
     ...options.environment,
   };
   const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"], env: environment });
-  const ended: Ended = { code: null, stdout: "", stderr: "" };
-  let sent = false;
+  const ended: Ended = { code: null, stdout: "", stderr: "", endedAfter: null };
+  let sent: number | null = null;
   child.stdout.setEncoding("utf8").on("data", (text: string) => {
     ended.stdout += text;
   });
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
     ended.stderr += text;
-    if (!options.signal || sent || !options.signal.when.test(ended.stderr)) return;
-    sent = true;
+    if (!options.signal || sent !== null || !options.signal.when.test(ended.stderr)) return;
+    sent = performance.now();
     child.kill(options.signal.name);
   });
   return new Promise((resolve, reject) => {
     child.once("error", reject);
-    child.once("close", (code) => resolve({ ...ended, code }));
+    child.once("close", (code) =>
+      resolve({ ...ended, code, endedAfter: sent === null ? null : performance.now() - sent }),
+    );
   });
 }

@@ -1,4 +1,4 @@
-// What a server says before there is a connection: that it wants a password, that it has no room. Spoken by a server of the test's own.
+// What a server says before there is a connection: that it wants a password, that it has no room for a client or on its disk. Spoken by a server of the test's own.
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
 import { expect, it } from "vitest";
@@ -39,5 +39,15 @@ it("a server without room for a further client is there: it is asked again for a
   const onWarning = (warning: string) => warnings.push(warning);
   await expect(queueStatus({ queue, patience: 1, onWarning })).rejects.toMatchObject({ code: "missing" });
   expect(warnings).toEqual([expect.stringMatching(/does not answer \(too many clients\); trying again for 1 s/)]);
+  close();
+});
+
+it("a server whose disk is full is an error of the disk, and is not asked again", async () => {
+  const full = "SFATAL\0C53100\0Mcould not extend file: No space left on device\0\0";
+  const { queue, close } = await saying([message("E", null, full)]);
+  await expect(queueStatus({ queue, patience: 60 })).rejects.toMatchObject({
+    code: "io",
+    message: expect.stringMatching(/could not extend file: No space left on device; make room there/),
+  });
   close();
 });

@@ -108,10 +108,13 @@ it("SIGTERM brings back what is done within ten seconds, and the rest is another
     signal: { name: "SIGTERM", when: /rows? ·/ },
   });
   expect(first.code, first.stderr).toBe(0);
+  expect(first.endedAfter).toBeLessThan(10_000);
   const second = await stillroom([...args, "--store", path.join(folder, "b"), "--drain"]);
   expect(second.code, second.stderr).toBe(0);
   const result = await joined;
   expect(result).toMatchObject({ rows: 594, errors: 6 });
+  const status = await stillroom(["batch", "--status", "--queue", postgres!.url]);
+  expect(status.stdout).toMatch(/requests\.jsonl +done +600 +600 /);
   // Nobody else was there, and what the first had done was not done again.
   expect(JSON.parse(first.stdout).computed + JSON.parse(second.stdout).computed).toBe(result.computed);
 }, 60_000);

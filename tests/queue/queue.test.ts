@@ -2,7 +2,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect } from "vitest";
-import { batch } from "../../src/batch/index.js";
+import { loadCalibration, writeCalibration } from "../../src/adapter/index.js";
+import { type BatchOptions, batch } from "../../src/batch/index.js";
 import { unpackChunk } from "../../src/queue/chunk.js";
 import {
   type JobStatus,
@@ -14,8 +15,10 @@ import {
 } from "../../src/queue/index.js";
 import { Queue, queueOf } from "../../src/queue/queue.js";
 import { type Maker, openStore } from "../../src/store/index.js";
-import { readTask } from "../../src/task/index.js";
+import { readTask, type Task } from "../../src/task/index.js";
 import { completion, embedding, freshFolder, manyRequests, writeLines, writeOpenTask } from "../batch/requests.js";
+import { calibratedPrompt, calibratedRun } from "../batch/runs.js";
+import { writeToyTask } from "../jobs/toy-task.js";
 import { needs, postgresBinaries } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { Postgres } from "./postgres.js";
@@ -39,10 +42,13 @@ const working = (given: Partial<WorkerOptions> = {}): WorkerOptions => ({
   ...given,
 });
 
-async function local(input: Parameters<typeof batch>[0]): Promise<{ out: Buffer; errors: Buffer | null }> {
+async function local(
+  input: Parameters<typeof batch>[0],
+  given: Partial<BatchOptions> = {},
+): Promise<{ out: Buffer; errors: Buffer | null }> {
   const folder = freshFolder();
   const out = path.join(folder, "out.jsonl");
-  const result = await batch(input, { model, threads: 1, store: path.join(folder, "store"), out });
+  const result = await batch(input, { model, threads: 1, ...given, store: path.join(folder, "store"), out });
   return { out: readFileSync(out), errors: result.errors_file === null ? null : readFileSync(result.errors_file) };
 }
 
@@ -54,18 +60,12 @@ const newest = async (): Promise<JobStatus> => (await queueStatus({ queue: postg
 async function handIn(input: Parameters<typeof batch>[0], options: QueueBatchOptions): Promise<void> {
   const controller = new AbortController();
   const leaving = queueBatch(input, { ...options, signal: controller.signal });
-  const until = async () => {
-    for (;;) {
-      const [newest] = await queueStatus({ queue: postgres!.url });
-      if (newest?.state === "answering") return controller.abort();
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  };
   const outcome = expect(leaving).rejects.toMatchObject({
     code: "cancelled",
     message: expect.stringMatching(/stays in the queue/),
   });
-  await until();
+  await until(async () => (await newest())?.state === "answering");
+  controller.abort();
   await outcome;
 }
 
@@ -102,6 +102,49 @@ describe("a batch through a queue", () => {
     expect(await sql("SELECT key FROM stillroom.answers GROUP BY key HAVING count(*) > 1")).toEqual([]);
   }, 60_000);
 
+  const trained: [string, (task: Task) => Promise<Pick<BatchOptions, "adapter" | "prompt" | "shots" | "seed">>][] = [
+    ["a calibration that leaves rows open", async (task) => ({ adapter: await calibratedRun(task, model, false) })],
+    ["a head and its calibration", async (task) => ({ adapter: await calibratedRun(task, model, true) })],
+    ["a calibrated prompt file", async (task) => ({ prompt: await calibratedPrompt(task, model) })],
+    ["answered rows before each prompt", async () => ({ shots: 2, seed: 3 })],
+  ];
+  for (const [name, options] of trained)
+    it(`of a task with ${name}, has the bytes of a local one`, async () => {
+      const task = await readTask(writeToyTask().file);
+      const given = await options(task);
+      const whole = await local(task, given);
+      if (given.adapter) {
+        const lines = whole.out.toString().trim().split("\n");
+        const open = lines.filter((line) => JSON.parse(line).prediction === "").length;
+        expect([open > 0, open < lines.length]).toEqual([true, true]);
+      }
+      const to = asked({ ...given, chunk: 6 });
+      const [result, worker] = await Promise.all([
+        queueBatch(task, to),
+        handedIn().then(() => work(working(given.adapter ? { adapter: given.adapter } : {}))),
+      ]);
+      expect(result).toMatchObject({ rows: 20, errors: 0, computed: worker.computed });
+      expect(worker.chunks).toBeGreaterThan(2);
+      expect(readFileSync(to.out).equals(whole.out)).toBe(true);
+    }, 60_000);
+
+  it("whose run has another calibration since is another job", async () => {
+    const task = await readTask(writeToyTask().file);
+    const adapter = await calibratedRun(task, model, false);
+    const first = (await loadCalibration(adapter))!;
+    await writeCalibration(adapter, { ...first, temperature: 2 });
+    await handIn(task, asked({ adapter }));
+    const { job } = await newest();
+    await writeCalibration(adapter, { ...first, temperature: 3 });
+    const whole = await local(task, { adapter });
+    const to = asked({ adapter });
+    const again = queueBatch(task, to);
+    await until(async () => (await newest()).job > job && (await newest()).state === "answering");
+    await work(working({ adapter }));
+    await again;
+    expect(readFileSync(to.out).equals(whole.out)).toBe(true);
+  }, 60_000);
+
   it("started twice is one job; what is done already, here or there, is not done again", async () => {
     const input = writeLines(manyRequests(200, 2));
     const whole = await local(input);
@@ -124,6 +167,24 @@ describe("a batch through a queue", () => {
     await opened.close();
   }, 60_000);
 
+  it("a worker's own store is its first level", async () => {
+    const input = writeLines(Array.from({ length: 100 }, (_, row) => completion(`${row}`, `kept by a worker ${row}`)));
+    const store = path.join(freshFolder(), "store");
+    const one = asked();
+    const [, first] = await Promise.all([queueBatch(input, one), handedIn().then(() => work(working({ store })))]);
+    // What all share is gone; what the worker keeps is not.
+    await sql("DELETE FROM stillroom.answers");
+    const two = asked();
+    const [again, worker] = await Promise.all([
+      queueBatch(input, two),
+      handedIn().then(() => work(working({ store }))),
+    ]);
+    expect(first).toMatchObject({ computed: 100, from_store: 0 });
+    expect(worker).toMatchObject({ computed: 0, from_store: 100 });
+    expect(again).toMatchObject({ computed: 0, from_store: 100 });
+    expect(readFileSync(two.out).equals(readFileSync(one.out))).toBe(true);
+  }, 60_000);
+
   it("a submitter that was called off, and one whose rows are handed in by halves, go on", async () => {
     const input = writeLines(manyRequests(5000, 3));
     const whole = await local(input);
@@ -141,14 +202,16 @@ describe("a batch through a queue", () => {
   }, 90_000);
 });
 
-/** When rows of a job wait. */
-async function handedIn(): Promise<void> {
-  for (;;) {
-    const [newest] = await queueStatus({ queue: postgres!.url });
-    if (newest?.state === "answering" || newest?.state === "submitting") return;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
+async function until(isSo: () => Promise<boolean>): Promise<void> {
+  while (!(await isSo())) await new Promise((resolve) => setTimeout(resolve, 20));
 }
+
+/** When rows of a job wait. */
+const handedIn = () =>
+  until(async () => {
+    const [newest] = await queueStatus({ queue: postgres!.url });
+    return newest?.state === "answering" || newest?.state === "submitting";
+  });
 
 describe("what goes wrong", () => {
   it("a worker of another model is refused by name, with both hashes", async () => {
