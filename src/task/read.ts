@@ -143,8 +143,8 @@ function fieldName(file: string, ...parts: string[]): string {
   return at ? `${at} in ${file}` : file;
 }
 
-function checkKind(kind: string, file: string): TaskKind {
-  if ((taskKinds as readonly string[]).includes(kind)) return kind as TaskKind;
+function checkKind(kind: unknown, file: string): TaskKind {
+  if ((taskKinds as readonly unknown[]).includes(kind)) return kind as TaskKind;
   throw wrongName(`one of ${taskKinds.join(", ")}`, fieldName(file, "kind"), kind, taskKinds);
 }
 
@@ -156,8 +156,8 @@ function checkMetric(metric: string | undefined, kind: TaskKind, file: string): 
 }
 
 /** {@link unexpected}, with the nearest of the names that would do. */
-function wrongName(what: string, field: string, given: string, known: readonly string[]): StillroomError {
-  const nearest = nearestName(given, known);
+function wrongName(what: string, field: string, given: unknown, known: readonly string[]): StillroomError {
+  const nearest = typeof given === "string" ? nearestName(given, known) : null;
   const hint = nearest === null ? "" : `; did you mean ${nearest}?`;
   return new StillroomError("input", `${unexpected(what, field, given).message}${hint}`);
 }

@@ -79,7 +79,7 @@ export const auditSchema = z
 
 export const taskSchema = z.strictObject({
   name: name.max(200),
-  kind: z.string(),
+  kind: z.unknown().optional(),
   data: z.unknown().optional(),
   prompt: z.unknown().optional(),
   answer: z.unknown().optional(),

@@ -109,6 +109,11 @@ describe("refusals name the file, the field and the remedy", () => {
       /expected one of mae, rmse, pearson, spearman, r2 \(kind regress\) for metric in .*task\.yaml, received "accuracy"/,
     ],
     [
+      "no kind",
+      (text) => text.replace(/^kind: .*$/m, ""),
+      /expected one of classify, multilabel, regress, generate for kind in .*task\.yaml, received undefined$/,
+    ],
+    [
       "an unknown kind",
       (text) => text.replace("kind: classify", "kind: clasify"),
       /expected one of classify, multilabel, regress, generate for kind in .*task\.yaml, received "clasify"; did you mean classify\?$/,
