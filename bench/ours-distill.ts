@@ -23,15 +23,16 @@ const asking = microBatcher(rows, 2048, true);
 
 /** Asks about rows in their order. */
 async function ask(indices: Int32Array): Promise<void> {
-  const { topK } = job;
+  const asked = { topK: job.topK, temperature: 1, tail: "sample" as const };
+  const { topK, tail } = asked;
   let at = 0;
   for (const { batch, rows: count } of asking(indices)) {
-    const { entries, tails } = await teacher.teach(batch, null, { topK, temperature: 1 });
+    const { entries, tails } = await teacher.teach(batch, null, asked);
     let position = 0;
     for (const index of indices.subarray(at, at + count)) {
       const end = position + rows[index]!.answer.length;
       kept.set(index, {
-        topK,
+        ...{ topK, tail },
         entries: entries.subarray(position * topK, end * topK),
         tails: tails.subarray(position, end),
       });
@@ -51,7 +52,7 @@ const batchesOf = microBatcher(rows, tokenBudget, sharePrefix, (indices) => {
     tails.set(part.tails, at);
     at += part.tails.length;
   }
-  return { topK: job.topK, entries, tails };
+  return { topK: job.topK, tail: "sample", entries, tails };
 });
 emit({
   event: "ready",
@@ -75,7 +76,7 @@ for (const [index, step] of job.steps.entries()) {
   const seconds = (performance.now() - start) / 1000;
   const tokens = step.rows.reduce((sum, row) => sum + job.rows[row]!.tokens.length, 0);
   emit({
-    ...{ event: "step", loss: loss / labels, bucket_loss: null, labels, rows: step.rows.length, tokens },
+    ...{ event: "step", loss: loss / labels, labels, rows: step.rows.length, tokens },
     ...{ teach_seconds: (start - asked) / 1000, seconds },
   });
 }

@@ -77,10 +77,8 @@ export interface DecodeDone {
 /** A turn of the distillation trial: one optimiser step. */
 export interface DistillDone {
   event: "step";
-  /** Mean over the labels: ours over the teacher's entries and the tail, the peer's over all tokens. */
+  /** Mean over the labels: ours from the tokens that are kept of the teacher's, the peer's over all tokens. */
   loss: number;
-  /** The peer's over the same entries and the tail, before the step; where it was asked for. */
-  bucket_loss: number | null;
   labels: number;
   rows: number;
   tokens: number;

@@ -87,10 +87,8 @@ export function distillTable(result: DistillBench): string {
       `1 / ${(1 / loss_memory_ratio!).toFixed(0)}`,
       "",
     ]);
-    const [entries, dense] = [loss_difference.entries, loss_difference.dense].map((of) => (of * 100).toFixed(3));
-    notes.push(
-      `first loss: ${entries} % from the peer's over the same entries, ${dense} % from its loss over all tokens`,
-    );
+    const [first, largest] = [loss_difference.first, loss_difference.largest].map((of) => (of * 100).toFixed(3));
+    notes.push(`loss: ${first} % from the peer's over all tokens in the first step, at most ${largest} % in any`);
   }
   notes.push(describe(result.machine), "medians (lowest–highest step)");
   if (!result.equal) notes.push("the two sides do NOT compute the same");

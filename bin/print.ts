@@ -119,7 +119,7 @@ export function tuneText(result: TuneResult): string {
 export function teachText(result: TeachResult): string {
   const { cache, rows, positions, computed, top_k, bytes } = result;
   const c = colours(process.stdout);
-  const first = `${c.bold(plain(cache))} · ${counted(rows, "row")} · ${counted(positions, "position")} · top ${top_k} · ${fileSize(bytes)}`;
+  const first = `${c.bold(plain(cache))} · ${counted(rows, "row")} · ${counted(positions, "position")} · ${top_k} tokens each · ${fileSize(bytes)}`;
   return `${first}\n${computed} asked now, ${rows - computed} were there\n${speed(result)}\n`;
 }
 

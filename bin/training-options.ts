@@ -94,6 +94,12 @@ export function teacherOptions(made: Command): void {
       "--texts <file>",
       "texts without answers, lines of .txt or the field text of .jsonl, beside the task's rows",
     )
-    .option("--top-k <n>", "most likely tokens kept of each position (default: 64)", whole(1))
+    .option("--top-k <n>", "tokens kept of each position (default: 64)", whole(1))
+    .addOption(
+      new Option(
+        "--tail <what>",
+        "of the less likely ones: a draw, or one mass (default: sample, for other losses than forward_kl bucket)",
+      ).choices(["sample", "bucket"]),
+    )
     .option("--temperature <t>", "of the softmax of teacher and student (default: 1)", real);
 }

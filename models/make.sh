@@ -21,7 +21,7 @@ still tune data/mix.yaml --model "$base" --out teacher --resume --steps 220 --ba
 [ -e student.gguf ] || still student --teacher teacher.gguf --task data/mix.yaml --layers 6 --ffn 768 --heads 6 --vocab 7000 --out student.gguf
 
 # The teacher is asked about 24,000 texts, and the student learns them three times.
-still distill data/mix.yaml --teacher teacher.gguf --teacher-precision int8 --student student.gguf --out distilled --resume \
+still distill data/mix.yaml --teacher teacher.gguf --teacher-precision int8 --tail bucket --student student.gguf --out distilled --resume \
   --limit 24000 --steps 2250 --batch-size 32 --lr 8e-4 --schedule cosine --validation-limit 40 --evaluate-every 2250 --check-limit 40 --quantize none
 
 # Types under a budget, by what each matrix's does to the answers; then the gate.

@@ -1,6 +1,6 @@
 # The peer of `distill`: teacher and student resident, KL(teacher || student) over the whole vocabulary, all weights of the student by AdamW, in f32, on the rows of a job
 # file. Run: PYTHON bench/peers/pytorch_distill.py JOB.json: each step waits for a line on stdin.
-# Job: teacher, student (GGUF), threads, topK, rows [{tokens, answerFrom}], steps [{rows: [index], learningRate}], optimizer. Output: one JSON line ready, one a step, one done.
+# Job: teacher, student (GGUF), threads, rows [{tokens, answerFrom}], steps [{rows: [index], learningRate}], optimizer. Output: one JSON line ready, one a step, one done.
 import ctypes
 import json
 import sys
@@ -24,15 +24,6 @@ def asked_of(rows):
 def dense_loss(student, teacher):
     """Sum over positions, as TRL's GKD has it at beta 0."""
     return F.kl_div(F.log_softmax(student, -1), F.log_softmax(teacher, -1), reduction="sum", log_target=True)
-
-
-def bucket_loss(student, teacher, k):
-    """The same over the teacher's k most likely tokens and the rest as one."""
-    p, q = F.log_softmax(teacher.double(), -1), F.log_softmax(student.double(), -1)
-    top, at = p.topk(k, -1)
-    rest = lambda x: x.scatter(-1, at, -torch.inf).logsumexp(-1, keepdim=True)
-    p, q = torch.cat([top, rest(p)], -1), torch.cat([q.gather(-1, at), rest(q)], -1)
-    return (p.exp() * (p - q)).sum()
 
 
 def resident(field):
@@ -67,7 +58,7 @@ def main():
         weight_decay=options["weightDecay"], fused=True,
     )  # fmt: skip
     emit(event="ready", versions=versions())
-    for index, step in enumerate(job["steps"]):
+    for step in job["steps"]:
         if not sys.stdin.readline():
             break
         start = time.perf_counter()
@@ -79,9 +70,6 @@ def main():
         ours = student(input_ids=ids, attention_mask=mask).logits[asked]
         labels = int(asked.sum())
         loss = dense_loss(ours, theirs) / labels
-        outside = time.perf_counter()
-        buckets = bucket_loss(ours.detach(), theirs, job["topK"]).item() / labels if index == 0 else None
-        start += time.perf_counter() - outside
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), options["clipNorm"])
         for group in adamw.param_groups:
@@ -90,7 +78,7 @@ def main():
         adamw.zero_grad(set_to_none=False)
         value = loss.item()
         del loss, ours, theirs
-        emit(event="step", loss=value, bucket_loss=buckets, labels=labels, rows=len(chosen), tokens=sum(len(row["tokens"]) for row in chosen),
+        emit(event="step", loss=value, labels=labels, rows=len(chosen), tokens=sum(len(row["tokens"]) for row in chosen),
              teach_seconds=None, seconds=time.perf_counter() - start)  # fmt: skip
     peak = peak_memory_bytes()
     with torch.no_grad():

@@ -92,6 +92,13 @@ inline std::vector<uint8_t> to_bytes(const Napi::Value& value, const std::string
     return to_typed<uint8_t>(value, name, napi_uint8_array, "a Uint8Array");
 }
 
+inline Tail to_tail(const Napi::Value& value, const std::string& name) {
+    const std::string tail = to_text(value, name);
+    if (tail == "bucket") return Tail::bucket;
+    if (tail == "sample") return Tail::sample;
+    throw unexpected("bucket or sample", name, value);
+}
+
 // Shapes only; the meaning is checked by Batch::check.
 inline Batch to_batch(const Napi::Value& value, const std::string& name) {
     const Napi::Object object = to_object(value, name);
@@ -106,6 +113,7 @@ inline Batch to_batch(const Napi::Value& value, const std::string& name) {
     if (!taught.IsUndefined()) {
         const Napi::Object from = to_object(taught, name + ".taught");
         batch.taught.top_k = to_integer(from.Get("topK"), name + ".taught.topK", 1, 1 << 20);
+        batch.taught.tail = to_tail(from.Get("tail"), name + ".taught.tail");
         batch.taught.entries = to_typed<uint32_t>(from.Get("entries"), name + ".taught.entries", napi_uint32_array, "a Uint32Array");
         batch.taught.tails = to_floats(from.Get("tails"), name + ".taught.tails");
     }
@@ -113,10 +121,11 @@ inline Batch to_batch(const Napi::Value& value, const std::string& name) {
     return batch;
 }
 
-// { topK, temperature }
-inline std::pair<int64_t, float> to_teaching(const Napi::Value& value) {
+// { topK, temperature, tail }
+inline Teaching to_teaching(const Napi::Value& value) {
     const Napi::Object object = to_object(value, "options");
-    return {to_integer(object.Get("topK"), "topK", 1, 1 << 20), static_cast<float>(to_number(object.Get("temperature"), "temperature"))};
+    return {to_integer(object.Get("topK"), "topK", 1, 1 << 20), static_cast<float>(to_number(object.Get("temperature"), "temperature")),
+            to_tail(object.Get("tail"), "tail")};
 }
 
 // What `read` makes of each value of an array; it is told the value's name for messages.
@@ -164,6 +173,7 @@ inline Napi::Value from_floats(Napi::Env env, const std::vector<float>& values) 
 inline Napi::Value from_taught(Napi::Env env, const Taught& taught) {
     Napi::Object object = Napi::Object::New(env);
     object.Set("topK", static_cast<double>(taught.top_k));
+    object.Set("tail", taught.tail == Tail::sample ? "sample" : "bucket");
     object.Set("entries", from_vector<Napi::Uint32Array>(env, taught.entries));
     object.Set("tails", from_floats(env, taught.tails));
     return object;

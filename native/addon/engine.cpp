@@ -44,12 +44,12 @@ Napi::Value score(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<E
 Napi::Value teach(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
     const auto lora = unwrap_lora(info[1], "lora", *engine->use());
-    const auto [top_k, temperature] = to_teaching(info[2]);
+    const Teaching teaching = to_teaching(info[2]);
     return run_graph<Taught>(
         info.Env(), engine,
-        [batch, lora, top_k = top_k, temperature = temperature](Graph& graph) {
+        [batch, lora, teaching](Graph& graph) {
             graph.forward(*batch, lora.get(), Graph::Keep::nothing);
-            return stillroom::teach(graph, *batch, top_k, temperature);
+            return stillroom::teach(graph, *batch, teaching);
         },
         from_taught);
 }

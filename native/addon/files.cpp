@@ -67,10 +67,9 @@ Napi::Value from_runner(Napi::Env env, std::shared_ptr<Runner> runner) {
     add_async_method(object, "teach", [handle](const Napi::CallbackInfo& info) {
         const auto runner = handle->use();
         const auto batch = std::make_shared<Batch>(to_batch(info[0], "batch"));
-        const auto [top_k, temperature] = to_teaching(info[1]);
+        const Teaching teaching = to_teaching(info[1]);
         return Task<Taught>::start(
-            info.Env(), handle->lifetime, [runner, batch, top_k = top_k, temperature = temperature] { return runner->teach(std::move(*batch), top_k, temperature); },
-            from_taught);
+            info.Env(), handle->lifetime, [runner, batch, teaching] { return runner->teach(std::move(*batch), teaching); }, from_taught);
     });
     add_async_method(object, "embed", [handle](const Napi::CallbackInfo& info) {
         const auto runner = handle->use();

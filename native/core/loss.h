@@ -11,8 +11,8 @@ std::vector<double> log_probabilities(Graph& graph, const Batch& batch);
 
 // What one row of a loss needs beside its logits.
 struct RowMemory {
-    std::vector<double> logits, slopes;  // of a teacher's entries
-    std::vector<float> labels;           // (V) the labels' gradient, where it has another temperature
+    std::vector<double> logits, masses, slopes;  // of a teacher's entries
+    std::vector<float> labels;                   // (V) the labels' gradient, where it has another temperature
 };
 
 // The queries of each head row, and the losses of a chunk of rows: kept from call to call, so that a step allocates nothing.

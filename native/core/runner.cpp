@@ -102,25 +102,31 @@ std::vector<float> Runner::embed(Batch batch, Pooling pooling) {
 }
 
 std::vector<double> Runner::score(Batch batch) {
+    batch.check(vocabulary, options.context_tokens);
     const std::lock_guard<std::mutex> lock(mutex);
     std::vector<double> result(batch.query_positions.size(), NAN);
     each_query(batch, [&](const float* row, int32_t q) { result[q] = log_probability(row, vocabulary, batch.query_tokens[q]); });
     return result;
 }
 
-Taught Runner::teach(Batch batch, int64_t top_k, float temperature) {
+Taught Runner::teach(Batch batch, const Teaching& teaching) {
+    batch.check(vocabulary, options.context_tokens);
     const std::lock_guard<std::mutex> lock(mutex);
-    TopEntries packer(choose_kernels(""), vocabulary, top_k, temperature);
+    TopEntries packer(choose_kernels(""), vocabulary, teaching);
+    const std::vector<float> by_token = draws(batch);
+    const int64_t top_k = teaching.top_k;
     Taught result;
     result.top_k = top_k;
+    result.tail = teaching.tail;
     result.entries.resize(batch.query_positions.size() * top_k);
     result.tails.resize(batch.query_positions.size());
-    each_query(batch, [&](const float* row, int32_t q) { packer.take(row, result.entries.data() + q * top_k, result.tails.data() + q); });
+    each_query(batch, [&](const float* row, int32_t q) {
+        packer.take(row, by_token[batch.query_positions[q]], result.entries.data() + q * top_k, result.tails.data() + q);
+    });
     return result;
 }
 
-void Runner::each_query(Batch& batch, const std::function<void(const float*, int32_t)>& visit) {
-    batch.check(vocabulary, options.context_tokens);
+void Runner::each_query(const Batch& batch, const std::function<void(const float*, int32_t)>& visit) {
     if (!scoring) scoring = make_context(int64_t{options.context_tokens} * options.sequences, batch_tokens, most_llama_sequences, false);
     const Paths paths(batch);
     const auto path_count = static_cast<int32_t>(paths.ends.size());

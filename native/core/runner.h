@@ -30,7 +30,7 @@ class Runner {
     std::vector<double> score(Batch batch);
 
     // As teach() of core/taught.h.
-    Taught teach(Batch batch, int64_t top_k, float temperature);
+    Taught teach(Batch batch, const Teaching& teaching);
 
     // (Q, C) as embed() of core/embed.h. Row by row, since llama.cpp's rounding depends on what stands beside. Failure(input) for a model whose
     // tokens see those behind them.
@@ -38,8 +38,8 @@ class Runner {
 
    private:
     Runner(LlamaFile file, const RunnerOptions& options);
-    // Calls visit(logits of a query's position (V), query) for every query, in no order. The caller holds the mutex.
-    void each_query(Batch& batch, const std::function<void(const float*, int32_t)>& visit);
+    // Calls visit(logits of a query's position (V), query) for every query, in no order. The batch is checked, and the caller holds the mutex.
+    void each_query(const Batch& batch, const std::function<void(const float*, int32_t)>& visit);
     LlamaContext make_context(int64_t tokens, int32_t most, int32_t sequences, bool embeddings) const;
 
     std::mutex mutex;

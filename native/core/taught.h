@@ -1,4 +1,5 @@
-// What a teacher says about the next token at each query: its most likely tokens, packed, and the mass of all others. Knows no model.
+// What a teacher says about the next token at each query, packed (docs/numerics.md): its most likely tokens, and a draw of the others or their mass. Knows no
+// model.
 #pragma once
 #include <algorithm>
 #include <cmath>
@@ -21,10 +22,14 @@ inline uint32_t taught_entry(int32_t token, double log_probability) {
 }
 inline double taught_log(uint32_t entry) { return -static_cast<double>(entry & ((1u << taught_code_bits) - 1)) / taught_steps; }
 
+// What is kept of the tokens that are not the most likely ones: their mass, or tokens drawn from them by their probability, each for the same mass.
+enum class Tail { bucket, sample };
+
 struct Taught {
-    int64_t top_k = 0;              // 0: no teacher
-    std::vector<uint32_t> entries;  // (Q, top_k) the most likely first; nothing behind the last
-    std::vector<float> tails;       // (Q) mass of all tokens that stand in no entry
+    int64_t top_k = 0;  // 0: no teacher
+    Tail tail = Tail::bucket;
+    std::vector<uint32_t> entries;  // (Q, top_k) the most likely first, then those drawn; nothing behind the last
+    std::vector<float> tails;       // (Q) bucket: mass of all tokens that stand in no entry; sample: the mass that each drawn one stands for
 
     // Failure(usage) unless there is one for each query, with tokens of the vocabulary and tails from 0 to 1.
     void check(int64_t queries, int64_t vocabulary) const;
@@ -34,23 +39,36 @@ class Graph;
 struct Batch;
 struct Kernels;
 
+// What a teacher is asked for.
+struct Teaching {
+    int64_t top_k;
+    float temperature;
+    Tail tail;
+};
+
+// (T) A number in [0, 1) for each token of a batch, given by the tokens of its path: the same in any batch.
+std::vector<float> draws(const Batch& batch);
+
 // Packs softmax(logits / temperature) of one position. Of one thread.
 class TopEntries {
    public:
     // Failure(usage) for a vocabulary that an entry has no room for, top_k below 1, or a temperature that is no positive number.
-    TopEntries(const Kernels& kernels, int64_t vocabulary, int64_t top_k, float temperature);
-    // logits (vocabulary), entries (top_k), one tail.
-    void take(const float* logits, uint32_t* entries, float* tail);
+    TopEntries(const Kernels& kernels, int64_t vocabulary, const Teaching& teaching);
+    // logits (vocabulary), entries (top_k), one tail. draw: in [0, 1), of a sample.
+    void take(const float* logits, float draw, uint32_t* entries, float* tail);
 
    private:
+    void choose(const float* logits);
+
     const Kernels& kernels;
-    const int64_t vocabulary, top_k;
-    const float temperature;
-    std::vector<int32_t> best;
-    std::vector<float> work;  // (vocabulary)
+    const int64_t vocabulary;
+    const Teaching teaching;
+    std::vector<int32_t> best;   // the most likely tokens in order
+    std::vector<double> masses;  // of these, over exp of the highest logit
+    std::vector<float> work;     // (vocabulary)
 };
 
 // What the model says at each query, after graph.forward().
-Taught teach(Graph& graph, const Batch& batch, int64_t top_k, float temperature);
+Taught teach(Graph& graph, const Batch& batch, const Teaching& teaching);
 
 }  // namespace stillroom

@@ -45,12 +45,15 @@ TEST(a_step_that_was_done_before_allocates_nothing) {
             CHECK(allocations_of_a_step(graph, adapter, batch) > 0);
             CHECK_EQUAL(allocations_of_a_step(graph, adapter, batch), 0);
 
-            Batch taught = batch;
-            graph.forward(batch, nullptr, Graph::Keep::nothing);
-            taught.taught = teach(graph, batch, 3, 2);
-            Trainer student(lora_of(toy.model, shape.targets, 0.1f), {}, recompute, 5, 0, Distillation{Distillation::Kind::jsd, 0.5, 2, 0.5});
-            CHECK(allocations_of_a_step(graph, student, taught) > 0);
-            CHECK_EQUAL(allocations_of_a_step(graph, student, taught), 0);
+            for (const Tail tail : {Tail::bucket, Tail::sample}) {
+                Batch taught = batch;
+                graph.forward(batch, nullptr, Graph::Keep::nothing);
+                taught.taught = teach(graph, batch, {3, 2, tail});
+                const auto kind = tail == Tail::bucket ? Distillation::Kind::jsd : Distillation::Kind::forward_kl;
+                Trainer student(lora_of(toy.model, shape.targets, 0.1f), {}, recompute, 5, 0, Distillation{kind, 0.5, 2, 0.5});
+                CHECK(allocations_of_a_step(graph, student, taught) > 0);
+                CHECK_EQUAL(allocations_of_a_step(graph, student, taught), 0);
+            }
 
             Graph whole(toy.model, choose_kernels(""), 2);
             const auto weights = std::make_shared<Weights>(toy.model, WeightsOptions{{"q", "k", "v", "o", "gate", "up", "down", "norms", "head"}, {}}, whole.threads);

@@ -133,9 +133,10 @@ function answersIn(cache: TeacherCache, rows: readonly Encoded[], paths: readonl
   for (const [place, { row, answer }] of rows.entries()) {
     const right = paths.find(({ text }) => text === row.answer);
     if (right === undefined) continue;
-    const { topK, entries } = cache.read(Int32Array.of(place));
+    const { topK, tail, entries, tails } = cache.read(Int32Array.of(place));
     const said = Array.from(answer, (_, at) => {
-      const own = Array.from(entries.subarray(at * topK, (at + 1) * topK), decodeEntry);
+      const draw = tail === "sample" ? tails[at]! : 0;
+      const own = Array.from(entries.subarray(at * topK, (at + 1) * topK), (entry) => decodeEntry(entry, draw));
       return new Map(own.map(({ token, probability }) => [token, probability]));
     });
     const own = labelProbabilities(said, right, paths);

@@ -104,7 +104,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
     " ",
   ),
 ];
@@ -145,6 +145,8 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   if (!["forward_kl", "reverse_kl", "jsd"].includes(loss)) {
     throw unexpected("one of forward_kl, reverse_kl, jsd", "loss", loss);
   }
+  const { tail = loss === "forward_kl" ? "sample" : "bucket" } = options;
+  if (tail === "sample" && loss !== "forward_kl") throw unexpected(`bucket with loss ${loss}`, "tail", tail);
   if (!(beta > 0 && beta < 1)) throw unexpected("a number above 0 and below 1", "beta", beta);
   if (!(labelWeight >= 0 && labelWeight <= 1)) throw unexpected("a number from 0 to 1", "labelWeight", labelWeight);
   if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
@@ -161,7 +163,7 @@ function distillationSettings(options: Partial<DistillationOptions>) {
     ...{ student, cache, loss, beta, labelWeight, onPolicy, answers },
     sampling: { samples, temperature: sampleTemperature, topP: sampleTopP },
     quantizing: quantizingSettings(options),
-    asking: teachingSettings(options as TeachingOptions),
+    asking: teachingSettings({ ...options, tail } as TeachingOptions),
   };
 }
 
@@ -174,7 +176,7 @@ function lessonOf(
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
   const { asking, loss, beta, labelWeight, onPolicy, answers, sampling, quantizing } = settings;
   requireQuantizable(quantizing.quantizeAware, run);
-  const { teacher: teacherFile, adapter, topK, temperature, precision } = asking;
+  const { teacher: teacherFile, adapter, topK, tail, temperature, precision } = asking;
   let cacheFolder: string | null = null;
   // How many of the rows are of texts: the last ones.
   let texts = 0;
@@ -182,7 +184,7 @@ function lessonOf(
   let answersItself = true;
   return {
     options: {
-      ...{ student: settings.student, teacher: teacherFile, topK, temperature, teacherPrecision: precision },
+      ...{ student: settings.student, teacher: teacherFile, topK, tail, temperature, teacherPrecision: precision },
       ...{ loss, beta, labelWeight, onPolicy, answers, ...quantizingOptions(quantizing) },
       ...(sampling.samples > 0 && {
         ...{ samples: sampling.samples, sampleTemperature: sampling.temperature, sampleTopP: sampling.topP },
@@ -230,7 +232,7 @@ function lessonOf(
           distillation: { loss, beta, temperature, labelWeight },
           fingerprint: {
             ...{ teacher: facts.teacher, teacherAdapter: facts.adapter, template: facts.template },
-            ...{ topK, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
+            ...{ topK, tail, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
             ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }) },
             ...(quantized && { quantize: quantizing.quantize, quantizeAware: quantizing.quantizeAware }),
           },

@@ -3,7 +3,7 @@ import { performance } from "node:perf_hooks";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
-import { type NativePrecision, type NativeTaught, rethrow } from "../support/native.js";
+import { type NativePrecision, type NativeTail, type NativeTaught, rethrow } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
 import { Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
@@ -18,8 +18,13 @@ export interface TeachingOptions {
   teacher: string;
   /** The teacher's adapter: a RUN folder, a PEFT folder or a GGUF LoRA; for a model that only llama.cpp opens, a GGUF LoRA. */
   teacherAdapter?: string | undefined;
-  /** Most likely tokens that are kept of each position (default 64). */
+  /** Tokens that are kept of each position (default 64). */
   topK?: number | undefined;
+  /**
+   * "sample": of these tokens the less likely ones are drawn by their probability and stand for all others, so that the forward KL is in the mean that over all
+   * tokens; "bucket": they are the most likely ones, and the others one mass (default "sample"; of distill with another loss "bucket", which that needs).
+   */
+  tail?: NativeTail | undefined;
   /** Of the teacher's softmax; the same as of the student's loss (default 1). */
   temperature?: number | undefined;
   /**
@@ -75,6 +80,7 @@ export interface TeachResult {
   /** Rows that this call asked the teacher about; the others were there. */
   computed: number;
   top_k: number;
+  tail: NativeTail;
   temperature: number;
   /** Of the records. */
   bytes: number;
@@ -89,14 +95,14 @@ export interface TeachResult {
 }
 
 const optionNames = [
-  ..."teacher teacherAdapter topK temperature texts teacherPrecision out limit strict maxLength onLong threads signal".split(
+  ..."teacher teacherAdapter topK tail temperature texts teacherPrecision out limit strict maxLength onLong threads signal".split(
     " ",
   ),
 ];
 
 /**
- * Asks a teacher about the training rows of a task, and keeps the most likely tokens of each answer's positions with their probabilities, and the
- * mass of all others. What an event names is on the disk; the same call goes on after a kill, and ends with the bytes of an undisturbed one.
+ * Asks a teacher about the training rows of a task, and keeps the most likely tokens of each answer's positions with their probabilities, and a draw
+ * of the others or their mass. What an event names is on the disk; the same call goes on after a kill, and ends with the bytes of an undisturbed one.
  *
  * The result rejects, and the iterator throws, StillroomError: "input" for data, a model or an adapter, and for a cache of something else, naming the
  * fields that differ; "usage" for a wrong option or a cache that another process works in; "missing", "io", "cancelled".
@@ -140,7 +146,7 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
       positions: rows.reduce((sum, { answer }) => sum + answer.length, 0),
       computed: work.rows,
       top_k: settings.topK,
-      temperature: settings.temperature,
+      ...{ tail: settings.tail, temperature: settings.temperature },
       bytes: cache.bytes,
       rows_per_second: work.rows / Math.max(work.seconds, 1e-9),
       tokens_per_second: work.tokens / Math.max(work.seconds, 1e-9),
@@ -159,16 +165,17 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
 
 /** The teacher's options with their defaults. Throws "usage". */
 export function teachingSettings(options: TeachingOptions) {
-  const { teacher, teacherAdapter, topK, temperature = 1, texts, teacherPrecision = "f32" } = options;
+  const { teacher, teacherAdapter, topK, tail = "sample", temperature = 1, texts, teacherPrecision = "f32" } = options;
   requirePath("teacher", teacher);
   if (teacherAdapter !== undefined) requirePath("teacherAdapter", teacherAdapter);
   if (texts !== undefined) requirePath("texts", texts);
   requireWhole("topK", topK, 1);
+  if (!["sample", "bucket"].includes(tail)) throw unexpected("sample or bucket", "tail", tail);
   if (typeof temperature !== "number" || !(temperature > 0 && Number.isFinite(temperature))) {
     throw unexpected("a number above 0", "temperature", temperature);
   }
   return {
-    ...{ teacher, adapter: teacherAdapter ?? null, topK: topK ?? 64, temperature, precision: teacherPrecision },
+    ...{ teacher, adapter: teacherAdapter ?? null, topK: topK ?? 64, tail, temperature, precision: teacherPrecision },
     texts: texts ?? null,
   };
 }

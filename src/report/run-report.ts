@@ -159,7 +159,7 @@ const flags: Record<string, string> = {
       ..."model method epochs steps batchSize tokenBudget memory recompute maxLength onLong evaluateEvery".split(" "),
       ..."validationLimit patience checkpointEvery targets layers rank alpha dropout rsLora optimizer".split(" "),
       ..."schedule warmup weightDecay clipNorm seed threads precision limit strict".split(" "),
-      ..."student teacher teacherAdapter teacherPrecision cache topK loss beta temperature labelWeight".split(" "),
+      ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight".split(" "),
       ..."onPolicy quantize size quantizeAware checkLimit".split(" "),
     ].map((name) => [name, name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]),
   ),

@@ -1,12 +1,25 @@
 // The part of the boundary to native/addon that distillation adds: what a teacher says, and the loss of a student.
 
-/** A teacher's most likely tokens at each query, and the mass of all others (docs/numerics.md). */
-export interface NativeTaught {
+/** What is kept of a teacher's less likely tokens: a draw of them by their probability, or their mass alone. */
+export type NativeTail = "sample" | "bucket";
+
+/** What a teacher is asked for. */
+export interface NativeTeaching {
   /** Entries of a query. */
   topK: number;
-  /** (Q, topK) flattened, the most likely first: a token in the upper 18 bits, -ln p in steps of 1/512 in the lower 14; all bits set where there are no more. */
+  /** Of its softmax. */
+  temperature: number;
+  tail: NativeTail;
+}
+
+/** A teacher's most likely tokens at each query, and what is kept of all others (docs/numerics.md). */
+export interface NativeTaught extends Pick<NativeTeaching, "topK" | "tail"> {
+  /**
+   * (Q, topK) flattened, the most likely first, then those drawn: a token in the upper 18 bits, -ln p in steps of 1/512 in the lower 14; all bits set where
+   * there are no more.
+   */
   entries: Uint32Array;
-  /** (Q) mass of the tokens that stand in no entry. */
+  /** (Q) "bucket": mass of the tokens that stand in no entry; "sample": the mass that a token stands for that is drawn, one of less probability than that. */
   tails: Float32Array;
 }
 

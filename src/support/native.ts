@@ -5,7 +5,7 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, StillroomError } from "./errors.js";
-import type { NativeDistillation, NativeTaught } from "./native-distillation.js";
+import type { NativeDistillation, NativeTail, NativeTaught, NativeTeaching } from "./native-distillation.js";
 import type { NativeNear } from "./native-near.js";
 import type { NativeQuantizeOptions, NativeSensitivity, NativeTensorType } from "./native-quantize.js";
 import type { NativeEnergies, NativeStudentParts } from "./native-student.js";
@@ -15,7 +15,9 @@ export type {
   NativeEnergies,
   NativeSensitivity,
   NativeStudentParts,
+  NativeTail,
   NativeTaught,
+  NativeTeaching,
   NativeTensorType,
 };
 
@@ -234,11 +236,7 @@ export interface NativeModel {
   /** (Q) natural log-probability of each query's token. */
   score(batch: NativeBatch, lora: NativeLora | null): Promise<Float64Array>;
   /** What this model says at each query, for a student. */
-  teach(
-    batch: NativeBatch,
-    lora: NativeLora | null,
-    options: { topK: number; temperature: number },
-  ): Promise<NativeTaught>;
+  teach(batch: NativeBatch, lora: NativeLora | null, asked: NativeTeaching): Promise<NativeTaught>;
   /**
    * (Q, width) flattened: for each query the embedding of the row that ends at it, of L2 norm 1. "mean": over the states behind the final norm of all
    * its tokens; "last": of its last. queryTokens are not looked at.
@@ -299,7 +297,7 @@ export interface NativeRunner {
   /** (Q) natural log-probability of each query's token, as NativeModel.score. */
   score(batch: NativeBatch): Promise<Float64Array>;
   /** As NativeModel.teach. */
-  teach(batch: NativeBatch, options: { topK: number; temperature: number }): Promise<NativeTaught>;
+  teach(batch: NativeBatch, asked: NativeTeaching): Promise<NativeTaught>;
   /** (Q, width) as NativeModel.embed. "input" for a model that is no decoder. */
   embed(batch: NativeBatch, pooling: NativePooling): Promise<Float32Array>;
   close(): Promise<void>;

@@ -38,7 +38,7 @@ export class TeacherCache {
     const lock = await lockFolder(absolute);
     try {
       const manifest: CacheManifest = {
-        ...{ format: "stillroom-teacher-cache", version: 1 },
+        ...kind,
         ...facts,
         row_count: positions.length,
         positions: positions.reduce((sum, count) => sum + count, 0),
@@ -73,7 +73,7 @@ export class TeacherCache {
     const found = parse(text, file) as CacheManifest;
     const { rows, positions } = rowsOf(Number(found.row_count));
     const total = positions.reduce((sum, count) => sum + count, 0);
-    const manifest = { ...found, ...expected, rows, row_count: positions.length, positions: total };
+    const manifest = { ...found, ...kind, ...expected, rows, row_count: positions.length, positions: total };
     requireSame(absolute, found, manifest);
     const lock = await lockFolder(absolute);
     const layout = new CacheLayout(manifest, positions);
@@ -125,9 +125,9 @@ export class TeacherCache {
   /** What the teacher said about rows, one after the other. The cache is complete. Throws "io". */
   read(rows: Int32Array): NativeTaught {
     const { layout, folder } = this;
-    const topK = layout.manifest.top_k;
+    const { top_k: topK, tail } = layout.manifest;
     const positions = rows.reduce((sum, row) => sum + layout.positionsOf(row), 0);
-    const taught = { topK, entries: new Uint32Array(positions * topK), tails: new Float32Array(positions) };
+    const taught = { topK, tail, entries: new Uint32Array(positions * topK), tails: new Float32Array(positions) };
     const file = path.join(folder, rowsName);
     let at = 0;
     try {
@@ -155,6 +155,7 @@ export class TeacherCache {
   }
 }
 
+const kind = { format: "stillroom-teacher-cache", version: 2 } as const;
 const manifestName = "cache.json";
 const rowsName = "rows.bin";
 
@@ -191,7 +192,7 @@ function requireSame(folder: string, found: Partial<CacheManifest>, manifest: Ca
 function parse(text: string, file: string): Partial<CacheManifest> {
   try {
     const found = JSON.parse(text) as Partial<CacheManifest> | null;
-    if (found?.format === "stillroom-teacher-cache") return found;
+    if (found?.format === kind.format) return found;
   } catch {
     // Falls through to the one message for a file that is not ours.
   }

@@ -1,6 +1,6 @@
 // The layout of a teacher's cache: where each row's record lies in rows.bin, and what cache.json says. Knows no file and no model.
 import { createHash } from "node:crypto";
-import type { NativeTaught } from "../support/native.js";
+import type { NativeTail, NativeTaught } from "../support/native.js";
 
 /** What decides the content of a cache. */
 export interface TeachingFacts {
@@ -17,6 +17,8 @@ export interface TeachingFacts {
   /** Over those of texts of no task; null without any. */
   texts: string | null;
   top_k: number;
+  /** What is kept of the other tokens. */
+  tail: NativeTail;
   temperature: number;
   precision: string;
   /** Who ran the teacher: "stillroom" or "llama.cpp". */
@@ -26,7 +28,7 @@ export interface TeachingFacts {
 /** cache.json. */
 export interface CacheManifest extends TeachingFacts {
   format: "stillroom-teacher-cache";
-  version: 1;
+  version: 2;
   /** How many rows, and positions of all of them. */
   row_count: number;
   positions: number;
@@ -106,9 +108,10 @@ export class CacheLayout {
   }
 }
 
-/** What an entry says: a token, and its probability. */
-export function decodeEntry(entry: number): { token: number; probability: number } {
-  return { token: entry >>> codeBits, probability: Math.exp(-(entry & ((1 << codeBits) - 1)) / codeSteps) };
+/** What an entry says: a token, and the probability that it stands for, at least that of a draw. */
+export function decodeEntry(entry: number, draw: number): { token: number; probability: number } {
+  const own = Math.exp(-(entry & ((1 << codeBits) - 1)) / codeSteps);
+  return { token: entry >>> codeBits, probability: Math.max(own, draw) };
 }
 
 /** A row's record: the entries of its positions, then their tails. */

@@ -11,6 +11,7 @@ import {
   type NativePrecision,
   type NativeRunner,
   type NativeTaught,
+  type NativeTeaching,
   type NativeTokenizer,
   native,
 } from "../support/native.js";
@@ -18,13 +19,11 @@ import type { Task } from "../task/index.js";
 import type { TeachingFacts } from "./format.js";
 
 /** Which teacher, what it is asked, and how it is opened. */
-export interface TeacherOptions {
+export interface TeacherOptions extends NativeTeaching {
   /** Path of a GGUF, or an hf: URI. */
   teacher: string;
   /** A RUN folder, a PEFT folder or a GGUF LoRA; for a model that only llama.cpp opens, a GGUF LoRA. */
   adapter: string | null;
-  topK: number;
-  temperature: number;
   precision: NativePrecision;
   threads?: number | undefined;
   variant?: string | undefined;
@@ -67,7 +66,7 @@ export class Teacher {
 
   /** What decides its answers to rows of a task, and to texts. */
   facts(task: Task, { rows, texts }: Pick<TeachingFacts, "rows" | "texts">): TeachingFacts {
-    const { topK, temperature, precision } = this.options;
+    const { topK, temperature, tail, precision } = this.options;
     const own = this.model.tunable;
     return {
       ...this.hashes,
@@ -75,7 +74,7 @@ export class Teacher {
       template: hashTemplate(task, this.model),
       ...{ rows, texts },
       top_k: topK,
-      temperature,
+      ...{ tail, temperature },
       precision: own ? precision : "llama.cpp",
       engine: own ? "stillroom" : "llama.cpp",
     };
@@ -83,13 +82,12 @@ export class Teacher {
 
   /** What it says at each query. longest: tokens of the longest row of all batches. */
   async teach(batch: NativeBatch, longest: number): Promise<NativeTaught> {
-    const { topK, temperature } = this.options;
-    if (this.model.tunable) return this.model.native.teach(batch, this.lora, { topK, temperature });
+    if (this.model.tunable) return this.model.native.teach(batch, this.lora, this.options);
     this.#runner ??= await native().openRunner(this.model.info.path, {
       ...{ threads: this.model.threads, adapter: this.options.adapter },
       ...{ contextTokens: longest, sequences },
     });
-    return this.#runner.teach(batch, { topK, temperature });
+    return this.#runner.teach(batch, this.options);
   }
 
   async close(): Promise<void> {

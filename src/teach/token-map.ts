@@ -52,10 +52,14 @@ export class TokenMap {
     return { ...batch, tokens: renamed(batch.tokens, ids), queryTokens: renamed(batch.queryTokens, ids) };
   }
 
-  /** What the teacher said, in the student's tokens: the mass of those that it has not is the tail's. */
-  ofStudent({ topK, entries, tails }: NativeTaught): NativeTaught {
-    if (this.ids === null) return { topK, entries, tails };
-    const own = { topK, entries: new Uint32Array(entries.length).fill(nothing), tails: Float32Array.from(tails) };
+  /** What the teacher said, in the student's tokens: the mass of those that it has not is the bucket's; of a sample they are left out. */
+  ofStudent(taught: NativeTaught): NativeTaught {
+    if (this.ids === null) return taught;
+    const { topK, tail: kept, entries, tails } = taught;
+    const own = {
+      ...{ topK, tail: kept },
+      ...{ entries: new Uint32Array(entries.length).fill(nothing), tails: Float32Array.from(tails) },
+    };
     for (const position of tails.keys()) {
       let to = position * topK;
       let tail = tails[position]!;
@@ -63,8 +67,8 @@ export class TokenMap {
         if (entry === nothing) break;
         const token = this.own[entry >>> codeBits]!;
         const code = entry & ((1 << codeBits) - 1);
-        if (token < 0) tail += Math.exp(-code / steps);
-        else own.entries[to++] = ((token << codeBits) | code) >>> 0;
+        if (token < 0 && kept === "bucket") tail += Math.exp(-code / steps);
+        if (token >= 0) own.entries[to++] = ((token << codeBits) | code) >>> 0;
       }
       own.tails[position] = Math.min(1, tail);
     }

@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type NativeDistillation, type NativeTaught, native } from "../../src/support/native.js";
+import { type NativeDistillation, type NativeTail, type NativeTaught, native } from "../../src/support/native.js";
 import {
   distances,
   forestBatch,
@@ -17,6 +17,7 @@ import { type Toy, toyLora, writeToy } from "../support/toy.js";
 
 interface Trial extends NativeDistillation {
   topK: number;
+  tail: NativeTail;
   entries: string;
   tails: string;
   lossSum: number;
@@ -32,8 +33,8 @@ const file = path.join(folder, "toy.gguf");
 beforeAll(() => writeToy(file, golden.toy));
 
 const words = (packed: string) => Uint8Array.from(Buffer.from(packed, "base64")).buffer;
-const taughtOf = ({ topK, entries, tails }: Trial): NativeTaught => ({
-  topK,
+const taughtOf = ({ topK, tail, entries, tails }: Trial): NativeTaught => ({
+  ...{ topK, tail },
   entries: new Uint32Array(words(entries)),
   tails: new Float32Array(words(tails)),
 });
@@ -53,9 +54,9 @@ function arrange(taught: NativeTaught, batch: ReturnType<typeof plainBatch>, pla
   };
   const places = [...plain.queryPositions].map((position) => pathOf(plain, position));
   const order = [...batch.queryPositions].map((position) => places.indexOf(pathOf(batch, position)));
-  const { topK, entries, tails } = taught;
+  const { topK, tail, entries, tails } = taught;
   return {
-    topK,
+    ...{ topK, tail },
     entries: Uint32Array.from(order.flatMap((query) => [...entries.subarray(query * topK, (query + 1) * topK)])),
     tails: Float32Array.from(order, (query) => tails[query]!),
   };
@@ -63,7 +64,7 @@ function arrange(taught: NativeTaught, batch: ReturnType<typeof plainBatch>, pla
 
 describe.each(native().variants)("%s", (variant) => {
   it.each(golden.trials)(
-    "$loss, beta $beta, temperature $temperature, labels $labelWeight, top $topK",
+    "$loss, beta $beta, temperature $temperature, labels $labelWeight, $tail of $topK",
     async (trial) => {
       const model = await native().openModel(file, { threads: 2, variant });
       const { options, tensors } = toyLora(golden.toy);
@@ -93,8 +94,8 @@ it("our engine and llama.cpp say the same as teachers", async () => {
   const model = await native().openModel(file, { threads: 2, variant: null });
   const runner = await native().openRunner(file, { threads: 1, adapter: null, contextTokens: 256, sequences: 4 });
   for (const options of [
-    { topK: 5, temperature: 1 },
-    { topK: 200, temperature: 2.5 },
+    { topK: 5, temperature: 1, tail: "bucket" as const },
+    { topK: 200, temperature: 2.5, tail: "bucket" as const },
   ]) {
     const [ours, theirs] = [await model.teach(batch, null, options), await runner.teach(batch, options)];
     expect(ours.topK).toBe(options.topK);
@@ -125,10 +126,31 @@ it("our engine and llama.cpp say the same as teachers", async () => {
   await model.close();
 });
 
+it("what is drawn of a teacher's tail depends on the tokens alone: in any batch, by our engine and by llama.cpp", async () => {
+  const [plain, forest] = [plainBatch(golden.rows), forestBatch(golden.rows)];
+  const model = await native().openModel(file, { threads: 2, variant: null });
+  const runner = await native().openRunner(file, { threads: 1, adapter: null, contextTokens: 256, sequences: 4 });
+  const asked = { topK: 12, temperature: 1, tail: "sample" as const };
+  const said = await model.teach(plain, null, asked);
+  const tokensOf = ({ entries }: NativeTaught) => [...entries].map((entry) => entry >>> 14);
+  const others = [await model.teach(forest, null, asked), await runner.teach(forest, asked)];
+  for (const other of others) {
+    const here = arrange(said, forest, plain);
+    expect(tokensOf(other)).toEqual(tokensOf(here));
+    for (const [query, tail] of other.tails.entries()) expect(tail).toBeCloseTo(here.tails[query]!, 4);
+  }
+  // Positions differ in what is drawn, not only in what is likely.
+  const alone = await model.teach(forest, null, { ...asked, topK: 1 });
+  const drawn = tokensOf(alone).filter((token, query) => token !== tokensOf(others[0]!)[query * 12]);
+  expect(drawn.length).toBeGreaterThan(0);
+  await runner.close();
+  await model.close();
+});
+
 it("what a teacher cannot have said is refused", async () => {
   const model = await native().openModel(file, { threads: 1, variant: null });
   const batch = plainBatch(golden.rows.slice(4, 6));
-  const taught = await model.teach(batch, null, { topK: 4, temperature: 1 });
+  const taught = await model.teach(batch, null, { topK: 4, temperature: 1, tail: "bucket" });
   const lora = model.createLora(toyLora(golden.toy).options);
   const options = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 0, seed: 0, recompute: false };
   const distillation: NativeDistillation = { loss: "jsd", beta: 0.5, temperature: 1, labelWeight: 0 };
@@ -136,6 +158,10 @@ it("what a teacher cannot have said is refused", async () => {
   const wrong = (change: Partial<NativeTaught>) =>
     expect(trainer.accumulate({ ...batch, taught: { ...taught, ...change } }, 0, 0)).rejects;
   await wrong({ topK: 3 }).toMatchObject({ code: "usage", message: expect.stringMatching(/2 positions of 3 entries/) });
+  await wrong({ tail: "sample" }).toThrow(/one bucket for this loss, received a sample/);
+  await wrong({ tail: "head" as NativeTail }).toThrow(
+    /expected bucket or sample for batch\.taught\.tail, received "head"/,
+  );
   await wrong({ tails: Float32Array.of(0.5) }).toThrow(/expected 2 positions/);
   await wrong({ tails: Float32Array.of(0.5, Number.NaN) }).toThrow(/tail from 0 to 1/);
   await wrong({ entries: taught.entries.map((entry, at) => (at === 3 ? 97 << 14 : entry)) }).toThrow(
@@ -148,7 +174,8 @@ it("what a teacher cannot have said is refused", async () => {
       model.createTrainer(lora, { ...options, distillation: { ...distillation, ...change } as NativeDistillation });
     expect(made).toThrow(new RegExp(`for ${name}`));
   }
-  await expect(model.teach(batch, null, { topK: 0, temperature: 1 })).rejects.toThrow(/topK/);
-  await expect(model.teach(batch, null, { topK: 4, temperature: 0 })).rejects.toThrow(/temperature/);
+  const asked = { topK: 4, temperature: 1, tail: "bucket" as const };
+  await expect(model.teach(batch, null, { ...asked, topK: 0 })).rejects.toThrow(/topK/);
+  await expect(model.teach(batch, null, { ...asked, temperature: 0 })).rejects.toThrow(/temperature/);
   await model.close();
 });

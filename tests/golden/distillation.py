@@ -6,6 +6,7 @@ import base64
 import json
 import sys
 import textwrap
+import zlib
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -32,6 +33,10 @@ TRIALS = [
     dict(loss="reverse_kl", beta=0.5, temperature=2.0, labelWeight=0.0, topK=97, trl=1.0),
     dict(loss="jsd", beta=0.3, temperature=1.0, labelWeight=0.0, topK=97, trl=0.3),
     dict(loss="jsd", beta=0.8, temperature=1.5, labelWeight=0.0, topK=97, trl=0.8),
+    dict(loss="forward_kl", beta=0.5, temperature=1.0, labelWeight=0.0, topK=8, tail="sample"),
+    dict(loss="forward_kl", beta=0.5, temperature=2.0, labelWeight=0.3, topK=5, tail="sample"),
+    dict(loss="forward_kl", beta=0.5, temperature=1.0, labelWeight=0.5, topK=40, tail="sample"),
+    dict(loss="forward_kl", beta=0.5, temperature=1.0, labelWeight=0.0, topK=97, tail="sample", trl=0.0),
 ]
 
 
@@ -52,14 +57,26 @@ def packed(array, kind):
     return base64.b64encode(np.ascontiguousarray(array, dtype=kind).tobytes()).decode()
 
 
-def teacher(name, vocabulary, temperature, k):
+def teacher(name, vocabulary, temperature, k, tail):
     """Entries and tail of a position with drawn logits: docs/numerics.md."""
     logits = torch.from_numpy(10 * noise(name, vocabulary))
     log_p = torch.log_softmax(logits / temperature, 0).numpy()
-    order = np.argsort(-log_p, kind="stable")[:k]
-    codes = np.minimum(np.round(-log_p[order] * STEPS), 2**CODE_BITS - 1).astype(np.uint32)
-    rest = np.delete(np.exp(log_p), order).sum()
-    return order, codes, np.float32(rest)
+    order = np.argsort(-log_p, kind="stable")
+    kept, rest = (order[:k], np.exp(log_p[order[k:]]).sum()) if tail == "bucket" else sample(order, np.exp(log_p), k, zlib.crc32(name.encode()) / 2**32)
+    codes = np.minimum(np.round(-log_p[kept] * STEPS), 2**CODE_BITS - 1).astype(np.uint32)
+    return kept, codes, np.float32(rest)
+
+
+def sample(order, p, k, draw):
+    """The tokens that are kept, and the mass that a drawn one stands for."""
+    if k == len(p):
+        return order, 0.0
+    behind = np.cumsum(p[order][::-1])[::-1]
+    exact = next(m for m in range(k) if p[order[m]] * (k - m) <= behind[m])
+    distance = behind[exact] / (k - exact)
+    others = np.sort(order[exact:])
+    drawn = others[np.searchsorted(np.cumsum(p[others]), (draw + np.arange(k - exact)) * distance, side="right")]
+    return np.concatenate([order[:exact], drawn]), distance
 
 
 def divergence(trial, p, q):
@@ -76,19 +93,22 @@ def run(toy, trial):
     model, weights = with_adapter(base_model(toy), toy)
     model.double()
     total, entries, tails = 0, [], []
-    heat, weight = trial["temperature"], trial["labelWeight"]
+    heat, weight, kind = trial["temperature"], trial["labelWeight"], trial["tail"]
     for row in rows(toy):
         logits = model(input_ids=torch.tensor([row["tokens"]])).logits[0]
         for label in row["labels"]:
             # One beginning, one teacher: it is drawn by the tokens before the label.
             name = "teacher." + ".".join(map(str, row["tokens"][:label]))
-            order, codes, tail = teacher(name, toy["vocabulary"], heat, trial["topK"])
+            order, codes, tail = teacher(name, toy["vocabulary"], heat, trial["topK"], kind)
             entries.append((order.astype(np.uint32) << CODE_BITS) | codes)
             tails.append(tail)
             mass = np.exp(-codes.astype(np.float64) / STEPS)
             z = logits[label - 1]
             q = torch.softmax(z / heat, 0)
-            if trial["topK"] < toy["vocabulary"]:
+            if kind == "sample":
+                mass = np.maximum(mass, np.float64(tail))
+                buckets = q[order.copy()]
+            elif trial["topK"] < toy["vocabulary"]:
                 mass = np.append(mass, np.float64(tail))
                 others = torch.ones(toy["vocabulary"], dtype=bool)
                 others[order.copy()] = False
@@ -96,7 +116,11 @@ def run(toy, trial):
             else:
                 buckets = q[order.copy()]
             p = torch.from_numpy(np.maximum(mass / mass.sum(), FLOOR))
-            d = divergence(trial, p, buckets)
+            if kind == "sample":
+                own = torch.from_numpy(-codes.astype(np.float64) / STEPS - np.log(mass.sum()))
+                d = (p * (own - buckets.log())).sum()
+            else:
+                d = divergence(trial, p, buckets)
             if "trl" in trial:
                 # Logits whose softmax at this temperature is p.
                 full = torch.empty(toy["vocabulary"], dtype=torch.float64)
@@ -115,5 +139,5 @@ def run(toy, trial):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     toy = next(case for case in CASES if case["name"] == "llama")
-    content = dict(toy=toy, rows=rows(toy), trials=[run(toy, trial) for trial in TRIALS], versions=dict(torch=torch.__version__, trl=version("trl")))
+    content = dict(toy=toy, rows=rows(toy), trials=[run(toy, dict(tail="bucket") | trial) for trial in TRIALS], versions=dict(torch=torch.__version__, trl=version("trl")))
     (HERE / "distillation.json").write_text(json.dumps(content, indent=1) + "\n")

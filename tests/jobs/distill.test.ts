@@ -61,13 +61,14 @@ test("a student learns what its teacher says, is quantised and compared", async 
   expect(second!.agreement).toBeGreaterThan(0.8);
   const { result: kept, distillation } = JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"));
   expect(kept).toEqual(JSON.parse(JSON.stringify(result)));
-  expect(distillation).toMatchObject({ teacher, teacherAdapter: adapter, student, topK: 16, loss: "forward_kl" });
+  const asked = { topK: 16, tail: "sample", loss: "forward_kl" };
+  expect(distillation).toMatchObject({ teacher, teacherAdapter: adapter, student, ...asked });
 });
 
 test.each<Partial<DistillOptions>>([
   { loss: "jsd", beta: 0.3, temperature: 2 },
   { method: "lora", rank: 4, loss: "reverse_kl" },
-  { onPolicy: 0.5, loss: "reverse_kl", seed: 3 },
+  { onPolicy: 0.5, seed: 3 },
 ])("aborted and resumed with nothing but the folder, %j: the bytes of an undisturbed run", async (change) => {
   const [whole, out] = [runFolder(), runFolder()];
   const options = { ...change, quantize: "none", checkLimit: 5 };
@@ -140,7 +141,7 @@ test("a cache of teach serves every student of the task, and is refused where it
   const cache = runFolder();
   const asked = { teacher, teacherAdapter: adapter, topK: 16, threads: 1 };
   const made = await teach(task, { ...asked, out: cache }).result;
-  expect(made).toMatchObject({ rows: 160, computed: 160, top_k: 16, temperature: 1, adapter });
+  expect(made).toMatchObject({ rows: 160, computed: 160, top_k: 16, tail: "sample", temperature: 1, adapter });
   expect(made.bytes).toBe(made.positions * 17 * 4 + 2 * 32);
   expect(await teach(task, { ...asked, out: cache }).result).toMatchObject({ computed: 0 });
   const events: string[] = [];
@@ -153,6 +154,8 @@ test("a cache of teach serves every student of the task, and is refused where it
     code: "input",
     message: expect.stringMatching(/other top_k \(16 there, 8 here\)/),
   });
+  await refused({ tail: "bucket" }).toThrow(/other tail \("sample" there, "bucket" here\)/);
+  await refused({ loss: "jsd" }).toThrow(/other tail \("sample" there, "bucket" here\)/);
   await refused({ temperature: 2 }).toThrow(/other temperature \(1 there, 2 here\)/);
   await refused({ teacherAdapter: undefined }).toThrow(/other adapter \(".*…there, null here\)|other adapter/);
   await refused({ limit: 100 }).toThrow(/other rows \(/);
@@ -203,6 +206,8 @@ test("options are checked", async () => {
   const out = runFolder();
   const wrong = (change: object) => distill(task, small(out, change as Partial<DistillOptions>)).result;
   await expect(wrong({ loss: "kl" })).rejects.toThrow(/expected one of forward_kl, reverse_kl, jsd for loss/);
+  await expect(wrong({ tail: "head" })).rejects.toThrow(/expected sample or bucket for tail, received "head"/);
+  await expect(wrong({ tail: "sample", loss: "jsd" })).rejects.toThrow(/expected bucket with loss jsd for tail/);
   await expect(wrong({ beta: 1 })).rejects.toThrow(/above 0 and below 1 for beta, received 1/);
   await expect(wrong({ labelWeight: 2 })).rejects.toThrow(/from 0 to 1 for labelWeight, received 2/);
   await expect(wrong({ onPolicy: 2 })).rejects.toThrow(/from 0 to 1 for onPolicy, received 2/);

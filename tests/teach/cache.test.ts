@@ -8,12 +8,13 @@ import { TeacherCache, type TeachingFacts, type TeachRows } from "../../src/teac
 
 const facts: TeachingFacts = {
   ...{ teacher: "a", adapter: null, tokenizer: "b", template: "c", rows: "d", texts: null },
-  ...{ top_k: 3, temperature: 1, precision: "f32", engine: "stillroom" },
+  ...{ top_k: 3, tail: "sample", temperature: 1, precision: "f32", engine: "stillroom" },
 };
 /** 300 rows of 1 to 4 positions: three blocks. */
 const counts = Array.from({ length: 300 }, (_, row) => 1 + ((row * 7) % 4));
+const said = { topK: 3, tail: "sample" as const };
 const sayOf = (row: number, count: number) => ({
-  topK: 3,
+  ...said,
   entries: Uint32Array.from({ length: count * 3 }, (_, index) => row * 1000 + index),
   tails: Float32Array.from({ length: count }, (_, index) => row + index / 10),
 });
@@ -25,7 +26,7 @@ const say: TeachRows = async (first, last) => {
     const parts = own.map((count, index) => sayOf(row + index, count));
     const entries = Uint32Array.from(parts.flatMap((part) => [...part.entries]));
     answers.push({
-      taught: { topK: 3, entries, tails: Float32Array.from(parts.flatMap((p) => [...p.tails])) },
+      taught: { ...said, entries, tails: Float32Array.from(parts.flatMap((p) => [...p.tails])) },
       counts: own,
     });
   }
@@ -50,7 +51,7 @@ test("what is read is what was said, in any order", async () => {
     const some = rows.subarray(from, from + 7);
     const parts = [...some].map((row) => sayOf(row, counts[row]!));
     expect(cache.read(some)).toEqual({
-      topK: 3,
+      ...said,
       entries: Uint32Array.from(parts.flatMap(({ entries }) => [...entries])),
       tails: Float32Array.from(parts.flatMap(({ tails }) => [...tails])),
     });
@@ -137,6 +138,7 @@ test("every fact that differs is named", async () => {
   for (const [name, value] of Object.entries({
     ...changes,
     top_k: 4,
+    tail: "bucket",
     temperature: 2,
     precision: "int8",
     engine: "x",

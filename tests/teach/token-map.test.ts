@@ -20,12 +20,24 @@ test("tokens go to the teacher's numbers", () => {
   expect(map.batchOfTeacher(batch)).toEqual({ ...batch, tokens: Int32Array.of(5, 5), queryTokens: Int32Array.of(6) });
 });
 
-test("what the student has not is the tail's", () => {
+const entries = Uint32Array.of(entry(5, 0.5), entry(3, 0.25), entry(2, 0.125), entry(8, 1), entry(6, 0.5), nothing);
+
+test("what the student has not is the bucket's", () => {
   const map = TokenMap.trimmed(Int32Array.of(2, 5, 6), 9);
-  const entries = Uint32Array.of(entry(5, 0.5), entry(3, 0.25), entry(2, 0.125), entry(8, 1), entry(6, 0.5), nothing);
-  const { topK, entries: own, tails } = map.ofStudent({ topK: 3, entries, tails: Float32Array.of(0.125, 0.5) });
-  expect(topK).toBe(3);
+  const taught = { topK: 3, tail: "bucket" as const, entries, tails: Float32Array.of(0.125, 0.5) };
+  const { topK, tail, entries: own, tails } = map.ofStudent(taught);
+  expect({ topK, tail }).toEqual({ topK: 3, tail: "bucket" });
   expect(own).toEqual(Uint32Array.of(entry(1, 0.5), entry(0, 0.125), nothing, entry(2, 0.5), nothing, nothing));
   expect(tails[0]).toBeCloseTo(0.375, 3);
   expect(tails[1]).toBe(1);
+});
+
+test("of a sample, what the student has not is left out, and a draw stands for as much as before", () => {
+  const map = TokenMap.trimmed(Int32Array.of(2, 5, 6), 9);
+  const tails = Float32Array.of(0.125, 0.5);
+  const taught = map.ofStudent({ topK: 3, tail: "sample", entries, tails });
+  expect(taught).toEqual({
+    ...{ topK: 3, tail: "sample", tails },
+    entries: Uint32Array.of(entry(1, 0.5), entry(0, 0.125), nothing, entry(2, 0.5), nothing, nothing),
+  });
 });
