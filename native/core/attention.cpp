@@ -43,6 +43,12 @@ struct Panels {
     int64_t mr, nr;
     int64_t rounded(int64_t n) const { return (n + nr - 1) / nr * nr; }
     int64_t blocked(int64_t m) const { return (m + mr - 1) / mr * mr; }
+    // Floats between two rows of scores: a block of keys, and a cache line more. A power of two apart, rows would share few cache sets.
+    static constexpr int64_t scores = key_block + 16;
+    // Keys that the rows of a tile look at, the last of which sees so many: whole tiles of keys, which are rows where dk and dv are computed.
+    int64_t wide(int64_t seen, const Range& keys) const { return std::min(keys.size(), blocked(seen)); }
+    // The scores of so many keys, and what fills the last vector of any variant: those that a row does not see are minus infinity, and their exponentials 0.
+    static int64_t whole(int64_t n) { return (n + 15) / 16 * 16; }
 };
 
 // Packs the transpose of rows (n, depth) into panels of tile_columns.
@@ -52,7 +58,7 @@ void pack_panels(const Kernels& kernels, int64_t n, int64_t depth, const float* 
         kernels.pack_transposed(static_cast<int>(std::min(nr, n - j)), depth, rows + j * ld, ld, out);
 }
 
-// c (m, n) = a b from packed a (m, depth) and panels of b.
+// c (m, n) = a b from packed a (m, depth) and panels of b; n whole vectors.
 void multiply_panels(const Kernels& kernels, int64_t m, int64_t n, int64_t depth, const float* a, const float* panels, float* c, int64_t ldc) {
     const int64_t nr = kernels.tile_columns;
     for (int64_t j = 0; j < n; j += nr)
@@ -74,13 +80,13 @@ void Attention::forward(const Batch& batch, Rows rows, const AttentionShape& sha
     const int64_t ldq = shape.heads * width, ldk = shape.key_value_heads * width, group = shape.heads / shape.key_value_heads;
     const float factor = 1.0f / std::sqrt(static_cast<float>(width));
     const Panels tiles{kernels.tile_rows, kernels.tile_columns};
-    const int64_t ld = tiles.rounded(key_block), trees = static_cast<int64_t>(batch.roots.size());
+    const int64_t mr = tiles.mr, ld = Panels::scores, trees = static_cast<int64_t>(batch.roots.size());
     threads.run(Kernel::attention, shape.heads * trees, [&](int64_t begin, int64_t end, int thread) {
         Scratch& s = scratch[thread];
-        float* keys_t = s.keys.reserve(ld * width);
-        float* queries = s.queries.reserve(tiles.blocked(query_block) * width);
-        float* scores = s.scores.reserve(query_block * ld);
-        float* packed = s.packed.reserve(tiles.blocked(query_block) * ld);
+        float* keys_t = s.keys.reserve(tiles.rounded(key_block) * width);
+        float* queries = s.queries.reserve(mr * width);
+        float* scores = s.scores.reserve(mr * ld);
+        float* packed = s.packed.reserve(mr * ld);
         float* high = s.row_max.reserve(count);
         float* sum = s.row_sum.reserve(count);
         for (int64_t item = begin; item < end; item++) {
@@ -97,21 +103,25 @@ void Attention::forward(const Batch& batch, Rows rows, const AttentionShape& sha
             blocks_of(
                 batch, rows, root, [&](Range keys) { pack_panels(kernels, keys.size(), width, kh + keys.begin * ldk, ldk, keys_t); },
                 [&](Range keys, Range asking, bool causal) {
-                    const int64_t n = seen_by(rows, asking.end - 1, keys, causal), m = asking.size();
-                    kernels.pack(m, width, qh + asking.begin * ldq, ldq, 1, factor, queries);
-                    multiply_panels(kernels, m, n, width, queries, keys_t, scores, ld);
-                    for (int64_t i = 0; i < m; i++) {
-                        const int64_t r = asking.begin + i, visible = seen_by(rows, r, keys, causal);
-                        float* row = scores + i * ld;
-                        const float top = std::max(high[r], kernels.maximum(visible, row));
-                        const float shrink = std::exp(high[r] - top);
-                        sum[r] = sum[r] * shrink + kernels.exp_shifted(visible, row, top);
-                        std::fill(row + visible, row + n, 0.0f);
-                        if (shrink != 1.0f) kernels.scale(width, shrink, oh + r * ldq);
-                        high[r] = top;
+                    // A tile of rows at a time: its scores and probabilities stay in the L1 cache, and what none of its rows sees is not computed.
+                    for (int64_t tile = asking.begin; tile < asking.end; tile += mr) {
+                        const int64_t m = std::min(mr, asking.end - tile), n = tiles.wide(seen_by(rows, tile + m - 1, keys, causal), keys);
+                        kernels.pack(m, width, qh + tile * ldq, ldq, 1, factor, queries);
+                        const int64_t all = Panels::whole(n);
+                        multiply_panels(kernels, m, all, width, queries, keys_t, scores, ld);
+                        for (int64_t i = 0; i < m; i++) {
+                            const int64_t r = tile + i;
+                            float* row = scores + i * ld;
+                            std::fill(row + seen_by(rows, r, keys, causal), row + all, -INFINITY);
+                            const float top = std::max(high[r], kernels.maximum(all, row));
+                            const float shrink = std::exp(high[r] - top);
+                            sum[r] = sum[r] * shrink + kernels.exp_shifted(all, row, top);
+                            if (shrink != 1.0f) kernels.scale(width, shrink, oh + r * ldq);
+                            high[r] = top;
+                        }
+                        kernels.pack(m, n, scores, ld, 1, 1.0f, packed);
+                        multiply_rows(kernels, m, width, n, packed, vh + keys.begin * ldk, ldk, oh + tile * ldq, ldq, true);
                     }
-                    kernels.pack(m, n, scores, ld, 1, 1.0f, packed);
-                    multiply_rows(kernels, m, width, n, packed, vh + keys.begin * ldk, ldk, oh + asking.begin * ldq, ldq, true);
                 });
             for (int64_t r = tree.begin; r < tree.end; r++) {
                 kernels.scale(width, 1.0f / sum[r], oh + r * ldq);
@@ -127,15 +137,15 @@ void Attention::backward(const Batch& batch, Rows rows, const AttentionShape& sh
     const int64_t ldq = shape.heads * width, ldk = shape.key_value_heads * width, group = shape.heads / shape.key_value_heads;
     const float factor = 1.0f / std::sqrt(static_cast<float>(width));
     const Panels tiles{kernels.tile_rows, kernels.tile_columns};
-    const int64_t ld = tiles.rounded(key_block), trees = static_cast<int64_t>(batch.roots.size());
+    const int64_t mr = tiles.mr, ld = Panels::scores, trees = static_cast<int64_t>(batch.roots.size());
     threads.run(Kernel::attention, shape.key_value_heads * trees, [&](int64_t begin, int64_t end, int thread) {
         Scratch& s = scratch[thread];
-        float* keys_t = s.keys.reserve(ld * width);
-        float* values_t = s.values.reserve(ld * width);
-        float* queries = s.queries.reserve(tiles.blocked(query_block) * width);
+        float* keys_t = s.keys.reserve(tiles.rounded(key_block) * width);
+        float* values_t = s.values.reserve(tiles.rounded(key_block) * width);
+        float* queries = s.queries.reserve(mr * width);
         float* scores = s.scores.reserve(query_block * ld);
         float* gradients = s.gradients.reserve(query_block * ld);
-        float* packed = s.packed.reserve(std::max(tiles.blocked(query_block) * ld, tiles.blocked(key_block) * query_block));
+        float* packed = s.packed.reserve(mr * std::max(ld, query_block));
         float* delta = s.delta.reserve(count);
         for (int64_t item = begin; item < end; item++) {
             const int64_t g = item % shape.key_value_heads;
@@ -162,27 +172,32 @@ void Attention::backward(const Batch& batch, Rows rows, const AttentionShape& sh
                         pack_panels(kernels, keys.size(), width, vh + keys.begin * ldk, ldk, values_t);
                     },
                     [&](Range keys, Range asking, bool causal) {
-                        const int64_t n = seen_by(rows, asking.end - 1, keys, causal), m = asking.size();
-                        kernels.pack(m, width, qh + asking.begin * ldq, ldq, 1, factor, queries);
-                        multiply_panels(kernels, m, n, width, queries, keys_t, scores, ld);
-                        kernels.pack(m, width, doh + asking.begin * ldq, ldq, 1, 1.0f, queries);
-                        multiply_panels(kernels, m, n, width, queries, values_t, gradients, ld);
-                        // P = exp(S - lse); dS = P (dP - delta) / sqrt(D), in place.
-                        for (int64_t i = 0; i < m; i++) {
-                            const int64_t r = asking.begin + i, visible = seen_by(rows, r, keys, causal);
-                            float *p = scores + i * ld, *d = gradients + i * ld;
-                            kernels.exp_shifted(visible, p, lse[h * count + r]);
-                            const float shift = delta[r];
-                            for (int64_t j = 0; j < visible; j++) d[j] = p[j] * (d[j] - shift) * factor;
-                            std::fill(p + visible, p + n, 0.0f);
-                            std::fill(d + visible, d + n, 0.0f);
+                        for (int64_t tile = asking.begin; tile < asking.end; tile += mr) {
+                            const int64_t m = std::min(mr, asking.end - tile), n = tiles.wide(seen_by(rows, tile + m - 1, keys, causal), keys);
+                            float *p = scores + (tile - asking.begin) * ld, *d = gradients + (tile - asking.begin) * ld;
+                            kernels.pack(m, width, qh + tile * ldq, ldq, 1, factor, queries);
+                            const int64_t all = Panels::whole(n);
+                            multiply_panels(kernels, m, all, width, queries, keys_t, p, ld);
+                            kernels.pack(m, width, doh + tile * ldq, ldq, 1, 1.0f, queries);
+                            multiply_panels(kernels, m, all, width, queries, values_t, d, ld);
+                            for (int64_t i = 0; i < m; i++) {
+                                const int64_t r = tile + i;
+                                std::fill(p + i * ld + seen_by(rows, r, keys, causal), p + i * ld + all, -INFINITY);
+                                kernels.softmax_backward(all, lse[h * count + r], delta[r], factor, p + i * ld, d + i * ld);
+                            }
+                            kernels.pack(m, n, d, ld, 1, 1.0f, packed);
+                            multiply_rows(kernels, m, width, n, packed, kh + keys.begin * ldk, ldk, dqh + tile * ldq, ldq, true);
                         }
-                        kernels.pack(n, m, scores, 1, ld, 1.0f, packed);
-                        multiply_rows(kernels, n, width, m, packed, doh + asking.begin * ldq, ldq, dvh + keys.begin * ldk, ldk, true);
-                        kernels.pack(n, m, gradients, 1, ld, 1.0f, packed);
-                        multiply_rows(kernels, n, width, m, packed, qh + asking.begin * ldq, ldq, dkh + keys.begin * ldk, ldk, true);
-                        kernels.pack(m, n, gradients, ld, 1, 1.0f, packed);
-                        multiply_rows(kernels, m, width, n, packed, kh + keys.begin * ldk, ldk, dqh + asking.begin * ldq, ldq, true);
+                        // A tile of keys at a time, by the rows that see its first one: what they do not see of it is zero.
+                        for (int64_t tile = keys.begin; tile < keys.end; tile += mr) {
+                            const int64_t from = causal ? std::max(asking.begin, rows.from(tile)) : asking.begin;
+                            if (from >= asking.end) break;
+                            const int64_t n = std::min(mr, keys.end - tile), m = asking.end - from, at = (from - asking.begin) * ld + tile - keys.begin;
+                            kernels.pack(n, m, scores + at, 1, ld, 1.0f, packed);
+                            multiply_rows(kernels, n, width, m, packed, doh + from * ldq, ldq, dvh + tile * ldk, ldk, true);
+                            kernels.pack(n, m, gradients + at, 1, ld, 1.0f, packed);
+                            multiply_rows(kernels, n, width, m, packed, qh + from * ldq, ldq, dkh + tile * ldk, ldk, true);
+                        }
                     });
             }
         }

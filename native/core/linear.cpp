@@ -9,6 +9,10 @@ namespace stillroom {
 namespace {
 // A group of unpacked panels: chunk (depth) x group_columns floats, a quarter of a megabyte. chunk is a multiple of every block.
 constexpr int64_t chunk = 512, group_columns = 128;
+// Of what is left of the depth, how much is multiplied at once: a short rest would load and store every sum once more, so it goes with the last chunk.
+int64_t chunk_of(int64_t left) { return left <= chunk + chunk / 4 ? left : chunk; }
+// Values of each row that are unpacked before they are transposed, unless a block is longer: rows and panel stay in the L1 cache.
+constexpr int64_t stretch = 64;
 // Rows of a weight that are asked for before they are unpacked: memory answers in the time of a few.
 constexpr int64_t rows_ahead = 8;
 // Blocks of rows for which a weight's codes are turned into values anew.
@@ -30,6 +34,11 @@ NarrowRows narrow_rows_of(const Packed& a, bool bytes, int64_t block, int64_t wo
     const int64_t groups = block * a.group_block + group;
     const float* from = bytes ? a.bytes.data() + block * a.byte_block : a.words.data() + block * a.word_block;
     return {reinterpret_cast<const uint32_t*>(from) + word, a.scales.data() + groups, reinterpret_cast<const int32_t*>(a.sums.data()) + groups, a.group};
+}
+// Unpacks values of a weight that begin there, by that routine or, where there is none, by ggml's.
+void unpack(void (*routine)(const uint8_t*, int64_t, float*), const Weight& weight, const uint8_t* from, int64_t count, float* out) {
+    if (routine) routine(from, count, out);
+    else weight.unpack(from, count, out);
 }
 uint32_t* words_of(Buffer& buffer, int64_t count) { return reinterpret_cast<uint32_t*>(buffer.reserve(count)); }
 }  // namespace
@@ -57,11 +66,6 @@ void Products::pack_transposed(const float* x, int64_t rows, int64_t depth, int6
     threads.run(Kernel::pack, blocks, [&](int64_t begin, int64_t end, int) {
         if (begin < end) kernels.pack(std::min(depth, end * mr) - begin * mr, rows, x + begin * mr, 1, ld, scale, to + begin * out.block);
     });
-}
-
-void Products::unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const {
-    if (const auto routine = kernels.unpack(weight.type)) routine(weight.at(row, first), count, out);
-    else weight.read(row, first, count, out);
 }
 
 // c (rows, columns) = or += a b for panels of b that lie `stride` floats apart: every block of rows meets all panels while it is in the
@@ -120,9 +124,15 @@ void Products::panel_of_rows(const Weight& weight, int64_t first, int64_t column
         kernels.pack_transposed(static_cast<int>(columns), depth, reinterpret_cast<const float*>(weight.at(first, k)), weight.in, panel);
         return;
     }
-    float* rows = scratch[thread].reserve(kernels.tile_columns * depth);
-    for (int64_t n = 0; n < columns; n++) unpack(weight, first + n, k, depth, rows + n * depth);
-    kernels.pack_transposed(static_cast<int>(columns), depth, rows, depth, panel);
+    const int64_t longest = std::max(stretch, weight.block);
+    const auto routine = kernels.unpack(weight.type);
+    float* rows = scratch[thread].reserve(kernels.tile_columns * longest);
+    for (int64_t p = 0; p < depth; p += longest) {
+        const int64_t count = std::min(longest, depth - p);
+        const uint8_t* from = weight.at(first, k + p);
+        for (int64_t n = 0; n < columns; n++, from += weight.row_bytes) unpack(routine, weight, from, count, rows + n * count);
+        kernels.pack_transposed(static_cast<int>(columns), count, rows, count, panel + p * kernels.tile_columns);
+    }
 }
 
 // One panel (depth, tile_columns) in the left operand's precision.
@@ -192,12 +202,15 @@ Products::Panels Products::right_columns(const Weight& weight, int64_t first, in
     float* values = panels[thread].reserve(wide / nr * stride);
     std::fill(row + columns, row + wide, 0.0f);
     const int64_t bytes = columns / weight.block * static_cast<int64_t>(ggml_type_size(weight.type));
-    for (int64_t j = 0; j < depth; j++) {
+    const auto routine = kernels.unpack(weight.type);
+    const uint8_t* piece = weight.at(n, first);
+    for (int64_t j = 0; j < depth; j++, piece += weight.row_bytes) {
         // A short piece of each row: too far apart for the processor to guess the next.
-        for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(weight.at(std::min(n + j + rows_ahead, weight.out - 1), first) + b);
+        const uint8_t* ahead = piece + std::min(rows_ahead, weight.out - 1 - n - j) * weight.row_bytes;
+        for (int64_t b = 0; b < bytes; b += 64) __builtin_prefetch(ahead + b);
         const float* from = row;
-        if (weight.type == GGML_TYPE_F32 && columns == wide) from = reinterpret_cast<const float*>(weight.at(n + j, first));
-        else unpack(weight, n + j, first, columns, row);
+        if (weight.type == GGML_TYPE_F32 && columns == wide) from = reinterpret_cast<const float*>(piece);
+        else unpack(routine, weight, piece, columns, row);
         for (int64_t c = 0; c < wide; c += nr) std::copy(from + c, from + c + nr, values + c / nr * stride + j * nr);
     }
     if (like.precision == Precision::f32) return {values, nullptr, nullptr, stride};
@@ -273,9 +286,10 @@ void Products::panel_forward(const Packed& x, const Output& output, const Prepar
     const int64_t inputs = output.weight.in, outputs = output.weight.out, nr = kernels.tile_columns, first = panel * nr;
     const int64_t columns = std::min(nr, outputs - first);
     if (x.precision == Precision::f32) {
-        for (int64_t k = 0; k < inputs; k += chunk) {  // sums begin anew where they do with unpacked weights
+        for (int64_t k = 0, depth; k < inputs; k += depth) {  // sums begin anew where they do with unpacked weights
+            depth = chunk_of(inputs - k);
             const int64_t at = kept.group_at(nr, inputs, panel, k);
-            kernels.multiply_exact_codes(x.rows, static_cast<int>(columns), std::min(chunk, inputs - k), static_cast<int>(kept.group),
+            kernels.multiply_exact_codes(x.rows, static_cast<int>(columns), depth, static_cast<int>(kept.group),
                                          x.buffer.data() + k * kernels.tile_rows, x.block, kept.words_at(nr, inputs, panel, k), kept.scales.data() + at,
                                          kept.offsets.data() + at, output.y + first, outputs, accumulate || k > 0);
         }
@@ -323,8 +337,8 @@ void Products::unpacked_forward(const Packed& x, const Output& output, bool accu
     threads.run(Kernel::linear, count, [&](int64_t begin, int64_t end, int thread) {
         for (int64_t first = begin * nr; first < std::min(end * nr, weight.out); first += wide) {
             const int64_t columns = std::min({wide, weight.out - first, end * nr - first});
-            for (int64_t k = 0; k < weight.in; k += chunk) {
-                const int64_t depth = std::min(chunk, weight.in - k);
+            for (int64_t k = 0, depth; k < weight.in; k += depth) {
+                depth = chunk_of(weight.in - k);
                 const Panels group = right_rows(weight, first, columns, k, depth, x, thread);
                 sweep_weights(0, x.rows, columns, k, depth, x, group, output.y + first, weight.out, accumulate || k > 0);
             }
@@ -344,8 +358,8 @@ void Products::backward(const Packed& dy, const Weight& weight, float* dx, int64
         const int64_t rows = std::min(dy.rows, block_end * mr) - block_begin * mr;
         for (int64_t s = span_begin; s < span_end; s += at_once) {
             const int64_t first = s * span, columns = std::min(weight.in - first, std::min(at_once, span_end - s) * span);
-            for (int64_t n = 0; n < dy.depth; n += chunk) {
-                const int64_t depth = std::min(chunk, dy.depth - n);
+            for (int64_t n = 0, depth; n < dy.depth; n += depth) {
+                depth = chunk_of(dy.depth - n);
                 const Panels group = right_columns(weight, first, columns, from + n, depth, dy, thread);
                 sweep_weights(block_begin, rows, columns, n, depth, dy, group, dx + block_begin * mr * lddx + first, lddx, accumulate || n > 0);
             }
@@ -411,8 +425,8 @@ void Products::add_outer(const float* dy, int64_t rows, int64_t outputs, const f
         threads.run(Kernel::weight_gradient, count, [&](int64_t begin, int64_t end, int thread) {
             for (int64_t first = begin * nr; first < std::min(end * nr, inputs); first += wide) {
                 const int64_t columns = std::min({wide, inputs - first, end * nr - first});
-                for (int64_t k = 0; k < rows; k += chunk) {
-                    const int64_t depth = std::min(chunk, rows - k);
+                for (int64_t k = 0, depth; k < rows; k += depth) {
+                    depth = chunk_of(rows - k);
                     // Panels of x (panels, depth, tile_columns), as of right_columns.
                     float* group = panels[thread].reserve(depth * wide);
                     for (int64_t j = 0; j < columns; j += nr) {

@@ -88,7 +88,6 @@ class Products {
                bool accumulate) const;
     void multiply_columns(const Packed& a, int64_t block, int64_t rows, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate,
                           int thread);
-    void unpack(const Weight& weight, int64_t row, int64_t first, int64_t count, float* out) const;
     struct Prepared {
         Buffer words, scales, offsets;  // (panels, K / 4, tile_columns), twice (panels, groups, tile_columns)
         Precision precision;

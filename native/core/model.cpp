@@ -10,9 +10,9 @@
 
 namespace stillroom {
 
-void Weight::read(int64_t row, int64_t first, int64_t count, float* to) const {
-    if (type == GGML_TYPE_F32) std::memcpy(to, at(row, first), count * sizeof(float));
-    else ggml_get_type_traits(type)->to_float(at(row, first), to, count);
+void Weight::unpack(const uint8_t* from, int64_t count, float* to) const {
+    if (type == GGML_TYPE_F32) std::memcpy(to, from, count * sizeof(float));
+    else ggml_get_type_traits(type)->to_float(from, to, count);
 }
 
 void Weight::point_to(ggml_type given, const void* values) {

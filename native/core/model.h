@@ -25,8 +25,9 @@ struct Weight {
     const uint8_t* at(int64_t row, int64_t first) const { return data + row * row_bytes + first / block * ggml_type_size(type); }
     // From now on its values are these, packed in that type.
     void point_to(ggml_type type, const void* values);
-    // Dequantises `count` values of a row from there by ggml's routine; count a multiple of block.
-    void read(int64_t row, int64_t first, int64_t count, float* out) const;
+    // Dequantises `count` values, a multiple of block, by ggml's routine: those that begin there, or of a row from `first` on.
+    void unpack(const uint8_t* from, int64_t count, float* out) const;
+    void read(int64_t row, int64_t first, int64_t count, float* out) const { unpack(at(row, first), count, out); }
 };
 
 // The weights of a norm, or a bias: values that the model, or the weights under training, own.

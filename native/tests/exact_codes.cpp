@@ -47,7 +47,8 @@ TEST(products_of_kept_codes_are_those_of_unpacked_weights_bit_for_bit) {
         for (int type = 0; type < GGML_TYPE_COUNT; type++) {
             if (!kernels->codes(type).bits) continue;
             types++;
-            for (const int64_t in : {256, 1280})  // within a chunk of the depth, and over three
+            // Within a chunk of the depth, with a rest beside it, and over three.
+            for (const int64_t in : {256, ggml_blck_size(static_cast<ggml_type>(type)) < 256 ? 576 : 768, 1280})
                 for (const int64_t out : {1, 45, 160}) {
                     const Kept layer(static_cast<ggml_type>(type), in, out);
                     const auto x = random_values(29 * in, 2);

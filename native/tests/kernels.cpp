@@ -112,6 +112,20 @@ TEST(swiglu_and_its_gradient) {
         }
 }
 
+TEST(softmax_backward_equals_plain_loops) {
+    for (const Kernels* kernels : available_kernels())
+        for (int n : odd_sizes) {
+            const auto scores = random_values(n, 12, 5), dp = random_values(n, 13);
+            std::vector<float> p = scores, ds = dp;
+            kernels->softmax_backward(n, 2.5f, 0.3f, 0.25f, p.data(), ds.data());
+            for (int i = 0; i < n; i++) {
+                const double probability = std::exp(static_cast<double>(scores[i]) - 2.5);
+                CHECK_NEAR(p[i] / probability, 1, 5e-7);
+                CHECK_NEAR(ds[i], probability * (static_cast<double>(dp[i]) - 0.3f) * 0.25, 1e-6 * probability);
+            }
+        }
+}
+
 TEST(reductions_equal_plain_loops) {
     for (const Kernels* kernels : available_kernels())
         for (int n : odd_sizes) {

@@ -35,7 +35,7 @@ Quantised layer_of(ggml_type type, int64_t in, int64_t out) {
     return layer;
 }
 
-void check_layer(const Kernels& kernels, ggml_type type, int64_t in, int64_t out, int64_t rows, int count) {
+void check_layer(const Kernels& kernels, ggml_type type, int64_t in, int64_t out, int64_t rows, int count, bool accumulate = true) {
     Threads threads(count);
     Products products(kernels, threads);
     const Quantised layer = layer_of(type, in, out);
@@ -44,18 +44,18 @@ void check_layer(const Kernels& kernels, ggml_type type, int64_t in, int64_t out
     const std::vector<float> y_before = y, dx_before = dx;
     Packed packed;
     products.pack(x.data(), rows, in, in, 1.0f, packed);
-    products.forward(packed, {{layer.weight, y.data()}}, true);
+    products.forward(packed, {{layer.weight, y.data()}}, accumulate);
     products.pack(dy.data(), rows, out, out, 1.0f, packed);
-    products.backward(packed, layer.weight, dx.data(), in, true);
+    products.backward(packed, layer.weight, dx.data(), in, accumulate);
     double worst = 0, worst_back = 0;
     for (int64_t t = 0; t < rows; t++) {
         for (int64_t o = 0; o < out; o++) {
-            double sum = y_before[t * out + o];
+            double sum = accumulate ? y_before[t * out + o] : 0;
             for (int64_t i = 0; i < in; i++) sum += static_cast<double>(x[t * in + i]) * layer.dense[o * in + i];
             worst = std::max(worst, std::fabs(sum - y[t * out + o]));
         }
         for (int64_t i = 0; i < in; i++) {
-            double sum = dx_before[t * in + i];
+            double sum = accumulate ? dx_before[t * in + i] : 0;
             for (int64_t o = 0; o < out; o++) sum += static_cast<double>(dy[t * out + o]) * layer.dense[o * in + i];
             worst_back = std::max(worst_back, std::fabs(sum - dx[t * in + i]));
         }
@@ -103,6 +103,14 @@ TEST(linear_layers_of_odd_sizes) {
         for (int64_t in : {1, 3, 16, 33, 130})
             for (int64_t out : {1, 31, 32, 70})
                 for (int count : {1, 3}) check_layer(*kernels, GGML_TYPE_F32, in, out, 13, count);
+}
+
+TEST(linear_layers_deeper_than_a_chunk) {
+    for (const Kernels* kernels : available_kernels())
+        for (int64_t depth : {480, 544, 576, 640, 672, 1088, 1184}) {  // in one, with the rest beside the last chunk, and with a rest of its own
+            check_layer(*kernels, GGML_TYPE_Q4_1, depth, 40, 14, 2, false);
+            check_layer(*kernels, GGML_TYPE_F32, 40, depth + 1, 14, 2, false);
+        }
 }
 
 TEST(results_do_not_depend_on_threads) {

@@ -142,7 +142,7 @@ inline void transpose2(const float* source, int64_t ld, float* out, int64_t out_
     for (int p = 0; p < 4; p++) std::memcpy(out + p * out_ld, reinterpret_cast<const float*>(pairs) + 2 * p, 2 * sizeof(float));
 }
 
-void transpose(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
+void transpose_stretch(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
     int64_t j = 0;
     for (; j + 4 <= n; j += 4) {
         int64_t p = 0;
@@ -160,12 +160,20 @@ void transpose(int64_t n, int64_t k, const float* source, int64_t ld, float* out
         for (int64_t p = 0; p < k; p++) out[p * out_ld + j] = source[j * ld + p];
 }
 
+// A stretch of the depth at a time: a line of out takes the values of several rows, and stays in the L1 cache until it has them.
+void transpose(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
+    constexpr int64_t stretch = 64;
+    for (int64_t p = 0; p < k; p += stretch) transpose_stretch(n, k - p < stretch ? k - p : stretch, source + p, ld, out + p * out_ld, out_ld);
+}
+
 void pack(int64_t m, int64_t k, const float* source, int64_t row_stride, int64_t column_stride, float factor, float* out) {
     for (int64_t i = 0; i < m; i += MR, out += MR * k) {
         const int64_t rows = m - i < MR ? m - i : MR;
         const float* from = source + i * row_stride;
         if (column_stride == 1) {
             transpose(rows, k, from, row_stride, out, MR);
+        } else if (row_stride == 1 && rows == MR) {
+            for (int64_t p = 0; p < k; p++) std::memcpy(out + p * MR, from + p * column_stride, MR * sizeof(float));
         } else if (row_stride == 1) {
             for (int64_t p = 0; p < k; p++)
                 for (int64_t r = 0; r < rows; r++) out[p * MR + r] = from[p * column_stride + r];
@@ -186,10 +194,13 @@ void pack_transposed(int n, int64_t k, const float* source, int64_t ld, float* o
         for (int j = n; j < NR; j++) out[p * NR + j] = 0.0f;
 }
 
+// Halves onto each other: one lane after the other would be a chain of additions.
 float sum_of(Vector v) {
-    float total = 0;
-    for (int i = 0; i < width; i++) total += v[i];
-    return total;
+    float lanes[width];
+    std::memcpy(lanes, &v, sizeof lanes);
+    for (int half = width / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+    return lanes[0];
 }
 
 float dot(int64_t n, const float* x, const float* y) {
@@ -323,6 +334,14 @@ float exp_shifted(int64_t n, float* x, float shift) {
     return sum;
 }
 
+void softmax_backward(int64_t n, float shift, float delta, float factor, float* p, float* d) {
+    each(n, [&](int64_t i, int count) {
+        const Vector e = exponential(load_some(p + i, count) - shift);
+        store_some(d + i, e * (load_some(d + i, count) - delta) * factor, count);
+        store_some(p + i, e, count);
+    });
+}
+
 void adamw(int64_t n, float* __restrict w, const float* __restrict g, float* __restrict m, float* __restrict v, float gradient_scale,
            float rate, float beta1, float beta2, float epsilon, float decay, float correction1, float correction2) {
     const float step = rate / correction1, root = 1.0f / std::sqrt(correction2);
@@ -388,7 +407,7 @@ namespace stillroom {
 namespace KERNEL_VARIANT {
 
 extern const Kernels kernels = {STRINGIFY(KERNEL_VARIANT), MR, NR, left_words, multiply, pack, pack_transposed, rms_norm, rms_norm_backward, swiglu,
-                         swiglu_backward, exp_shifted, maximum, dot, scale, add, adamw, fma_peak, thread_seconds, to_integers, columns_to_integers,
+                         swiglu_backward, exp_shifted, softmax_backward, maximum, dot, scale, add, adamw, fma_peak, thread_seconds, to_integers, columns_to_integers,
                          to_bf16, columns_to_bf16, multiply_narrow, multiply_codes, multiply_exact_codes, expand_codes, narrow_is_fast, unpack_of, codes_of};
 
 }  // namespace KERNEL_VARIANT

@@ -59,6 +59,8 @@ struct Kernels {
     void (*swiglu_backward)(int64_t n, const float* gate, const float* up, const float* dout, float* dgate, float* dup);
     // x[i] = exp(x[i] - shift); returns the sum.
     float (*exp_shifted)(int64_t n, float* x, float shift);
+    // p[i] = exp(p[i] - shift), d[i] = p[i] (d[i] - delta) factor: scores to probabilities, and their gradients to those of the scores.
+    void (*softmax_backward)(int64_t n, float shift, float delta, float factor, float* p, float* d);
     float (*maximum)(int64_t n, const float* x);
     float (*dot)(int64_t n, const float* x, const float* y);
     void (*scale)(int64_t n, float factor, float* x);

@@ -59,7 +59,10 @@ inline Sixteen from_bits(uint32_t bits) {
 // out (16) = signed bytes times d, and plus m where the type has a minimum.
 template <bool with_minimum = false>
 inline void scale_sixteen(Sixteen bytes, float d, float* out, float m = 0) {
-#if defined(__AVX2__)
+#if defined(__AVX512F__)
+    const __m512 values = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(reinterpret_cast<__m128i>(bytes))), _mm512_set1_ps(d));
+    _mm512_storeu_ps(out, with_minimum ? _mm512_add_ps(values, _mm512_set1_ps(m)) : values);
+#elif defined(__AVX2__)
     const __m128i lanes = reinterpret_cast<__m128i>(bytes);
     for (int half = 0; half < 2; half++) {
         const __m256 values = _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half ? _mm_unpackhi_epi64(lanes, lanes) : lanes)), _mm256_set1_ps(d));
