@@ -17,6 +17,7 @@ interface AuditCommandOptions extends ScoringOptions {
   bbq?: string;
   bbqRows?: number;
   cache?: string;
+  texts?: string;
   report?: string;
 }
 
@@ -36,6 +37,7 @@ export function auditCommand(): Command {
     .option("--bbq <dir>", "BBQ (.jsonl files): accuracy and bias of answers about people")
     .option("--bbq-rows <n>", "rows of BBQ, drawn by the seed; 0 for all (default: 2000)", whole(0))
     .option("--cache <dir>", "what a teacher said to the training rows (of teach, or RUN/teacher of distill), by group")
+    .option("--texts <file>", "of a cache that was made with texts: their file")
     .option("--report <file>", "write an HTML page of the audit")
     .addHelpText(
       "after",

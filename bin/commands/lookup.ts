@@ -1,9 +1,10 @@
 // stillroom lookup: what a store knows for texts. Loads no engine and no model.
 import { once } from "node:events";
-import { createInterface } from "node:readline";
 import type { Command } from "commander";
+import { streamTexts } from "../../src/dataset/index.js";
 import { openStore, Similar } from "../../src/index.js";
 import { command, normaliseOption, similarOption } from "../options.js";
+import { onBad } from "../print-events.js";
 import { run } from "../run.js";
 
 interface LookupOptions {
@@ -40,26 +41,30 @@ Examples:
         { store: folder, namespace, normalise, similar: model, threads }: LookupOptions,
         command: Command,
       ) =>
-        run(command, async ({ signal }) => {
+        run(command, async ({ signal, progress }) => {
           const store = await openStore(folder, { readOnly: true, namespace, normalise: normalise as never });
           const similar = model === undefined ? null : await Similar.open(store, model, { threads, signal });
           try {
-            let texts: string[] = [];
+            const tell = onBad(progress);
+            let [texts, badRows]: [string[], number] = [[], 0];
             const flush = async () => {
               const found = similar ? await similar.lookup(texts) : texts.map((text) => store.lookup(text));
               const lines = found.map((line) => `${JSON.stringify(line)}\n`);
               if (!process.stdout.write(lines.join(""))) await once(process.stdout, "drain");
               texts = [];
             };
-            const given =
-              keys.length > 0 ? keys : createInterface({ input: process.stdin, crlfDelay: Number.POSITIVE_INFINITY });
-            for await (const key of given) {
+            const given = keys.length > 0 ? keys.map((text) => ({ text })) : streamTexts(process.stdin);
+            for await (const one of given) {
               if (signal.aborted) break;
-              texts.push(key);
+              if ("text" in one) texts.push(one.text);
+              else {
+                badRows++;
+                tell({ file: "stdin", ...one });
+              }
               if (texts.length >= together) await flush();
             }
             await flush();
-            return { result: null, text: "" };
+            return { result: null, text: "", badRows };
           } finally {
             await similar?.close();
             await store.close();

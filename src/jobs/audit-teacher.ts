@@ -17,6 +17,7 @@ import type { Task } from "../task/index.js";
 import { decodeEntry, hashTemplate, hashTokenizer, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { defaultMaxLength, encodeRows, hashRows } from "../train/index.js";
+import { readTextRows } from "./text-rows.js";
 
 /** What a teacher's answers to the training rows are uneven about. Intervals are 95 %. */
 export interface TeacherAudit {
@@ -37,49 +38,73 @@ export interface TeacherAudit {
   groups: GroupTable[];
 }
 
+/** What a teacher said to the training rows, as judgements of them. */
+type Told = Pick<TeacherAudit, "cache" | "teacher" | "temperature" | "rows" | "silent" | "mass"> & {
+  judged: readonly Judged[];
+};
+
+/** Which cache is read. */
+interface ToldOptions {
+  cache: string;
+  /** The file of texts that the teacher was asked about beside the rows. */
+  texts?: string | undefined;
+  strict?: boolean | undefined;
+  signal?: AbortSignal | undefined;
+}
+
 /**
- * Reads a teacher's cache of the task's training rows. Throws "usage" for a task without labels, "input" for a cache of other rows, another prompt or another
+ * Reads a teacher's cache of the task's training rows, and gives it free again. Throws "input" for a cache of other rows or texts, another prompt or another
  * tokeniser than the predictor's, and for labels that it cannot tell apart; "missing" without a cache.
  */
-export async function auditTeacher(
-  folder: string,
+export async function readTold(
   task: Task,
   { model, job }: Predictor,
-  plan: Plan,
-  { strict, signal }: { strict?: boolean | undefined; signal?: AbortSignal | undefined },
-): Promise<TeacherAudit> {
-  if (task.kind !== "classify") {
-    const message = `a teacher's cache is looked through for labels, and ${task.name} is of kind ${task.kind}`;
-    throw new StillroomError("usage", message, { options: ["cache"] });
-  }
+  { cache: folder, texts, strict = false, signal }: ToldOptions,
+): Promise<Told> {
   const prompt = compilePrompt(task, model.template);
   const read = (await readRows(task, "train", { strict, signal })).rows;
   const maxLength = Math.min(defaultMaxLength, model.info.contextLength);
   const { tokenizer } = model;
   const encoding = { tokenizer, prompt, maxLength, onLong: "truncate" as const, signal: signal ?? null };
   const { rows } = await encodeRows(read, encoding);
+  const further = await textRows(readTextRows(texts ?? null, model, { maxLength, strict, signal: signal ?? null }));
   const end = rows[0]?.answer.at(-1);
   const choices = labelChoices({ ...job, task, prompt });
   const paths = choices.map(({ text, tokens }) => ({ text, tokens: [...tokens, end!] }));
+  requireTold(paths, task);
+  let own: readonly Encoded[] = rows;
   const cache = await TeacherCache.openWhole(
     folder,
     { tokenizer: hashTokenizer(tokenizer), template: hashTemplate(task, model) },
     (count) => {
-      const own = rows.slice(0, count);
-      return { rows: hashRows(own), positions: own.map(({ answer }) => answer.length) };
+      own = rows.slice(0, Math.max(0, count - further.length));
+      const positions = [...own, ...further].map(({ answer }) => answer.length);
+      return { rows: hashRows(own), texts: further.length > 0 ? hashRows(further) : null, positions };
     },
   );
   try {
-    requireTold(paths, task);
     const { teacher, temperature } = cache.layout.manifest;
-    const { judged, silent, mass } = answersIn(cache, rows.slice(0, cache.layout.rows), paths);
-    return {
-      ...{ cache: cache.folder, teacher, temperature, rows: judged.length, silent, mass },
-      skews: skewsOf(plan.memberships, judged, plan.positives, plan.seed),
-      groups: groupTables(plan.memberships, judged, plan.positives, judgedMetrics),
-    };
+    const { judged, silent, mass } = answersIn(cache, own, paths);
+    return { cache: cache.folder, teacher, temperature, rows: judged.length, silent, mass, judged };
   } finally {
     await cache.close();
+  }
+}
+
+/** By group, what a teacher said. */
+export function auditTold({ judged, ...told }: Told, plan: Plan): TeacherAudit {
+  return {
+    ...told,
+    skews: skewsOf(plan.memberships, judged, plan.positives, plan.seed),
+    groups: groupTables(plan.memberships, judged, plan.positives, judgedMetrics),
+  };
+}
+
+/** The rows alone: which lines hold none was told when the teacher was asked. */
+async function textRows(reading: ReturnType<typeof readTextRows>): Promise<Encoded[]> {
+  for (;;) {
+    const { done, value } = await reading.next();
+    if (done) return value.rows;
   }
 }
 

@@ -39,7 +39,7 @@ import {
 } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { requireKnown, requireWhole, type Task } from "../task/index.js";
-import { auditTeacher, type TeacherAudit } from "./audit-teacher.js";
+import { auditTold, readTold, type TeacherAudit } from "./audit-teacher.js";
 import { variantAnswers } from "./audit-variants.js";
 import { type AskingOptions, contenderOf } from "./contender.js";
 
@@ -61,6 +61,8 @@ export interface AuditOptions extends AskingOptions, Pick<EvaluateOptions, "mode
   bbqRows?: number | undefined;
   /** The folder of a teacher's cache of the training rows (teach, or RUN/teacher of distill): what the teacher said by group, beside the labels. */
   cache?: string | undefined;
+  /** Of a cache that was made with texts beside the rows: their file. */
+  texts?: string | undefined;
   onProgress?: ((progress: { what: string; rows: number; totalRows: number }) => void) | undefined;
 }
 
@@ -102,7 +104,7 @@ export interface AuditResult {
 
 const optionNames = [
   ..."model adapter precision shots prompt split limit seed strict threads against groups positive swaps".split(" "),
-  ..."crowsPairs bbq bbqRows cache".split(" "),
+  ..."crowsPairs bbq bbqRows cache texts".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -137,9 +139,9 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   requireKnown(options, optionNames, "audit");
   const started = performance.now();
   const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...asking } = options;
-  const { crowsPairs, bbq, bbqRows = 2000, cache, ...scoring } = asking;
+  const { crowsPairs, bbq, bbqRows = 2000, cache, texts, ...scoring } = asking;
   requireWhole("bbqRows", bbqRows, 0);
-  requireLabels(task);
+  requireLabels(task, options);
   const { seed = 0 } = options;
   const benchmarks = await readBenchmarks({ crowsPairs, bbq, bbqRows, seed });
   const contender = against === undefined ? null : await contenderOf(against);
@@ -147,9 +149,10 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
     throw unexpected("a model or a run, which can be asked about changed rows,", "against", against);
   }
   const { after, teacher } = await withPredictor(task, scoring, async (predictor) => {
+    // Before anything is scored: it may not fit.
+    const told = cache === undefined ? null : await readTold(task, predictor, { ...options, cache, texts });
     const found = await ask(predictor, options, benchmarks, null);
-    const told = cache === undefined ? null : await auditTeacher(cache, task, predictor, found.plan, options);
-    return { after: found, teacher: told };
+    return { after: found, teacher: told && auditTold(told, found.plan) };
   });
   const { plan, facts, metrics, model } = after;
   const groups = groupTables(plan.memberships, after.judged, plan.positives, judgedMetrics);
@@ -182,11 +185,17 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   };
 }
 
-/** Throws "usage" for numbers and for sets of labels. */
-function requireLabels({ name, kind }: Task): void {
-  if (kind !== "regress" && kind !== "multilabel") return;
-  const remedy = "eval with slice shows the errors of each group, and compare tests two models on the same rows";
-  throw new StillroomError("usage", `audit counts single answers, and ${name} is of kind ${kind}: ${remedy}`);
+/** Throws "usage" for numbers and for sets of labels, for a teacher's cache of a task without labels, and for texts of no cache. */
+function requireLabels({ name, kind }: Task, { cache, texts }: AuditOptions): void {
+  if (kind === "regress" || kind === "multilabel") {
+    const remedy = "eval with slice shows the errors of each group, and compare tests two models on the same rows";
+    throw new StillroomError("usage", `audit counts single answers, and ${name} is of kind ${kind}: ${remedy}`);
+  }
+  if (texts !== undefined && cache === undefined)
+    throw new StillroomError("usage", "expected a cache for texts, received none", { options: ["texts", "cache"] });
+  if (cache === undefined || kind === "classify") return;
+  const message = `a teacher's cache is looked through for labels, and ${name} is of kind ${kind}`;
+  throw new StillroomError("usage", message, { options: ["cache"] });
 }
 
 interface Look extends Asked {

@@ -55,14 +55,14 @@ export class TeacherCache {
 
   /**
    * Opens a cache that is there and whole, whichever teacher filled it. Throws "missing" without one; "input" naming the fields in which it differs from what is
-   * expected of it, and for one that is not whole or damaged; "usage" when another process works in it.
+   * expected of it, and for one that is not whole or damaged; "usage" when another process works in it, and where it has texts that are not given.
    *
-   * @param rowsOf - hash and positions of the first so many rows
+   * @param rowsOf - hashes, and the positions of so many rows, texts included
    */
   static async openWhole(
     folder: string,
     expected: Pick<TeachingFacts, "tokenizer" | "template">,
-    rowsOf: (count: number) => { rows: string; positions: readonly number[] },
+    rowsOf: (count: number) => Pick<TeachingFacts, "rows" | "texts"> & { positions: readonly number[] },
   ): Promise<TeacherCache> {
     const absolute = path.resolve(folder);
     const file = path.join(absolute, manifestName);
@@ -71,9 +71,13 @@ export class TeacherCache {
       throw new StillroomError("missing", `expected a teacher's cache in ${folder}, found no ${manifestName}`);
     });
     const found = parse(text, file) as CacheManifest;
-    const { rows, positions } = rowsOf(Number(found.row_count));
+    const { positions, ...hashes } = rowsOf(Number(found.row_count));
+    if (typeof found.texts === "string" && hashes.texts === null) {
+      const message = `the teacher's cache ${absolute} was made with texts beside the task's rows: expected their file for texts, received none`;
+      throw new StillroomError("usage", message, { options: ["texts"] });
+    }
     const total = positions.reduce((sum, count) => sum + count, 0);
-    const manifest = { ...found, ...kind, ...expected, rows, row_count: positions.length, positions: total };
+    const manifest = { ...found, ...kind, ...expected, ...hashes, row_count: positions.length, positions: total };
     requireSame(absolute, found, manifest);
     const lock = await lockFolder(absolute);
     const layout = new CacheLayout(manifest, positions);

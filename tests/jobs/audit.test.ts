@@ -179,6 +179,17 @@ describe("CrowS-Pairs and BBQ", () => {
   });
 });
 
+/** Counts rows that were scored. */
+function scored() {
+  const asked = {
+    rows: 0,
+    hear: ({ rows }: { rows: number }) => {
+      asked.rows += rows;
+    },
+  };
+  return asked;
+}
+
 describe("a teacher's cache", () => {
   let fair: Task;
   let fairRun: string;
@@ -188,9 +199,9 @@ describe("a teacher's cache", () => {
     fairRun = await tuned(fair);
     skewedRun = await tuned(await writeTask(true));
   });
-  const taught = async (adapter: string, limit?: number) => {
+  const taught = async (adapter: string, limit?: number, texts?: string) => {
     const out = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-audit-cache-")), "cache");
-    const asked = { teacher: model, teacherAdapter: adapter, topK: 16, threads: 1, limit };
+    const asked = { teacher: model, teacherAdapter: adapter, topK: 16, threads: 1, limit, texts };
     return (await teach(fair, { ...asked, out }).result).cache;
   };
 
@@ -227,12 +238,32 @@ describe("a teacher's cache", () => {
     expect(bounds.passed).toBe(true);
   });
 
-  it("of other rows, or that is not whole, is refused", async () => {
+  it("that has texts beside the rows says the same of these, once the texts are named", async () => {
+    const texts = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-audit-texts-")), "texts.txt");
+    writeFileSync(texts, "A text of no task.\nAnd another one.\n");
+    const [plain, both] = [await taught(fairRun, 100), await taught(fairRun, 100, texts)];
+    const { teacher } = await audit(fair, { model, limit: 4, cache: plain });
+    const { cache: _, ...told } = (await audit(fair, { model, limit: 4, cache: both, texts })).teacher!;
+    expect(teacher).toMatchObject(told);
+    const asked = scored();
+    for (const [options, message] of [
+      [{ cache: both }, /was made with texts beside the task's rows: expected their file for texts, received none/],
+      [{ cache: plain, texts }, /does not fit: it was made with other rows .*, texts \(null there/],
+      [{ texts }, /expected a cache for texts, received none/],
+    ] as const)
+      await expect(audit(fair, { model, limit: 4, onProgress: asked.hear, ...options })).rejects.toThrow(message);
+    expect(asked.rows).toBe(0);
+  });
+
+  it("of other rows, or that is not whole, is refused before anything is scored", async () => {
     const cache = await taught(fairRun);
     const other = await writeTask(true);
-    await expect(audit(other, { model, limit: 4, cache })).rejects.toThrow(/does not fit: it was made with other rows/);
+    const asked = scored();
+    const options = { model, limit: 4, cache, onProgress: asked.hear };
+    await expect(audit(other, options)).rejects.toThrow(/does not fit: it was made with other rows/);
     truncateSync(path.join(cache, "rows.bin"), 100);
-    await expect(audit(fair, { model, limit: 4, cache })).rejects.toThrow(/is not whole: 0 of 2 blocks are there/);
+    await expect(audit(fair, options)).rejects.toThrow(/is not whole: 0 of 2 blocks are there/);
+    expect(asked.rows).toBe(0);
   });
 });
 
