@@ -1,6 +1,6 @@
 // The rows of a tuning run: read, encoded, counted, with a warning for everything that does not go in as it is.
 import type { Head } from "../adapter/index.js";
-import type { BadRow, Row, SplitName } from "../dataset/index.js";
+import type { BadRow, Place, Row } from "../dataset/index.js";
 import { findDuplicates, labelsOf, readRows } from "../dataset/index.js";
 import { type Label, type readPrompt, readPromptParts } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
@@ -100,15 +100,16 @@ export async function* readTuneData(
   };
 }
 
-/** Tells rows of the task's files that stand in more than one split. */
+/** Tells of rows of the task's files that stand in more than one split: how many, and the first. */
 export async function* duplicateWarnings(task: Task, signal: AbortSignal | null): AsyncGenerator<Warning, void> {
   if (Object.keys(task.data).length < 2) return;
   const found = await findDuplicates(task, { signal: signal ?? undefined });
-  const place = ({ split, line }: { split: SplitName; line: number }) => `${split} row at line ${line}`;
-  yield* listed(
-    "duplicate",
-    found.map(({ row, of }) => `${place(row)} is the same as ${place(of)}`),
-  );
+  const [first] = found;
+  if (!first) return;
+  const place = ({ split, line }: Place) => `${split} row at line ${line}`;
+  const one = `${place(first.row)} is the same as ${place(first.of)}`;
+  const message = found.length === 1 ? one : `${found.length} rows stand in two splits, such as: ${one}`;
+  yield { type: "warning", kind: "duplicate", message };
 }
 
 export function badRowWarnings(bad: readonly BadRow[]): Generator<Warning, void> {

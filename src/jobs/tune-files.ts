@@ -65,7 +65,8 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
   try {
     text = await readFile(file, "utf8");
   } catch (error) {
-    if ((error as { code?: string }).code === "ENOENT") return null;
+    // ENOTDIR: what should be its folder is a file.
+    if (["ENOENT", "ENOTDIR"].includes((error as { code?: string }).code ?? "")) return null;
     throw new StillroomError("io", `cannot read ${file}: ${(error as Error).message}`, { cause: error });
   }
   try {

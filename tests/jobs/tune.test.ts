@@ -250,19 +250,17 @@ test("a row that does not suit the template is told and left out", async () => {
   await expect(tune(task, small(runFolder(), { strict: true })).result).rejects.toThrow(/train\.jsonl:1: .*trim$/);
 });
 
-test("a row that stands in two splits is told", async () => {
+test.each([
+  [1, /^test row at line 1 is the same as (train|validation) row at line 1$/],
+  [3, /^3 rows stand in two splits, such as: test row at line 1 is the same as (train|validation) row at line 1$/],
+])("rows that stand in two splits are told in one line: %i", async (count, message) => {
   const toy = writeToyTask();
-  const [first] = readFileSync(path.join(toy.folder, "test.jsonl"), "utf8").split("\n");
-  writeFileSync(
-    path.join(toy.folder, "train.jsonl"),
-    `${first}\n${readFileSync(path.join(toy.folder, "train.jsonl"), "utf8")}`,
-  );
+  const copies = readFileSync(path.join(toy.folder, "test.jsonl"), "utf8").split("\n").slice(0, count);
+  const train = path.join(toy.folder, "train.jsonl");
+  writeFileSync(train, `${copies.join("\n")}\n${readFileSync(train, "utf8")}`);
   const { events } = await follow(tune(await readTask(toy.file), small(runFolder(), { steps: 1 })));
-  expect(events).toContainEqual({
-    type: "warning",
-    kind: "duplicate",
-    message: expect.stringMatching(/^test row at line 1 is the same as (train|validation) row at line 1$/),
-  });
+  const told = events.filter((event) => event.type === "warning" && event.kind === "duplicate");
+  expect(told).toEqual([{ type: "warning", kind: "duplicate", message: expect.stringMatching(message) }]);
 });
 
 test("a damaged newest checkpoint is told, and costs only the steps since the one before", async () => {

@@ -142,6 +142,11 @@ describe("a watched run", () => {
 
   it("is refused where there is no run, or the port is taken", async () => {
     await expect(watch(os.tmpdir(), { port: 0 })).rejects.toThrow("holds no run");
+    const file = writeToyTask().file;
+    await expect(watch(file, { port: 0 })).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringContaining(`${file} holds no run: expected the folder that tune or distill wrote`),
+    });
     page = await watch(makeRun(), { port: 0 });
     const port = Number(new URL(page.url).port);
     await expect(watch(makeRun(), { port })).rejects.toThrow(`cannot listen on port ${port}`);
