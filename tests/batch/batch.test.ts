@@ -10,6 +10,7 @@ import { serve } from "../../src/serve/index.js";
 import { openStore, storeStats, verifyStore } from "../../src/store/index.js";
 import { readTask } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
+import { flipped, tamper } from "../store/make.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { chat, completion, freshFolder, manyRequests, writeLines, writeOpenTask } from "./requests.js";
 
@@ -359,6 +360,14 @@ describe("what can change an answer", () => {
     await batch(file, to);
     await new Promise((resolve) => setTimeout(resolve, 250));
     expect(await batch(file, to)).toMatchObject({ computed: 1 });
+    const lasting = options();
+    await batch(file, lasting);
+    const before = readFileSync(lasting.out);
+    // A bit of its text.
+    await tamper(lasting.store, "answers", (value) => flipped(value, 50));
+    expect(await batch(file, lasting)).toMatchObject({ computed: 1, from_store: 0 });
+    expect(readFileSync(lasting.out)).toEqual(before);
+    expect(await batch(file, lasting)).toMatchObject({ computed: 0, from_store: 1 });
   });
 });
 

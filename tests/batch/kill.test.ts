@@ -1,6 +1,6 @@
 // A batch that is killed again and again, started twice, and out of disk: nothing that was called done is lost, and the last file is that of one go.
 import { execFileSync, spawn } from "node:child_process";
-import { mkdtempSync, readFileSync, statSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -9,6 +9,7 @@ import { batch } from "../../src/batch/index.js";
 import { openStore, verifyStore } from "../../src/store/index.js";
 import { Random } from "../../src/support/random.js";
 import { readTask } from "../../src/task/index.js";
+import { longest, sized } from "../support/long.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { freshFolder, manyRequests, writeLines, writeOpenTask } from "./requests.js";
 
@@ -48,7 +49,7 @@ function live(args: string[], delay: number | null): Promise<Life> {
 
 test.each(["requests", "classify"] as const)(
   "kill -9 at seeded moments of 2,000 rows: %s",
-  { timeout: 240_000 },
+  { timeout: 2 * longest },
   async (kind) => {
     const folder = freshFolder();
     const model = writeTextToy();
@@ -57,11 +58,19 @@ test.each(["requests", "classify"] as const)(
     const undisturbed = await live([input, model, `${whole}.store`, whole], null);
     expect(undisturbed, undisturbed.errors).toMatchObject({ end: 0 });
     const random = new Random(4);
+    const wanted = sized(8, 30);
     let [kills, known] = [0, 0];
-    for (; kills < 30; kills++) {
+    for (let lives = 0; kills < wanted && lives < 4 * wanted; lives++) {
       const life = await live([input, model, `${out}.store`, out], random.below(60));
-      if (life.end === 0) break;
+      if (life.end === 0) {
+        // It came to its end before the next kill: once more from the beginning.
+        expect(readFileSync(out).equals(readFileSync(whole))).toBe(true);
+        rmSync(`${out}.store`, { recursive: true });
+        known = 0;
+        continue;
+      }
       expect(life, life.errors).toMatchObject({ end: "SIGKILL" });
+      kills++;
       const store = await openStore(`${out}.store`);
       const { answers, damaged } = await verifyStore(store);
       await store.close();
@@ -70,7 +79,7 @@ test.each(["requests", "classify"] as const)(
       expect(damaged).toBe(0);
       known = answers;
     }
-    expect(kills).toBeGreaterThan(3);
+    expect(kills).toBe(wanted);
     const last = await live([input, model, `${out}.store`, out], null);
     expect(last, last.errors).toMatchObject({ end: 0 });
     expect(readFileSync(out).equals(readFileSync(whole))).toBe(true);

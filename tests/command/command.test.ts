@@ -1,11 +1,12 @@
 // The program as a user meets it: what it prints where, and how it ends.
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/model/index.js";
+import { completion, writeLines } from "../batch/requests.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { type Ended, stillroom } from "./program.js";
@@ -286,9 +287,33 @@ describe("exit codes", () => {
     const args = ["tune", task, "--model", model, "--out", out, "--steps", "100000", "--threads", "1", "--json"];
     const ended = await stillroom(args, { signal: { name, when: /^tuning /m } });
     expect(ended.code).toBe(130);
-    expect(json(ended)).toMatchObject({ error: { code: "cancelled" } });
+    expect(ended.endedAfter).toBeLessThan(10_000);
+    const { error } = json(ended) as { error: { code: string; message: string } };
+    expect(error).toMatchObject({
+      code: "cancelled",
+      message: expect.stringMatching(/cancelled after step \d+ of 100000/),
+    });
     expect(ended.stderr).toMatch(/a second signal stops at once/);
-    expect(existsSync(path.join(out, "run.json"))).toBe(true);
+    // Every step that was done is in a checkpoint.
+    const step = /after step (\d+)/.exec(error.message)![1]!;
+    expect(readdirSync(path.join(out, "checkpoints"))).toContain(`step-${step.padStart(9, "0")}.checkpoint`);
+  });
+
+  it("is 130 where a batch is stopped: no file, and the same command does the rest", async () => {
+    const input = writeLines(Array.from({ length: 3000 }, (_, row) => completion(`${row}`, `Fruit ${row}:`)));
+    const [store, out] = [path.join(folder, "stopped-store"), path.join(folder, "stopped.jsonl")];
+    const args = ["batch", input, "--model", model, "--store", store, "--out", out, "--threads", "1", "--json"];
+    const ended = await stillroom(args, { signal: { name: "SIGINT", when: /^answering /m } });
+    expect(ended.code, ended.stderr).toBe(130);
+    expect(ended.endedAfter).toBeLessThan(10_000);
+    expect(json(ended)).toMatchObject({ error: { code: "cancelled" } });
+    expect(ended.stderr).toMatch(
+      /^answering \d+% \d+ of 3000 rows · \d+ rows\/s · \d+ tokens\/s · 0 from the store · 0 errors · .+ left$/m,
+    );
+    expect(existsSync(out)).toBe(false);
+    const rest = json(await stillroom(args)) as { computed: number; from_store: number };
+    expect(rest).toMatchObject({ rows: 3000, errors: 0, stopped: null });
+    expect(rest.computed).toBeLessThan(3000);
   });
 
   it("is 0 for --help, with the exit codes and examples", async () => {

@@ -1,4 +1,5 @@
-// kill -9 at ten seeded moments of a 60-step run, and of a distillation while its teacher is asked, resumed each time: the bytes of a run that nothing happened to.
+// kill -9 at ten seeded moments of a 60-step run (in the long form 30 of 100 steps), and of a distillation while its teacher is asked, resumed each time: the bytes of a run
+// that nothing happened to.
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
@@ -7,8 +8,12 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { expect, test } from "vitest";
 import { Random } from "../../src/support/random.js";
+import { longest, sized } from "../support/long.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { writeToyTask } from "./toy-task.js";
+
+const steps = sized(60, 100);
+const kills = sized(10, 30);
 
 /** Compiled by npm test (or npm run build:typescript) before vitest runs: a child process runs no TypeScript. */
 const child = path.resolve("dist/tests/jobs/tune_child.js");
@@ -26,7 +31,7 @@ function live(args: string[], killAt: number | null, delay: number, at: "step" |
   return new Promise((resolve) => {
     const kill =
       killAt === null ? {} : { KILL_AT: `${at} ${killAt} ${at === "teach" ? "start" : "end"}`, KILL_DELAY: `${delay}` };
-    const running = spawn(process.execPath, [child, ...args], { env: { ...process.env, ...kill } });
+    const running = spawn(process.execPath, [child, ...args], { env: { ...process.env, ...kill, STEPS: `${steps}` } });
     const life: Life = { end: null, firstStep: -1, lastStep: -1, errors: "" };
     running.stderr.on("data", (text) => {
       life.errors += text;
@@ -55,14 +60,14 @@ const losses = (out: string) =>
       return { step, loss, gradient_norm };
     });
 
-test.each(["lora", "full", "distill"] as const)("ten kills, one result: %s", { timeout: 120_000 }, async (method) => {
+test.each(["lora", "full", "distill"] as const)("many kills, one result: %s", { timeout: longest }, async (method) => {
   expect(existsSync(child), `${child} is compiled by npm run build:typescript`).toBe(true);
   const folder = mkdtempSync(path.join(tmpdir(), "stillroom-kill-"));
   // Rows for three blocks of a teacher's cache.
   const args = [writeToyTask(method === "distill" ? { rows: 400 } : {}).file, writeTextToy(), method];
   const bytesOf = (run: string) => results[method].map((file) => sha(path.join(run, file)));
   const [whole, out] = [path.join(folder, "whole"), path.join(folder, "out")];
-  expect(await live([...args, whole], null, 0)).toMatchObject({ end: 0, lastStep: 60, errors: "" });
+  expect(await live([...args, whole], null, 0)).toMatchObject({ end: 0, lastStep: steps, errors: "" });
 
   const random = new Random(2);
   if (method === "distill") {
@@ -71,9 +76,9 @@ test.each(["lora", "full", "distill"] as const)("ten kills, one result: %s", { t
       expect(await live([...args, out], rows, random.below(4), "teach")).toMatchObject({ end: "SIGKILL", errors: "" });
     }
   }
-  // Nine steps anywhere, and the last one, behind which the result is written.
-  const steps = random.shuffle(Array.from({ length: 59 }, (_, index) => index + 1)).slice(0, 9);
-  for (const step of [...steps.sort((a, b) => a - b), 60]) {
+  // Steps anywhere, and the last one, behind which the result is written.
+  const drawn = random.shuffle(Array.from({ length: steps - 1 }, (_, index) => index + 1)).slice(0, kills - 1);
+  for (const step of [...drawn.sort((a, b) => a - b), steps]) {
     const life = await live([...args, out], step, random.below(12));
     expect(life).toMatchObject({ end: "SIGKILL", errors: "" });
   }
@@ -83,8 +88,8 @@ test.each(["lora", "full", "distill"] as const)("ten kills, one result: %s", { t
   expect(losses(out)).toEqual(losses(whole));
   const checkpoints = readdirSync(path.join(out, "checkpoints"));
   expect(checkpoints.filter((name) => name.startsWith("step-"))).toEqual([
-    "step-000000056.checkpoint",
-    "step-000000060.checkpoint",
+    `step-${String(steps - 4).padStart(9, "0")}.checkpoint`,
+    `step-${String(steps).padStart(9, "0")}.checkpoint`,
   ]);
   // The best weights of an adapter lie in the checkpoints, those of a model beside them.
   expect(checkpoints.length > 2).toBe(method !== "lora");

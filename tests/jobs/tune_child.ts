@@ -1,4 +1,4 @@
-// A process for kill.test.ts: tunes or distils, or goes on with it, and says each event on a line of its own. With KILL_AT="step 12 end" it
+// A process for kill.test.ts: tunes or distils for so many STEPS, or goes on with it, and says each event on a line of its own. With KILL_AT="step 12 end" it
 // dies of SIGKILL, KILL_DELAY milliseconds after its first line of step 12 or more (a life before may have come further than its last words), at the latest after its
 // line of "end"; also where its work has ended by then: who kills from outside may come too late on a busy machine.
 import { writeSync } from "node:fs";
@@ -10,7 +10,15 @@ const how =
   method === "lora"
     ? { rank: 4, dropout: 0.1, learningRate: 5e-3 }
     : { method: "full" as const, optimizer: "adamw_8bit" as const, learningRate: 1e-3 };
-const common = { out, steps: 60, batchSize: 8, threads: 1, evaluateEvery: 10, checkpointEvery: 4, resume: true };
+const common = {
+  out,
+  steps: Number(process.env.STEPS),
+  batchSize: 8,
+  threads: 1,
+  evaluateEvery: 10,
+  checkpointEvery: 4,
+  resume: true,
+};
 const task = await readTask(taskFile);
 const run =
   method === "distill"

@@ -162,8 +162,16 @@ describe("limits", () => {
     let text = "";
     for await (const piece of second.response.setEncoding("utf8")) text += piece;
     expect(text).toMatch(/data: \[DONE\]\n\n$/);
-    // Of the two, the first was never finished.
+    // Of the two, the first was never finished, and nothing of it was kept.
     expect(await metric(slow, 'stillroom_answers_total{from="model"}')).toBe(1);
+    for (const [prompt, from] of [
+      ["a", "miss"],
+      ["b", "hit"],
+      ["a", "hit"],
+    ] as const) {
+      const again = await post(slow, "/v1/completions", { ...JSON.parse(body(prompt)), stream: false });
+      expect([prompt, again.headers.get("x-stillroom-cache")]).toEqual([prompt, from]);
+    }
     await slow.close();
   });
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { expect, test } from "vitest";
 import {
   canonical,
+  type LabelsRequest,
   type LaidRequest,
   type Maker,
   type Request,
@@ -140,6 +141,34 @@ test("labels decide by their texts, their tokens and their order", () => {
         ).not.toBe(key);
     },
   );
+  fc.assert(property, { numRuns: runs / 5, seed: 8 });
+});
+
+test("what is taken off, stood for and made of the answer decides as well", () => {
+  const decisive = fc.record({
+    prior: fc.option(fc.array(fc.double({ min: 0.001, max: 1, noNaN: true }), { minLength: 2, maxLength: 2 })),
+    values: fc.option(fc.array(fc.double({ min: -9, max: 9, noNaN: true }), { minLength: 2, maxLength: 2 })),
+    calibration: fc.option(
+      fc.record({
+        temperature: fc.double({ min: 0.1, max: 10, noNaN: true }),
+        abstain: fc.option(
+          fc.record({ precision: fc.constant(0.9), threshold: fc.double({ min: 0, max: 1, noNaN: true }) }),
+        ),
+      }),
+    ),
+  });
+  const given = (one: Record<string, unknown>) =>
+    Object.fromEntries(Object.entries(one).filter(([, value]) => value !== null)) as Partial<LabelsRequest>;
+  const property = fc.property(tokens, decisive, decisive, (prompt, one, other) => {
+    const labels = ["yes", "no"].map((text, at) => ({ text, tokens: Int32Array.of(at) }));
+    const [a, b] = [one, other].map((more) => hex(maker, { kind: "labels", prompt, labels, ...given(more) }));
+    expect(a === b).toBe(same(given(one), given(other)));
+    const laid = { kind: "labels", laid: "a", labels } as const;
+    const [c, d] = [one, other].map((more) =>
+      Buffer.from(requestKeys(maker)({ ...laid, ...given(more) } as LaidRequest)).toString("hex"),
+    );
+    expect(c === d).toBe(same(given(one), given(other)));
+  });
   fc.assert(property, { numRuns: runs / 5, seed: 8 });
 });
 
