@@ -66,7 +66,7 @@ function synsets(file) {
     found.push({
       ...{ id: (type === "s" ? "s" : type) + parts[0], type, lexfile: Number(parts[1]), words, meaning, examples },
       parents: pointers.filter(({ symbol }) => symbol === "@").map(({ id }) => id),
-      instance: pointers.some(({ symbol }) => symbol === "@i"),
+      instanceOf: pointers.filter(({ symbol }) => symbol === "@i").map(({ id }) => id),
     });
   }
   return found;
@@ -76,10 +76,10 @@ const all = ["data.noun", "data.verb", "data.adj", "data.adv"].flatMap(synsets);
 const byId = new Map(all.map((synset) => [synset.id, synset]));
 const counts = taggedCounts();
 
-/** Words of all that a noun is a kind of, the nearest first. */
+/** Words of all that a noun is a kind or an instance of, the nearest first. */
 function ancestors(synset) {
   const seen = new Set();
-  const queue = [...synset.parents];
+  const queue = [...synset.parents, ...synset.instanceOf];
   for (const id of queue) {
     if (seen.has(id)) continue;
     seen.add(id);
@@ -94,8 +94,9 @@ const heldOut = (word) => drawn(0.2, "word", word.toLowerCase());
 
 /** What is worth a row: readable, no name of one person or place, no group of taxonomy; common, or a thing that one can meet. */
 function usable(synset) {
-  const { id, meaning, words, instance, lexfile } = synset;
-  if (instance || !plain.test(meaning + words[0]) || meaning.length < 8 || meaning.length > 160) return false;
+  const { id, meaning, words, instanceOf, lexfile } = synset;
+  if (instanceOf.length > 0 || !plain.test(meaning + words[0]) || meaning.length < 8 || meaning.length > 160)
+    return false;
   if (words[0].length > 24 || /\d/.test(words[0])) return false;
   if ((counts.get(id) ?? 0) === 0 && ![5, 8, 13, 20].includes(lexfile)) return false;
   return synset.type !== "n" || !ancestors(synset).some((name) => name === "taxonomic group");
@@ -157,7 +158,7 @@ const csv = (name, rows) => {
   );
 };
 
-mkdirSync(path.join(out, "creatures"), { recursive: true });
+for (const example of ["creatures", "people"]) mkdirSync(path.join(out, example), { recursive: true });
 const mixed = training.flatMap((synset) => texts(synset).map((text) => ({ id: synset.id + text.slice(0, 4), text })));
 mixed.sort(byHash("mix"));
 jsonl(
@@ -268,6 +269,24 @@ csv(
   rows.filter((_, index) => index % 5 >= 2),
 );
 csv("creatures/test.csv", test);
+
+// The example of answers that are sets: people, by all that WordNet says they were. The model was shown no row of a single person.
+const callings = [
+  ...["actor", "architect", "explorer", "head of state", "mathematician", "military officer", "musician", "painter"],
+  ...["philosopher", "politician", "religious person", "scientist", "sculptor", "writer"],
+];
+const people = all
+  .filter(({ type, lexfile, instanceOf }) => type === "n" && lexfile === 18 && instanceOf.length > 0)
+  .filter(({ meaning, words }) => plain.test(meaning + words[0]) && meaning.length >= 8 && meaning.length <= 160)
+  .sort(byHash("people"))
+  .flatMap((synset) => {
+    const above = new Set(ancestors(synset));
+    if (!above.has("person")) return [];
+    const own = callings.filter((name) => above.has(name)).join(";");
+    return [{ name: synset.words[0], definition: synset.meaning, callings: own }];
+  });
+csv("people/train.csv", people.slice(0, 600));
+csv("people/test.csv", people.slice(600, 1000));
 
 const characters = mixed.reduce((sum, { text }) => sum + text.length, 0);
 process.stdout.write(

@@ -43,7 +43,7 @@ const folders = {
   bench: "`stillroom bench`: measurements against peers in the same run; `bench/peers` holds their side in Python",
   docs: "the program's output and exit codes, the architecture, the numerics, the results",
   examples:
-    "tasks to run: creatures, fruit, sentiment, a bank's intents, sentences that entail each other, and names of vaccines recognised in live traffic",
+    "tasks to run: creatures, people, fruit, sentiment, a bank's intents, sentences that entail each other, and names of vaccines recognised in live traffic",
   models: "the model in the box",
 };
 

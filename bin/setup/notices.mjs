@@ -41,7 +41,7 @@ ${section("llama.cpp and ggml", llama)}
 ## The model in the box
 
 models/*.gguf was made from SmolLM2-135M-Instruct (Hugging Face; Apache License 2.0, models/LICENSE-apache) with texts of WordNet 3.1, by models/make.sh. The
-rows of examples/creatures are WordNet's.
+rows of examples/creatures and examples/people are WordNet's.
 
 \`\`\`text
 ${read("models/LICENSE-wordnet").trim()}
