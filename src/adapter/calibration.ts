@@ -18,8 +18,11 @@ export interface Calibration {
   abstain: { precision: number; threshold: number } | null;
   /** Of numbers: the answer lies within `radius` of the prediction for a share `coverage` of rows (split conformal); null: no interval. */
   conformal: { coverage: number; radius: number } | null;
-  /** Of sets of labels, in place of all that: each label by itself. precision: what the thresholds were asked to reach; null: the highest F1. */
-  sets?: { precision: number | null; labels: Record<string, LabelCalibration> };
+  /**
+   * Of sets of labels, in place of all that: every label's logit is divided by `temperature` (null: it is not); `precision` is what thresholds were asked to
+   * reach (null: the highest F1).
+   */
+  sets?: { temperature: number | null; precision: number | null; labels: Record<string, LabelCalibration> };
 }
 
 /** A rising line from probability to probability, as its corners. */
@@ -30,8 +33,6 @@ export interface Line {
 
 /** Of a label in a set. */
 export interface LabelCalibration {
-  /** Its logit is divided by this; null: it is not. */
-  temperature: number | null;
   /** null: none. */
   isotonic: Line | null;
   /** The label is given from this probability on; null: never. */
@@ -74,7 +75,7 @@ function parse(text: string): Calibration | null {
       version === 1 &&
       typeof split === "string" &&
       Number.isSafeInteger(rows) &&
-      [temperature, ...labels.map((label) => label.temperature)].every((value) => value === null || positive(value)) &&
+      [temperature, sets ? sets.temperature : null].every((value) => value === null || positive(value)) &&
       labels.every(({ threshold }) => threshold === null || Number.isFinite(threshold)) &&
       lines.every(
         ({ from, to }) => from.length > 0 && from.length === to.length && [...from, ...to].every(Number.isFinite),

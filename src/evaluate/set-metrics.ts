@@ -51,7 +51,7 @@ export function setStatistics(table: SetTable): Record<string, Statistic> {
     },
     macro_f1: (rows) => {
       const { hits, seen } = countsOf(table, rows);
-      return meanOfKnown(hits.map((count, label) => (seen[label] === 0 ? Number.NaN : (2 * count) / seen[label]!)));
+      return meanOfKnown(hits.map((count, label) => (2 * count) / seen[label]!));
     },
     subset_accuracy: meanOf(wrong.map((share) => Number(share === 0))),
     hamming_loss: meanOf(wrong),
@@ -141,7 +141,7 @@ function sumOf(counts: Float64Array): number {
   return counts.reduce((sum, count) => sum + count, 0);
 }
 
-/** The mean of what is a number; 0 where nothing is. */
+/** The mean of what is a number, and not 0 / 0; 0 where nothing is. */
 function meanOfKnown(values: Float64Array): number {
   const known = values.filter((value) => !Number.isNaN(value));
   return ratio(sumOf(known), known.length);

@@ -1,5 +1,5 @@
-// Sets of labels, each label with a probability of its own: the answer that these make, and what each label is calibrated by. Knows probabilities; no model and no file.
-import type { Calibration, LabelCalibration } from "../adapter/index.js";
+// Sets of labels, each label with a probability of its own: the answer that these make, and what they are calibrated by. Knows probabilities; no model and no file.
+import type { Calibration, LabelCalibration, Line } from "../adapter/index.js";
 import { labelsOfSet, setText } from "../dataset/index.js";
 import type { CalibrationOptions } from "./calibrate.js";
 import { onLine, type Point, risingLine, temperatureOf } from "./fits.js";
@@ -9,59 +9,67 @@ type SetCalibration = NonNullable<Calibration["sets"]>;
 
 /** Where nothing was fitted, a label is in the answer from here on. */
 const evens = 0.5;
+/** A label that fewer rows have says too little by itself: it gets the threshold of all labels together, and no line. */
+const enough = 10;
 
 /** The labels whose probability reaches their threshold; null: the label is never given. */
 export function answerSet(
   probabilities: Record<string, number>,
-  thresholdOf: (label: string) => number | null = () => evens,
+  thresholdFor: (label: string) => number | null = () => evens,
 ): Answered {
   const given = Object.keys(probabilities).filter((label) => {
-    const threshold = thresholdOf(label);
+    const threshold = thresholdFor(label);
     return threshold !== null && probabilities[label]! >= threshold;
   });
   return { prediction: setText(given), probabilities };
 }
 
 /** An answer as the calibration makes it. */
-export function applyToSet({ labels }: SetCalibration, { probabilities }: Answered): Answered {
-  const changed = Object.entries(probabilities!).map(([label, p]) => [label, calibrated(labels[label]!, p)]);
+export function applyToSet({ temperature, labels }: SetCalibration, { probabilities }: Answered): Answered {
+  const changed = Object.entries(probabilities!).map(([label, p]) => {
+    return [label, calibrated(p, temperature, labels[label]!.isotonic)];
+  });
   return answerSet(Object.fromEntries(changed), (label) => labels[label]!.threshold);
 }
 
-/** Fits each label by itself, on rows that were answered without a calibration. */
-export function fitSets(rows: readonly RowScore[], options: CalibrationOptions): SetCalibration {
+/** Fits one temperature for all labels or a line for each, then a threshold for each, on rows that were answered without a calibration. */
+export function fitSets(rows: readonly RowScore[], { method, precision }: CalibrationOptions): SetCalibration {
   const answers = rows.map(({ answer }) => new Set(labelsOfSet(answer)));
   const labels = Object.keys(rows[0]!.probabilities!).map((label) => {
     const points = rows.map(({ probabilities }, row) => {
       return { p: probabilities![label]!, right: Number(answers[row]!.has(label)) };
     });
-    return [label, fitLabel(points, options)];
+    const says = points.reduce((sum, { right }) => sum + right, 0) >= enough;
+    const isotonic = says && method === "isotonic" ? risingLine([...points].sort((a, b) => a.p - b.p)) : null;
+    return { label, points, says, isotonic };
   });
-  return { precision: options.precision, labels: Object.fromEntries(labels) };
+  const temperature = method === "temperature" ? decisionTemperature(labels.flatMap(({ points }) => points)) : null;
+  const made = labels.map(({ label, points, says, isotonic }) => {
+    const own = points.map(({ p, right }) => ({ p: calibrated(p, temperature, isotonic), right }));
+    return { label, points: own, says, isotonic };
+  });
+  const ofAll = thresholdOf(
+    made.flatMap(({ points }) => points),
+    precision,
+  );
+  const fitted = made.map(({ label, points, says, isotonic }): [string, LabelCalibration] => {
+    return [label, { isotonic, threshold: says ? thresholdOf(points, precision) : ofAll }];
+  });
+  return { temperature, precision, labels: Object.fromEntries(fitted) };
 }
 
-function fitLabel(points: readonly Point[], { method, precision }: CalibrationOptions): LabelCalibration {
-  // Rows that all have the label, or all lack it, say nothing of how sure one may be.
-  const differ = new Set(points.map(({ right }) => right)).size > 1;
-  const fitted = {
-    temperature: differ && method === "temperature" ? labelTemperature(points) : null,
-    isotonic: differ && method === "isotonic" ? risingLine([...points].sort((a, b) => a.p - b.p)) : null,
-  };
-  const made = points.map(({ p, right }) => ({ p: calibrated(fitted, p), right }));
-  return { ...fitted, threshold: labelThreshold(made, precision) };
-}
-
-function labelTemperature(points: readonly Point[]): number {
+function decisionTemperature(points: readonly Point[]): number {
   // -log sigmoid of the logit's way to the right side.
   const logits = points.map(({ p, right }) => (right ? 1 : -1) * logitOf(p));
   return temperatureOf((inverse) => logits.reduce((sum, logit) => sum + Math.log1p(Math.exp(-logit * inverse)), 0));
 }
 
 /**
- * Of the points' probabilities the one with the highest F1 or, with a precision, with the most hits among those that reach it; of equals the highest. Without a
- * point that is right 0.5 and, as where no probability reaches the precision, null.
+ * Where the F1 of the points given is highest or, with a precision, where most of those that are right are given and it is reached. Between two neighbouring
+ * probabilities every threshold gives the same: 0.5 if it lies there, else their middle; of equally good places the one nearest to 0.5. Without a point that is
+ * right 0.5 and, as where no threshold reaches the precision, null.
  */
-function labelThreshold(points: readonly Point[], precision: number | null): number | null {
+export function thresholdOf(points: readonly Point[], precision: number | null): number | null {
   const sure = [...points].sort((a, b) => b.p - a.p);
   const support = points.reduce((sum, { right }) => sum + right, 0);
   let [hits, best] = [0, 0];
@@ -70,13 +78,16 @@ function labelThreshold(points: readonly Point[], precision: number | null): num
     hits += right;
     const given = index + 1;
     if (sure[given]?.p === p) continue;
+    const next = sure[given]?.p ?? 0;
     const worth = precision === null ? (2 * hits) / (given + support) : hits / given >= precision ? hits : 0;
-    if (worth > best) [best, threshold] = [worth, p];
+    const place = next < evens && evens <= p ? evens : (next + p) / 2;
+    const nearer = Math.abs(place - evens) < Math.abs((threshold ?? 0) - evens);
+    if (worth > best || (worth === best && best > 0 && nearer)) [best, threshold] = [worth, place];
   }
   return threshold;
 }
 
-function calibrated({ temperature, isotonic }: Omit<LabelCalibration, "threshold">, p: number): number {
+function calibrated(p: number, temperature: number | null, isotonic: Line | null): number {
   if (temperature !== null) return 1 / (1 + Math.exp(-logitOf(p) / temperature));
   return isotonic === null ? p : onLine(isotonic, p);
 }

@@ -43,6 +43,32 @@ describe("print", () => {
     expect(text.split("\\u001b[31mred")).toHaveLength(10);
   });
 
+  it("shows the labels of sets with the intervals of their F1 and their average precision", () => {
+    const scores = { precision: 0.5, recall: 0.25, f1: 0.333, support: 4, f1_interval: [0.1, 0.6] as [number, number] };
+    const text = evaluationText({
+      ...{
+        task: "t",
+        model: "m",
+        adapter: null,
+        split: "test",
+        prompt: null,
+        shots: 0,
+        rows: 4,
+        errors: 0,
+        bad_rows: [],
+      },
+      ...{ metrics: {}, confusion: null, slices: null, reliability: [], against: null },
+      classes: [
+        { label: "red", ...scores, average_precision: 0.75 },
+        { label: "big", ...scores, average_precision: null },
+      ],
+      ...{ rows_per_second: 1, tokens_per_second: 1, peak_memory_bytes: 1, seconds: 1 },
+    });
+    expect(text).toMatch(/label +precision +recall +F1 +rows +F1 95 % +average precision/);
+    expect(text).toMatch(/red +0\.500 +0\.250 +0\.333 +4 +0\.100 – 0\.600 +0\.750/);
+    expect(text).toMatch(/big .* –\n/);
+  });
+
   it("reads sizes in powers of 1024", () => {
     expect(["1000", "2G", "512M", "1.5GiB", "3kb"].map(size)).toEqual([1000, 2 ** 31, 2 ** 29, 1.5 * 2 ** 30, 3072]);
     expect(() => size("big")).toThrow(/such as 2G/);

@@ -8,7 +8,7 @@ import { setText } from "../../src/dataset/index.js";
 import { applyCalibration, type CalibrationOptions, fitCalibration } from "../../src/evaluate/calibrate.js";
 import type { RowScore } from "../../src/evaluate/scoring.js";
 import { labelScores, setTable } from "../../src/evaluate/set-metrics.js";
-import { answerSet } from "../../src/evaluate/sets.js";
+import { answerSet, thresholdOf } from "../../src/evaluate/sets.js";
 import { statisticsOf, summarise } from "../../src/evaluate/summary.js";
 import type { Task } from "../../src/task/index.js";
 import { taskOf } from "../prompt/rows.js";
@@ -22,7 +22,7 @@ interface Case {
   resamples: { rows: number[]; metrics: Metrics }[];
   labels: Record<"precision" | "recall" | "f1" | "support", number[]>;
   average_precision: (number | null)[];
-  thresholds: { f1: number[]; precision: (number | null)[] };
+  thresholds: Record<"f1" | "precision", (number | null)[]> & { all: Record<"f1" | "precision", number | null> };
 }
 const { cases } = JSON.parse(readFileSync(new URL("../golden/sets.json", import.meta.url), "utf8")) as {
   cases: Case[];
@@ -90,44 +90,57 @@ describe("metrics, as scikit-learn", () => {
 
 describe("thresholds, as scikit-learn's curve of precision and recall", () => {
   it.each(cases)("$name", (expected) => {
-    const rows = rowsOf(expected);
-    const thresholds = (precision: number | null) => {
-      const { sets } = fitCalibration(rows, "validation", { ...options, precision });
-      return Object.values(sets!.labels).map(({ threshold }) => threshold);
-    };
-    expect(thresholds(null)).toEqual(expected.thresholds.f1);
-    expect(thresholds(0.75)).toEqual(expected.thresholds.precision);
+    const { thresholds, labels, truth, probabilities } = expected;
+    for (const [by, precision] of [
+      ["f1", null],
+      ["precision", 0.75],
+    ] as const) {
+      for (const [label, threshold] of thresholds[by].entries()) {
+        const points = truth.map((own, row) => ({ p: probabilities[row]![label]!, right: own[label]! }));
+        expect(thresholdOf(points, precision)).toBe(threshold);
+      }
+      // A label that fewer than ten rows have gets that of all labels together.
+      const { sets } = fitCalibration(rowsOf(expected), "validation", { ...options, precision });
+      expect(Object.values(sets!.labels).map(({ threshold }) => threshold)).toEqual(
+        thresholds[by].map((own, label) => (labels.support[label]! >= 10 ? own : thresholds.all[by])),
+      );
+    }
   });
 });
 
-test("each label has a temperature of its own, and probabilities do not sum to 1", () => {
-  // Of ten rows that are all 90 % sure of a and of b, six have a and all have b: 9^(1/T) = 6/4.
+test("one temperature for all labels, whose probabilities do not sum to 1", () => {
+  // Of twenty decisions that are all 90 % sure, sixteen are right: 9^(1/T) = 16/4.
   const truth = Array.from({ length: 10 }, (_, row) => [Number(row < 6), 1]);
   const rows = rowsOf({ truth, probabilities: truth.map(() => [0.9, 0.9]) });
   const fitted = fitCalibration(rows, "validation", { ...options, method: "temperature" });
-  const [one, other] = Object.values(fitted.sets!.labels);
-  expect(one!.temperature).toBeCloseTo(Math.log(9) / Math.log(1.5), 4);
-  expect(other!.temperature).toBeNull();
+  expect(fitted.sets!.temperature).toBeCloseTo(Math.log(9) / Math.log(4), 4);
   const { probabilities, prediction } = applyCalibration(fitted, rows[0]!);
-  expect(probabilities!["label 0"]).toBeCloseTo(0.6, 6);
-  expect(probabilities!["label 1"]).toBe(0.9);
+  expect(probabilities!["label 0"]).toBeCloseTo(0.8, 6);
+  expect(probabilities!["label 1"]).toBeCloseTo(0.8, 6);
   expect(prediction).toBe('["label 0","label 1"]');
-  // Just below what the rows were given, neither is.
-  const below = { ...rows[0]!, probabilities: { "label 0": 0.89, "label 1": 0.89 } };
-  expect(applyCalibration(fitted, below).prediction).toBe("[]");
+  const below = { ...rows[0]!, probabilities: { "label 0": 0.4, "label 1": 0.6 } };
+  expect(applyCalibration(fitted, below).prediction).toBe('["label 1"]');
 });
 
-test("isotonic heights stand by themselves, and a label that reaches the precision nowhere is never given", () => {
+test("isotonic heights stand by themselves, and a label in few rows has no line", () => {
   const places = [0.1, 0.2, 0.3, 0.4, 0.6];
+  const four = <T>(list: T[]) => Array.from({ length: 4 }, () => list).flat();
   const truth = [0, 1, 0, 1, 1].map((right, row) => [right, Number(row === 0)]);
-  const rows = rowsOf({ truth, probabilities: places.map((p) => [p, p]) });
+  const rows = rowsOf({ truth: four(truth), probabilities: four(places.map((p) => [p, p])) });
   const fitted = fitCalibration(rows, "validation", { ...options, method: "isotonic", precision: 0.9 });
-  const heights = rows.map((row) => applyCalibration(fitted, row).probabilities!["label 0"]);
-  expect(heights).toEqual([0, 0.5, 0.5, 1, 1]);
-  expect(fitted.sets!.labels["label 1"]!.threshold).toBeNull();
-  expect(rows.map((row) => applyCalibration(fitted, row).prediction)).toEqual([
-    ...["[]", "[]", "[]", '["label 0"]', '["label 0"]'],
-  ]);
+  const made = rows.slice(0, 5).map((row) => applyCalibration(fitted, row));
+  expect(made.map(({ probabilities }) => probabilities!["label 0"])).toEqual([0, 0.5, 0.5, 1, 1]);
+  expect(made.map(({ probabilities }) => probabilities!["label 1"])).toEqual(places);
+  // Of all decisions together, nine of ten are right only of those that are certain: above 0.6.
+  expect(Object.values(fitted.sets!.labels).map(({ threshold }) => threshold)).toEqual([0.75, 0.8]);
+  expect(made.map(({ prediction }) => prediction)).toEqual(["[]", "[]", "[]", '["label 0"]', '["label 0"]']);
+});
+
+test("a label that reaches the precision nowhere is never given", () => {
+  const rows = rowsOf({ truth: [[0], [0]], probabilities: [[0.9], [1]] });
+  const fitted = fitCalibration(rows, "validation", { ...options, precision: 0.5 });
+  expect(fitted.sets!.labels["label 0"]!.threshold).toBeNull();
+  expect(rows.map((row) => applyCalibration(fitted, row).prediction)).toEqual(["[]", "[]"]);
 });
 
 test("what was written is read, and what is no calibration of sets is refused", async () => {
@@ -138,7 +151,7 @@ test("what was written is read, and what is no calibration of sets is refused", 
   expect(await loadCalibration(folder)).toEqual(fitted);
   const text = readFileSync(calibrationFile(folder), "utf8");
   for (const [from, to] of [
-    ['"temperature": null,\n        "isotonic"', '"temperature": 0,\n        "isotonic"'],
+    ['\n    "temperature": null', '\n    "temperature": 0'],
     [/"from": \[/, '"from": ["x",'],
     [/"threshold": [^\n]*/, '"threshold": "high"'],
   ] as const) {

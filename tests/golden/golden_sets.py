@@ -33,13 +33,19 @@ def metrics_of(y, given, p):
 
 
 def threshold(y, p, target):
-    """The highest of the best: by F1, or by recall among those that reach the target."""
+    """Of the best by F1, or by recall among those that reach the target: 0.5 or the middle between two probabilities, whichever is nearest to 0.5."""
     precision, recall, at = metrics.precision_recall_curve(y, p)
     precision, recall = precision[:-1], recall[:-1]
     with np.errstate(all="ignore"):
         worth = 2 * precision * recall / (precision + recall) if target is None else np.where(precision >= target, recall, 0)
     worth = np.nan_to_num(worth).round(12)
-    return float(at[np.flatnonzero(worth == worth.max())[-1]]) if worth.max() > 0 else None
+    if worth.max() <= 0:
+        return None if target is not None else 0.5
+    places = []
+    for j in np.flatnonzero(worth == worth.max())[::-1]:
+        low = at[j - 1] if j else 0.0
+        places.append(0.5 if low < 0.5 <= at[j] else float(low + at[j]) / 2)
+    return min(places, key=lambda place: abs(place - 0.5))
 
 
 def case(name, y, p):
@@ -61,6 +67,7 @@ def case(name, y, p):
         "thresholds": {
             "f1": [threshold(y[:, k], p[:, k], None) if y[:, k].any() else 0.5 for k in columns],
             "precision": [threshold(y[:, k], p[:, k], 0.75) if y[:, k].any() else None for k in columns],
+            "all": {"f1": threshold(y.ravel(), p.ravel(), None), "precision": threshold(y.ravel(), p.ravel(), 0.75)},
         },
     }
 
