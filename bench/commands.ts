@@ -149,11 +149,13 @@ function decodeTrial(): Command {
     .option("--answer-tokens <n>", "of each answer", whole(2), 64)
     .option("--shared-prefix", "all prompts are the same, but for one token behind them", false)
     .option("--repeat <n>", "timed turns of each side", whole(1), 3)
-    .action(({ json: _, ...options }: DecodeBenchOptions & Output, made: Command) =>
+    .addOption(profileOption())
+    .action(({ json: _, profile, ...options }: DecodeBenchOptions & Output, made: Command) =>
       timed(made, async (session) => {
-        const [{ benchDecode }, { decodeTable }] = await Promise.all([import("./decode.js"), import("./tables.js")]);
+        const [{ benchDecode }, tables] = await Promise.all([import("./decode.js"), import("./tables.js")]);
         const result = await benchDecode(options, session);
-        return { result, text: decodeTable(result) };
+        const profiled = profile ? [tables.profileTable({ decode: result.ours })] : [];
+        return { result, text: [tables.decodeTable(result), ...profiled].join("\n") };
       }),
     );
 }

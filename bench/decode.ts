@@ -6,7 +6,13 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { requireType } from "../src/export/index.js";
 import { openModel } from "../src/index.js";
-import { type NativeModelInfo, type NativePrecision, native, rethrow } from "../src/support/native.js";
+import {
+  type NativeModelInfo,
+  type NativePrecision,
+  type NativeProfileRow,
+  native,
+  rethrow,
+} from "../src/support/native.js";
 import { type Agreement, Reference } from "./answers.js";
 import { BatchedBench } from "./batched-bench.js";
 import { type Machine, machine } from "./machine.js";
@@ -65,6 +71,8 @@ export interface DecodeSideResult {
   /** Of generation: the file's bytes, read once a step, over the memory's peak; and the operations over the FMA peak. */
   bandwidth_share: number;
   fma_share: number;
+  /** Where the time of the timed turns went, prompts included; our side only, and not where llama.cpp runs the model. */
+  profile?: NativeProfileRow[];
 }
 
 export interface DecodeBench {
@@ -144,6 +152,7 @@ interface Turns {
   versions: Record<string, string>;
   settings: object;
   peakMemoryBytes: number;
+  profile?: NativeProfileRow[] | undefined;
 }
 
 async function takeTurns(
@@ -171,7 +180,9 @@ async function takeTurns(
       say(`${turn === 0 ? "warm-up" : "timed"} turn ${turn + 1}: ours ${told.join(", peer ")}`);
     }
     for (const [number, side] of sides.entries()) {
-      turns[number]!.peakMemoryBytes = (await side.done()).peak_memory_bytes;
+      const done = await side.done();
+      turns[number]!.peakMemoryBytes = done.peak_memory_bytes;
+      turns[number]!.profile = done.profile;
     }
     return turns;
   });
@@ -181,7 +192,7 @@ const speed = ({ generated, generation_seconds }: DecodeDone): number => generat
 
 function sideOf(
   job: DecodeJob,
-  { steps, peakMemoryBytes }: Turns,
+  { steps, peakMemoryBytes, profile }: Turns,
   info: NativeModelInfo,
   facts: Machine,
 ): DecodeSideResult {
@@ -202,6 +213,7 @@ function sideOf(
     peak_memory_bytes: peakMemoryBytes,
     bandwidth_share: ((rate.median / job.prompts.length) * info.fileBytes) / 1e9 / facts.bandwidth_peak_gbps,
     fma_share: (rate.median * flops) / 1e9 / facts.fma_peak_gflops,
+    ...(profile && { profile }),
   };
 }
 

@@ -53,6 +53,12 @@ async function answer(): Promise<DecodeDone> {
   };
 }
 
-for await (const _ of createInterface({ input: process.stdin })) emit(await answer());
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+/** Where the time went since it was last asked; nothing where llama.cpp runs the model. */
+const profile = () => (model.tunable ? { profile: model.native.profile() } : {});
+let turns = 0;
+for await (const _ of createInterface({ input: process.stdin })) {
+  if (turns++ === 1) profile(); // what came before is forgotten
+  emit(await answer());
+}
+emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...profile() });
 await model.close();

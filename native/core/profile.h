@@ -8,11 +8,11 @@
 namespace stillroom {
 
 enum class Part { forward, head, backward, update, count };
-enum class Kernel { linear, weight_gradient, pack, low_rank, attention, norm, rope, swiglu, loss, dropout, embed, optimizer, other, count };
+enum class Kernel { linear, weight_gradient, pack, low_rank, attention, norm, rope, swiglu, loss, dropout, embed, optimizer, sampling, other, count };
 
 constexpr std::array<const char*, static_cast<size_t>(Part::count)> part_names = {"forward", "head", "backward", "update"};
 constexpr std::array<const char*, static_cast<size_t>(Kernel::count)> kernel_names = {
-    "linear", "weight_gradient", "pack", "low_rank", "attention", "norm", "rope", "swiglu", "loss", "dropout", "embed", "optimizer", "other"};
+    "linear", "weight_gradient", "pack", "low_rank", "attention", "norm", "rope", "swiglu", "loss", "dropout", "embed", "optimizer", "sampling", "other"};
 
 class Profile {
    public:

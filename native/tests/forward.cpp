@@ -102,3 +102,27 @@ TEST(threads_and_steps_do_not_change_a_bit_of_the_paged_logits) {
     Graph graph(toy.model, choose_kernels(""), 2);
     CHECK(paged(graph, nullptr, tokens, {1}) == results[0]);
 }
+
+TEST(a_sequence_reads_no_pages_but_its_own) {
+    for (const Kernels* kernels : available_kernels()) {
+        const Toy toy(shapes[0]);
+        const Model& m = *toy.model;
+        toy.model->context_length = 200;
+        Graph graph(toy.model, *kernels, 2);
+        const auto tokens = text_of(70, m.vocabulary, 3);
+        const auto expected = paged(graph, nullptr, tokens, {1});
+        // All pages hold no numbers at first. The neighbour in every step stands on two of them, and goes wrong.
+        KeyValues store(m.layer_count, m.key_value_heads, m.head_width);
+        for (int32_t page = 0; page < 5; page++) {
+            store.reserve(page);
+            std::fill_n(store.keys(page, 0, 0), store.page_bytes() / sizeof(float), NAN);
+        }
+        Forward forward(graph);
+        const std::vector<int32_t> own = {3, 0, 2}, others = {1, 4};
+        for (size_t t = 0; t < tokens.size(); t++) {
+            const float* logits = forward.run({{5, 40, &others, true}, {tokens[t], static_cast<int32_t>(t), &own, true}}, nullptr, store);
+            CHECK(std::isnan(logits[0]));
+            CHECK(std::equal(logits + m.vocabulary, logits + 2 * m.vocabulary, expected.begin() + t * m.vocabulary));
+        }
+    }
+}

@@ -150,6 +150,35 @@ it("decode computes the prompts in every turn, what they share once in each", as
   expect(await computed("--shared-prefix")).toBe(32 + 3 * 9);
 });
 
+it("decode tells waits and the shares of both peaks, and with --profile where the time went", async () => {
+  const sizes = "--sequences 3 --prompt-tokens 40 --answer-tokens 4 --repeat 2 --threads 1".split(" ");
+  const { stdout } = await stillroom(decode(...sizes, "--profile"));
+  for (const kernel of ["forward +. linear", "forward +. attention", "head +. linear", "forward +. sampling"])
+    expect(stdout).toMatch(new RegExp(`decode +. ${kernel} `));
+  const { ours } = JSON.parse((await stillroom(decode(...sizes, "--json"))).stdout) as DecodeBench;
+  for (const waits of [ours.first_token_seconds!, ours.token_seconds!]) {
+    expect(waits.p50).toBeGreaterThan(0);
+    expect(waits.p99).toBeGreaterThanOrEqual(waits.p50);
+  }
+  expect(Math.min(ours.bandwidth_share, ours.fma_share, ours.peak_memory_bytes)).toBeGreaterThan(0);
+  expect(ours.profile!.every(({ seconds }) => seconds >= 0)).toBe(true);
+});
+
+it("decode and score take turns with node-llama-cpp, and both sides say the same", async () => {
+  const sizes = "--sequences 3 --prompt-tokens 40 --answer-tokens 4 --repeat 1 --threads 1 --json".split(" ");
+  const decoded = await stillroom(["bench", "decode", "--model", model, "--peer", "node-llama-cpp", ...sizes]);
+  expect(decoded.code, decoded.stderr).toBe(0);
+  const told = { equal: true, ratio: expect.any(Number), peer: { name: "node-llama-cpp" } };
+  expect(JSON.parse(decoded.stdout)).toMatchObject({
+    ...told,
+    peer: { token_seconds: { p50: expect.any(Number), p99: expect.any(Number) } },
+  });
+  const rows = "--rows 4 --repeat 1 --shots 2 --threads 1 --json".split(" ");
+  const scored = await stillroom(["bench", "score", task, "--model", model, "--peer", "node-llama-cpp", ...rows]);
+  expect(scored.code, scored.stderr).toBe(0);
+  expect(JSON.parse(scored.stdout)).toMatchObject({ ...told, agreement: expect.any(Number) });
+});
+
 it("growth takes names with commas between them", async () => {
   const none = path.join(folder, "none.gguf");
   const ended = await stillroom(["bench", "growth", "--plots", "rows,length", "--peer", "none", "--model", none]);

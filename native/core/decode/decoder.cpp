@@ -151,6 +151,7 @@ void Decoder::tell(Sequence& sequence, Step& step) {
 Decoder::Step Decoder::step() {
     if (broken) throw Failure(Code::usage, "the decoder failed in an earlier step; open another");
     broken = true;  // until this step is done
+    const Profile::Scope scope(threads.profile, Part::forward);
     Step done;
     receive();
     leave(done);
@@ -173,7 +174,7 @@ Decoder::Step Decoder::step() {
         float* logits = executor->run(step);
         const int64_t vocabulary = executor->vocabulary();
         std::vector<char> complete(asked.size());
-        threads.run(Kernel::other, static_cast<int64_t>(asked.size()), [&](int64_t begin, int64_t end, int thread) {
+        threads.run(Kernel::sampling, static_cast<int64_t>(asked.size()), [&](int64_t begin, int64_t end, int thread) {
             for (int64_t i = begin; i < end; i++) complete[i] = sampled(*asked[i], logits + i * vocabulary, scratch[thread]);
         });
         done.answer_tokens = static_cast<int64_t>(asked.size());

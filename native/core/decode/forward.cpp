@@ -236,6 +236,7 @@ float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, Key
     for (int64_t t = 0; t < count; t++)
         if (step[t].wanted) std::memcpy(last.data() + wanted++ * m.width, x.data() + t * m.width, m.width * sizeof(float));
     if (wanted == 0) return nullptr;
+    const Profile::Scope scope(graph.threads.profile, Part::head);
     norm(last.data(), m.output_norm.data(), m.width, wanted, h.data());
     products.pack_operand(h.data(), wanted, m.width, m.width, precision, forward_group, lora, packed);
     float* result = logits.reserve(wanted * m.vocabulary);
