@@ -1,4 +1,5 @@
 // What tune() tells and what it returns: types, and the sums of a finished run.
+import type { NativePrecision } from "../support/native.js";
 import type { TrainEvent, TrainOutcome } from "../train/index.js";
 import type { TuneData } from "./tune-data.js";
 
@@ -50,6 +51,8 @@ export interface TuneResult {
   dropped_rows: number;
   /** Steps in which something was not finite and left out. */
   skipped_steps: number;
+  /** Of the products with frozen weights: what was asked for, or "f32" where that would move the loss by more than a hundredth. */
+  precision: NativePrecision;
   /** Of method "lora": a PEFT folder and a GGUF LoRA; null otherwise. */
   adapter: { peft: string; gguf: string } | null;
   /** The head of the task's own, over the adapter or alone; null without one. */
@@ -65,7 +68,7 @@ export function resultOf(
   run: string,
   data: TuneData,
   { step, progress, bestStep }: TrainOutcome,
-  written: Pick<TuneResult, "adapter" | "head" | "calibration" | "model">,
+  written: Pick<TuneResult, "adapter" | "head" | "precision" | "calibration" | "model">,
 ): TuneResult {
   const { rows, tokens, loss, best, stepSeconds, seconds, peakMemoryBytes, skipped } = progress;
   return {

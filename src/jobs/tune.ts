@@ -7,7 +7,13 @@ import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { hashFile } from "../support/files.js";
-import { type HeadLoss, type NativeLora, type NativeWeights, rethrow } from "../support/native.js";
+import {
+  type HeadLoss,
+  type NativeLora,
+  type NativePrecision,
+  type NativeWeights,
+  rethrow,
+} from "../support/native.js";
 import type { Task, TaskKind } from "../task/index.js";
 import {
   encodeRows,
@@ -41,6 +47,7 @@ import {
   writeTrained,
 } from "./tune-files.js";
 import { nativeHead } from "./tune-head.js";
+import { modelWithin } from "./tune-precision.js";
 import { type RunEvent, resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
 import { validate } from "./validate.js";
 
@@ -167,7 +174,6 @@ async function* withModel<Event>(
 ): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
   const { lesson, settings, folder, before, model, signal } = given;
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
-  const job: Job<Event> = { ...given, task };
   const limits = planLimits(settings, model.native.info, lesson?.bytesBeside(model.native.info));
   const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
   const own = yield* readTuneData(task, model, settings, limits, signal, revise, promptFile);
@@ -177,12 +183,18 @@ async function* withModel<Event>(
   if (!before) yield* duplicateWarnings(task, signal);
   const once = planRun(settings, limits, data.train.length);
   const plan = keepFrozen(once, settings, model.native.info, data.train, freeBytes());
-  const validation = await prepareValidation(job, data, plan);
-  const asked = lesson ? yield* lesson.ask({ folder: folder.folder, student: model, rows: data.train }) : null;
+  // A head of the task's own begins at zero: its loss says nothing of the products yet.
+  const within = settings.precision === "f32" || data.head ? model : yield* modelWithin(given, data.train, plan);
+  const precision = within === model ? settings.precision : "f32";
+  const job: Job<Event> = { ...given, task, model: within };
+  let asked: Asked | null = null;
   try {
-    return yield* training(job, { data, plan, validation, asked });
+    const validation = await prepareValidation(job, data, plan);
+    asked = lesson ? yield* lesson.ask({ folder: folder.folder, student: within, rows: data.train }) : null;
+    return yield* training(job, { data, plan, precision, validation, asked });
   } finally {
     await asked?.close();
+    if (within !== model) await within.close();
   }
 }
 
@@ -194,18 +206,20 @@ function withRows(data: TuneData, { rows, badRows }: TextRows): TuneData {
 interface Prepared {
   data: TuneData;
   plan: RunPlan;
+  /** Of the products: as asked, or f32 where that would be too coarse. */
+  precision: NativePrecision;
   validation: Awaited<ReturnType<typeof prepareValidation>>;
   asked: Asked | null;
 }
 
 async function* training<Event>(
   job: Job<Event>,
-  { data, plan, validation, asked }: Prepared,
+  { data, plan, precision, validation, asked }: Prepared,
 ): AsyncGenerator<RunEvent, { run: RunFile; result: TuneResult }> {
   const { task, settings, folder, before, model, signal } = job;
   const modelHash = await hashFile(model.info.path);
   const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
-  const fingerprint = { ...fingerprintOf(settings, plan, hashes), ...asked?.fingerprint };
+  const fingerprint = { ...fingerprintOf({ ...settings, precision }, plan, hashes), ...asked?.fingerprint };
   const found = await folder.checkpoints.latest();
   if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder, settings.epochs);
   const step = found?.checkpoint.step ?? 0;
@@ -255,7 +269,7 @@ async function* training<Event>(
     validation && !("save" in parameters)
       ? await calibrateRun(folder.folder, validation.job(parameters), settings)
       : null;
-  const result = resultOf(folder.folder, data, outcome, { ...written, calibration });
+  const result = resultOf(folder.folder, data, outcome, { ...written, precision, calibration });
   await folder.writeRun({ ...run, result });
   return { run, result };
 }

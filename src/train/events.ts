@@ -2,7 +2,15 @@
 import type { Validation } from "./progress.js";
 
 /** Why a warning came, in one word. */
-export type WarningKind = "bad-row" | "long-row" | "not-finite" | "duplicate" | "checkpoint" | "machine" | "cache";
+export type WarningKind =
+  | "bad-row"
+  | "long-row"
+  | "not-finite"
+  | "duplicate"
+  | "checkpoint"
+  | "machine"
+  | "cache"
+  | "precision";
 
 /** A step was done. */
 export interface StepEvent {

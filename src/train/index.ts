@@ -15,7 +15,7 @@ export {
   type TuneSettings,
   tuneSettings,
 } from "./options.js";
-export { epochOrder, stepsPerEpoch } from "./order.js";
+export { epochOrder, RowOrder, stepsPerEpoch } from "./order.js";
 export { defaultMaxLength, keepFrozen, type Limits, planLimits, planRun, type RunPlan } from "./plan.js";
 export type { Progress, Validation } from "./progress.js";
 export { encodeRows, type FittedRows, microBatcher } from "./rows.js";

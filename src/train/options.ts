@@ -96,7 +96,10 @@ export interface TuneOptions {
   threads?: number | undefined;
   /** Kernel variant of the native engine (default: the best that this machine runs). */
   variant?: string | undefined;
-  /** Products with frozen weights: "f32" exactly (default), or faster and rounded to "bf16", "int16", "int8" or "mixed" (int16 forward, int8 backward). */
+  /**
+   * Products with frozen weights: "f32" exactly (default), or faster and rounded to "bf16", "int16", "int8" or "mixed" (int16 forward, int8 backward), where that
+   * moves the loss of the first two steps' rows by no more than a hundredth; else the run warns and goes on in f32.
+   */
   precision?: NativePrecision | undefined;
   /** Longest row in tokens, answer included (default: 1024, or less where the model or `memory` allows less). */
   maxLength?: number | undefined;
