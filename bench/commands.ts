@@ -96,22 +96,28 @@ function tuneTrial(): Command {
 function distillTrial(): Command {
   return command(
     "distill",
-    "Distilling every third layer of a model: the teacher asked once, beside one that is resident.",
+    "Distilling every third layer of a model: the teacher asked once, beside one that is resident; with trl on-policy.",
     [...(["model", "threads", "seed"] as const)],
   )
     .option(
       "--data <dir>",
       "folder of SST-2's train.tsv, the text of both works (default: $STILLROOM_SHARED/data/sst2)",
     )
-    .addOption(peerOption("pytorch"))
-    .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2"]).default("dense"))
+    .addOption(peerOption("pytorch", "trl"))
+    .addOption(new Option("--work <work>", "which rows, not with trl").choices(["dense", "sst2"]).default("dense"))
     .option("--top-k <n>", "tokens that are kept of each position", whole(1), 64)
     .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 3)
     .action(({ json: _, ...options }: DistillBenchOptions & Output, made: Command) =>
       timed(made, async (session) => {
-        const [{ benchDistill }, { distillTable }] = await Promise.all([import("./distill.js"), import("./tables.js")]);
+        const tables = await import("./tables.js");
+        if (options.peer === "trl") {
+          const { benchOnPolicy } = await import("./on-policy.js");
+          const result = await benchOnPolicy(options, session);
+          return { result, text: tables.onPolicyTable(result) };
+        }
+        const { benchDistill } = await import("./distill.js");
         const result = await benchDistill(options, session);
-        return { result, text: distillTable(result) };
+        return { result, text: tables.distillTable(result) };
       }),
     );
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
-import { native } from "../src/support/native.js";
+import { type NativeModelInfo, native } from "../src/support/native.js";
 import { type JobRow, type JobStep, type TuneJob, writeJob } from "./job.js";
 import { type Machine, machine } from "./machine.js";
 import { type Measured, measured } from "./numbers.js";
@@ -15,7 +15,8 @@ import type { TrialSession } from "./tune.js";
 import { type WorkKind, works } from "./work.js";
 
 export interface DistillBenchOptions {
-  peer: "pytorch" | "none";
+  /** "trl": the on-policy trial (bench/on-policy.ts). */
+  peer: "pytorch" | "trl" | "none";
   /** The teacher; the student is every third layer of it. */
   model?: string;
   work: WorkKind;
@@ -69,7 +70,7 @@ export interface DistillBench {
   equal_bound: number;
 }
 
-interface Spread {
+export interface Spread {
   low: number;
   high: number;
 }
@@ -111,14 +112,7 @@ async function jobOf(
 ): Promise<DistillJob> {
   const { info } = teacher;
   const { rowsOfStep, rows } = works[options.work];
-  const layers = everyThird(info.layers);
-  const one = (count: number) => Int32Array.from(Array(count).keys());
-  const all = (count: number) => Array.from(layers, () => one(count));
-  const parts = {
-    ...{ layers, width: one(info.width), feedForward: all(info.feedForward), heads: all(info.heads) },
-    ...{ keyValueHeads: all(info.keyValueHeads), tokens: null, seed: 0 },
-  };
-  await native().writeStudent(info.path, parts, true, student);
+  await writeThird(info, student);
   const order = [...Array<number>(untimed).fill(0), ...Array.from({ length: options.repeat }, (_, step) => step + 1)];
   return {
     teacher: path.resolve(info.path),
@@ -133,6 +127,18 @@ async function jobOf(
     optimizer: { optimizer: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
     ours: { tokenBudget: 512, sharePrefix: true, recompute: false, seed: options.seed },
   };
+}
+
+/** Writes the student of the trials: every third layer of a model, as it is. */
+export async function writeThird(info: NativeModelInfo, file: string): Promise<void> {
+  const layers = everyThird(info.layers);
+  const one = (count: number) => Int32Array.from(Array(count).keys());
+  const all = (count: number) => Array.from(layers, () => one(count));
+  const parts = {
+    ...{ layers, width: one(info.width), feedForward: all(info.feedForward), heads: all(info.heads) },
+    ...{ keyValueHeads: all(info.keyValueHeads), tokens: null, seed: 0 },
+  };
+  await native().writeStudent(info.path, parts, true, file);
 }
 
 interface Turns {

@@ -83,7 +83,7 @@ async function requireSystems(program: string, name: string): Promise<void> {
 
 const makers: Record<MadePeer, (program: string, session: TrialSession) => Promise<void>> = {
   async pytorch(python, session) {
-    const check = ["-c", "import torch, transformers, peft, gguf"];
+    const check = ["-c", "import torch, transformers, peft, gguf, datasets, trl"];
     if (existsSync(python) && (await complaint(session, python, check)) === null) return;
     if (!existsSync(python)) await call(session, process.env.PYTHON ?? "python3", ["-m", "venv", peersFolder()]);
     // PyPI's Linux wheels of torch bring 4 GB of CUDA libraries; PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu avoids them.

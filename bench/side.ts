@@ -87,6 +87,18 @@ export interface DistillDone {
   seconds: number;
 }
 
+/** A turn of the on-policy trial: answers that are written, graded and learnt in one optimiser step. */
+export interface WrittenDone {
+  event: "step";
+  /** Mean over the tokens that were written: ours from what is kept of the teacher's answers, the peer's over all tokens. */
+  loss: number;
+  /** Tokens written, ends included. */
+  labels: number;
+  /** (rows, tokens) what was written; our side tells. */
+  answers: number[][] | null;
+  seconds: number;
+}
+
 /** A turn of the look-up trial: look-ups one after the other. */
 export interface LookupDone {
   event: "step";
@@ -113,7 +125,7 @@ export interface BatchDone {
 
 /** Says one line of the protocol, on our own stdout. */
 export function emit(
-  line: Ready | StepDone | ScoreDone | DecodeDone | DistillDone | LookupDone | BatchDone | SideDone,
+  line: Ready | StepDone | ScoreDone | DecodeDone | DistillDone | WrittenDone | LookupDone | BatchDone | SideDone,
 ): void {
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
@@ -148,8 +160,9 @@ export class Side<Step extends { event: "step" } = StepDone> {
     return this.#next<Ready>("ready");
   }
 
-  step(): Promise<Step> {
-    this.#child.stdin.write("\n");
+  /** @param given - what the side is told for this step, as one line */
+  step(given = ""): Promise<Step> {
+    this.#child.stdin.write(`${given}\n`);
     return this.#next<Step>("step");
   }
 

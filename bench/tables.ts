@@ -9,6 +9,7 @@ import type { KernelBench } from "./kernels.js";
 import type { LookupBench, LookupSide } from "./lookup.js";
 import { busyLoad, type Machine } from "./machine.js";
 import type { Latency, Measured } from "./numbers.js";
+import type { OnPolicyBench, OnPolicySide } from "./on-policy.js";
 import type { ScoreBench, ScoreSide } from "./score.js";
 import type { SideResult, TuneBench } from "./tune.js";
 
@@ -91,6 +92,28 @@ export function distillTable(result: DistillBench): string {
     notes.push(`loss: ${first} % from the peer's over all tokens in the first step, at most ${largest} % in any`);
   }
   notes.push(describe(result.machine), "medians (lowest–highest step)");
+  if (!result.equal) notes.push("the two sides do NOT compute the same");
+  return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
+}
+
+export function onPolicyTable(result: OnPolicyBench): string {
+  const { ours, peer, model, rows, prompt_tokens, answer_tokens, ratio, spread: range } = result;
+  const table = new Table({ ...plain, head: ["side", "steps/min", "answer tokens/s", "peak memory"] });
+  const add = (side: string, of: OnPolicySide): void => {
+    const { median, low, high } = of.steps_per_second;
+    const minutes = spread({ median: 60 * median, low: 60 * low, high: 60 * high });
+    table.push([side, minutes, spread(of.answer_tokens_per_second), mebibytes(of.peak_memory_bytes)]);
+  };
+  add("stillroom", ours);
+  add(peer.name, peer);
+  table.push(["ours / peer", `${ratio.toFixed(2)} x (${range.low.toFixed(2)}–${range.high.toFixed(2)})`, "", ""]);
+  const notes = [
+    `${model.teacher}; a student of ${(model.student_parameters / 1e6).toFixed(0)} M of ${(model.parameters / 1e6).toFixed(0)} M parameters, all trained, on its own answers`,
+    `a step: ${rows} prompts of ${prompt_tokens} tokens, and up to ${answer_tokens} drawn behind each`,
+    `loss of a step on the same tokens: ${(result.loss_difference * 100).toFixed(3)} % apart`,
+    `peer: ${JSON.stringify(peer.settings)}`,
+    ...[describe(result.machine), "medians (lowest–highest step)"],
+  ];
   if (!result.equal) notes.push("the two sides do NOT compute the same");
   return [table.toString(), ...notes, ...warnings(result.machine)].join("\n");
 }

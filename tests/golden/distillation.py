@@ -1,6 +1,6 @@
 # Writes distillation.json beside it: losses of a toy student against a teacher's packed answers and their gradients, by PyTorch's autograd in f64. Cases with "trl": the
 # loss is TRL's GKDTrainer.generalized_jsd_loss over all tokens.
-# Run: PYTHON tests/golden/distillation.py   (PYTHON: the environment of `stillroom bench setup pytorch`, with `pip install --no-deps trl` in it)
+# Run: PYTHON tests/golden/distillation.py   (PYTHON: the environment of `stillroom bench setup pytorch`)
 import ast
 import base64
 import json

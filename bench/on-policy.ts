@@ -1,0 +1,169 @@
+// The on-policy trial: a student writes behind prompts, its teacher grades the tokens, and all of its weights take a step; ours and TRL's GKDTrainer by turns
+// from the same student. First both take a step on the tokens that ours wrote, and the losses must agree; then each writes its own, and the times count.
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { openModel } from "../src/index.js";
+import type { Model } from "../src/model/index.js";
+import { native } from "../src/support/native.js";
+import { type DistillBenchOptions, type DistillJob, type Spread, writeThird } from "./distill.js";
+import { writeJob } from "./job.js";
+import { type Machine, machine } from "./machine.js";
+import { type Measured, measured } from "./numbers.js";
+import { peerProgram, peerScript } from "./setup.js";
+import { Side, type SideDone, type WrittenDone, withSides } from "./side.js";
+import type { TrialSession } from "./tune.js";
+import { denseRows } from "./work.js";
+
+/** The job file that bench/ours-on-policy.ts and bench/peers/trl_on_policy.py read. */
+export interface OnPolicyJob extends DistillJob {
+  /** Most tokens of an answer. */
+  answerTokens: number;
+  /** That an answer ends at. */
+  endTokens: number[];
+}
+
+/** One side. */
+export interface OnPolicySide {
+  steps_per_second: Measured;
+  /** Tokens that were written, graded and learnt, a second. */
+  answer_tokens_per_second: Measured;
+  peak_memory_bytes: number;
+  losses: number[];
+}
+
+export interface OnPolicyBench {
+  trial: "on-policy";
+  machine: Machine;
+  model: { teacher: string; parameters: number; student_parameters: number };
+  /** Of a step. */
+  rows: number;
+  prompt_tokens: number;
+  /** Most of an answer. */
+  answer_tokens: number;
+  ours: OnPolicySide & { settings: object; versions: Record<string, string> };
+  peer: OnPolicySide & { name: string; version: Record<string, string>; settings: object };
+  /** Ours over the peer's steps per second (medians). */
+  ratio: number;
+  /** Lowest and highest ratio of two steps on the same prompts. */
+  spread: Spread;
+  /** Of the step on the same tokens, relative. */
+  loss_difference: number;
+  equal: boolean;
+  equal_bound: number;
+}
+
+/** GKDTrainer's own sizes. */
+const work = { rows: 8, promptTokens: 128, answerTokens: 128 };
+/** One on the same tokens, and one to warm up. */
+const untimed = 2;
+const equalBound = 0.01;
+
+export async function benchOnPolicy(options: DistillBenchOptions, session: TrialSession): Promise<OnPolicyBench> {
+  peerProgram("pytorch"); // one that is missing is told before any work
+  const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
+  try {
+    const teacher = await openModel(options.model, { threads: options.threads, signal: session.signal });
+    const { info, threads } = teacher;
+    const job = await jobOf(teacher, options, path.join(folder, "student.gguf"));
+    await teacher.close();
+    const { parameters } = await native().inspect(job.student);
+    const turns = await takeTurns(job, folder, session);
+    const model = {
+      teacher: info.name ?? path.basename(info.path),
+      ...{ parameters: info.parameters, student_parameters: parameters },
+    };
+    return summary(job, turns, { machine: await machine(threads), model });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function jobOf(teacher: Model, options: DistillBenchOptions, student: string): Promise<OnPolicyJob> {
+  await writeThird(teacher.info, student);
+  const { rows, promptTokens, answerTokens } = work;
+  const count = untimed + options.repeat;
+  const cut = await denseRows(teacher, rows * count, promptTokens + answerTokens, options);
+  return {
+    teacher: path.resolve(teacher.info.path),
+    student,
+    threads: teacher.threads,
+    topK: options.topK,
+    rows: cut.map(({ tokens }) => ({ tokens, answerFrom: promptTokens })),
+    steps: Array.from({ length: count }, (_, step) => ({
+      rows: Array.from({ length: rows }, (_, row) => step * rows + row),
+      learningRate: 2e-5,
+    })),
+    optimizer: { optimizer: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
+    ours: { tokenBudget: 512, sharePrefix: true, recompute: false, seed: options.seed },
+    answerTokens,
+    endTokens: [...teacher.tokenizer.endTokens],
+  };
+}
+
+interface Turns {
+  steps: WrittenDone[];
+  versions: Record<string, string>;
+  done: SideDone;
+}
+
+async function takeTurns(job: OnPolicyJob, folder: string, { say, signal }: TrialSession): Promise<[Turns, Turns]> {
+  const file = await writeJob(path.join(folder, "job.json"), job);
+  const script = fileURLToPath(new URL("./ours-on-policy.js", import.meta.url));
+  const ours = new Side<WrittenDone>("stillroom", process.execPath, [script, file]);
+  const peer = new Side<WrittenDone>("trl", peerProgram("pytorch"), [peerScript("trl_on_policy.py"), file]);
+  return withSides([ours, peer], signal, async () => {
+    const versions = [(await ours.ready()).versions, (await peer.ready()).versions] as const;
+    const steps: [WrittenDone[], WrittenDone[]] = [[], []];
+    for (const index of job.steps.keys()) {
+      const own = await ours.step();
+      const other = await peer.step(index === 0 ? JSON.stringify(own.answers) : "");
+      steps[0].push(own);
+      steps[1].push(other);
+      const told = [own, other].map((of) => `loss ${of.loss.toFixed(4)} in ${of.seconds.toFixed(2)} s`);
+      const what = index === 0 ? "same tokens" : index < untimed ? "warm-up" : "timed";
+      say(`${what}, step ${index + 1}: ours ${told.join(", peer ")}`);
+    }
+    return [
+      { steps: steps[0], versions: versions[0], done: await ours.done() },
+      { steps: steps[1], versions: versions[1], done: await peer.done() },
+    ];
+  });
+}
+
+function sideResult({ steps, done }: Turns): OnPolicySide {
+  const timed = steps.slice(untimed);
+  return {
+    steps_per_second: measured(timed.map(({ seconds }) => 1 / seconds)),
+    answer_tokens_per_second: measured(timed.map(({ labels, seconds }) => labels / seconds)),
+    peak_memory_bytes: done.peak_memory_bytes,
+    losses: steps.map(({ loss }) => loss),
+  };
+}
+
+function summary(
+  job: OnPolicyJob,
+  [own, other]: [Turns, Turns],
+  facts: Pick<OnPolicyBench, "machine" | "model">,
+): OnPolicyBench {
+  const [ours, peer] = [sideResult(own), sideResult(other)];
+  const pairs = own.steps.map(({ seconds }, at) => other.steps[at]!.seconds / seconds).slice(untimed);
+  const difference = Math.abs(ours.losses[0]! / peer.losses[0]! - 1);
+  const settings = {
+    ...{ dtype: "float32", optimizer: "AdamW, fused", attention: "sdpa", threads: facts.machine.threads },
+    ...{ lmbda: 1, beta: 0, temperature: 1, gradient_checkpointing: false, key_value_cache: true },
+  };
+  return {
+    trial: "on-policy",
+    ...facts,
+    ...{ rows: work.rows, prompt_tokens: work.promptTokens, answer_tokens: work.answerTokens },
+    ours: { ...ours, settings: { ...job.ours, topK: job.topK }, versions: own.versions },
+    peer: { ...peer, name: "trl", version: other.versions, settings },
+    ratio: ours.steps_per_second.median / peer.steps_per_second.median,
+    spread: { low: Math.min(...pairs), high: Math.max(...pairs) },
+    loss_difference: difference,
+    equal: difference <= equalBound,
+    equal_bound: equalBound,
+  };
+}

@@ -1,0 +1,60 @@
+// Our side of the on-policy trial: as a step of `distill --on-policy` on all weights. node dist/bench/ours-on-policy.js JOB.json: each step waits for a line on
+// stdin; one JSON line ready, one a step, one done.
+import { readFile } from "node:fs/promises";
+import { createInterface } from "node:readline";
+import { openModel } from "../src/index.js";
+import { writingSteps } from "../src/jobs/on-policy.js";
+import type { NativeBatch } from "../src/support/native.js";
+import { Teacher, TokenMap } from "../src/teach/index.js";
+import { everyWeight } from "../src/train/index.js";
+import { encodedRow } from "./job.js";
+import type { OnPolicyJob } from "./on-policy.js";
+import { emit } from "./side.js";
+
+const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as OnPolicyJob;
+const { threads, topK } = job;
+const { recompute, seed, ...cutting } = job.ours;
+const asked = { topK, temperature: 1, tail: "sample" as const, precision: "f32" as const };
+const teacher = await Teacher.open({ teacher: job.teacher, adapter: null, ...asked, threads });
+const student = await openModel(job.student, { threads });
+const weights = await student.native.createWeights({ targets: everyWeight });
+const distillation = { loss: "forward_kl", beta: 0.5, temperature: 1, labelWeight: 0 } as const;
+const trainer = student.native.createTrainer(weights, { ...job.optimizer, recompute, seed, distillation });
+const write = writingSteps({
+  ...{ student, teacher, tokens: TokenMap.between(student, teacher.model), rows: job.rows.map(encodedRow) },
+  ...{ texts: 0, share: 1, seed, signal: null },
+});
+
+/** The answers of a micro-batch: a row's labels stand behind one another, with its prompt and other rows' between. */
+function answersOf({ queryPositions, queryTokens }: NativeBatch): number[][] {
+  const answers: number[][] = [];
+  for (const [at, token] of queryTokens.entries()) {
+    if (at > 0 && queryPositions[at] === queryPositions[at - 1]! + 1) answers.at(-1)!.push(token);
+    else answers.push([token]);
+  }
+  return answers;
+}
+
+emit({
+  event: "ready",
+  versions: { stillroom: process.env.npm_package_version ?? "checkout", node: process.versions.node },
+});
+const turns = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+for (const [index, step] of job.steps.entries()) {
+  if ((await turns.next()).done) break;
+  const start = performance.now();
+  const batches = await write(index + 1, Int32Array.from(step.rows), null, cutting)!;
+  let [loss, labels] = [0, 0];
+  for (const [number, { batch }] of batches.entries()) {
+    const done = await trainer.accumulate(batch, index + 1, number);
+    loss += done.lossSum;
+    labels += done.count;
+  }
+  await trainer.update({ learningRate: step.learningRate, divisor: labels });
+  const seconds = (performance.now() - start) / 1000;
+  const answers = batches.flatMap(({ batch }) => answersOf(batch));
+  emit({ event: "step", loss: loss / labels, labels, answers, seconds });
+}
+emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+await teacher.close();
+await student.close();
