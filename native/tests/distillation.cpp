@@ -238,7 +238,7 @@ TEST(what_is_drawn_stands_for_the_whole_distribution) {
                     double sum = 0;
                     for (int64_t i = 0; i < k; i++) {
                         CHECK_EQUAL(entries[i] == taught_nothing, i >= count);
-                        if (i >= count) continue;
+                        if (entries[i] == taught_nothing) continue;
                         const int32_t token = taught_token(entries[i]);
                         CHECK(!seen[token]);
                         seen[token] = true;
