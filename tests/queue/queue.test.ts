@@ -17,7 +17,7 @@ import { Queue, queueOf } from "../../src/queue/queue.js";
 import { type Maker, openStore } from "../../src/store/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { completion, embedding, freshFolder, manyRequests, writeLines, writeOpenTask } from "../batch/requests.js";
-import { calibratedPrompt, calibratedRun } from "../batch/runs.js";
+import { calibratedPrompt, calibratedRun, setsRun } from "../batch/runs.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { needs, postgresBinaries } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
@@ -102,18 +102,23 @@ describe("a batch through a queue", () => {
     expect(await sql("SELECT key FROM stillroom.answers GROUP BY key HAVING count(*) > 1")).toEqual([]);
   }, 60_000);
 
-  const trained: [string, (task: Task) => Promise<Pick<BatchOptions, "adapter" | "prompt" | "shots" | "seed">>][] = [
-    ["a calibration that leaves rows open", async (task) => ({ adapter: await calibratedRun(task, model, false) })],
-    ["a head and its calibration", async (task) => ({ adapter: await calibratedRun(task, model, true) })],
-    ["a calibrated prompt file", async (task) => ({ prompt: await calibratedPrompt(task, model) })],
-    ["answered rows before each prompt", async () => ({ shots: 2, seed: 3 })],
+  const halves = () => readTask(writeToyTask().file);
+  type Trained = { task: Task } & Pick<BatchOptions, "adapter" | "prompt" | "shots" | "seed">;
+  const trained: [string, (task: Task) => Promise<Trained>][] = [
+    [
+      "a calibration that leaves rows open",
+      async (task) => ({ task, adapter: await calibratedRun(task, model, false) }),
+    ],
+    ["a head and such a calibration", async (task) => ({ task, adapter: await calibratedRun(task, model, true) })],
+    ["a head for sets of labels", () => setsRun(model)],
+    ["a calibrated prompt file", async (task) => ({ task, prompt: await calibratedPrompt(task, model) })],
+    ["answered rows before each prompt", async (task) => ({ task, shots: 2, seed: 3 })],
   ];
-  for (const [name, options] of trained)
+  for (const [name, made] of trained)
     it(`of a task with ${name}, has the bytes of a local one`, async () => {
-      const task = await readTask(writeToyTask().file);
-      const given = await options(task);
+      const { task, ...given } = await made(await halves());
       const whole = await local(task, given);
-      if (given.adapter) {
+      if (name.includes("calibration")) {
         const lines = whole.out.toString().trim().split("\n");
         const open = lines.filter((line) => JSON.parse(line).prediction === "").length;
         expect([open > 0, open < lines.length]).toEqual([true, true]);
@@ -129,7 +134,7 @@ describe("a batch through a queue", () => {
     }, 60_000);
 
   it("whose run has another calibration since is another job", async () => {
-    const task = await readTask(writeToyTask().file);
+    const task = await halves();
     const adapter = await calibratedRun(task, model, false);
     const first = (await loadCalibration(adapter))!;
     await writeCalibration(adapter, { ...first, temperature: 2 });
