@@ -78,8 +78,9 @@ it("told to end amid a chunk, it brings back what is done, and the rest is anoth
   expect(ended.rows).toBeGreaterThanOrEqual(5);
   expect(ended.rows).toBeLessThan(rows);
   const [next] = await Promise.all([work({ ...how, store: store(), drain: true }), handed]);
-  // What the first had done was not done again, and nobody waited for its lease.
+  // What the first had done was not done again, and nobody waited for its lease, or began the job anew.
   expect(next).toMatchObject({ rows: rows - ended.rows, computed: rows - ended.rows, from_store: 0 });
+  expect((await queueStatus({ queue: postgres!.url }))[0]).toMatchObject({ done: rows, computed: rows, errors: 0 });
   expect(isWhole()).toBe(true);
 }, 60_000);
 
