@@ -80,6 +80,10 @@ Examples:
         else refuse(options, alone, "no option of batches with --queue");
         const onWarning = (message: string) => progress.warn(message);
         if (queue !== undefined && status) {
+          if (given !== undefined)
+            throw new StillroomError("usage", `status is of a whole queue: leave out ${given}`, {
+              options: ["status"],
+            });
           const jobs = await queueStatus({ queue, patience, signal, onWarning });
           return { result: { jobs }, text: jobsText(jobs) };
         }

@@ -12,6 +12,7 @@ import { type NativePrecision, rethrow } from "../support/native.js";
 import { requireKnown, requireWhole, type Task, taskFiles } from "../task/index.js";
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ReliabilityBin } from "./calibration.js";
+import { requireHead } from "./classify.js";
 import type { ClassScore } from "./metrics.js";
 import { readJobRows, readPrompt, requireOnePrompt } from "./rows.js";
 import { evaluateRows, type ScoringJob, type ScoringProgress } from "./scoring.js";
@@ -112,6 +113,7 @@ const badRowsShown = 100;
  * ```
  */
 export async function evaluate(task: Task, options: EvaluateOptions = {}): Promise<Evaluation> {
+  requireHead(task, options.adapter !== undefined);
   return withPredictor(task, options, (predictor) => evaluateWith(predictor, options));
 }
 

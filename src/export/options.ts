@@ -98,9 +98,11 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
 }
 
 function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {
-  const refuse = (message: string) => new StillroomError("usage", message, { options: ["size"] });
-  if (quantize !== undefined) throw refuse("size chooses the types itself: leave out quantize");
-  if (!imatrix && !check) throw refuse("size needs a task on whose rows it can measure: give imatrix or check");
+  const refuse = (message: string, ...options: string[]) => new StillroomError("usage", message, { options });
+  if (quantize !== undefined) throw refuse("size chooses the types itself: leave out quantize", "size", "quantize");
+  const remedy = "give imatrix or check";
+  if (!imatrix && !check)
+    throw refuse(`size needs a task on whose rows it can measure: ${remedy}`, "size", "imatrix", "check");
 }
 
 async function requireFile(name: "out" | "keepMerged", file: string | undefined): Promise<void> {

@@ -103,7 +103,7 @@ export async function compare(
   options: CompareOptions = {},
 ): Promise<CompareResult> {
   requireKnown(options, optionNames, "compare");
-  if (names.length < 2) throw unexpected("two or more to compare", "what is compared", names);
+  if (names.length < 2) throw unexpected("two names or more", "what is compared", names);
   if (new Set(names).size !== names.length) throw unexpected("different ones", "what is compared", names);
   const contenders = await Promise.all(names.map(contenderOf));
   // Files are read before any model is opened: what is wrong with them shows at once.

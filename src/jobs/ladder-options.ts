@@ -1,5 +1,6 @@
 // The options of a ladder: their names, defaults and limits.
 import type { ScoringProgress } from "../evaluate/index.js";
+import { requireType } from "../export/index.js";
 import type { StudentProgress } from "../student/index.js";
 import { unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
@@ -71,6 +72,7 @@ export function ladderSettings(options: LadderOptions): LadderSettings {
     const value = options[name];
     if (value !== undefined && !(value > 0)) throw unexpected("a number above 0", name, value);
   }
+  if (options.quantize !== undefined) requireType(options.quantize, "quantize");
   const { shots = 4, checkLimit = 500, studentEpochs = 3, studentLearningRate = 3e-4, seed = 0 } = options;
   return { ...options, shots, checkLimit, studentEpochs, studentLearningRate, seed };
 }

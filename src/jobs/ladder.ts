@@ -13,7 +13,7 @@ import {
 import { inspect } from "../model/index.js";
 import { readPromptFile, type Selection } from "../prompt/index.js";
 import { makeStudent, type StudentProgress } from "../student/index.js";
-import { StillroomError } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { lockFolder } from "../support/lock.js";
 import { watchMemory } from "../support/memory.js";
@@ -107,6 +107,8 @@ export async function ladder(task: Task, options: LadderOptions): Promise<Ladder
   const lock = await lockFolder(out);
   try {
     const { model, layers } = await inspect(settings.model);
+    if ((settings.layers ?? 0) > layers)
+      throw unexpected(`a whole number up to the model's ${layers}`, "layers", settings.layers);
     const climb = new Climb(task, settings, out, model);
     await climb.open();
     return await climb.run(settings.layers ?? Math.ceil(layers / 3));
@@ -141,7 +143,8 @@ class Climb {
     const before = parseLadder(this.#file, text);
     const names = new Set([...Object.keys(before.identity), ...Object.keys(this.#identity)]);
     for (const name of names) {
-      const [was, is] = [before.identity[name], this.#identity[name]].map((value) => JSON.stringify(value ?? null));
+      const both = [before.identity[name], this.#identity[name]];
+      const [was, is] = both.map((value) => (value === undefined ? "not given" : JSON.stringify(value)));
       if (was === is) continue;
       const message = `${this.out} holds a ladder with ${name} ${was}, now ${is}; give what it was begun with, or another folder`;
       throw new StillroomError("usage", message, { options: ["out", name] });

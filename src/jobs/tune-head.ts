@@ -20,7 +20,11 @@ export function headFor(
 ): Head | null {
   const { head: loss = null, quantiles = null, huberDelta = null, classWeights = null } = settings;
   if (loss === null) return null;
-  if (task.kind !== kindOfLoss[loss]) throw unexpected(`a loss for kind ${task.kind}`, "head", loss);
+  if (task.kind !== kindOfLoss[loss]) {
+    const losses = Object.entries(kindOfLoss).filter(([, kind]) => kind === task.kind);
+    const names = losses.map(([name]) => `"${name}"`).join(" or ");
+    throw unexpected(`${names || "no head"} of kind ${task.kind}`, "head", loss);
+  }
   if (loss === "softmax" || loss === "sigmoid") {
     const least = loss === "softmax" ? 2 : 1;
     if (labels.length < least)

@@ -33,7 +33,7 @@ import {
   tuneSettings,
   type Validation,
 } from "../train/index.js";
-import { calibrateRun } from "./calibrate.js";
+import { calibrateRun, requireFits } from "./calibrate.js";
 import { type Asked, type Lesson, requireTexts } from "./lesson.js";
 import type { TextRows } from "./text-rows.js";
 import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
@@ -128,6 +128,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
     if (before && options.method !== undefined)
       requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder);
     const settings = before ? settingsOf(mergeOptions(before.options, options)) : asked;
+    requireFits(task, settings, null);
     const { threads, variant, precision } = settings;
     const model = await openModel(settings.model ?? undefined, {
       threads: threads ?? undefined,
@@ -190,6 +191,7 @@ async function* withModel<Event>(
   let asked: Asked | null = null;
   try {
     const validation = await prepareValidation(job, data, plan);
+    requireFits(task, settings, validation?.rows ?? 0);
     asked = lesson ? yield* lesson.ask({ folder: folder.folder, student: within, rows: data.train }) : null;
     return yield* training(job, { data, plan, precision, validation, asked });
   } finally {

@@ -44,7 +44,8 @@ export interface Watch {
 export async function watch(run: string, options: WatchOptions = {}): Promise<Watch> {
   requireKnown(options, ["port", "signal"], "watch");
   const { port = 8090, signal } = options;
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw unexpected("a port from 0 to 65535", "port", port);
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw unexpected("a whole number from 0 to 65535", "port", port);
   const name = path.basename(path.resolve(run));
   const server = await listening(
     isBatch(run)

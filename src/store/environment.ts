@@ -1,5 +1,5 @@
 // LMDB as the store uses it: one folder, six tables of bytes, transactions that are durable or an error. Knows no answer.
-import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
+import { closeSync, fstatSync, openSync, readdirSync, readSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import path from "node:path";
 import type { Database, RootDatabase } from "lmdb";
@@ -121,9 +121,15 @@ export class Environment {
       });
   }
 
-  /** Whether there is a store in a folder. */
+  /** Whether there is a store in a folder. Throws "io" for one that may not be looked into. */
   static isThere(folder: string): boolean {
-    return existsSync(path.join(folder, dataFile));
+    try {
+      return statSync(path.join(folder, dataFile), { throwIfNoEntry: false }) !== undefined;
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      if (code === "ENOTDIR") return false;
+      throw new StillroomError("io", `cannot look for a store in ${folder}: ${message}`, { cause: error });
+    }
   }
 
   /** Throws "missing" where there is none. */

@@ -95,7 +95,9 @@ async function readMapping(file: string): Promise<unknown> {
     text = new TextDecoder("utf-8", { fatal: true }).decode(await readFile(file));
   } catch (error) {
     if (error instanceof StillroomError) throw error;
-    throw new StillroomError("input", `cannot read the task file ${file}: ${unreadable(error)}`, { cause: error });
+    const { code } = error as NodeJS.ErrnoException;
+    const kind = code === "EACCES" || code === "EPERM" || code === "EIO" ? "io" : "input";
+    throw new StillroomError(kind, `cannot read the task file ${file}: ${unreadable(error)}`, { cause: error });
   }
   try {
     if (path.extname(file).toLowerCase() === ".json") return JSON.parse(text);

@@ -248,7 +248,8 @@ function ownHead(
   options: TuneOptions,
 ): Pick<TuneSettings, "head" | "quantiles" | "huberDelta" | "classWeights"> {
   const head = oneOf("head", options.head, ["softmax", "sigmoid", "squared", "huber", "pinball"]);
-  if (head !== null && method === "full") throw unexpected(`method "lora" or "head"`, "head", head);
+  if (head !== null && method === "full")
+    throw unexpected(`"lora" or "head", with which a head of the task's own (${head}) goes,`, "method", method);
   const only = (losses: readonly HeadLoss[], name: "quantiles" | "huberDelta" | "classWeights") => {
     const fits = head !== null && losses.includes(head);
     const words = losses.map((loss) => `"${loss}"`).join(" or ");

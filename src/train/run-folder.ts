@@ -1,5 +1,5 @@
 // The files of a RUN folder but the checkpoints' content: run.json, metrics.jsonl, validation.jsonl, and who may write them.
-import { access, type FileHandle, open, readdir, readFile, rm } from "node:fs/promises";
+import { access, type FileHandle, open, readdir, readFile, rm, rmdir } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
@@ -21,6 +21,8 @@ export class RunFolder {
   private constructor(
     readonly folder: string,
     readonly lock: FolderLock,
+    /** Folders that were not there before. */
+    readonly made: readonly string[],
   ) {
     this.metrics = new StepLines(path.join(folder, "metrics.jsonl"));
     this.validations = new StepLines(path.join(folder, "validation.jsonl"));
@@ -30,8 +32,8 @@ export class RunFolder {
   /** Makes and locks the folder. Throws "usage" when another process works in it, or when it holds a run and resume is false. */
   static async open(folder: string, resume: boolean): Promise<RunFolder> {
     const absolute = path.resolve(folder);
-    await makeFolder(absolute);
-    const run = new RunFolder(absolute, await lockFolder(absolute));
+    const made = await makeFolder(absolute);
+    const run = new RunFolder(absolute, await lockFolder(absolute), made);
     if (!resume && (await exists(run.runFile))) {
       await run.close();
       throw new StillroomError(
@@ -78,11 +80,12 @@ export class RunFolder {
     await this.validations.sync();
   }
 
-  /** Idempotent; gives the folder free. */
+  /** Idempotent; gives the folder free, and takes away what was made of it where nothing came to lie in it. */
   async close(): Promise<void> {
     await this.metrics.close();
     await this.validations.close();
     await this.lock.release();
+    for (const folder of this.made.toReversed()) await rmdir(folder).catch(() => undefined);
   }
 }
 

@@ -86,7 +86,7 @@ describe("compare", () => {
   });
 
   it.each<[string, () => string[], object, string, RegExp]>([
-    ["a single one", () => [model], {}, "usage", /two or more/],
+    ["a single one", () => [model], {}, "usage", /two names or more/],
     ["one twice", () => [model, model], {}, "usage", /different ones/],
     [
       "an unknown metric",

@@ -146,7 +146,7 @@ describe("a head", () => {
       "a loss of another kind",
       () => tuned(classes, "x1", { head: "squared" }),
       "usage",
-      /expected a loss for kind classify for head/,
+      /expected "softmax" of kind classify for head/,
     ],
     [
       "another task's labels",
@@ -164,7 +164,13 @@ describe("a head", () => {
       "full weights under it",
       () => tuned(numbers, "x3", { method: "full" }),
       "usage",
-      /expected method "lora" or "head" for head/,
+      /expected "lora" or "head", with which a head of the task's own \(\w+\) goes, for method, received "full"/,
+    ],
+    [
+      "a precision for numbers",
+      () => tuned(numbers, "x4", { targetPrecision: 0.9 }),
+      "usage",
+      /^targetPrecision is of labels, and \w+ is of kind regress$/,
     ],
     [
       "an export",

@@ -141,6 +141,16 @@ describe("a ladder", () => {
     await expect(ladder({ ...task, metric: "macro_f1" }, small("whole"))).rejects.toThrow("holds a ladder with task");
   });
 
+  it("is refused before its first rung where a later one could not be climbed", async () => {
+    const begun: string[] = [];
+    const onEvent = ({ type }: LadderEvent) => begun.push(type);
+    await expect(ladder(task, small("late", { layers: 4, onEvent }))).rejects.toThrow("up to the model's 3 for layers");
+    await expect(ladder(task, small("late", { quantize: "Q9", onEvent }))).rejects.toThrow(
+      /for quantize, received "Q9"/,
+    );
+    expect(begun).toEqual([]);
+  });
+
   it("of another version is refused by its file", async () => {
     const out = path.join(folder, "old");
     mkdirSync(out);

@@ -207,7 +207,12 @@ it("labels that the training rows do not have are bad rows of the test", async (
 
 describe("without a head, or where none can answer,", () => {
   it.each<[string, () => Promise<unknown>, string, RegExp]>([
-    ["eval", () => evaluate(task, { model }), "input", /is of kind multilabel: a set of labels needs a head \(tune\)/],
+    [
+      "eval",
+      () => evaluate(task, { model }),
+      "input",
+      /is of kind multilabel: a set of labels needs a head, .* give its run as adapter$/,
+    ],
     ["batch", () => batch(task, { model, store: named("none"), out: named("none.jsonl") }), "input", /needs a head/],
     ["serve", () => started({ model: gguf, task }), "input", /needs a head/],
     [
@@ -220,9 +225,15 @@ describe("without a head, or where none can answer,", () => {
       "a head of one label",
       () => tuned("x1", { head: "softmax" }),
       "usage",
-      /expected a loss for kind multilabel for head/,
+      /expected "sigmoid" of kind multilabel for head, received "softmax"/,
     ],
-    ["all weights", () => tuned("x2", { method: "full" }), "usage", /expected method "lora" or "head" for head/],
+    ["coverage", () => tuned("x7", { coverage: 0.9 }), "usage", /^coverage is of numbers, and letters is of kind/],
+    [
+      "all weights",
+      () => tuned("x2", { method: "full" }),
+      "usage",
+      /expected "lora" or "head", with which a head of the task's own \(sigmoid\) goes, for method, received "full"/,
+    ],
     ["audit", () => audit(task, { model }), "usage", /is of kind multilabel: eval with slice shows/],
     [
       "ladder",
@@ -256,6 +267,7 @@ describe("without a head, or where none can answer,", () => {
     ],
   ])("%s is refused", async (_name, work, code, message) => {
     await expect(work()).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
-    for (const name of ["x2", "x3", "x4", "x5", "x6.gguf"]) expect(existsSync(named(name)), name).toBe(false);
+    for (const name of ["x1", "x2", "x3", "x4", "x5", "x6.gguf", "x7"])
+      expect(existsSync(named(name)), name).toBe(false);
   });
 });

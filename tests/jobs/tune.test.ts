@@ -176,6 +176,16 @@ test("a folder with a run in it is not overwritten, and a resume with another op
   });
 });
 
+test("what is fitted on validation rows is refused without any, and leaves no folder", async () => {
+  const task = await readTask(writeToyTask({ validation: false }).file);
+  const out = path.join(runFolder(), "a", "b");
+  for (const option of [{ targetPrecision: 0.9 }, { calibrate: "isotonic" as const }])
+    await expect(tune(task, { ...small(out), ...option }).result).rejects.toThrow(
+      /^(targetPrecision|calibrate) is fitted on validation rows, and halves has none: give the task file data\.validation/,
+    );
+  expect(existsSync(path.dirname(out))).toBe(false);
+});
+
 test("changed training rows are noticed by a resume", async () => {
   const toy = writeToyTask();
   const task = await readTask(toy.file);

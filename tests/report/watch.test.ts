@@ -150,7 +150,7 @@ describe("a watched run", () => {
     page = await watch(makeRun(), { port: 0 });
     const port = Number(new URL(page.url).port);
     await expect(watch(makeRun(), { port })).rejects.toThrow(`cannot listen on port ${port}`);
-    await expect(watch(makeRun(), { port: 0.5 })).rejects.toThrow("expected a port");
+    await expect(watch(makeRun(), { port: 0.5 })).rejects.toThrow("expected a whole number from 0 to 65535 for port");
   });
 
   it("stops with its signal", async () => {
