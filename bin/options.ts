@@ -79,7 +79,8 @@ const apiNames: Record<string, string> = {
 export function asTyped({ message, options }: StillroomError, command: Command): string {
   return command.options.reduce((text, option) => {
     const name = apiNames[option.attributeName()] ?? option.attributeName();
-    if (!options.includes(name)) return text;
+    // A name with a capital is nothing but a name.
+    if (!options.includes(name) && !/[A-Z]/.test(name)) return text;
     const word = name.replaceAll(".", "\\.");
     return text.replace(new RegExp(`(?<![\\w./"-])${word}(?![\\w/"-])`), option.long!);
   }, message);

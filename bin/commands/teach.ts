@@ -15,6 +15,7 @@ export function teachCommand(): Command {
   ])
     .argument("<task>", "task file")
     .requiredOption("--out <cache>", "the cache's folder; one that is not whole is gone on with")
+    .option("--hidden", "keep the teacher's hidden states, too, for distill --hidden-weight")
     .option("--max-length <tokens>", "longest row (default: 1024, or what the teacher allows)", whole(2))
     .addOption(
       new Option("--on-long <what>", "what happens to longer rows (default: truncate)").choices(["truncate", "drop"]),

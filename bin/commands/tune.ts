@@ -30,7 +30,7 @@ export function tuneCommand(): Command {
       `
 Examples:
   $ stillroom tune task.yaml --model model.gguf --out runs/first
-  $ stillroom tune task.yaml --out runs/first --rank 32 --lr 1e-4 --epochs 3 --patience 3
+  $ stillroom tune task.yaml --out runs/first --rank 32 --lr 1e-4 --epochs 3 --evaluate-every 100 --patience 3
   $ stillroom tune task.yaml --model model.gguf --out runs/full --method full --optimizer adamw_8bit --layers 20-29
   $ stillroom tune task.yaml --out runs/first --resume`,
     )

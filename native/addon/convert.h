@@ -116,17 +116,25 @@ inline Batch to_batch(const Napi::Value& value, const std::string& name) {
         batch.taught.tail = to_tail(from.Get("tail"), name + ".taught.tail");
         batch.taught.entries = to_typed<uint32_t>(from.Get("entries"), name + ".taught.entries", napi_uint32_array, "a Uint32Array");
         batch.taught.tails = to_floats(from.Get("tails"), name + ".taught.tails");
+        if (!from.Get("hidden").IsUndefined()) {
+            const Napi::Object hidden = to_object(from.Get("hidden"), name + ".taught.hidden");
+            batch.taught.hidden_width = to_integer(hidden.Get("width"), name + ".taught.hidden.width", 1, 1 << 20);
+            batch.taught.hidden = to_typed<uint16_t>(hidden.Get("states"), name + ".taught.hidden.states", napi_uint16_array, "a Uint16Array");
+        }
     }
     if (!object.Get("targets").IsUndefined()) batch.targets = to_floats(object.Get("targets"), name + ".targets");
     return batch;
 }
 
-// { topK, temperature, tail }
+// { topK, temperature, tail, hidden? }
 inline Teaching to_teaching(const Napi::Value& value) {
     const Napi::Object object = to_object(value, "options");
     return {to_integer(object.Get("topK"), "topK", 1, 1 << 20), static_cast<float>(to_number(object.Get("temperature"), "temperature")),
-            to_tail(object.Get("tail"), "tail")};
+            to_tail(object.Get("tail"), "tail"), !object.Get("hidden").IsUndefined() && to_boolean(object.Get("hidden"), "hidden")};
 }
+
+// Of what takes a student's states to a teacher's; 0 where it is not given.
+inline int64_t to_hidden_width(const Napi::Value& value) { return value.IsUndefined() ? 0 : to_integer(value, "hiddenWidth", 1, 1 << 20); }
 
 // What `read` makes of each value of an array; it is told the value's name for messages.
 template <typename T, typename Read>
@@ -176,6 +184,12 @@ inline Napi::Value from_taught(Napi::Env env, const Taught& taught) {
     object.Set("tail", taught.tail == Tail::sample ? "sample" : "bucket");
     object.Set("entries", from_vector<Napi::Uint32Array>(env, taught.entries));
     object.Set("tails", from_floats(env, taught.tails));
+    if (taught.hidden_width > 0) {
+        Napi::Object hidden = Napi::Object::New(env);
+        hidden.Set("width", static_cast<double>(taught.hidden_width));
+        hidden.Set("states", from_vector<Napi::Uint16Array>(env, taught.hidden));
+        object.Set("hidden", hidden);
+    }
     return object;
 }
 inline Napi::Value from_doubles(Napi::Env env, const std::vector<double>& values) { return from_vector<Napi::Float64Array>(env, values); }

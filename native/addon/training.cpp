@@ -54,11 +54,12 @@ Napi::Value from_shapes(Napi::Env env, const Parameters& parameters) {
     return described;
 }
 
-// The tensors of a flat array, written straight into JavaScript's memory: no copy of the whole stands beside it.
-Napi::Value from_flat(Napi::Env env, const Parameters& parameters, const float* flat) {
+// The tensors of a flat array, but so many of the last, written straight into JavaScript's memory: no copy of the whole stands beside it.
+Napi::Value from_flat(Napi::Env env, const Parameters& parameters, const float* flat, size_t without = 0) {
     const auto shapes = parameters.shapes();
-    const Napi::Array array = Napi::Array::New(env, shapes.size());
-    for (size_t i = 0; i < shapes.size(); i++) {
+    const size_t count = shapes.size() - without;
+    const Napi::Array array = Napi::Array::New(env, count);
+    for (size_t i = 0; i < count; i++) {
         const Napi::HandleScope scope(env);
         const int64_t size = shapes[i].rows * shapes[i].columns;
         Napi::Object object = from_shape(env, shapes[i]);
@@ -85,6 +86,20 @@ auto locked(const std::shared_ptr<Handle<Engine>>& engine, Body body) {
         const std::lock_guard<std::mutex> lock(open->mutex);
         return body(call);
     };
+}
+
+// Does body(engine) in a task, while no other thread runs the engine; gives nothing.
+template <typename Body>
+Napi::Value in_task(Napi::Env env, const std::shared_ptr<Handle<Engine>>& engine, Body body) {
+    const auto open = engine->use();
+    return Task<Nothing>::start(
+        env, engine->lifetime,
+        [open, body] {
+            const std::lock_guard<std::mutex> lock(open->mutex);
+            body(*open);
+            return Nothing{};
+        },
+        [](Napi::Env env, Nothing&) { return env.Undefined(); });
 }
 
 // shapes, read and write, which adapters and weights have in common.
@@ -177,11 +192,13 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
         options.head.loss = head_loss_of(to_text(head.Get("loss"), "loss"));
         options.head.parameters = to_floats(head.Get("parameters"), "parameters");
     }
+    options.hidden_width = to_hidden_width(from.Get("hiddenWidth"));
     const auto lora = std::make_shared<Lora>(engine->use()->graph.model, options);
     Napi::Object object = Napi::Object::New(info.Env());
     object.Set("options", from_options(info.Env(), lora->options));
     add_parameters(object, lora, engine);
-    add_method(object, "tensors", [lora](const Napi::CallbackInfo& call) { return from_flat(call.Env(), *lora, lora->values.data()); });
+    const size_t beside = lora->projection.outputs > 0 ? 1 : 0;
+    add_method(object, "tensors", [lora, beside](const Napi::CallbackInfo& call) { return from_flat(call.Env(), *lora, lora->values.data(), beside); });
     add_method(object, "load", locked(engine, [lora](const Napi::CallbackInfo& call) -> Napi::Value {
         lora->load(to_tensors(call[0], "tensors"));
         return call.Env().Undefined();
@@ -192,7 +209,7 @@ Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Ha
 
 Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const Napi::Object from = to_object(info[0], "options");
-    const WeightsOptions options{to_texts(from.Get("targets"), "targets"), to_layers(from.Get("layers"))};
+    const WeightsOptions options{to_texts(from.Get("targets"), "targets"), to_layers(from.Get("layers")), to_hidden_width(from.Get("hiddenWidth"))};
     const auto open = engine->use();
     return Task<std::shared_ptr<Weights>>::start(
         info.Env(), engine->lifetime,
@@ -210,27 +227,11 @@ Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr
             add_parameters(object, weights, engine);
             add_async_method(object, "save", [weights, engine](const Napi::CallbackInfo& call) {
                 const std::string path = to_path(call[0], "path");
-                const auto open = engine->use();
-                return Task<Nothing>::start(
-                    call.Env(), engine->lifetime,
-                    [=] {
-                        const std::lock_guard<std::mutex> lock(open->mutex);
-                        weights->save(path);
-                        return Nothing{};
-                    },
-                    [](Napi::Env env, Nothing&) { return env.Undefined(); });
+                return in_task(call.Env(), engine, [weights, path](Engine&) { weights->save(path); });
             });
             add_async_method(object, "quantize", [weights, engine](const Napi::CallbackInfo& call) {
                 const auto types = to_tensor_types(call[0], "types");
-                const auto open = engine->use();
-                return Task<Nothing>::start(
-                    call.Env(), engine->lifetime,
-                    [=] {
-                        const std::lock_guard<std::mutex> lock(open->mutex);
-                        weights->quantize(types, open->graph.threads);
-                        return Nothing{};
-                    },
-                    [](Napi::Env env, Nothing&) { return env.Undefined(); });
+                return in_task(call.Env(), engine, [weights, types](Engine& open) { weights->quantize(types, open.graph.threads); });
             });
             wrap(object, weights, weights_tag);
             return object;
@@ -270,6 +271,7 @@ std::optional<Distillation> to_distillation(const Napi::Value& value) {
     options.beta = number("beta", "a number above 0 and below 1", [](double x) { return x > 0 && x < 1; });
     options.temperature = number("temperature", "a number above 0", [](double x) { return x > 0; });
     options.label_weight = number("labelWeight", "a number from 0 to 1", [](double x) { return x >= 0 && x <= 1; });
+    if (!from.Get("hiddenWeight").IsUndefined()) options.hidden_weight = number("hiddenWeight", "a number of at least 0", [](double x) { return x >= 0; });
     return options;
 }
 }  // namespace
@@ -308,8 +310,16 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
                 result.Set("lossSum", step.loss_sum);
                 result.Set("count", static_cast<double>(step.count));
                 result.Set("finite", step.finite);
+                result.Set("hiddenSum", step.hidden_sum);
                 return result;
             });
+    });
+    add_async_method(object, "observe", [trainer, engine](const Napi::CallbackInfo& call) {
+        const auto batch = std::make_shared<Batch>(checked_batch(call[0], *engine->use()->graph.model));
+        return in_task(call.Env(), engine, [trainer, batch](Engine& open) { trainer->observe(open.graph, *batch); });
+    });
+    add_async_method(object, "fit", [trainer, engine](const Napi::CallbackInfo& call) {
+        return in_task(call.Env(), engine, [trainer](Engine& open) { trainer->fit(open.graph); });
     });
     add_async_method(object, "update", [trainer, engine](const Napi::CallbackInfo& call) {
         const auto open = engine->use();

@@ -60,6 +60,7 @@ class Graph {
     const Kernels& kernels;
     Threads threads;
     const Precisions precisions;
+    Products products;  // of losses that look at states, too
 
    private:
     struct State {  // what one layer's backward needs, beside its input
@@ -98,7 +99,6 @@ class Graph {
     void add_norm_gradient(const Vector& weight, int64_t n, const float* x, const float* dy, float* gradients);
     void add_embedding_gradient(const float* d, float* gradients);
 
-    Products products;
     Attention attention;
     std::shared_ptr<const Weights> weights;  // under training, or null
     bool head_trained = false;               // with them

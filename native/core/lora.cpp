@@ -49,7 +49,8 @@ Lora::Lora(std::shared_ptr<const Model> given, LoraOptions chosen) : options(std
     if (chosen_targets[target_head]) add(layers, target_head, m.head, m.width, m.vocabulary);
     head_weight = size;
     head_bias = head_weight + options.head.outputs * m.width;
-    values.assign(head_bias + options.head.outputs, 0.0f);
+    projection = {options.hidden_width, m.width, head_bias + options.head.outputs};
+    values.assign(projection.offset + projection.size(), 0.0f);
     for (size_t p = 0; p < pairs.size(); p++) {
         const float bound = 1.0f / std::sqrt(static_cast<float>(pairs[p].in));
         for (int64_t i = 0; i < rank * pairs[p].in; i++) values[pairs[p].a + i] = (2 * uniform(options.seed, p, i) - 1) * bound;
@@ -72,10 +73,12 @@ std::vector<NamedTensor> Lora::shapes() const {
         list.push_back({"score.weight", options.head.outputs, model->width, {}});
         list.push_back({"score.bias", 1, options.head.outputs, {}});
     }
+    if (projection.outputs > 0) list.push_back({Projection::name, projection.outputs, projection.inputs, {}});
     return list;
 }
 
 int64_t Lora::place(size_t factor, int64_t e) const {
+    if (factor == 2 * pairs.size() + (options.head.outputs > 0 ? 2 : 0)) return projection.offset + e;
     if (factor / 2 == pairs.size()) return (factor % 2 == 0 ? head_weight : head_bias) + e;
     const LoraPair& pair = pairs[factor / 2];
     return factor % 2 == 0 ? pair.a + e : pair.b + e % options.rank * pair.out + e / options.rank;

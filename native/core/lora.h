@@ -23,6 +23,7 @@ struct LoraOptions {
     std::vector<int64_t> layers;       // of q to down; empty: all
     uint64_t seed = 0;
     HeadOptions head;                  // with one, targets may be empty: the head alone
+    int64_t hidden_width = 0;          // of a teacher whose states are to be matched: the outputs of a projection; 0: none
     float scale() const;
 };
 
@@ -43,7 +44,7 @@ class Lora : public Parameters {
     int64_t head_weight = 0, head_bias = 0;  // offsets of the head's W (outputs, width) and b (outputs), behind the factors; both begin as zeros
     const LoraPair* find(int64_t layer, Target target) const;  // nullptr when not a target; layer is ignored for head and embeddings
 
-    // The factors in PEFT's orientation; then the head's score.weight and score.bias.
+    // The factors in PEFT's orientation; then the head's score.weight and score.bias; then the projection.
     std::vector<NamedTensor> shapes() const override;
     void read(const float* flat, size_t factor, int64_t first, int64_t count, float* out) const override;
     void write(size_t factor, int64_t first, int64_t count, const float* from) override;

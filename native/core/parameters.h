@@ -16,10 +16,19 @@ struct NamedTensor {
     std::vector<float> data;  // row-major
 };
 
+// Takes a student's hidden states to its teacher's (hidden): the last tensor of what is trained, and part of no adapter and no model.
+struct Projection {
+    static constexpr const char* name = "projection.weight";
+    int64_t outputs = 0, inputs = 0;  // (outputs, inputs) row-major: the teacher's width, the student's; no outputs: there is none
+    int64_t offset = 0;               // in values
+    int64_t size() const { return outputs * inputs; }
+};
+
 class Parameters {
    public:
     virtual ~Parameters() = default;
     std::vector<float> values;
+    Projection projection;  // zeros at first
     // To be called when values have changed as a whole: for what is made of them.
     virtual void changed(Threads&) {}
 

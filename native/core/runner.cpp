@@ -105,7 +105,7 @@ std::vector<double> Runner::score(Batch batch) {
     batch.check(vocabulary, options.context_tokens);
     const std::lock_guard<std::mutex> lock(mutex);
     std::vector<double> result(batch.query_positions.size(), NAN);
-    each_query(batch, [&](const float* row, int32_t q) { result[q] = log_probability(row, vocabulary, batch.query_tokens[q]); });
+    each_query(batch, false, [&](const float* row, const float*, int32_t q) { result[q] = log_probability(row, vocabulary, batch.query_tokens[q]); });
     return result;
 }
 
@@ -114,40 +114,46 @@ Taught Runner::teach(Batch batch, const Teaching& teaching) {
     const std::lock_guard<std::mutex> lock(mutex);
     TopEntries packer(choose_kernels(""), vocabulary, teaching);
     const std::vector<float> by_token = draws(batch);
-    const int64_t top_k = teaching.top_k;
+    const int64_t top_k = teaching.top_k, width = llama_model_n_embd(file.model.get());
+    const size_t queries = batch.query_positions.size();
     Taught result;
     result.top_k = top_k;
     result.tail = teaching.tail;
-    result.entries.resize(batch.query_positions.size() * top_k);
-    result.tails.resize(batch.query_positions.size());
-    each_query(batch, [&](const float* row, int32_t q) {
+    result.entries.resize(queries * top_k);
+    result.tails.resize(queries);
+    std::vector<float> states(teaching.hidden ? queries * width : 0);  // the queries come in no order
+    each_query(batch, teaching.hidden, [&](const float* row, const float* state, int32_t q) {
         packer.take(row, by_token[batch.query_positions[q]], result.entries.data() + q * top_k, result.tails.data() + q);
+        if (state) std::copy_n(state, width, states.data() + q * width);
     });
+    for (size_t q = 0; teaching.hidden && q < queries; q++) add_state(result, states.data() + q * width, width);
     return result;
 }
 
-void Runner::each_query(const Batch& batch, const std::function<void(const float*, int32_t)>& visit) {
-    if (!scoring) scoring = make_context(int64_t{options.context_tokens} * options.sequences, batch_tokens, most_llama_sequences, false);
+void Runner::each_query(const Batch& batch, bool states, const std::function<void(const float*, const float*, int32_t)>& visit) {
+    LlamaContext& context = states ? stating : scoring;
+    if (!context) context = make_context(int64_t{options.context_tokens} * options.sequences, batch_tokens, most_llama_sequences, states);
     const Paths paths(batch);
     const auto path_count = static_cast<int32_t>(paths.ends.size());
     // A recurrent state cannot be shared by two continuations: one path at a time.
     const bool recurrent = llama_model_is_recurrent(file.model.get()) || llama_model_is_hybrid(file.model.get());
     const int32_t most_paths = recurrent ? 1 : most_llama_sequences;
-    const auto cells = static_cast<int64_t>(llama_n_ctx(scoring.get()));
+    const auto cells = static_cast<int64_t>(llama_n_ctx(context.get()));
     const auto most_outputs = static_cast<int32_t>(std::clamp<int64_t>(logits_bytes / 4 / vocabulary, 1, batch_tokens));
+    const int32_t most_tokens = states ? most_outputs : batch_tokens;  // each of which is an output then
 
     std::vector<std::vector<int32_t>> queries(batch.tokens.size());  // by position
     for (size_t q = 0; q < batch.query_positions.size(); ++q) queries[batch.query_positions[q]].push_back(static_cast<int32_t>(q));
     std::vector<bool> answered(batch.segments.size());
 
-    LlamaBatch decode(scoring.get());
+    LlamaBatch decode(context.get());
     std::vector<std::pair<int32_t, int32_t>> wanted;  // index in decode, position in the batch
     const auto flush = [&] {
         if (decode.size() == 0) return;
         decode.run();
         for (const auto& [index, position] : wanted) {
-            const float* row = decode.logits_of(index);
-            for (const int32_t q : queries[position]) visit(row, q);
+            const float *row = decode.logits_of(index), *state = states ? decode.state_of(index) : nullptr;
+            for (const int32_t q : queries[position]) visit(row, state, q);
         }
         decode.clear();
         wanted.clear();
@@ -166,15 +172,15 @@ void Runner::each_query(const Batch& batch, const std::function<void(const float
             for (int32_t s = paths.ends[end]; s >= 0 && !taken[s]; s = batch.segments[s].parent) taken[s] = true;
             tokens += added;
         }
-        llama_memory_clear(llama_get_memory(scoring.get()), false);
+        llama_memory_clear(llama_get_memory(context.get()), false);
         for (size_t s = 0; s < batch.segments.size(); ++s) {
             if (!taken[s]) continue;
             std::vector<int32_t> sequences;
             for (int32_t p = std::max(paths.first[s], begin); p < std::min(paths.last[s], end); ++p) sequences.push_back(p - begin);
             for (int32_t t = batch.segments[s].start; t < batch.segments[s].start + batch.segments[s].length; ++t) {
                 const bool asked = !answered[s] && !queries[t].empty();
-                if (decode.size() == batch_tokens || (asked && decode.wanted() == most_outputs)) flush();
-                const int32_t index = decode.add(batch.tokens[t], batch.positions[t], sequences, asked);
+                if (decode.size() == most_tokens || (asked && decode.wanted() == most_outputs)) flush();
+                const int32_t index = decode.add(batch.tokens[t], batch.positions[t], sequences, asked || states);
                 if (asked) wanted.emplace_back(index, t);
             }
             answered[s] = true;

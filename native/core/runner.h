@@ -29,7 +29,7 @@ class Runner {
     // (Q) natural log-probability of each query's token. Tokens that paths share are decoded once.
     std::vector<double> score(Batch batch);
 
-    // As teach() of core/taught.h.
+    // As teach() of core/taught.h. With states llama.cpp computes the logits of every token.
     Taught teach(Batch batch, const Teaching& teaching);
 
     // (Q, C) as embed() of core/embed.h. Row by row, since llama.cpp's rounding depends on what stands beside. Failure(input) for a model whose
@@ -38,15 +38,15 @@ class Runner {
 
    private:
     Runner(LlamaFile file, const RunnerOptions& options);
-    // Calls visit(logits of a query's position (V), query) for every query, in no order. The batch is checked, and the caller holds the mutex.
-    void each_query(const Batch& batch, const std::function<void(const float*, int32_t)>& visit);
+    // Calls visit(logits of a query's position (V), its state (C) or null, query) for every query, in no order. The batch is checked, and the caller holds the mutex.
+    void each_query(const Batch& batch, bool states, const std::function<void(const float*, const float*, int32_t)>& visit);
     LlamaContext make_context(int64_t tokens, int32_t most, int32_t sequences, bool embeddings) const;
 
     std::mutex mutex;
     const RunnerOptions options;
     const LlamaFile file;
     const int32_t vocabulary;
-    LlamaContext scoring, embedding;  // made at first use
+    LlamaContext scoring, stating, embedding;  // made at first use; stating: scoring that gives states, too
 };
 
 }  // namespace stillroom

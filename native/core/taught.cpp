@@ -12,6 +12,20 @@
 
 namespace stillroom {
 
+namespace {
+
+// Neither infinite nor NaN, and not all 0.
+bool usable(const uint16_t* state, int64_t width) {
+    bool some = false;
+    for (int64_t d = 0; d < width; d++) {
+        if ((state[d] & 0x7c00) == 0x7c00) return false;
+        some = some || (state[d] & 0x7fff) != 0;
+    }
+    return some;
+}
+
+}  // namespace
+
 void Taught::check(int64_t queries, int64_t vocabulary) const {
     auto refuse = [](const std::string& message) { throw Failure(Code::usage, "batch: " + message); };
     if (static_cast<int64_t>(tails.size()) != queries || static_cast<int64_t>(entries.size()) != queries * top_k)
@@ -22,6 +36,11 @@ void Taught::check(int64_t queries, int64_t vocabulary) const {
             refuse("a teacher's token " + std::to_string(taught_token(entry)) + " is outside the vocabulary of " + std::to_string(vocabulary));
     for (float tail : tails)
         if (!(tail >= 0 && tail <= 1)) refuse("expected a teacher's tail from 0 to 1, received " + std::to_string(tail));
+    if (static_cast<int64_t>(hidden.size()) != queries * hidden_width)
+        refuse("expected " + std::to_string(queries) + " states of " + std::to_string(hidden_width) + " values from a teacher, received " +
+               std::to_string(hidden.size()) + " values");
+    for (int64_t q = 0; hidden_width > 0 && q < queries; q++)
+        if (!usable(hidden.data() + q * hidden_width, hidden_width)) refuse("a teacher's state is not finite, or all 0");
 }
 
 std::vector<float> draws(const Batch& batch) {
@@ -105,6 +124,14 @@ void TopEntries::take(const float* logits, float draw, uint32_t* entries, float*
     *tail = static_cast<float>(distance / total);
 }
 
+void add_state(Taught& taught, const float* state, int64_t width) {
+    const size_t at = taught.hidden.size();
+    taught.hidden_width = width;
+    taught.hidden.resize(at + width);
+    ggml_fp32_to_fp16_row(state, taught.hidden.data() + at, width);
+    if (!usable(taught.hidden.data() + at, width)) throw Failure(Code::input, "the teacher's hidden state is not finite in f16, or all 0: it cannot be kept");
+}
+
 Taught teach(Graph& graph, const Batch& batch, const Teaching& teaching) {
     const int64_t queries = static_cast<int64_t>(batch.query_positions.size()), vocabulary = graph.model->vocabulary, top_k = teaching.top_k;
     std::vector<TopEntries> packers;
@@ -129,6 +156,7 @@ Taught teach(Graph& graph, const Batch& batch, const Teaching& teaching) {
         const auto from = by_row.entries.begin() + graph.head_row(q) * top_k;
         result.entries.insert(result.entries.end(), from, from + top_k);
         result.tails.push_back(by_row.tails[graph.head_row(q)]);
+        if (teaching.hidden) add_state(result, graph.state(graph.head_row(q)), graph.model->width);
     }
     return result;
 }

@@ -30,8 +30,10 @@ struct Taught {
     Tail tail = Tail::bucket;
     std::vector<uint32_t> entries;  // (Q, top_k) the most likely first, then those drawn; nothing behind the last
     std::vector<float> tails;       // (Q) bucket: mass of all tokens that stand in no entry; sample: the mass that each drawn one stands for
+    int64_t hidden_width = 0;       // of the teacher; 0: its states were not asked for
+    std::vector<uint16_t> hidden;   // (Q, hidden_width) its state behind the final norm, in f16
 
-    // Failure(usage) unless there is one for each query, with tokens of the vocabulary and tails from 0 to 1.
+    // Failure(usage) unless there is one for each query, with tokens of the vocabulary, tails from 0 to 1, and states that are finite and not all 0.
     void check(int64_t queries, int64_t vocabulary) const;
 };
 
@@ -44,6 +46,7 @@ struct Teaching {
     int64_t top_k;
     float temperature;
     Tail tail;
+    bool hidden = false;  // its states, too
 };
 
 // (T) A number in [0, 1) for each token of a batch, given by the tokens of its path: the same in any batch.
@@ -67,6 +70,9 @@ class TopEntries {
     std::vector<double> masses;  // of these, over exp of the highest logit
     std::vector<float> work;     // (vocabulary)
 };
+
+// The next state (width) of those that are kept. Failure(input) for one that is not finite in f16, or all 0.
+void add_state(Taught& taught, const float* state, int64_t width);
 
 // What the model says at each query, after graph.forward().
 Taught teach(Graph& graph, const Batch& batch, const Teaching& teaching);

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/failure.h"
+
 namespace stillroom {
 
 Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& options, bool again, uint64_t dropout_seed, int64_t frozen_bytes,
@@ -17,6 +19,9 @@ Trainer::Trainer(std::shared_ptr<Parameters> given, const OptimizerOptions& opti
       teaching(distillation),
       sums(parameters->values.size()) {
     if (frozen_bytes > 0) frozen.emplace(frozen_bytes);
+    if (!teaching || teaching->hidden_weight == 0) return;
+    if (parameters->projection.outputs == 0) throw Failure(Code::usage, "expected parameters with a projection (hiddenWidth) for hiddenWeight");
+    hidden.emplace(*parameters, teaching->hidden_weight);
 }
 
 Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t step, uint64_t micro_batch) {
@@ -27,7 +32,9 @@ Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t ste
     latest.batch = batch;
     latest.step = step;
     latest.index = micro_batch;
-    result.loss_sum = add(graph, latest);
+    const Sums sum = add(graph, latest);
+    result.loss_sum = sum.loss;
+    result.hidden_sum = sum.hidden;
     const bool loss_finite = std::isfinite(result.loss_sum);
     result.finite = loss_finite && finite(graph);
     held += result.finite;
@@ -38,17 +45,33 @@ Trainer::Step Trainer::accumulate(Graph& graph, const Batch& batch, uint64_t ste
     return result;
 }
 
-// The sum of the loss; where it is not finite, what was added is of no use.
-double Trainer::add(Graph& graph, const MicroBatch& given) {
+// Sums of the losses; where that is not finite, what was added is of no use.
+Trainer::Sums Trainer::add(Graph& graph, const MicroBatch& given) {
     const Lora* lora = parameters->lora();
     const Dropout dropout{lora ? lora->options.dropout : 0.0f, seed, given.step, given.index};
     graph.forward(given.batch, lora, recompute ? Graph::Keep::inputs : Graph::Keep::everything, dropout, frozen ? &*frozen : nullptr);
+    // Before the head adds anything: a distance that is not finite leaves nothing behind.
+    const double distance = hidden ? hidden->distances(graph, given.batch, loss) : 0;
+    if (!std::isfinite(distance)) return {distance, distance};
     const bool own_head = lora && lora->options.head.outputs > 0;
     const double sum = own_head   ? head_loss(graph, given.batch, *lora, sums.data())
                        : teaching ? distillation(graph, given.batch, *teaching, sums.data(), loss)
                                   : cross_entropy(graph, given.batch, sums.data(), loss);
-    if (std::isfinite(sum)) graph.backward(sums.data());
-    return sum;
+    if (std::isfinite(sum)) {
+        if (hidden) hidden->add_gradients(graph, sums.data());
+        graph.backward(sums.data());
+    }
+    return {hidden ? sum + teaching->hidden_weight * distance : sum, distance};
+}
+
+void Trainer::observe(Graph& graph, const Batch& batch) {
+    if (!hidden || batch.query_positions.empty()) return;
+    graph.forward(batch, parameters->lora(), Graph::Keep::nothing);
+    hidden->observe(graph, batch, loss);
+}
+
+void Trainer::fit(Graph& graph) {
+    if (hidden) hidden->fit(graph.threads);
 }
 
 bool Trainer::finite(Graph& graph) const {

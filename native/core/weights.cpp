@@ -86,8 +86,10 @@ Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& optio
         tensors.push_back(tensor);
     }
     if (tensors.empty()) throw nothing_of(chosen);
+    projection = {options.hidden_width, m.width, size};
+    if (options.hidden_width > 0) tensors.push_back({Projection::name, projection.outputs, projection.inputs, size});
 
-    values.resize(size);
+    values.resize(size + projection.size());
     for (size_t i = 0; i < matrices.size(); i++) {
         Weight& weight = *matrices[i];
         float* to = values.data() + tensors[i].offset;

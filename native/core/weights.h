@@ -14,6 +14,7 @@ namespace stillroom {
 struct WeightsOptions {
     std::vector<std::string> targets;  // "q", "k", "v", "o", "gate", "up", "down", "norms", "biases", "head", "final_norm", "embeddings"
     std::vector<int64_t> layers;       // of all but the last three; empty: all
+    int64_t hidden_width = 0;          // of a teacher whose states are to be matched: the outputs of a projection; 0: none
 };
 
 class Weights : public Parameters {

@@ -48,9 +48,9 @@ TEST(a_step_that_was_done_before_allocates_nothing) {
             for (const Tail tail : {Tail::bucket, Tail::sample}) {
                 Batch taught = batch;
                 graph.forward(batch, nullptr, Graph::Keep::nothing);
-                taught.taught = teach(graph, batch, {3, 2, tail});
+                taught.taught = teach(graph, batch, {3, 2, tail, true});
                 const auto kind = tail == Tail::bucket ? Distillation::Kind::jsd : Distillation::Kind::forward_kl;
-                Trainer student(lora_of(toy.model, shape.targets, 0.1f), {}, recompute, 5, 0, Distillation{kind, 0.5, 2, 0.5});
+                Trainer student(lora_of(toy.model, shape.targets, 0.1f, shape.width), {}, recompute, 5, 0, Distillation{kind, 0.5, 2, 0.5, 0.1});
                 CHECK(allocations_of_a_step(graph, student, taught) > 0);
                 CHECK_EQUAL(allocations_of_a_step(graph, student, taught), 0);
             }

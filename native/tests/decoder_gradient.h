@@ -49,7 +49,7 @@ inline double loss_at(Graph& graph, Parameters& parameters, const Batch& batch, 
 // |g·d - (loss(w + e d) - loss(w - e d)) / 2e| relative to |g||d|/sqrt(n), over directions d that each touch one tensor's stretch of the array. value: the
 // loss at an array; it is called with values as they were at the end.
 template <typename Value>
-double direction_error(const Value& value, const std::vector<float>& values, const std::vector<float>& gradient) {
+double direction_error(const Value& value, const std::vector<float>& values, const std::vector<float>& gradient, float step = 4e-3f) {
     const std::vector<float> at = values;
     const int64_t size = static_cast<int64_t>(at.size()), stretch = std::max<int64_t>(1, size / 12);
     double worst = 0, norm = 0;
@@ -58,7 +58,6 @@ double direction_error(const Value& value, const std::vector<float>& values, con
         const int64_t last = std::min(size, first + stretch);
         const auto direction = random_values(last - first, 11 + first);
         std::vector<float> high = at, low = at;
-        const float step = 4e-3f;
         double slope = 0, length = 0;
         for (int64_t i = first; i < last; i++) {
             high[i] += step * direction[i - first];

@@ -10,8 +10,8 @@ import { nearestName, requireKnown, requirePath, requireWhole, type Task } from 
 export interface GateBounds {
   /** Mean KL(run-time adapter || merged) in nats a position (default 0.001: rounding alone). */
   adapterMergedKl?: number | undefined;
-  /** Mean KL(merged || quantised) in nats a position (default 0.1). */
-  mergedQuantizedKl?: number | undefined;
+  /** Mean KL(merged || quantised) in nats a position (default 0.1); null: none. */
+  mergedQuantizedKl?: number | null | undefined;
   /** Drop of the task's metric in one step (default 0.02), where it also leaves the 95 % interval of the value before it. */
   metricDrop?: number | undefined;
 }
@@ -65,7 +65,7 @@ export interface ExportSettings extends ExportOptions {
   quantize: string;
   limit: number;
   seed: number;
-  bounds: { adapterMergedKl: number; mergedQuantizedKl: number; metricDrop: number };
+  bounds: { adapterMergedKl: number; mergedQuantizedKl: number | null; metricDrop: number };
 }
 
 const optionNames = [
@@ -90,6 +90,7 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   const bounds = { adapterMergedKl, mergedQuantizedKl, metricDrop };
   requireKnown(others, Object.keys(bounds), "bounds");
   for (const [name, value] of Object.entries(bounds)) {
+    if (name === "mergedQuantizedKl" && value === null) continue;
     if (typeof value !== "number" || !(value >= 0)) throw unexpected("a number of at least 0", `bounds.${name}`, value);
   }
   for (const name of ["out", "keepMerged"] as const) await requireFile(name, options[name]);
@@ -98,11 +99,10 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
 }
 
 function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {
-  const refuse = (message: string, ...options: string[]) => new StillroomError("usage", message, { options });
-  if (quantize !== undefined) throw refuse("size chooses the types itself: leave out quantize", "size", "quantize");
-  const remedy = "give imatrix or check";
-  if (!imatrix && !check)
-    throw refuse(`size needs a task on whose rows it can measure: ${remedy}`, "size", "imatrix", "check");
+  const refuse = (message: string) =>
+    new StillroomError("usage", message, { options: ["size", "quantize", "imatrix", "check"] });
+  if (quantize !== undefined) throw refuse("size chooses the types itself: leave out quantize");
+  if (!imatrix && !check) throw refuse("size needs a task on whose rows it can measure: give imatrix or check");
 }
 
 async function requireFile(name: "out" | "keepMerged", file: string | undefined): Promise<void> {

@@ -32,7 +32,7 @@ export interface QuantizingSettings {
   checkLimit: number;
 }
 
-const refuse = (message: string, name: string) => new StillroomError("usage", message, { options: [name] });
+const refuse = (message: string, ...options: string[]) => new StillroomError("usage", message, { options });
 
 /** Checks the options. Throws "usage". */
 export function quantizingSettings(options: QuantizingOptions): QuantizingSettings {
@@ -40,13 +40,17 @@ export function quantizingSettings(options: QuantizingOptions): QuantizingSettin
   requireWhole("checkLimit", checkLimit, 1);
   requireWhole("size", size, 1);
   if (size !== undefined && quantize !== undefined)
-    throw refuse("size chooses the types itself: leave out quantize", "size");
+    throw refuse("size chooses the types itself: leave out quantize", "size", "quantize");
   const type = quantize === "none" || size !== undefined ? null : requireType(quantize ?? "Q4_K_M", "quantize");
   const count = quantizeAware < 1 || Number.isInteger(quantizeAware);
   if (!(quantizeAware >= 0) || !count)
     throw unexpected("a share below 1, or a number of steps", "quantizeAware", quantizeAware);
   if (quantizeAware > 0 && type === null)
-    throw refuse("quantizeAware needs to know the types before the end: give quantize a type", "quantizeAware");
+    throw refuse(
+      "quantizeAware needs to know the types before the end: give quantize a type",
+      "quantizeAware",
+      "quantize",
+    );
   return { quantize: type, size: size ?? null, quantizeAware, checkLimit };
 }
 
@@ -57,9 +61,19 @@ export function requireQuantizable(
 ): void {
   if (aware === 0) return;
   if (method !== undefined && method !== "full")
-    throw refuse(`quantizeAware trains whole weights: it needs method full, not ${method}`, "quantizeAware");
+    throw refuse(`quantizeAware trains whole weights: it needs method full, not ${method}`, "quantizeAware", "method");
   if (patience !== undefined && patience !== null)
-    throw refuse("patience may end a run before the steps that quantizeAware is about: leave it out", "patience");
+    throw refuse(
+      "patience may end a run before the steps that quantizeAware is about: leave it out",
+      "patience",
+      "quantizeAware",
+    );
+}
+
+/** How many of a run's steps, the last ones, see rounded weights. Throws "usage" for more than there are. */
+export function quantizedSteps({ quantizeAware }: Pick<QuantizingSettings, "quantizeAware">, steps: number): number {
+  if (quantizeAware > steps) throw unexpected(`at most the ${steps} steps of the run`, "quantizeAware", quantizeAware);
+  return quantizeAware < 1 ? Math.ceil(quantizeAware * steps) : quantizeAware;
 }
 
 /** The options that repeat a run, for run.json. */
@@ -85,21 +99,19 @@ export function bytesRounded(student: NativeModelInfo, { quantize, quantizeAware
 export async function quantizedTypes(
   student: Model,
   { quantize, quantizeAware }: QuantizingSettings,
-  { beside, targets = [] }: { beside: string; targets?: readonly string[] | undefined },
+  { beside, steps, targets = [] }: { beside: string; steps: number; targets?: readonly string[] | undefined },
 ): Promise<Asked["quantized"]> {
   if (quantizeAware === 0 || quantize === null) return null;
   if (student.info.tiedEmbeddings && targets.includes("head") !== targets.includes("embeddings")) {
     const message =
       "the student's head is its embeddings: with quantizeAware give targets both of head and embeddings, or neither";
-    throw new StillroomError("usage", message, { options: ["targets"] });
+    throw refuse(message, "targets", "quantizeAware");
   }
   const file = temporaryName(beside);
   try {
     const { path, threads } = { path: student.info.path, threads: student.threads };
     await native().quantize(path, file, { type: quantize, importance: null, threads });
-    const types = await native().tensorTypes(file);
-    const steps = (of: number) => Math.min(of, quantizeAware < 1 ? Math.ceil(quantizeAware * of) : quantizeAware);
-    return { types, steps };
+    return { types: await native().tensorTypes(file), steps };
   } finally {
     await rm(file, { force: true });
   }
@@ -118,7 +130,7 @@ export async function quantizeStudent(
     ...{ ...rest, limit: checkLimit },
     ...(size === null ? { quantize: quantize! } : { size }),
     // What was trained is the rounded model, rounded without a matrix; the weights that it is rounded from are none to be near to.
-    ...(quantizeAware === 0 ? { imatrix: task } : { bounds: { mergedQuantizedKl: Number.MAX_VALUE } }),
+    ...(quantizeAware === 0 ? { imatrix: task } : { bounds: { mergedQuantizedKl: null } }),
     ...(adapter !== null && { adapter }),
     ...(heldOut && { check: task }),
   });

@@ -1,15 +1,17 @@
 // The public distill(): a run of tune whose loss is a teacher's, then export and the table. Composes tune, teach and export; holds no loop and no equation.
 import path from "node:path";
 import type { Gate } from "../export/index.js";
+import { inspect } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import type { NativeDistillation } from "../support/native.js";
 import { requirePath, requireWhole, type Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
-import type { TuneOptions } from "../train/index.js";
+import { hiddenBytes, type TuneOptions } from "../train/index.js";
 import {
   bytesRounded,
   type QuantizingOptions,
+  quantizedSteps,
   quantizedTypes,
   quantizeStudent,
   quantizingOptions,
@@ -38,6 +40,11 @@ export interface DistillationOptions extends TeachingOptions, QuantizingOptions 
   beta?: number | undefined;
   /** Share of the labels' own cross-entropy in the loss, from 0 to 1 (default 0.5; with onPolicy 0, and no other). */
   labelWeight?: number | undefined;
+  /**
+   * Weight, at least 0 (default), of the distance of the student's hidden states from the teacher's, ‖P h − t‖² / ‖t‖², with a projection P that is learnt beside
+   * the student and left behind with it. The cache then keeps the teacher's states, as of teach with `hidden`.
+   */
+  hiddenWeight?: number | undefined;
   /** Share of the steps, from 0 (default) to 1, in which the student answers the rows itself, and the teacher, which stays open, is asked about its tokens. */
   onPolicy?: number | undefined;
   /**
@@ -104,7 +111,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight hiddenWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
     " ",
   ),
 ];
@@ -117,6 +124,7 @@ async function* distilling(
   const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
   const { student, ...lessons } = distillationSettings(merged);
+  if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
   // A run that goes on has its method.
   const method = rest.method ?? (before ? undefined : "full");
   return yield* tuneInFolder<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }, DistillResult>(
@@ -138,7 +146,7 @@ function part(options: DistillOptions) {
 
 function distillationSettings(options: Partial<DistillationOptions>) {
   const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, answers = "data" } = options;
-  const { samples = 0, sampleTemperature = 1, sampleTopP = 1 } = options;
+  const { samples = 0, sampleTemperature = 1, sampleTopP = 1, hiddenWeight = 0 } = options;
   const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
   requirePath("student", student);
   if (cache !== undefined) requirePath("cache", cache);
@@ -149,6 +157,8 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   if (tail === "sample" && loss !== "forward_kl") throw unexpected(`bucket with loss ${loss}`, "tail", tail);
   if (!(beta > 0 && beta < 1)) throw unexpected("a number above 0 and below 1", "beta", beta);
   if (!(labelWeight >= 0 && labelWeight <= 1)) throw unexpected("a number from 0 to 1", "labelWeight", labelWeight);
+  if (!(hiddenWeight >= 0 && Number.isFinite(hiddenWeight)))
+    throw unexpected("a number of at least 0", "hiddenWeight", hiddenWeight);
   if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
   // What the student writes is no label.
   if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);
@@ -160,10 +170,10 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   }
   if (!(sampleTopP > 0 && sampleTopP <= 1)) throw unexpected("a number above 0 up to 1", "sampleTopP", sampleTopP);
   return {
-    ...{ student, cache, loss, beta, labelWeight, onPolicy, answers },
+    ...{ student, cache, loss, beta, labelWeight, hiddenWeight, onPolicy, answers },
     sampling: { samples, temperature: sampleTemperature, topP: sampleTopP },
     quantizing: quantizingSettings(options),
-    asking: teachingSettings({ ...options, tail } as TeachingOptions),
+    asking: { ...teachingSettings({ ...options, tail } as TeachingOptions), hidden: hiddenWeight > 0 },
   };
 }
 
@@ -174,7 +184,7 @@ function lessonOf(
   settings: Settings,
   { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, onPolicy, answers, sampling, quantizing } = settings;
+  const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answers, sampling, quantizing } = settings;
   requireQuantizable(quantizing.quantizeAware, run);
   const { teacher: teacherFile, adapter, topK, tail, temperature, precision } = asking;
   let cacheFolder: string | null = null;
@@ -185,7 +195,8 @@ function lessonOf(
   return {
     options: {
       ...{ student: settings.student, teacher: teacherFile, topK, tail, temperature, teacherPrecision: precision },
-      ...{ loss, beta, labelWeight, onPolicy, answers, ...quantizingOptions(quantizing) },
+      ...{ loss, labelWeight, hiddenWeight, onPolicy, answers, ...quantizingOptions(quantizing) },
+      ...(loss === "jsd" && { beta }),
       ...(sampling.samples > 0 && {
         ...{ samples: sampling.samples, sampleTemperature: sampling.temperature, sampleTopP: sampling.topP },
       }),
@@ -193,7 +204,15 @@ function lessonOf(
       ...(settings.cache !== undefined && { cache: settings.cache }),
       ...(asking.texts !== null && { texts: asking.texts }),
     },
-    bytesBeside: (student) => bytesRounded(student, quantizing),
+    async bytesBeside(student, trained) {
+      const rounded = bytesRounded(student, quantizing);
+      if (!asking.hidden) return rounded;
+      if (trained.targets.every((target) => target === "head")) {
+        const message = "hiddenWeight moves what lies below the head, and targets is the head alone: leave it out";
+        throw new StillroomError("usage", message, { options: ["hiddenWeight", "targets"] });
+      }
+      return rounded + hiddenBytes((await inspect(teacherFile)).width, student, trained);
+    },
     async revise(rows, folder) {
       if (answers === "data") return rows;
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
@@ -209,7 +228,8 @@ function lessonOf(
       texts = found.rows.length;
       return found;
     },
-    async *ask({ folder, student, rows }) {
+    async *ask({ folder, student, rows, steps }) {
+      const last = quantizedSteps(quantizing, steps);
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       let cache: TeacherCache | null = null;
       const close = async () => {
@@ -225,18 +245,19 @@ function lessonOf(
           cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), texts, ...common });
         }
         const beside = path.join(folder, "quantized.gguf");
-        const quantized = await quantizedTypes(student, quantizing, { beside, targets: run.targets });
+        const quantized = await quantizedTypes(student, quantizing, { beside, steps: last, targets: run.targets });
         const facts = teacher.facts(task, { rows: "", texts: null });
         if (onPolicy === 0) await teacher.close();
         return {
-          distillation: { loss, beta, temperature, labelWeight },
+          distillation: { loss, beta, temperature, labelWeight, hiddenWeight },
+          hiddenWidth: asking.hidden ? teacher.model.info.width : null,
           fingerprint: {
             ...{ teacher: facts.teacher, teacherAdapter: facts.adapter, template: facts.template },
             ...{ topK, tail, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
-            ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }) },
+            ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }), ...(asking.hidden && { hiddenWeight }) },
             ...(quantized && { quantize: quantizing.quantize, quantizeAware: quantizing.quantizeAware }),
           },
-          taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices))),
+          taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices, asking.hidden))),
           written:
             onPolicy > 0 ? writingSteps({ student, tokens, rows, texts, share: onPolicy, seed, ...common }) : null,
           quantized,

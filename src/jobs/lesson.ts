@@ -5,7 +5,7 @@ import { StillroomError } from "../support/errors.js";
 import type { NativeDistillation, NativeModelInfo, NativeTaught, NativeTensorType } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import type { Encoded } from "../tokens/index.js";
-import type { Fingerprint } from "../train/index.js";
+import type { Fingerprint, TuneSettings } from "../train/index.js";
 import type { WriteStep } from "./on-policy.js";
 import type { TextRows } from "./text-rows.js";
 import type { Warning } from "./tune-data.js";
@@ -24,14 +24,16 @@ export function requireTexts({ name, kind }: Task): void {
 /** A teacher that was asked. */
 export interface Asked {
   distillation: NativeDistillation;
+  /** Width of the teacher's hidden states where they are matched; else null. */
+  hiddenWidth: number | null;
   /** What decides the run's bytes beside the fingerprint of tune. */
   fingerprint: Fingerprint;
   /** What the teacher said about training rows, by index; null where only what the student writes is asked about. */
   taught: ((rows: Int32Array) => NativeTaught) | null;
   /** Steps on the student's own answers; null for none. */
   written: WriteStep | null;
-  /** The types in which the last steps see the student's matrices, and how many steps, of so many; null for none. */
-  quantized: { types: NativeTensorType[]; steps: (of: number) => number } | null;
+  /** The types in which the last steps see the student's matrices, and how many steps; null for none. */
+  quantized: { types: NativeTensorType[]; steps: number } | null;
   close(): Promise<void>;
 }
 
@@ -39,14 +41,14 @@ export interface Asked {
 export interface Lesson<Event> {
   /** Options that repeat it, for run.json. */
   readonly options: Record<string, unknown>;
-  /** Most bytes that it holds in training beside what a run of tune does. */
-  bytesBeside(student: NativeModelInfo): number;
+  /** Most bytes that it holds in training beside what a run of tune does. Throws "usage" where what is trained leaves nothing for it to do. */
+  bytesBeside(student: NativeModelInfo, settings: TuneSettings): Promise<number>;
   /** The training rows as they are to be learnt. */
   revise(rows: readonly Row[], folder: string): Promise<readonly Row[]>;
   /** Rows beside the task's that are to be learnt: they follow those. */
   further(run: { student: Model; maxLength: number; strict: boolean }): AsyncGenerator<Warning, TextRows>;
-  /** Asks the teacher about the training rows, the further ones included, before anything is trained. */
-  ask(run: { folder: string; student: Model; rows: readonly Encoded[] }): AsyncGenerator<Event, Asked>;
+  /** Asks the teacher about the training rows, the further ones included, before anything is trained. steps: of the run. */
+  ask(run: { folder: string; student: Model; rows: readonly Encoded[]; steps: number }): AsyncGenerator<Event, Asked>;
   /** What follows training, with the student closed; gives fields for the result. */
   finish(run: { folder: string; student: string; result: TuneResult }): AsyncGenerator<Event, Record<string, unknown>>;
 }

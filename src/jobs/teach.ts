@@ -5,7 +5,7 @@ import { unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { type NativePrecision, type NativeTail, type NativeTaught, rethrow } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
-import { Teacher, TeacherCache } from "../teach/index.js";
+import { defaultTopK, Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { defaultMaxLength, hashRows, microBatcher, type TrainEvent } from "../train/index.js";
 import { requireTexts } from "./lesson.js";
@@ -40,6 +40,8 @@ export interface TeachingOptions {
 export interface TeachOptions extends TeachingOptions {
   /** The cache's folder: made when absent, gone on with when it is not whole. */
   out: string;
+  /** Keep the teacher's hidden states, too, for students that are to match them: 2 bytes a value, width of the teacher × 2 bytes a position (default false). */
+  hidden?: boolean | undefined;
   /** Read only so many training rows. */
   limit?: number | undefined;
   /** Stop at the first bad row instead of counting it (default false). */
@@ -82,6 +84,8 @@ export interface TeachResult {
   top_k: number;
   tail: NativeTail;
   temperature: number;
+  /** Values of a hidden state of the teacher; null where the cache keeps none. */
+  hidden_width: number | null;
   /** Of the records. */
   bytes: number;
   /** Over the rows computed; 0 when there was none. */
@@ -95,7 +99,7 @@ export interface TeachResult {
 }
 
 const optionNames = [
-  ..."teacher teacherAdapter topK tail temperature texts teacherPrecision out limit strict maxLength onLong threads signal".split(
+  ..."teacher teacherAdapter topK tail temperature texts teacherPrecision out hidden limit strict maxLength onLong threads signal".split(
     " ",
   ),
 ];
@@ -125,9 +129,10 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
   requirePath("out", options.out);
   requireWhole("limit", options.limit, 1);
   requireWhole("maxLength", options.maxLength, 2);
-  const { threads, signal, limit = null, strict = false, onLong = "truncate" } = options;
+  const { threads, signal, limit = null, strict = false, onLong = "truncate", hidden = false } = options;
+  if (typeof hidden !== "boolean") throw unexpected("true or false", "hidden", hidden);
   const settings = teachingSettings(options);
-  const teacher = await Teacher.open({ ...settings, threads, signal });
+  const teacher = await Teacher.open({ ...settings, hidden, threads, signal });
   try {
     const { model } = teacher;
     const maxLength = Math.min(options.maxLength ?? defaultMaxLength, model.info.contextLength);
@@ -147,6 +152,7 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
       computed: work.rows,
       top_k: settings.topK,
       ...{ tail: settings.tail, temperature: settings.temperature },
+      hidden_width: cache.layout.manifest.hidden_width ?? null,
       bytes: cache.bytes,
       rows_per_second: work.rows / Math.max(work.seconds, 1e-9),
       tokens_per_second: work.tokens / Math.max(work.seconds, 1e-9),
@@ -175,7 +181,14 @@ export function teachingSettings(options: TeachingOptions) {
     throw unexpected("a number above 0", "temperature", temperature);
   }
   return {
-    ...{ teacher, adapter: teacherAdapter ?? null, topK: topK ?? 64, tail, temperature, precision: teacherPrecision },
+    ...{
+      teacher,
+      adapter: teacherAdapter ?? null,
+      topK: topK ?? defaultTopK,
+      tail,
+      temperature,
+      precision: teacherPrecision,
+    },
     texts: texts ?? null,
   };
 }
@@ -205,6 +218,7 @@ export async function* teachInto(folder: string, teaching: Teaching): AsyncGener
     folder,
     teacher.facts(task, { rows: hashRows(rows.slice(0, own)), texts: texts > 0 ? hashRows(rows.slice(own)) : null }),
     counts,
+    teacher.options.hidden ?? false,
   );
   try {
     if (cache.damage !== null) yield { type: "warning", kind: "cache", message: cache.damage };
@@ -219,7 +233,8 @@ export async function* teachInto(folder: string, teaching: Teaching): AsyncGener
           signal ?? undefined,
           `asking the teacher, after ${first} of ${rows.length} rows, which are kept`,
         );
-        answers.push({ taught: await teacher.teach(part.batch, longest), counts: counts.slice(row, row + part.rows) });
+        const taught = await teacher.teach(part.batch, longest, cache.hidden);
+        answers.push({ taught, counts: counts.slice(row, row + part.rows) });
         row += part.rows;
         work.tokens += part.tokens;
       }

@@ -26,6 +26,7 @@ import {
   planRun,
   RunFolder,
   type RunPlan,
+  requirePatience,
   requireSameRun,
   type TuneOptions,
   type TuneSettings,
@@ -175,7 +176,7 @@ async function* withModel<Event>(
 ): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
   const { lesson, settings, folder, before, model, signal } = given;
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
-  const limits = planLimits(settings, model.native.info, lesson?.bytesBeside(model.native.info));
+  const limits = planLimits(settings, model.native.info, await lesson?.bytesBeside(model.native.info, settings));
   const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
   const own = yield* readTuneData(task, model, settings, limits, signal, revise, promptFile);
   const { maxLength } = limits;
@@ -192,7 +193,9 @@ async function* withModel<Event>(
   try {
     const validation = await prepareValidation(job, data, plan);
     requireFits(task, settings, validation?.rows ?? 0);
-    asked = lesson ? yield* lesson.ask({ folder: folder.folder, student: within, rows: data.train }) : null;
+    if (!before) requirePatience(settings, plan, validation !== null);
+    const run = { folder: folder.folder, student: within, rows: data.train, steps: plan.steps };
+    asked = lesson ? yield* lesson.ask(run) : null;
     return yield* training(job, { data, plan, precision, validation, asked });
   } finally {
     await asked?.close();
@@ -228,7 +231,10 @@ async function* training<Event>(
   const run: RunFile = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.
   const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
-  const parameters = await createParameters(settings, model, data.head);
+  const parameters = await createParameters(settings, model, {
+    head: data.head,
+    hiddenWidth: asked?.hiddenWidth ?? null,
+  });
   const { recompute } = plan;
   // States that are kept below the lowest trained layer would be those of weights that are not quantised yet.
   const frozenBytes = asked?.quantized ? 0 : plan.frozenBytes;
@@ -255,6 +261,7 @@ async function* training<Event>(
     batchSize: settings.batchSize,
     seed,
     microBatches: (rows, step) => asked?.written?.(step, rows, lora, cutting) ?? ofRows(rows),
+    fitOn: asked && asked.hiddenWidth !== null ? fitOnWidths * model.info.width : 0,
     folder,
     fingerprint,
     from: found?.checkpoint ?? null,
@@ -279,7 +286,7 @@ async function* training<Event>(
 function quantizing(parameters: NativeLora | NativeWeights, { steps }: RunPlan, asked: Asked | null) {
   const { quantized } = asked ?? {};
   if (!quantized || !("quantize" in parameters)) return null;
-  return { after: steps - quantized.steps(steps), begin: () => parameters.quantize(quantized.types) };
+  return { after: steps - quantized.steps, begin: () => parameters.quantize(quantized.types) };
 }
 
 /** Memory that this process could still take. */
@@ -288,16 +295,20 @@ function freeBytes(): number {
   return limit > 0 ? Math.min(freemem(), limit) : freemem();
 }
 
+/** Label tokens that a projection of hidden states is fitted on, in widths of the student: enough for it to be determined by them. */
+const fitOnWidths = 2;
+
 /** What is trained, at its first values. */
 async function createParameters(
   settings: TuneSettings,
   { native }: Model,
-  head: Head | null,
+  { head, hiddenWidth }: { head: Head | null; hiddenWidth: number | null },
 ): Promise<NativeLora | NativeWeights> {
   const lora = loraOptions(settings);
-  if (lora) return native.createLora({ ...lora, ...(head && { head: nativeHead(head) }) });
+  const projection = hiddenWidth === null ? {} : { hiddenWidth };
+  if (lora) return native.createLora({ ...lora, ...(head && { head: nativeHead(head) }), ...projection });
   const { targets, layers } = settings;
-  return native.createWeights({ targets, ...(layers && { layers }) });
+  return native.createWeights({ targets, ...(layers && { layers }), ...projection });
 }
 
 /** Validation rows, and the work on them with an adapter as it is (null: the model's own weights). */

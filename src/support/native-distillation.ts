@@ -10,6 +10,8 @@ export interface NativeTeaching {
   /** Of its softmax. */
   temperature: number;
   tail: NativeTail;
+  /** Its states, too (default false). */
+  hidden?: boolean;
 }
 
 /** A teacher's most likely tokens at each query, and what is kept of all others (docs/numerics.md). */
@@ -21,9 +23,22 @@ export interface NativeTaught extends Pick<NativeTeaching, "topK" | "tail"> {
   entries: Uint32Array;
   /** (Q) "bucket": mass of the tokens that stand in no entry; "sample": the mass that a token stands for that is drawn, one of less probability than that. */
   tails: Float32Array;
+  /** Its states, where they were asked for. */
+  hidden?: NativeHidden;
 }
 
-/** The loss of a student: labelWeight of the labels' cross-entropy, the rest of temperature² times a divergence from the teacher. */
+/** A teacher's states behind its final norm at each query. */
+export interface NativeHidden {
+  /** Values of a state. */
+  width: number;
+  /** (Q, width) flattened, the bits of f16. */
+  states: Uint16Array;
+}
+
+/**
+ * The loss of a student: labelWeight of the labels' cross-entropy, the rest of temperature² times a divergence from the teacher; and hiddenWeight times the
+ * distance of its states from the teacher's.
+ */
 export interface NativeDistillation {
   /** KL(teacher || student), KL(student || teacher), or the generalised Jensen-Shannon divergence. */
   loss: "forward_kl" | "reverse_kl" | "jsd";
@@ -33,4 +48,6 @@ export interface NativeDistillation {
   temperature: number;
   /** From 0 to 1. */
   labelWeight: number;
+  /** At least 0 (default 0); above 0 for parameters with a projection. */
+  hiddenWeight?: number;
 }

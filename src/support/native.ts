@@ -78,6 +78,7 @@ export interface NativeLoraOptions {
   seed: number;
   /** With one, targets may be empty. Its tensors are score.weight (outputs, width) and score.bias (1, outputs), zeros at first. */
   head?: NativeHeadOptions;
+  hiddenWidth?: number; // as of createWeights
 }
 
 /** The optimiser's state (step count and moments, not the weights) as bytes for a checkpoint, read and written where it lies. */
@@ -102,10 +103,8 @@ export interface NativeParameters {
 /** A LoRA adapter in memory, bound to the shapes of one model. A is drawn from the seed (Kaiming uniform), B is zero. */
 export interface NativeLora extends NativeParameters {
   readonly options: NativeLoraOptions;
-  /** Copies of all weights, in the order of shapes. */
-  tensors(): NativeTensor[];
-  /** Replaces weights by name; shapes must agree. */
-  load(tensors: NativeTensor[]): void;
+  tensors(): NativeTensor[]; // copies of all weights, in the order of shapes, but of no projection
+  load(tensors: NativeTensor[]): void; // replaces weights by name; shapes must agree
 }
 
 /** The weights of a layer by LoRA's names, its norms and biases, and what is above and below all layers. */
@@ -151,13 +150,16 @@ export interface NativeTrainer {
   /**
    * Forward and backward of one micro-batch; adds to the gradients the sum over queries of -log p(token), or of the loss of distillation.
    * When the loss or a gradient is not finite, nothing is added and finite is false (the micro-batches since the last update may be
-   * computed again for that). step and microBatch select the dropout mask, so that a resumed run draws the same.
+   * computed again for that). step and microBatch select the dropout mask, so that a resumed run draws the same. hiddenSum: the distances, before their weight.
    */
   accumulate(
     batch: NativeBatch,
     step: number,
     microBatch: number,
-  ): Promise<{ lossSum: number; count: number; finite: boolean }>;
+  ): Promise<{ lossSum: number; count: number; finite: boolean; hiddenSum: number }>;
+  /** Before the first step, for the first values of a projection: batches as of accumulate, then once fit. Without a hiddenWeight both do nothing. */
+  observe(batch: NativeBatch): Promise<void>;
+  fit(): Promise<void>;
   /** Gradients divided by divisor, clipped, one AdamW step, gradients cleared. */
   update(options: { learningRate: number; divisor: number }): Promise<{ gradientNorm: number }>;
   /** Clears the gradients. */
@@ -222,9 +224,10 @@ export interface NativeModel {
   createLora(options: NativeLoraOptions): NativeLora;
   /**
    * Unpacks the chosen weights to f32, once a model; from then on the model computes with them. layers: of which q to down, norms and biases
-   * are taken (absent: all). Embeddings that are the head as well stay one matrix when both are taken, and part when one is.
+   * are taken (absent: all). Embeddings that are the head as well stay one matrix when both are taken, and part when one is. hiddenWidth: of a teacher whose states
+   * are to be matched: the last tensor is then projection.weight (hiddenWidth, width), zeros at first and part of no file of the model.
    */
-  createWeights(options: { targets: WeightTarget[]; layers?: number[] }): Promise<NativeWeights>;
+  createWeights(options: { targets: WeightTarget[]; layers?: number[]; hiddenWidth?: number }): Promise<NativeWeights>;
   /** Trains an adapter of this model, or its weights. */
   createTrainer(parameters: NativeLora | NativeWeights, options: NativeTrainerOptions): NativeTrainer;
   /** A decoder on this model; it works between its other calls, and no more once the model is closed. */

@@ -28,22 +28,29 @@ export class TeacherCache {
   /**
    * Opens a folder's cache for these rows, or begins one. What a killed process left half written is cut off; from a damaged block on everything is
    * taken as missing, and `damage` says so.
-   * Throws "input" naming the fields in which a cache that is there differs, and for a folder of something else; "usage" when another process works in it.
+   * Throws "input" naming the fields in which a cache that is there differs, for one without hidden states where they are needed, and for a folder of something
+   * else; "usage" when another process works in it.
    *
    * @param positions - of each row
+   * @param hidden - whether the teacher's hidden states are needed; a cache that is there may keep them all the same
    */
-  static async open(folder: string, facts: TeachingFacts, positions: readonly number[]): Promise<TeacherCache> {
+  static async open(
+    folder: string,
+    { hidden_width, ...facts }: TeachingFacts,
+    positions: readonly number[],
+    hidden: boolean,
+  ): Promise<TeacherCache> {
     const absolute = path.resolve(folder);
     await makeFolder(absolute);
     const lock = await lockFolder(absolute);
     try {
-      const manifest: CacheManifest = {
+      const plain: CacheManifest = {
         ...kind,
         ...facts,
         row_count: positions.length,
         positions: positions.reduce((sum, count) => sum + count, 0),
       };
-      await requireFit(absolute, manifest);
+      const manifest = await requireFit(absolute, plain, { ...plain, hidden_width }, hidden);
       const layout = new CacheLayout(manifest, positions);
       const { whole, damage } = await verify(absolute, layout);
       return new TeacherCache(absolute, layout, lock, whole, damage);
@@ -96,6 +103,11 @@ export class TeacherCache {
     return this.whole === this.layout.blocks;
   }
 
+  /** Whether it keeps the teacher's hidden states: what fills it is to give them. */
+  get hidden(): boolean {
+    return this.layout.manifest.hidden_width !== undefined;
+  }
+
   /** Of all records, once it is complete. */
   get bytes(): number {
     return this.layout.offsetOf(this.layout.blocks);
@@ -126,29 +138,33 @@ export class TeacherCache {
     }
   }
 
-  /** What the teacher said about rows, one after the other. The cache is complete. Throws "io". */
-  read(rows: Int32Array): NativeTaught {
+  /** What the teacher said about rows, one after the other, its hidden states only where they are wanted and kept. The cache is complete. Throws "io". */
+  read(rows: Int32Array, hidden = false): NativeTaught {
     const { layout, folder } = this;
-    const { top_k: topK, tail } = layout.manifest;
+    const { top_k: topK, tail, hidden_width: width = 0 } = layout.manifest;
     const positions = rows.reduce((sum, row) => sum + layout.positionsOf(row), 0);
     const taught = { topK, tail, entries: new Uint32Array(positions * topK), tails: new Float32Array(positions) };
+    const states = hidden && width > 0 ? new Uint16Array(positions * width) : null;
     const file = path.join(folder, rowsName);
     let at = 0;
     try {
       this.#reader ??= openSync(file, "r");
       for (const row of rows) {
-        const { offset, bytes } = layout.place(row);
+        const { offset, bytes: whole } = layout.place(row);
         const count = layout.positionsOf(row);
+        const own = count * 4 * (topK + 1);
+        const bytes = states ? whole : own;
         const record = new Uint8Array(bytes);
         if (readSync(this.#reader, record, 0, bytes, offset) !== bytes) throw new Error("it is shorter than it was");
         taught.entries.set(new Uint32Array(record.buffer, 0, count * topK), at * topK);
         taught.tails.set(new Float32Array(record.buffer, count * topK * 4, count), at);
+        states?.set(new Uint16Array(record.buffer, own), at * width);
         at += count;
       }
     } catch (error) {
       cannot("read", file, error);
     }
-    return taught;
+    return states ? { ...taught, hidden: { width, states } } : taught;
   }
 
   /** Idempotent; gives the folder free. */
@@ -163,8 +179,13 @@ const kind = { format: "stillroom-teacher-cache", version: 2 } as const;
 const manifestName = "cache.json";
 const rowsName = "rows.bin";
 
-/** Writes the manifest where there is none; else finds it equal. */
-async function requireFit(folder: string, manifest: CacheManifest): Promise<void> {
+/** The manifest that holds, without hidden states or with them: what is there, found equal, or where nothing is, what is needed, written now. */
+async function requireFit(
+  folder: string,
+  plain: CacheManifest,
+  whole: CacheManifest,
+  hidden: boolean,
+): Promise<CacheManifest> {
   const file = path.join(folder, manifestName);
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return null;
@@ -175,15 +196,23 @@ async function requireFit(folder: string, manifest: CacheManifest): Promise<void
     if (others.length > 0) {
       throw new StillroomError("usage", `${folder} holds no teacher's cache, but ${others[0]}; give another folder`);
     }
-    await writeFileAtomic(file, `${JSON.stringify(manifest, null, 1)}\n`);
-    return;
+    const needed = hidden ? whole : plain;
+    await writeFileAtomic(file, `${JSON.stringify(needed, null, 1)}\n`);
+    return needed;
   }
-  requireSame(folder, parse(text, file), manifest);
+  const found = parse(text, file);
+  const there = found.hidden_width === undefined ? plain : whole;
+  requireSame(folder, found, there);
+  if (!hidden || there === whole) return there;
+  throw new StillroomError(
+    "input",
+    `the teacher's cache ${folder} keeps no hidden states; make another one, in another folder, with stillroom teach --hidden`,
+  );
 }
 
 /** Throws "input" naming the fields that differ. */
 function requireSame(folder: string, found: Partial<CacheManifest>, manifest: CacheManifest): void {
-  const names = Object.keys(manifest) as (keyof CacheManifest)[];
+  const names = [...new Set([...Object.keys(manifest), ...Object.keys(found)])] as (keyof CacheManifest)[];
   const differing = names.filter((name) => JSON.stringify(found[name]) !== JSON.stringify(manifest[name]));
   if (differing.length === 0) return;
   const list = differing.map((name) => `${name} (${short(found[name])} there, ${short(manifest[name])} here)`);

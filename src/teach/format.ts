@@ -23,15 +23,19 @@ export interface TeachingFacts {
   precision: string;
   /** Who ran the teacher: "stillroom" or "llama.cpp". */
   engine: string;
+  /** Values of a hidden state of the teacher. */
+  hidden_width: number;
 }
 
 /** cache.json. */
-export interface CacheManifest extends TeachingFacts {
+export interface CacheManifest extends Omit<TeachingFacts, "hidden_width"> {
   format: "stillroom-teacher-cache";
   version: 2;
   /** How many rows, and positions of all of them. */
   row_count: number;
   positions: number;
+  /** Where hidden states are kept. */
+  hidden_width?: number;
 }
 
 /** Rows of a block: what a killed process may have to compute again. */
@@ -64,9 +68,10 @@ export class CacheLayout {
     return Math.ceil(this.rows / blockRows);
   }
 
-  /** Bytes of a position: its entries, and the tail. */
+  /** Bytes of a position: its entries, the tail, and the hidden state where it is kept. */
   get stride(): number {
-    return 4 * (this.manifest.top_k + 1);
+    const { top_k, hidden_width = 0 } = this.manifest;
+    return 4 * (top_k + 1) + 2 * hidden_width;
   }
 
   positionsOf(row: number): number {
@@ -114,11 +119,11 @@ export function decodeEntry(entry: number, draw: number): { token: number; proba
   return { token: entry >>> codeBits, probability: Math.max(own, draw) };
 }
 
-/** A row's record: the entries of its positions, then their tails. */
-export function encodeRecord({ topK, entries, tails }: NativeTaught, first: number, count: number): Buffer {
-  const part = (array: Uint32Array | Float32Array) => Buffer.from(array.buffer, array.byteOffset, array.byteLength);
-  return Buffer.concat([
-    part(entries.subarray(first * topK, (first + count) * topK)),
-    part(tails.subarray(first, first + count)),
-  ]);
+/** A row's record: the entries of its positions, then their tails, then their hidden states where there are any. */
+export function encodeRecord({ topK, entries, tails, hidden }: NativeTaught, first: number, count: number): Buffer {
+  const part = (array: Uint32Array | Float32Array | Uint16Array, each: number) => {
+    const own = array.subarray(first * each, (first + count) * each);
+    return Buffer.from(own.buffer, own.byteOffset, own.byteLength);
+  };
+  return Buffer.concat([part(entries, topK), part(tails, 1), ...(hidden ? [part(hidden.states, hidden.width)] : [])]);
 }

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { existsSync, statSync } from "node:fs";
 import { hashLora, loadAdapter } from "../adapter/index.js";
 import { type DownloadProgress, type Model, openModel } from "../model/index.js";
-import { StillroomError } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import { hashFile } from "../support/files.js";
 import {
   type NativeBatch,
@@ -31,6 +31,9 @@ export interface TeacherOptions extends NativeTeaching {
   signal?: AbortSignal | undefined;
 }
 
+/** Tokens of a position that are kept where nobody asks for another number; of a smaller vocabulary all. */
+export const defaultTopK = 64;
+
 /** Paths that llama.cpp holds at once. */
 const sequences = 16;
 
@@ -46,11 +49,14 @@ export class Teacher {
     readonly options: TeacherOptions,
   ) {}
 
-  /** Throws what openModel and loadAdapter throw. */
+  /** Throws what openModel and loadAdapter throw, and "usage" for more entries than the teacher has tokens. */
   static async open(options: TeacherOptions): Promise<Teacher> {
-    const { teacher, adapter } = options;
+    const { teacher, adapter, topK } = options;
     const model = await openModel(teacher, options);
     try {
+      const { vocabulary } = model.info;
+      if (topK > Math.max(vocabulary, defaultTopK))
+        throw unexpected(`at most the teacher's ${vocabulary} tokens`, "topK", topK);
       const lora = adapter !== null && model.tunable ? await loadAdapter(model.native, adapter) : null;
       const hashed = lora ? hashLora(lora) : null;
       const hashes = {
@@ -77,17 +83,19 @@ export class Teacher {
       ...{ tail, temperature },
       precision: own ? precision : "llama.cpp",
       engine: own ? "stillroom" : "llama.cpp",
+      hidden_width: this.model.info.width,
     };
   }
 
-  /** What it says at each query. longest: tokens of the longest row of all batches. */
-  async teach(batch: NativeBatch, longest: number): Promise<NativeTaught> {
-    if (this.model.tunable) return this.model.native.teach(batch, this.lora, this.options);
+  /** What it says at each query. longest: tokens of the longest row of all batches; hidden: whether with its states. */
+  async teach(batch: NativeBatch, longest: number, hidden = this.options.hidden ?? false): Promise<NativeTaught> {
+    const asked = { ...this.options, hidden };
+    if (this.model.tunable) return this.model.native.teach(batch, this.lora, asked);
     this.#runner ??= await native().openRunner(this.model.info.path, {
       ...{ threads: this.model.threads, adapter: this.options.adapter },
       ...{ contextTokens: longest, sequences },
     });
-    return this.#runner.teach(batch, this.options);
+    return this.#runner.teach(batch, asked);
   }
 
   async close(): Promise<void> {

@@ -57,7 +57,7 @@ export class TokenMap {
     if (this.ids === null) return taught;
     const { topK, tail: kept, entries, tails } = taught;
     const own = {
-      ...{ topK, tail: kept },
+      ...taught,
       ...{ entries: new Uint32Array(entries.length).fill(nothing), tails: Float32Array.from(tails) },
     };
     for (const position of tails.keys()) {

@@ -4,7 +4,7 @@ export { CheckpointStore, type FoundCheckpoint } from "./checkpoint-store.js";
 export type { TrainEvent, WarningKind } from "./events.js";
 export { fingerprintOf, hashRows, requireSameRun } from "./fingerprint.js";
 export { type MicroBatch, type TrainJob, type TrainOutcome, train } from "./loop.js";
-export { lossBytes } from "./memory.js";
+export { hiddenBytes, lossBytes } from "./memory.js";
 export {
   everyWeight,
   loraOptions,
@@ -16,7 +16,15 @@ export {
   tuneSettings,
 } from "./options.js";
 export { epochOrder, RowOrder, stepsPerEpoch } from "./order.js";
-export { defaultMaxLength, keepFrozen, type Limits, planLimits, planRun, type RunPlan } from "./plan.js";
+export {
+  defaultMaxLength,
+  keepFrozen,
+  type Limits,
+  planLimits,
+  planRun,
+  type RunPlan,
+  requirePatience,
+} from "./plan.js";
 export type { Progress, Validation } from "./progress.js";
 export { encodeRows, type FittedRows, microBatcher } from "./rows.js";
 export { RunFolder } from "./run-folder.js";

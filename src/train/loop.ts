@@ -30,6 +30,8 @@ export interface TrainJob {
   seed: number;
   /** Cuts the rows of a step, by index, into micro-batches; from the same weights the same ones. Throws "cancelled" when the signal says so. */
   microBatches(rows: Int32Array, step: number): MicroBatch[] | Promise<MicroBatch[]>;
+  /** Of a run that matches hidden states: label tokens of the first steps' rows that its projection is fitted on before any step; 0: there is none. */
+  fitOn: number;
   folder: RunFolder;
   fingerprint: Fingerprint;
   /** Where to go on from. */
@@ -58,6 +60,8 @@ export interface TrainOutcome {
 
 interface Sums {
   loss: number;
+  /** Of the distances of hidden states. */
+  hidden: number;
   labels: number;
   rows: number;
   tokens: number;
@@ -98,6 +102,7 @@ class Training {
 
   async *run(): AsyncGenerator<TrainEvent, TrainOutcome> {
     if (this.job.from) await this.#restore(this.job.from);
+    else if (this.job.fitOn > 0) await this.#fit(this.job.fitOn);
     if (this.job.quantize && this.#step > this.job.quantize.after) await this.job.quantize.begin();
     yield* this.#untilAborted(() => this.#validateIfDue());
     while (!this.#finished()) {
@@ -120,6 +125,20 @@ class Training {
     await from.restore({ parameters, optimizer: trainer.state });
     if (this.#progress.best) await this.#best.resume(from);
     this.#saved.step = from.step;
+  }
+
+  /** The first values of a projection, from the rows of the first steps as they are before any. */
+  async #fit(least: number): Promise<void> {
+    const { plan, trainer } = this.job;
+    let labels = 0;
+    for (let step = 1; labels < least && step <= plan.steps; step++) {
+      for (const { batch } of await this.job.microBatches(this.#order.step(step), step)) {
+        this.#throwIfAborted();
+        await trainer.observe(batch);
+        labels += batch.queryTokens.length;
+      }
+    }
+    await trainer.fit();
   }
 
   /** What was best before was another model. */
@@ -163,7 +182,8 @@ class Training {
     const { tokens } = sums;
     const memoryBytes = process.memoryUsage.rss();
     const sizes = { learning_rate: learningRate, tokens, seconds, gradient_norm: gradientNorm };
-    const line = { step, loss, ...sizes, memory_bytes: memoryBytes, ...skipped };
+    const hidden = this.job.fitOn > 0 && loss !== null ? { hidden_distance: sums.hidden / sums.labels } : {};
+    const line = { step, loss, ...hidden, ...sizes, memory_bytes: memoryBytes, ...skipped };
     await this.job.folder.metrics.append(line);
     yield this.#stepEvent({ loss, learningRate, tokens, memoryBytes });
     if (this.#progress.skippedInRow >= hopeless) throw this.#neverFinite();
@@ -171,14 +191,15 @@ class Training {
 
   /** Sums of the step's finite micro-batches. The abort is looked for between micro-batches, not after the last. */
   async #accumulate(step: number): Promise<Sums> {
-    const sums: Sums = { loss: 0, labels: 0, rows: 0, tokens: 0, skippedRows: 0 };
+    const sums: Sums = { loss: 0, hidden: 0, labels: 0, rows: 0, tokens: 0, skippedRows: 0 };
     for (const [index, micro] of (await this.job.microBatches(this.#order.step(step), step)).entries()) {
       this.#throwIfAborted();
-      const { lossSum, count, finite } = await this.job.trainer.accumulate(micro.batch, step, index);
+      const { lossSum, count, finite, hiddenSum } = await this.job.trainer.accumulate(micro.batch, step, index);
       sums.rows += micro.rows;
       sums.tokens += micro.tokens;
       sums.skippedRows += finite ? 0 : micro.rows;
       sums.loss += finite ? lossSum : 0;
+      sums.hidden += finite ? hiddenSum : 0;
       sums.labels += finite ? count : 0;
     }
     return sums;

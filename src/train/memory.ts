@@ -120,12 +120,30 @@ export function trainedParameters(info: NativeModelInfo, { method, rank, targets
   }, 0);
 }
 
+/** Of a trained weight: itself, its gradient and two moments; of an adapter also the best step's and the copies that its files are written from. */
+function bytesEach({ optimizer, method }: Pick<Trained, "optimizer" | "method">): number {
+  return 8 + (optimizer === "adamw" ? 8 : 2 + 8 / momentBlock) + (method === "lora" ? 12 : 0);
+}
+
 /** Bytes that do not depend on the micro-batch: the mapped file, what is trained with its gradients and moments, and the head's logits. */
 export function fixedBytes(info: NativeModelInfo, settings: Trained): number {
-  const parameters = trainedParameters(info, settings);
-  // Weights, gradients and two moments; of an adapter also the best step's weights and the copies that its files are written from.
-  const each = 8 + (settings.optimizer === "adamw" ? 8 : 2 + 8 / momentBlock) + (settings.method === "lora" ? 12 : 0);
-  return processBytes + info.fileBytes + parameters * each + lossBytes(info, settings);
+  return (
+    processBytes + info.fileBytes + trainedParameters(info, settings) * bytesEach(settings) + lossBytes(info, settings)
+  );
+}
+
+/**
+ * Bytes of matching the hidden states of a teacher of this width: the projection, which is trained as all else, what it is fitted by, and for the tokens of a
+ * micro-batch the errors, the operands of their products, and the teacher's states three times (JavaScript's, the batch's, and the trainer's for a second look).
+ */
+export function hiddenBytes(
+  teacherWidth: number,
+  { width }: Pick<NativeModelInfo, "width">,
+  settings: Pick<Trained, "optimizer" | "method"> & Pick<TuneSettings, "tokenBudget">,
+): number {
+  const fit = width * width * (4 + 8);
+  const token = (2 * teacherWidth + 2 * width) * 4 + 3 * teacherWidth * 2;
+  return teacherWidth * width * bytesEach(settings) + fit + (settings.tokenBudget ?? defaultTokenBudget) * token;
 }
 
 /**

@@ -1,6 +1,7 @@
 // What a run will do once the model and the number of rows are known: steps, micro-batch, cadence. No state, no files.
-import { unexpected } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativeModelInfo } from "../support/native.js";
+import { counted } from "../support/words.js";
 import type { Encoded } from "../tokens/index.js";
 import { frozenStateBytes, planMemory } from "./memory.js";
 import type { TuneSettings } from "./options.js";
@@ -70,6 +71,21 @@ export function planRun(settings: TuneSettings, limits: Limits, rows: number): R
     validationLimit:
       settings.validationLimit ?? Math.min(500, Math.max(50, Math.ceil((steps * settings.batchSize) / 20))),
   };
+}
+
+/** Throws "usage" for a patience that can end no run: where nothing is validated, or not often enough before the last step, which is the end anyway. */
+export function requirePatience(
+  { patience }: Pick<TuneSettings, "patience">,
+  { steps, evaluateEvery }: Pick<RunPlan, "steps" | "evaluateEvery">,
+  validated: boolean,
+): void {
+  // The first validation is the best one so far.
+  const validations = Math.ceil(steps / evaluateEvery);
+  if (patience === null || (validated && patience < validations - 1)) return;
+  const why = validated
+    ? `patience ${patience} ends no run of ${counted(validations, "validation")}: leave it out, or validate more often with evaluateEvery`
+    : "patience counts validations, and the task has no validation rows: leave it out, or give the task some (data.validation)";
+  throw new StillroomError("usage", why, { options: ["patience", "evaluateEvery"] });
 }
 
 /**

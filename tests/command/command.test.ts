@@ -150,6 +150,27 @@ describe("exit codes", () => {
       /expected --epochs or --steps, received both/,
     ],
     [
+      "an option that another one asks for, both by the names that were typed",
+      () => [
+        ...["distill", task, "--teacher", model, "--student", model, "--out", path.join(folder, "unused")],
+        ...["--on-policy", "--label-weight", "0.5"],
+      ],
+      64,
+      /expected 0 together with --on-policy for --label-weight, received 0\.5/,
+    ],
+    [
+      "a size without rows to measure on, by the names that were typed",
+      () => ["export", "--model", model, "--out", none, "--size", "1M"],
+      64,
+      /--size needs a task on whose rows it can measure: give --imatrix or --check/,
+    ],
+    [
+      "a patience that can end no run",
+      () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--patience", "3"],
+      64,
+      /--patience 3 ends no run of \d validations?: leave it out, or validate more often with --evaluate-every/,
+    ],
+    [
       "a bound, by the name that was typed",
       () => ["export", "--model", model, "--out", none, "--max-kl-merge", "-1"],
       64,

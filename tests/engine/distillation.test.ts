@@ -13,13 +13,17 @@ import {
   plainBatch,
   unpackTensors,
 } from "../support/golden.js";
-import { type Toy, toyLora, writeToy } from "../support/toy.js";
+import { draw, noise, type Toy, toyLora, writeToy } from "../support/toy.js";
 
 interface Trial extends NativeDistillation {
   topK: number;
   tail: NativeTail;
   entries: string;
   tails: string;
+  /** Of trials with a hiddenWeight. */
+  hiddenWidth?: number;
+  states?: string;
+  hiddenSum?: number;
   lossSum: number;
   gradients: PackedTensors;
 }
@@ -33,10 +37,11 @@ const file = path.join(folder, "toy.gguf");
 beforeAll(() => writeToy(file, golden.toy));
 
 const words = (packed: string) => Uint8Array.from(Buffer.from(packed, "base64")).buffer;
-const taughtOf = ({ topK, tail, entries, tails }: Trial): NativeTaught => ({
+const taughtOf = ({ topK, tail, entries, tails, hiddenWidth: width, states }: Trial): NativeTaught => ({
   ...{ topK, tail },
   entries: new Uint32Array(words(entries)),
   tails: new Float32Array(words(tails)),
+  ...(width && states && { hidden: { width, states: new Uint16Array(words(states)) } }),
 });
 /** The golden positions stand row by row; a forest asks in another order. */
 function arrange(taught: NativeTaught, batch: ReturnType<typeof plainBatch>, plain: ReturnType<typeof plainBatch>) {
@@ -54,39 +59,90 @@ function arrange(taught: NativeTaught, batch: ReturnType<typeof plainBatch>, pla
   };
   const places = [...plain.queryPositions].map((position) => pathOf(plain, position));
   const order = [...batch.queryPositions].map((position) => places.indexOf(pathOf(batch, position)));
-  const { topK, tail, entries, tails } = taught;
+  const { topK, tail, entries, tails, hidden } = taught;
+  const ordered = (values: Uint32Array | Uint16Array, each: number) =>
+    order.flatMap((query) => [...values.subarray(query * each, (query + 1) * each)]);
   return {
     ...{ topK, tail },
-    entries: Uint32Array.from(order.flatMap((query) => [...entries.subarray(query * topK, (query + 1) * topK)])),
+    entries: Uint32Array.from(ordered(entries, topK)),
     tails: Float32Array.from(order, (query) => tails[query]!),
+    ...(hidden && { hidden: { ...hidden, states: Uint16Array.from(ordered(hidden.states, hidden.width)) } }),
   };
 }
 
 describe.each(native().variants)("%s", (variant) => {
   it.each(golden.trials)(
-    "$loss, beta $beta, temperature $temperature, labels $labelWeight, $tail of $topK",
+    "$loss, beta $beta, temperature $temperature, labels $labelWeight, $tail of $topK, hidden $hiddenWeight",
     async (trial) => {
       const model = await native().openModel(file, { threads: 2, variant });
       const { options, tensors } = toyLora(golden.toy);
       const plain = plainBatch(golden.rows);
       for (const layout of [plain, forestBatch(golden.rows)]) {
-        const lora = model.createLora(options);
+        const { loss, beta, temperature, labelWeight, hiddenWeight = 0, hiddenWidth } = trial;
+        const lora = model.createLora({ ...options, ...(hiddenWidth && { hiddenWidth }) });
         lora.load(tensors);
-        const { loss, beta, temperature, labelWeight } = trial;
+        if (hiddenWidth) {
+          const drawn = noise("projection.weight", hiddenWidth * golden.toy.width);
+          lora.write(lora.shapes.length - 1, Float32Array.from(drawn));
+        }
         const trainer = model.createTrainer(lora, {
           ...{ beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 0, seed: 0, recompute: false },
-          distillation: { loss, beta, temperature, labelWeight },
+          distillation: { loss, beta, temperature, labelWeight, hiddenWeight },
         });
         const taught = arrange(taughtOf(trial), layout, plain);
         const done = await trainer.accumulate({ ...layout, taught }, 0, 0);
         expect(done).toMatchObject({ finite: true, count: plain.queryTokens.length });
         expect(Math.abs(done.lossSum / trial.lossSum - 1)).toBeLessThan(1e-5);
+        expect(done.hiddenSum).toBeCloseTo(trial.hiddenSum ?? 0, 2);
         const far = distances(trainer.gradients(), unpackTensors(trial.gradients));
         expect([...far].filter(([, distance]) => !(distance < 1e-4))).toEqual([]);
       }
       await model.close();
     },
   );
+});
+
+/** The value of an f16. */
+const half = (bits: number) => {
+  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
+  const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
+  return bits & 0x8000 ? -size : size;
+};
+
+it("our engine and llama.cpp have the same hidden states as teachers, those that the head reads", async () => {
+  const model = await native().openModel(file, { threads: 2, variant: null });
+  const runner = await native().openRunner(file, { threads: 1, adapter: null, contextTokens: 256, sequences: 4 });
+  const { width, vocabulary } = golden.toy;
+  const head = draw("output.weight", vocabulary, width);
+  for (const batch of [plainBatch(golden.rows), forestBatch(golden.rows)]) {
+    const asked = { topK: 5, temperature: 1.5, tail: "bucket" as const };
+    const [ours, theirs] = [
+      await model.teach(batch, null, { ...asked, hidden: true }),
+      await runner.teach(batch, { ...asked, hidden: true }),
+    ];
+    // What they say is what they say without.
+    const { hidden: _, ...said } = ours;
+    expect(await model.teach(batch, null, asked)).toEqual(said);
+    const plain = await runner.teach(batch, asked);
+    expect(plain.hidden).toBeUndefined();
+    expect(theirs.entries.filter((entry, at) => Math.abs(entry - plain.entries[at]!) > 1)).toHaveLength(0);
+    expect([ours, theirs].map(({ hidden }) => [hidden!.width, hidden!.states.length])).toEqual(
+      Array.from({ length: 2 }, () => [width, width * batch.queryTokens.length]),
+    );
+    const logits = await model.logits(batch, null);
+    for (let query = 0; query < batch.queryTokens.length; query++) {
+      const state = (of: NativeTaught) =>
+        [...of.hidden!.states.subarray(query * width, (query + 1) * width)].map((bits) => half(bits));
+      const [mine, other] = [state(ours), state(theirs)];
+      for (const [at, value] of mine.entries()) expect(Math.abs(value - other[at]!)).toBeLessThan(4e-3);
+      for (const token of [0, 50, vocabulary - 1]) {
+        const sum = mine.reduce((all, value, at) => all + value * head[token * width + at]!, 0);
+        expect(sum).toBeCloseTo(logits[query * vocabulary + token]!, 1);
+      }
+    }
+  }
+  await runner.close();
+  await model.close();
 });
 
 it("our engine and llama.cpp say the same as teachers", async () => {
@@ -168,7 +224,29 @@ it("what a teacher cannot have said is refused", async () => {
     /token 97 is outside/,
   );
   await expect(trainer.accumulate(batch, 0, 0)).rejects.toThrow(/expected what a teacher said/);
-  for (const change of [{ beta: 0 }, { temperature: 0 }, { labelWeight: 1.5 }, { loss: "kl" }]) {
+  const matched = (hiddenWidth?: number) =>
+    model.createTrainer(model.createLora({ ...toyLora(golden.toy).options, ...(hiddenWidth && { hiddenWidth }) }), {
+      ...options,
+      distillation: { ...distillation, hiddenWeight: 1 },
+    });
+  expect(() => matched()).toThrow(/parameters with a projection \(hiddenWidth\) for hiddenWeight/);
+  const states = new Uint16Array(2 * 3).fill(0x3c00);
+  const off = (hidden: object | undefined) =>
+    expect(matched(3).accumulate({ ...batch, taught: { ...taught, hidden } as NativeTaught }, 0, 0)).rejects;
+  await off(undefined).toThrow(/a teacher's states of 3 values, received none/);
+  await off({ width: 2, states: states.subarray(2) }).toThrow(/a teacher's states of 3 values, received 2/);
+  await off({ width: 3, states: states.subarray(1) }).toThrow(
+    /expected 2 states of 3 values from a teacher, received 5/,
+  );
+  await off({ width: 3, states: states.with(4, 0x7c00) }).toThrow(/a teacher's state is not finite, or all 0/);
+  await off({ width: 3, states: states.with(3, 0).with(4, 0x8000).with(5, 0) }).toThrow(/not finite, or all 0/);
+  await off({ width: 3, states: [1] }).toThrow(/Uint16Array for batch\.taught\.hidden\.states, received an array/);
+  expect(
+    await matched(3).accumulate({ ...batch, taught: { ...taught, hidden: { width: 3, states } } }, 0, 0),
+  ).toMatchObject({
+    finite: true,
+  });
+  for (const change of [{ beta: 0 }, { temperature: 0 }, { labelWeight: 1.5 }, { loss: "kl" }, { hiddenWeight: -1 }]) {
     const [name] = Object.keys(change);
     const made = () =>
       model.createTrainer(lora, { ...options, distillation: { ...distillation, ...change } as NativeDistillation });

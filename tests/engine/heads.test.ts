@@ -44,6 +44,7 @@ it.each(cases)("$name, as PyTorch", async ({ loss, outputs, targets, parameters,
   const trainer = model.createTrainer(lora, moments);
   expect(await trainer.accumulate(asked, 0, 0)).toEqual({
     lossSum: await model.answerLoss(asked, lora),
+    hiddenSum: 0,
     count: 1,
     finite: true,
   });

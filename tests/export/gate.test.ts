@@ -19,6 +19,15 @@ describe("judge", () => {
     expect(verdict(null, 0.05, metric(null, 0.9, 0.9))).toEqual([]);
   });
 
+  it("has no bound for what quantising moves where it is told so", () => {
+    const free = { bounds: { ...bounds, mergedQuantizedKl: null } };
+    expect(judge({ kl: { adapter_merged: null, merged_quantized: 9 }, metric: metric(null, 0.9, 0.9) }, free)).toEqual(
+      [],
+    );
+    const lost = metric(null, 0.9, 0.8);
+    expect(judge({ kl: { adapter_merged: null, merged_quantized: 9 }, metric: lost }, free)).toHaveLength(1);
+  });
+
   it("says which step moved the answers", () => {
     expect(verdict(0.0012345, 0.05)).toEqual(["merging moved the answers by a KL of 0.00123 nats, the bound is 0.001"]);
     expect(verdict(0, 0.25)).toEqual(["quantising moved the answers by a KL of 0.25 nats, the bound is 0.1"]);

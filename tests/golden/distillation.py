@@ -1,5 +1,5 @@
 # Writes distillation.json beside it: losses of a toy student against a teacher's packed answers and their gradients, by PyTorch's autograd in f64. Cases with "trl": the
-# loss is TRL's GKDTrainer.generalized_jsd_loss over all tokens.
+# loss is TRL's GKDTrainer.generalized_jsd_loss over all tokens; with "hiddenWeight": the distance of the hidden states through a drawn projection is added.
 # Run: PYTHON tests/golden/distillation.py   (PYTHON: the environment of `stillroom bench setup pytorch`)
 import ast
 import base64
@@ -37,6 +37,10 @@ TRIALS = [
     dict(loss="forward_kl", beta=0.5, temperature=2.0, labelWeight=0.3, topK=5, tail="sample"),
     dict(loss="forward_kl", beta=0.5, temperature=1.0, labelWeight=0.5, topK=40, tail="sample"),
     dict(loss="forward_kl", beta=0.5, temperature=1.0, labelWeight=0.0, topK=97, tail="sample", trl=0.0),
+    # A teacher that is narrower than the student, as wide, and wider.
+    dict(loss="forward_kl", beta=0.5, temperature=2.0, labelWeight=0.3, topK=8, hiddenWeight=0.7, hiddenWidth=20),
+    dict(loss="jsd", beta=0.4, temperature=1.0, labelWeight=0.0, topK=5, hiddenWeight=3.0, hiddenWidth=48),
+    dict(loss="reverse_kl", beta=0.5, temperature=1.0, labelWeight=1.0, topK=1, hiddenWeight=0.05, hiddenWidth=77),
 ]
 
 
@@ -92,10 +96,14 @@ def divergence(trial, p, q):
 def run(toy, trial):
     model, weights = with_adapter(base_model(toy), toy)
     model.double()
-    total, entries, tails = 0, [], []
-    heat, weight, kind = trial["temperature"], trial["labelWeight"], trial["tail"]
+    total, entries, tails, states, distance = 0, [], [], [], 0
+    heat, weight, kind, wide = trial["temperature"], trial["labelWeight"], trial["tail"], trial.get("hiddenWidth", 0)
+    if wide:
+        drawn = noise("projection.weight", wide * toy["width"]).astype(np.float32)
+        weights["projection.weight"] = torch.from_numpy(drawn.astype(np.float64).reshape(wide, toy["width"])).requires_grad_()
     for row in rows(toy):
-        logits = model(input_ids=torch.tensor([row["tokens"]])).logits[0]
+        out = model(input_ids=torch.tensor([row["tokens"]]), output_hidden_states=True)
+        logits = out.logits[0]
         for label in row["labels"]:
             # One beginning, one teacher: it is drawn by the tokens before the label.
             name = "teacher." + ".".join(map(str, row["tokens"][:label]))
@@ -129,11 +137,23 @@ def run(toy, trial):
                 assert abs(theirs.item() - d.item()) < 1e-9, (theirs.item(), d.item())
                 d = theirs
             total = total + (1 - weight) * heat**2 * d - weight * torch.log_softmax(z, 0)[row["tokens"][label]]
+            if wide:
+                # Behind the final norm: what the head reads.
+                h = out.hidden_states[-1][0][label - 1]
+                assert torch.allclose(model.get_output_embeddings()(h), z)
+                states.append((4 * noise(f"state.{name}", wide)).astype(np.float16))
+                t = torch.from_numpy(states[-1].astype(np.float64))
+                distance = distance + ((weights["projection.weight"] @ h - t) ** 2).sum() / (t**2).sum()
+    if wide:
+        total = total + trial["hiddenWeight"] * distance
     total.backward()
     gradients = {
-        name: dict(shape=list(weights[name].shape), data=packed(gguf_order(toy, name, weights[name].grad.float().numpy()), "<f4")) for name in KEPT
+        name: dict(shape=list(weights[name].shape), data=packed(gguf_order(toy, name, weights[name].grad.float().numpy()), "<f4"))
+        for name in [*KEPT, *(["projection.weight"] if wide else [])]
     }
-    return dict(**trial, entries=packed(np.stack(entries), "<u4"), tails=packed(np.array(tails), "<f4"), lossSum=total.item(), gradients=gradients)
+    said = dict(entries=packed(np.stack(entries), "<u4"), tails=packed(np.array(tails), "<f4"))
+    hidden = dict(states=packed(np.stack(states), "<f2"), hiddenSum=distance.item()) if wide else {}
+    return dict(**trial, **said, **hidden, lossSum=total.item(), gradients=gradients)
 
 
 if __name__ == "__main__":

@@ -194,6 +194,11 @@ test("a student with a part of the teacher's tokens learns from it, and one that
     expect(comparison[1]!.parameters).toBeLessThan(comparison[0]!.parameters);
     if (onPolicy === 0) expect(comparison[1]!.agreement).toBeGreaterThan(0.7);
   }
+  // Hidden states are the same whatever the tokens' numbers.
+  const matched = small(runFolder(), { student: trimmed(ids), steps: 2, hiddenWeight: 1, quantize: "none" });
+  const { run } = await distill(task, matched).result;
+  const [line] = readFileSync(path.join(run, "metrics.jsonl"), "utf8").split("\n");
+  expect(JSON.parse(line!)).toMatchObject({ hidden_distance: expect.closeTo(0.5, 0) });
   const refused = (file: string) => expect(distill(task, small(runFolder(), { student: file })).result).rejects;
   await refused(trimmed(ids, 300)).toThrow(/tokens are not the teacher's: .* has 31, .* has 258/);
   await refused(trimmed(ids.map((id) => (id === 97 ? 96 : id)))).toThrow(/tokens are not the teacher's/);
@@ -209,6 +214,12 @@ test("options are checked", async () => {
   await expect(wrong({ tail: "head" })).rejects.toThrow(/expected sample or bucket for tail, received "head"/);
   await expect(wrong({ tail: "sample", loss: "jsd" })).rejects.toThrow(/expected bucket with loss jsd for tail/);
   await expect(wrong({ beta: 1 })).rejects.toThrow(/above 0 and below 1 for beta, received 1/);
+  await expect(wrong({ beta: 0.3 })).rejects.toThrow(/expected loss "jsd" for beta, received 0\.3/);
+  await expect(wrong({ topK: 259 })).rejects.toThrow(/at most the teacher's 258 tokens for topK, received 259/);
+  await expect(wrong({ patience: 3 })).rejects.toMatchObject({
+    code: "usage",
+    message: "patience 3 ends no run of 4 validations: leave it out, or validate more often with evaluateEvery",
+  });
   await expect(wrong({ labelWeight: 2 })).rejects.toThrow(/from 0 to 1 for labelWeight, received 2/);
   await expect(wrong({ onPolicy: 2 })).rejects.toThrow(/from 0 to 1 for onPolicy, received 2/);
   await expect(wrong({ onPolicy: 1, labelWeight: 0.5 })).rejects.toThrow(/0 together with onPolicy for labelWeight/);

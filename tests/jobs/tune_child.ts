@@ -22,13 +22,14 @@ const common = {
 const task = await readTask(taskFile);
 const run =
   method === "distill"
-    ? // The toy teaches itself, at a temperature: what is learnt does not matter here.
+    ? // The toy teaches itself, at a temperature, its hidden states too: what is learnt does not matter here.
       distill(task, {
         ...common,
         teacher: model,
         student: model,
         temperature: 2,
         topK: 8,
+        hiddenWeight: 0.5,
         learningRate: 1e-3,
         quantize: "none",
       })

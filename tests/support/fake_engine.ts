@@ -88,6 +88,8 @@ export function bytesOf(state: NativeState): Uint8Array {
 
 export class FakeTrainer implements NativeTrainer {
   readonly calls: { step: number; microBatch: number; queries: number }[] = [];
+  /** Queries of each batch that was observed; after the last, "fit". */
+  readonly observed: (number | "fit")[] = [];
   readonly #size: number;
   #gradient: Float64Array;
   /** Number of updates, then both moments of each weight. */
@@ -117,7 +119,15 @@ export class FakeTrainer implements NativeTrainer {
       this.#gradient[i]! += ga[i]!;
       this.#gradient[this.#size + i]! += gb[i]!;
     }
-    return { lossSum, count: batch.queryTokens.length, finite };
+    return { lossSum, count: batch.queryTokens.length, finite, hiddenSum: 0 };
+  }
+
+  async observe(batch: NativeBatch): Promise<void> {
+    this.observed.push(batch.queryTokens.length);
+  }
+
+  async fit(): Promise<void> {
+    this.observed.push("fit");
   }
 
   async update({ learningRate, divisor }: { learningRate: number; divisor: number }) {

@@ -8,80 +8,109 @@ import { TeacherCache, type TeachingFacts, type TeachRows } from "../../src/teac
 
 const facts: TeachingFacts = {
   ...{ teacher: "a", adapter: null, tokenizer: "b", template: "c", rows: "d", texts: null },
-  ...{ top_k: 3, tail: "sample", temperature: 1, precision: "f32", engine: "stillroom" },
+  ...{ top_k: 3, tail: "sample", temperature: 1, precision: "f32", engine: "stillroom", hidden_width: 5 },
 };
+/** Without the teacher's hidden states, and with them. */
+const both = [false, true];
 /** 300 rows of 1 to 4 positions: three blocks. */
 const counts = Array.from({ length: 300 }, (_, row) => 1 + ((row * 7) % 4));
-const said = { topK: 3, tail: "sample" as const };
-const sayOf = (row: number, count: number) => ({
-  ...said,
+const kind = { topK: 3, tail: "sample" as const };
+const sayOf = (row: number, count: number, hidden: boolean) => ({
+  ...kind,
   entries: Uint32Array.from({ length: count * 3 }, (_, index) => row * 1000 + index),
   tails: Float32Array.from({ length: count }, (_, index) => row + index / 10),
+  ...(hidden && {
+    hidden: { width: 5, states: Uint16Array.from({ length: count * 5 }, (_, index) => row * 100 + index) },
+  }),
+});
+/** Of rows one after the other. */
+const joined = (parts: ReturnType<typeof sayOf>[]) => ({
+  ...kind,
+  entries: Uint32Array.from(parts.flatMap(({ entries }) => [...entries])),
+  tails: Float32Array.from(parts.flatMap(({ tails }) => [...tails])),
+  ...(parts[0]?.hidden && {
+    hidden: { width: 5, states: Uint16Array.from(parts.flatMap(({ hidden }) => [...hidden!.states])) },
+  }),
 });
 /** Two rows an answer, as a batch would be. */
-const say: TeachRows = async (first, last) => {
-  const answers = [];
-  for (let row = first; row < last; row += 2) {
-    const own = counts.slice(row, Math.min(last, row + 2));
-    const parts = own.map((count, index) => sayOf(row + index, count));
-    const entries = Uint32Array.from(parts.flatMap((part) => [...part.entries]));
-    answers.push({
-      taught: { ...said, entries, tails: Float32Array.from(parts.flatMap((p) => [...p.tails])) },
-      counts: own,
-    });
-  }
-  return answers;
-};
+const say =
+  (hidden: boolean): TeachRows =>
+  async (first, last) => {
+    const answers = [];
+    for (let row = first; row < last; row += 2) {
+      const own = counts.slice(row, Math.min(last, row + 2));
+      answers.push({ taught: joined(own.map((count, index) => sayOf(row + index, count, hidden))), counts: own });
+    }
+    return answers;
+  };
 const folder = () => mkdtempSync(path.join(tmpdir(), "stillroom-cache-"));
-const open = (place: string, change: Partial<TeachingFacts> = {}, positions = counts) =>
-  TeacherCache.open(place, { ...facts, ...change }, positions);
-async function filled(place = folder()): Promise<{ place: string; bytes: Buffer }> {
-  const cache = await open(place);
-  for await (const _ of cache.fill(say));
+const open = (place: string, change: Partial<TeachingFacts> = {}, positions = counts, hidden = false) =>
+  TeacherCache.open(place, { ...facts, ...change }, positions, hidden);
+async function filled(hidden = false): Promise<{ place: string; bytes: Buffer }> {
+  const place = folder();
+  const cache = await open(place, {}, counts, hidden);
+  for await (const _ of cache.fill(say(hidden)));
   expect(cache.complete).toBe(true);
   await cache.close();
   return { place, bytes: readFileSync(path.join(place, "rows.bin")) };
 }
 
-test("what is read is what was said, in any order", async () => {
-  const { place } = await filled();
+test.each(both)("what is read is what was said, in any order; hidden states: %s", async (hidden) => {
+  const { place } = await filled(hidden);
   const cache = await open(place);
   const rows = new Random(1).shuffle(Int32Array.from(counts.keys()));
   for (let from = 0; from < rows.length; from += 7) {
     const some = rows.subarray(from, from + 7);
-    const parts = [...some].map((row) => sayOf(row, counts[row]!));
-    expect(cache.read(some)).toEqual({
-      ...said,
-      entries: Uint32Array.from(parts.flatMap(({ entries }) => [...entries])),
-      tails: Float32Array.from(parts.flatMap(({ tails }) => [...tails])),
-    });
+    const said = (states: boolean) => joined([...some].map((row) => sayOf(row, counts[row]!, states)));
+    expect(cache.read(some)).toEqual(said(false));
+    expect(cache.read(some, true)).toEqual(said(hidden));
   }
   await cache.close();
 });
 
-test("an entry takes 4 bytes, and so does the tail", async () => {
+test("an entry takes 4 bytes, and so does the tail; a value of a hidden state 2", async () => {
   const { place, bytes } = await filled();
   const positions = counts.reduce((sum, count) => sum + count, 0);
   expect(bytes.length).toBe(positions * 4 * 4 + 3 * 32);
   expect(statSync(path.join(place, "cache.json")).size).toBeLessThan(500);
+  expect((await filled(true)).bytes.length).toBe(positions * (4 * 4 + 2 * 5) + 3 * 32);
 });
 
-test("cut off anywhere, it is filled again to the same bytes", async () => {
-  const { place, bytes } = await filled();
+test("a cache with hidden states serves who needs them and who does not; one without is refused to who does", async () => {
+  const { place } = await filled(true);
+  for (const hidden of both) {
+    const cache = await open(place, {}, counts, hidden);
+    expect(cache).toMatchObject({ complete: true, hidden: true });
+    await cache.close();
+  }
+  const refused = (change: Partial<TeachingFacts>, hidden: boolean) =>
+    expect(open(place, change, counts, hidden)).rejects;
+  for (const hidden of both) {
+    await refused({ hidden_width: 6 }, hidden).toThrow(/made with other hidden_width \(5 there, 6 here\)/);
+    await refused({ rows: "x" }, hidden).toThrow(/made with other rows \("d" there, "x" here\)/);
+  }
+  const plain = (await filled()).place;
+  const message = `the teacher's cache ${plain} keeps no hidden states; make another one, in another folder, with stillroom teach --hidden`;
+  await expect(open(plain, {}, counts, true)).rejects.toMatchObject({ code: "input", message });
+  await expect(open(plain, { rows: "x" }, counts, true)).rejects.toThrow(/made with other rows/);
+});
+
+test.each(both)("cut off anywhere, it is filled again to the same bytes; hidden states: %s", async (hidden) => {
+  const { place, bytes } = await filled(hidden);
   const file = path.join(place, "rows.bin");
   const random = new Random(3);
   for (let cut = 0; cut < 200; cut++) {
     writeFileSync(file, bytes.subarray(0, random.below(bytes.length)));
     const cache = await open(place);
     expect(cache.complete).toBe(false);
-    for await (const _ of cache.fill(say));
+    for await (const _ of cache.fill(say(cache.hidden)));
     await cache.close();
     expect(readFileSync(file).equals(bytes)).toBe(true);
   }
 });
 
-test("a flipped bit anywhere is seen, told with its place, and asked again", async () => {
-  const { place, bytes } = await filled();
+test.each(both)("a flipped bit anywhere is seen, told, and asked again; hidden states: %s", async (hidden) => {
+  const { place, bytes } = await filled(hidden);
   const file = path.join(place, "rows.bin");
   const random = new Random(4);
   for (let flip = 0; flip < 200; flip++) {
@@ -92,7 +121,7 @@ test("a flipped bit anywhere is seen, told with its place, and asked again", asy
     const cache = await open(place);
     expect(cache.complete).toBe(false);
     expect(cache.damage).toMatch(/rows\.bin is damaged behind byte \d+: rows from (0|128|256) on are asked again/);
-    for await (const _ of cache.fill(say));
+    for await (const _ of cache.fill(say(cache.hidden)));
     await cache.close();
     expect(readFileSync(file).equals(bytes)).toBe(true);
   }
@@ -108,8 +137,8 @@ test("blocks of another cache are not taken for its own", async () => {
   await cache.close();
 });
 
-test("a damaged manifest is refused, or says the same", async () => {
-  const { place } = await filled();
+test.each(both)("a damaged manifest is refused, or says the same; hidden states: %s", async (hidden) => {
+  const { place } = await filled(hidden);
   const file = path.join(place, "cache.json");
   const good = readFileSync(file);
   const random = new Random(5);

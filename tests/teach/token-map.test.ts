@@ -24,9 +24,11 @@ const entries = Uint32Array.of(entry(5, 0.5), entry(3, 0.25), entry(2, 0.125), e
 
 test("what the student has not is the bucket's", () => {
   const map = TokenMap.trimmed(Int32Array.of(2, 5, 6), 9);
-  const taught = { topK: 3, tail: "bucket" as const, entries, tails: Float32Array.of(0.125, 0.5) };
-  const { topK, tail, entries: own, tails } = map.ofStudent(taught);
+  const hidden = { width: 2, states: Uint16Array.of(1, 2, 3, 4) };
+  const taught = { topK: 3, tail: "bucket" as const, entries, tails: Float32Array.of(0.125, 0.5), hidden };
+  const { topK, tail, entries: own, tails, hidden: states } = map.ofStudent(taught);
   expect({ topK, tail }).toEqual({ topK: 3, tail: "bucket" });
+  expect(states).toEqual(hidden);
   expect(own).toEqual(Uint32Array.of(entry(1, 0.5), entry(0, 0.125), nothing, entry(2, 0.5), nothing, nothing));
   expect(tails[0]).toBeCloseTo(0.375, 3);
   expect(tails[1]).toBe(1);

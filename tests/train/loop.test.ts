@@ -38,6 +38,26 @@ test("the loss falls, and each step leaves one line", async () => {
   expect(outcome?.progress).toMatchObject({ rows: 480, tokens: 960 });
 });
 
+test("a projection is fitted once, before the first step, on the rows of the first steps", async () => {
+  const job = await toyJob(folder, { steps: 4, change: { fitOn: 17 } });
+  await drive(job);
+  // Steps of 8 rows in micro-batches of 3, until there are 17 labels.
+  expect(job.trainer.observed).toEqual([3, 3, 2, 3, 3, 2, 3, 3, 2, "fit"]);
+  expect((await lines("metrics.jsonl"))[0]).toMatchObject({ hidden_distance: 0 });
+  const resumed = await toyJob(folder, { steps: 6, change: { fitOn: 17 } });
+  expect(resumed.from?.step).toBe(4);
+  await drive(resumed);
+  expect(resumed.trainer.observed).toEqual([]);
+  // No more steps than there are, and nothing where there is no projection.
+  folder = await toyFolder();
+  const short = await toyJob(folder, { steps: 1, change: { fitOn: 100 } });
+  await drive(short);
+  expect(short.trainer.observed).toEqual([3, 3, 2, "fit"]);
+  const plain = await toyJob(await toyFolder());
+  await drive(plain);
+  expect(plain.trainer.observed).toEqual([]);
+});
+
 test("1×8 and 8×1 rows: the step's loss is the mean over all its label tokens, whatever the micro-batches", async () => {
   const whole = await drive(await toyJob(folder, { microBatch: 8 }));
   const wholeLoss = (await lines("metrics.jsonl")).map((line) => line.loss as number);

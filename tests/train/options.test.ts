@@ -4,7 +4,7 @@ import type { NativeModelInfo } from "../../src/support/native.js";
 import type { Encoded } from "../../src/tokens/index.js";
 import { activationBytes, frozenStateBytes, planMemory, trainedParameters } from "../../src/train/memory.js";
 import { type TuneOptions, type TuneSettings, tuneSettings } from "../../src/train/options.js";
-import { keepFrozen, planLimits, planRun } from "../../src/train/plan.js";
+import { keepFrozen, planLimits, planRun, requirePatience } from "../../src/train/plan.js";
 
 const settings = (options: Partial<TuneOptions> = {}) => tuneSettings({ model: "m.gguf", out: "run", ...options });
 
@@ -178,6 +178,19 @@ test("steps from epochs, or as given; four validations a run", () => {
   expect(planRun(settings({ epochs: 2 }), limits, 17).steps).toBe(4);
   expect(planRun(settings({ epochs: 0.5 }), limits, 160).steps).toBe(5);
   expect(planRun(settings({ steps: 7, evaluateEvery: 3 }), limits, 160)).toMatchObject({ steps: 7, evaluateEvery: 3 });
+});
+
+test("a patience that can end no run is refused, with what helps", () => {
+  const check = (patience: number | null, steps: number, evaluateEvery: number, validated = true) =>
+    requirePatience({ patience }, { steps, evaluateEvery }, validated);
+  // Validations after 3, 6, 9 and 10 steps: of the second and third the first may stay the best.
+  expect(() => check(2, 10, 3)).not.toThrow();
+  expect(() => check(null, 10, 3, false)).not.toThrow();
+  expect(() => check(3, 10, 3)).toThrow(
+    "patience 3 ends no run of 4 validations: leave it out, or validate more often with evaluateEvery",
+  );
+  expect(() => check(1, 10, 10)).toThrow("no run of 1 validation:");
+  expect(() => check(1, 10, 1, false)).toThrow(/the task has no validation rows: leave it out, or give the task some/);
 });
 
 test("states of frozen layers are kept where rows come again, a layer lies below, and all fit", () => {

@@ -85,6 +85,7 @@ export async function toyJob(
     },
     batchSize,
     seed: 3,
+    fitOn: 0,
     microBatches(indices: Int32Array): MicroBatch[] {
       const chosen = [...indices].map((index) => rows[index]!);
       const cuts = Array.from({ length: Math.ceil(chosen.length / microBatch) }, (_, index) => index * microBatch);
