@@ -42,18 +42,21 @@ export async function openServed(
 }
 
 export function predictHandler({ rows, make }: Served, answers: Answers, limit: number, log: Log, logPrompts: boolean) {
-  const wishOf = async (given: readonly unknown[]): Promise<Wish<LabelsRequest | TextRequest>[]> => {
+  const wishOf = async (
+    given: readonly unknown[],
+    param: "row" | "rows",
+  ): Promise<Wish<LabelsRequest | TextRequest>[]> => {
     const made = given.map((one, index) => {
       // As of a line of a file.
       const fields = fieldsOf(one);
       const row = typeof fields === "string" ? fields : make(fields);
-      if (typeof row === "string") throw badRow(index, row);
+      if (typeof row === "string") throw badRow(param, index, row);
       return { index, file: "the request", line: index + 1, ...row };
     });
     const wishes: Wish<LabelsRequest | TextRequest>[] = [];
     for await (const item of rows.itemsOf(made)) {
       const request = item.request();
-      if (typeof request === "string") throw badRow(wishes.length, request);
+      if (typeof request === "string") throw badRow(param, wishes.length, request);
       if (request.kind === "embedding") throw new StillroomError("internal", "a row of a task asks for no vector");
       wishes.push({ request, texts: item.texts });
     }
@@ -70,7 +73,7 @@ export function predictHandler({ rows, make }: Served, answers: Answers, limit: 
         param: "row",
         code: "invalid_value",
       });
-    const wishes = await wishOf(given);
+    const wishes = await wishOf(given, row === undefined ? "rows" : "row");
     if (logPrompts) log.info({ prompt: wishes.flatMap(({ texts }) => texts) }, "asked");
     const leaving = leavingOf(outgoing);
     // All rows of a task are of one kind.
@@ -83,8 +86,8 @@ export function predictHandler({ rows, make }: Served, answers: Answers, limit: 
   };
 }
 
-const badRow = (index: number, reason: string) =>
-  new ApiError(400, `rows[${index}]: ${reason}`, { param: "rows", code: "invalid_value" });
+const badRow = (param: "row" | "rows", index: number, reason: string) =>
+  new ApiError(400, `${param === "row" ? param : `rows[${index}]`}: ${reason}`, { param, code: "invalid_value" });
 
 /** The fields of a look-up that has a hit. */
 function predictionOf({ text, probabilities, ended }: Answer, { maker }: Engine): object {

@@ -118,17 +118,13 @@ const nested = (levels: number): unknown => (levels === 0 ? 1 : [nested(levels -
 it.each<[string, object, RegExp]>([
   ["no row", {}, /expected a row's fields for row/],
   ["both", { row: { text: "a" }, rows: [] }, /expected a row's fields for row/],
-  ["a text", { row: "a" }, /rows\[0\]: is not a JSON object/],
+  ["a text", { row: "a" }, /^row: is not a JSON object/],
   ["a row with NUL", { rows: [{ text: "a" }, { text: "a\0b" }] }, /rows\[1\]: holds a NUL character/],
-  ["a row with half a pair", { row: { text: "\ud83d" } }, /rows\[0\]: holds a lone surrogate/],
-  [
-    "a row with half a pair in a field's name",
-    { row: { text: "a", "\udc00": 1 } },
-    /rows\[0\]: holds a lone surrogate/,
-  ],
-  ["a row that nests", { row: { text: "a", more: nested(40) } }, /rows\[0\]: is nested deeper than 32 levels/],
+  ["a row with half a pair", { row: { text: "\ud83d" } }, /^row: holds a lone surrogate/],
+  ["a row with half a pair in a field's name", { row: { text: "a", "\udc00": 1 } }, /^row: holds a lone surrogate/],
+  ["a row that nests", { row: { text: "a", more: nested(40) } }, /^row: is nested deeper than 32 levels/],
   ["a row without its field", { rows: [{ text: "a" }, { txt: "b" }] }, /rows\[1\]: has no text/],
-  ["a row that is too long", { row: { text: "a".repeat(300) } }, /rows\[0\]: the prompt has/],
+  ["a row that is too long", { row: { text: "a".repeat(300) } }, /^row: the prompt has/],
   ["an unknown field", { row: { text: "a" }, model: "gpt" }, /unknown field model/],
 ])("%s is refused with its reason", async (_name, body, message) => {
   const server = await started({ model, task });
