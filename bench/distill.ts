@@ -5,6 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
+import type { Model } from "../src/model/index.js";
 import { type NativeModelInfo, native } from "../src/support/native.js";
 import { type JobRow, type JobStep, type TuneJob, writeJob } from "./job.js";
 import { type Machine, machine } from "./machine.js";
@@ -83,43 +84,58 @@ const everyThird = (layers: number) => Int32Array.from({ length: Math.ceil(layer
 
 export async function benchDistill(options: DistillBenchOptions, session: TrialSession): Promise<DistillBench> {
   if (options.peer === "pytorch") peerProgram(options.peer); // one that is missing is told before any work
+  const jobOf = async (teacher: Model, student: string): Promise<DistillJob> => {
+    const { rowsOfStep, rows: rowsOf } = works[options.work];
+    const rows = await rowsOf(teacher, rowsOfStep * (options.repeat + 1), options.seed, options.data);
+    const order = [...Array<number>(untimed).fill(0), ...Array.from({ length: options.repeat }, (_, step) => step + 1)];
+    return distillJob(teacher, student, options, { rows, rowsOfStep, order });
+  };
+  const { job, turns, ...facts } = await withStudent(options, session, jobOf, (made, folder) =>
+    takeTurns(made, options, folder, session),
+  );
+  return summary(options, job, turns, facts);
+}
+
+/** Turns on the job that is made of an open teacher and of the file of its student, in a folder that is gone afterwards. */
+export async function withStudent<Job extends DistillJob, Turns>(
+  options: DistillBenchOptions,
+  session: TrialSession,
+  jobOf: (teacher: Model, student: string) => Promise<Job>,
+  takeTurns: (job: Job, folder: string) => Promise<Turns>,
+): Promise<{ job: Job; turns: Turns; vocabulary: number } & Pick<DistillBench, "machine" | "model">> {
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
     const teacher = await openModel(options.model, { threads: options.threads, signal: session.signal });
     const { info, threads } = teacher;
-    const job = await jobOf(teacher, options, path.join(folder, "student.gguf"));
+    const student = path.join(folder, "student.gguf");
+    await writeThird(info, student);
+    const job = await jobOf(teacher, student);
     await teacher.close();
-    const { parameters } = await native().inspect(job.student);
-    const sides = await takeTurns(job, options, folder, session);
-    return summary(options, job, sides, {
-      machine: await machine(threads),
-      model: {
-        teacher: info.name ?? path.basename(info.path),
-        parameters: info.parameters,
-        student_parameters: parameters,
-      },
-      vocabulary: info.vocabulary,
-    });
+    const { parameters } = await native().inspect(student);
+    const turns = await takeTurns(job, folder);
+    const model = {
+      teacher: info.name ?? path.basename(info.path),
+      ...{ parameters: info.parameters, student_parameters: parameters },
+    };
+    return { job, turns, machine: await machine(threads), model, vocabulary: info.vocabulary };
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function jobOf(
-  teacher: Awaited<ReturnType<typeof openModel>>,
-  options: DistillBenchOptions,
+/** A job whose steps have so many of the rows each, in that order of steps. */
+export function distillJob(
+  teacher: Model,
   student: string,
-): Promise<DistillJob> {
-  const { info } = teacher;
-  const { rowsOfStep, rows } = works[options.work];
-  await writeThird(info, student);
-  const order = [...Array<number>(untimed).fill(0), ...Array.from({ length: options.repeat }, (_, step) => step + 1)];
+  options: DistillBenchOptions,
+  { rows, rowsOfStep, order }: { rows: JobRow[]; rowsOfStep: number; order: readonly number[] },
+): DistillJob {
   return {
-    teacher: path.resolve(info.path),
+    teacher: path.resolve(teacher.info.path),
     student,
     threads: teacher.threads,
     topK: options.topK,
-    rows: await rows(teacher, rowsOfStep * (options.repeat + 1), options.seed, options.data),
+    rows,
     steps: order.map((index) => ({
       rows: Array.from({ length: rowsOfStep }, (_, row) => index * rowsOfStep + row),
       learningRate: 2e-5,
@@ -130,7 +146,7 @@ async function jobOf(
 }
 
 /** Writes the student of the trials: every third layer of a model, as it is. */
-export async function writeThird(info: NativeModelInfo, file: string): Promise<void> {
+async function writeThird(info: NativeModelInfo, file: string): Promise<void> {
   const layers = everyThird(info.layers);
   const one = (count: number) => Int32Array.from(Array(count).keys());
   const all = (count: number) => Array.from(layers, () => one(count));

@@ -2,10 +2,9 @@
 // the one before stays in its sequence's state, sequences are evaluated in common batches, and labels of one token cost nothing beyond
 // the prompt. Same protocol as ours-score.ts.
 import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { getLlama, type LlamaContextSequence, LlamaLogLevel, type Token } from "node-llama-cpp";
 import type { ScoreJob } from "./score.js";
-import { emit } from "./side.js";
+import { emit, turnsOf } from "./side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as ScoreJob;
 const llama = await getLlama({ gpu: false, build: "never", logLevel: LlamaLogLevel.error });
@@ -54,9 +53,7 @@ async function meansOf(sequence: LlamaContextSequence, row: number): Promise<num
   return means;
 }
 
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-for (const turn of job.turns) {
-  if ((await lines.next()).done) break;
+for await (const [, turn] of turnsOf(job.turns)) {
   const start = performance.now();
   const means = new Array<number[]>(turn.length);
   let next = 0;

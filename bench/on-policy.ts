@@ -1,15 +1,11 @@
 // The on-policy trial: a student writes behind prompts, its teacher grades the tokens, and all of its weights take a step; ours and TRL's GKDTrainer by turns
 // from the same student. First both take a step on the tokens that ours wrote, and the losses must agree; then each writes its own, and the times count.
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { openModel } from "../src/index.js";
 import type { Model } from "../src/model/index.js";
-import { native } from "../src/support/native.js";
-import { type DistillBenchOptions, type DistillJob, type Spread, writeThird } from "./distill.js";
+import { type DistillBenchOptions, type DistillJob, distillJob, type Spread, withStudent } from "./distill.js";
 import { writeJob } from "./job.js";
-import { type Machine, machine } from "./machine.js";
+import type { Machine } from "./machine.js";
 import { type Measured, measured } from "./numbers.js";
 import { peerProgram, peerScript } from "./setup.js";
 import { Side, type SideDone, type WrittenDone, withSides } from "./side.js";
@@ -62,44 +58,18 @@ const equalBound = 0.01;
 
 export async function benchOnPolicy(options: DistillBenchOptions, session: TrialSession): Promise<OnPolicyBench> {
   peerProgram("pytorch"); // one that is missing is told before any work
-  const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
-  try {
-    const teacher = await openModel(options.model, { threads: options.threads, signal: session.signal });
-    const { info, threads } = teacher;
-    const job = await jobOf(teacher, options, path.join(folder, "student.gguf"));
-    await teacher.close();
-    const { parameters } = await native().inspect(job.student);
-    const turns = await takeTurns(job, folder, session);
-    const model = {
-      teacher: info.name ?? path.basename(info.path),
-      ...{ parameters: info.parameters, student_parameters: parameters },
-    };
-    return summary(job, turns, { machine: await machine(threads), model });
-  } finally {
-    await rm(folder, { recursive: true, force: true });
-  }
-}
-
-async function jobOf(teacher: Model, options: DistillBenchOptions, student: string): Promise<OnPolicyJob> {
-  await writeThird(teacher.info, student);
-  const { rows, promptTokens, answerTokens } = work;
-  const count = untimed + options.repeat;
-  const cut = await denseRows(teacher, rows * count, promptTokens + answerTokens, options);
-  return {
-    teacher: path.resolve(teacher.info.path),
-    student,
-    threads: teacher.threads,
-    topK: options.topK,
-    rows: cut.map(({ tokens }) => ({ tokens, answerFrom: promptTokens })),
-    steps: Array.from({ length: count }, (_, step) => ({
-      rows: Array.from({ length: rows }, (_, row) => step * rows + row),
-      learningRate: 2e-5,
-    })),
-    optimizer: { optimizer: "adamw", beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 },
-    ours: { tokenBudget: 512, sharePrefix: true, recompute: false, seed: options.seed },
-    answerTokens,
-    endTokens: [...teacher.tokenizer.endTokens],
+  const jobOf = async (teacher: Model, student: string): Promise<OnPolicyJob> => {
+    const { rows: rowsOfStep, promptTokens, answerTokens } = work;
+    const order = [...Array(untimed + options.repeat).keys()];
+    const cut = await denseRows(teacher, rowsOfStep * order.length, promptTokens + answerTokens, options);
+    const rows = cut.map(({ tokens }) => ({ tokens, answerFrom: promptTokens }));
+    const job = distillJob(teacher, student, options, { rows, rowsOfStep, order });
+    return { ...job, answerTokens, endTokens: [...teacher.tokenizer.endTokens] };
   };
+  const { job, turns, machine, model } = await withStudent(options, session, jobOf, (made, folder) =>
+    takeTurns(made, folder, session),
+  );
+  return summary(job, turns, { machine, model });
 }
 
 interface Turns {

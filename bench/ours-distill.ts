@@ -1,12 +1,12 @@
 // Our side of the distillation trial: a step's rows are put to the teacher, then the student takes the step from what is kept of its answers.
 // node dist/bench/ours-distill.js JOB.json: each step waits for a line on stdin; one JSON line ready, one a step, one done.
 import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { type NativeTaught, native } from "../src/support/native.js";
 import { everyWeight, lossBytes, microBatcher } from "../src/train/index.js";
 import type { DistillJob } from "./distill.js";
 import { encodedRow } from "./job.js";
-import { emit } from "./side.js";
+import { emit, turnsOf } from "./side.js";
+import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as DistillJob;
 const { tokenBudget, sharePrefix, recompute, seed } = job.ours;
@@ -17,22 +17,21 @@ const weights = await student.createWeights({ targets: everyWeight });
 const distillation = { loss: "forward_kl", beta: 0.5, temperature: 1, labelWeight: 0 } as const;
 const trainer = student.createTrainer(weights, { ...job.optimizer, recompute, seed, distillation });
 const rows = job.rows.map(encodedRow);
+const teaching = { topK: job.topK, temperature: 1, tail: "sample" as const };
+const { topK, tail } = teaching;
 /** What is kept of each row. */
-const kept = new Map<number, NativeTaught>();
+const kept = new Map<number, Pick<NativeTaught, "entries" | "tails">>();
 const asking = microBatcher(rows, 2048, true);
 
 /** Asks about rows in their order. */
 async function ask(indices: Int32Array): Promise<void> {
-  const asked = { topK: job.topK, temperature: 1, tail: "sample" as const };
-  const { topK, tail } = asked;
   let at = 0;
   for (const { batch, rows: count } of asking(indices)) {
-    const { entries, tails } = await teacher.teach(batch, null, asked);
+    const { entries, tails } = await teacher.teach(batch, null, teaching);
     let position = 0;
     for (const index of indices.subarray(at, at + count)) {
       const end = position + rows[index]!.answer.length;
       kept.set(index, {
-        ...{ topK, tail },
         entries: entries.subarray(position * topK, end * topK),
         tails: tails.subarray(position, end),
       });
@@ -48,35 +47,24 @@ const batchesOf = microBatcher(rows, tokenBudget, sharePrefix, (indices) => {
   const tails = new Float32Array(parts.reduce((sum, part) => sum + part.tails.length, 0));
   let at = 0;
   for (const part of parts) {
-    entries.set(part.entries, at * job.topK);
+    entries.set(part.entries, at * topK);
     tails.set(part.tails, at);
     at += part.tails.length;
   }
-  return { topK: job.topK, tail: "sample", entries, tails };
+  return { topK, tail, entries, tails };
 });
-emit({
-  event: "ready",
-  versions: { stillroom: process.env.npm_package_version ?? "checkout", node: process.versions.node },
-});
+emitReady();
 
-const turns = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-for (const [index, step] of job.steps.entries()) {
-  if ((await turns.next()).done) break;
+for await (const [index, step] of turnsOf(job.steps)) {
   const chosen = Int32Array.from(step.rows);
   const asked = performance.now();
   await ask(chosen);
   const start = performance.now();
-  let [loss, labels] = [0, 0];
-  for (const [number, { batch }] of batchesOf(chosen).entries()) {
-    const done = await trainer.accumulate(batch, index + 1, number);
-    loss += done.lossSum;
-    labels += done.count;
-  }
-  await trainer.update({ learningRate: step.learningRate, divisor: labels });
+  const { loss, labels } = await takeStep(trainer, index + 1, batchesOf(chosen), step.learningRate);
   const seconds = (performance.now() - start) / 1000;
   const tokens = step.rows.reduce((sum, row) => sum + job.rows[row]!.tokens.length, 0);
   emit({
-    ...{ event: "step", loss: loss / labels, labels, rows: step.rows.length, tokens },
+    ...{ event: "step", loss, labels, rows: step.rows.length, tokens },
     ...{ teach_seconds: (start - asked) / 1000, seconds },
   });
 }

@@ -1,7 +1,6 @@
 // Our side of the on-policy trial: as a step of `distill --on-policy` on all weights. node dist/bench/ours-on-policy.js JOB.json: each step waits for a line on
 // stdin; one JSON line ready, one a step, one done.
 import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { openModel } from "../src/index.js";
 import { writingSteps } from "../src/jobs/on-policy.js";
 import type { NativeBatch } from "../src/support/native.js";
@@ -9,7 +8,8 @@ import { Teacher, TokenMap } from "../src/teach/index.js";
 import { everyWeight } from "../src/train/index.js";
 import { encodedRow } from "./job.js";
 import type { OnPolicyJob } from "./on-policy.js";
-import { emit } from "./side.js";
+import { emit, turnsOf } from "./side.js";
+import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as OnPolicyJob;
 const { threads, topK } = job;
@@ -35,25 +35,14 @@ function answersOf({ queryPositions, queryTokens }: NativeBatch): number[][] {
   return answers;
 }
 
-emit({
-  event: "ready",
-  versions: { stillroom: process.env.npm_package_version ?? "checkout", node: process.versions.node },
-});
-const turns = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-for (const [index, step] of job.steps.entries()) {
-  if ((await turns.next()).done) break;
+emitReady();
+for await (const [index, step] of turnsOf(job.steps)) {
   const start = performance.now();
   const batches = await write(index + 1, Int32Array.from(step.rows), null, cutting)!;
-  let [loss, labels] = [0, 0];
-  for (const [number, { batch }] of batches.entries()) {
-    const done = await trainer.accumulate(batch, index + 1, number);
-    loss += done.lossSum;
-    labels += done.count;
-  }
-  await trainer.update({ learningRate: step.learningRate, divisor: labels });
+  const { loss, labels } = await takeStep(trainer, index + 1, batches, step.learningRate);
   const seconds = (performance.now() - start) / 1000;
   const answers = batches.flatMap(({ batch }) => answersOf(batch));
-  emit({ event: "step", loss: loss / labels, labels, answers, seconds });
+  emit({ event: "step", loss, labels, answers, seconds });
 }
 emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
 await teacher.close();

@@ -1,12 +1,11 @@
 // Our side of the scoring trial. node dist/bench/ours-score.js JOB.json: each turn waits for a line on stdin.
 import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { scoreChoices } from "../src/evaluate/index.js";
 import { openModel } from "../src/index.js";
 import { packChoices } from "../src/tokens/index.js";
 import { workOf } from "./job.js";
 import type { ScoreJob } from "./score.js";
-import { emit } from "./side.js";
+import { emit, turnsOf } from "./side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as ScoreJob;
 const model = await openModel(job.model, { threads: job.threads, precision: job.precision });
@@ -16,9 +15,7 @@ const rows = job.rows.map(({ prompt, choices }) => ({
 }));
 emit({ event: "ready", versions: { node: process.versions.node } });
 
-const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-for (const [index, turn] of job.turns.entries()) {
-  if ((await lines.next()).done) break;
+for await (const [index, turn] of turnsOf(job.turns)) {
   if (index === 1 && model.tunable) model.native.profile(); // what came before is forgotten
   const start = performance.now();
   const chosen = turn.map((row) => rows[row]!);

@@ -1,12 +1,12 @@
 // Our side of the tuning trial: the native engine on the rows, batches, rates and first weights of a job file.
 // node dist/bench/ours-tune.js JOB.json: each step waits for a line on stdin; one JSON line ready, one a step, one done.
 import { readFile } from "node:fs/promises";
-import { createInterface } from "node:readline";
 import { writeAdapterFolder } from "../src/adapter/index.js";
 import { native } from "../src/support/native.js";
 import { everyWeight, microBatcher } from "../src/train/index.js";
 import { encodedRow, type TuneJob, workOf } from "./job.js";
-import { emit, type Work } from "./side.js";
+import { emit, turnsOf, type Work } from "./side.js";
+import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as TuneJob;
 const { tokenBudget, sharePrefix, recompute, seed } = job.ours;
@@ -16,32 +16,24 @@ const parameters = lora ?? (await model.createWeights({ targets: everyWeight }))
 const trainer = model.createTrainer(parameters, { ...job.optimizer, recompute, seed });
 const rows = job.rows.map(encodedRow);
 const batchesOf = microBatcher(rows, tokenBudget, sharePrefix);
-emit({
-  event: "ready",
-  versions: { stillroom: process.env.npm_package_version ?? "checkout", node: process.versions.node },
-});
+emitReady();
 
-const turns = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
-for (const [index, step] of job.steps.entries()) {
-  if ((await turns.next()).done) break;
+for await (const [index, step] of turnsOf(job.steps)) {
   if (index === job.untimed) model.profile(); // what came before is forgotten
   const start = performance.now();
-  let [loss, labels] = [0, 0];
+  const batches = batchesOf(Int32Array.from(step.rows));
+  const { loss, labels } = await takeStep(trainer, index + 1, batches, step.learningRate);
+  const seconds = (performance.now() - start) / 1000;
   const work = { tokens: 0, pairs: 0, logits: 0, queried: 0 } satisfies Work;
-  for (const [number, { batch }] of batchesOf(Int32Array.from(step.rows)).entries()) {
-    const done = await trainer.accumulate(batch, index + 1, number);
-    loss += done.lossSum;
-    labels += done.count;
+  for (const { batch } of batches) {
     const { tokens, pairs, logits, queried } = workOf(batch);
     work.tokens += tokens;
     work.pairs += pairs;
     work.logits += logits;
     work.queried += queried;
   }
-  await trainer.update({ learningRate: step.learningRate, divisor: labels });
-  const seconds = (performance.now() - start) / 1000;
   const tokens = step.rows.reduce((sum, row) => sum + job.rows[row]!.tokens.length, 0);
-  emit({ event: "step", loss: loss / labels, labels, rows: step.rows.length, tokens, seconds, work });
+  emit({ event: "step", loss, labels, rows: step.rows.length, tokens, seconds, work });
 }
 if (job.out && lora) {
   const { info } = model;

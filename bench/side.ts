@@ -130,6 +130,15 @@ export function emit(
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
+/** What a side is to do, each turn once its line has come on our own stdin, until that ends. */
+export async function* turnsOf<Turn>(turns: readonly Turn[]): AsyncGenerator<[number, Turn]> {
+  const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  for (const turn of turns.entries()) {
+    if ((await lines.next()).done) return;
+    yield turn;
+  }
+}
+
 /** Step: what it answers to each turn. */
 export class Side<Step extends { event: "step" } = StepDone> {
   readonly #child: ChildProcessWithoutNullStreams;

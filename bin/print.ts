@@ -119,9 +119,8 @@ export function tuneText(result: TuneResult): string {
 export function teachText(result: TeachResult): string {
   const { cache, rows, positions, computed, top_k, hidden_width, bytes } = result;
   const c = colours(process.stdout);
-  const kept =
-    hidden_width === null ? `${top_k} tokens each` : `${top_k} tokens each, hidden states of ${hidden_width}`;
-  const first = `${c.bold(plain(cache))} · ${counted(rows, "row")} · ${counted(positions, "position")} · ${kept} · ${fileSize(bytes)}`;
+  const states = hidden_width === null ? "" : `, hidden states of ${hidden_width}`;
+  const first = `${c.bold(plain(cache))} · ${counted(rows, "row")} · ${counted(positions, "position")} · ${top_k} tokens each${states} · ${fileSize(bytes)}`;
   return `${first}\n${computed} asked now, ${rows - computed} were there\n${speed(result)}\n`;
 }
 

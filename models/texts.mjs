@@ -42,7 +42,7 @@ function taggedCounts() {
   return counts;
 }
 
-/** `id type lexfile words meaning examples parents instance` of each line of a data file. */
+/** `id type lexfile words meaning examples parents instanceOf` of each line of a data file. */
 function synsets(file) {
   const found = [];
   for (const line of readFileSync(path.join(dict, file), "utf8").split("\n")) {
@@ -92,11 +92,12 @@ const plain = /^[\x20-\x7e]+$/;
 // A fifth of all words is never shown to the model: what has one among its words is no training row.
 const heldOut = (word) => drawn(0.2, "word", word.toLowerCase());
 
+const readable = ({ meaning, words }) => plain.test(meaning + words[0]) && meaning.length >= 8 && meaning.length <= 160;
+
 /** What is worth a row: readable, no name of one person or place, no group of taxonomy; common, or a thing that one can meet. */
 function usable(synset) {
-  const { id, meaning, words, instanceOf, lexfile } = synset;
-  if (instanceOf.length > 0 || !plain.test(meaning + words[0]) || meaning.length < 8 || meaning.length > 160)
-    return false;
+  const { id, words, instanceOf, lexfile } = synset;
+  if (instanceOf.length > 0 || !readable(synset)) return false;
   if (words[0].length > 24 || /\d/.test(words[0])) return false;
   if ((counts.get(id) ?? 0) === 0 && ![5, 8, 13, 20].includes(lexfile)) return false;
   return synset.type !== "n" || !ancestors(synset).some((name) => name === "taxonomic group");
@@ -277,7 +278,7 @@ const callings = [
 ];
 const people = all
   .filter(({ type, lexfile, instanceOf }) => type === "n" && lexfile === 18 && instanceOf.length > 0)
-  .filter(({ meaning, words }) => plain.test(meaning + words[0]) && meaning.length >= 8 && meaning.length <= 160)
+  .filter(readable)
   .sort(byHash("people"))
   .flatMap((synset) => {
     const above = new Set(ancestors(synset));

@@ -13,7 +13,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # a trainer of TRL's tells its makers when i
 
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from pytorch_common import open_model, peak_memory_bytes, versions  # noqa: E402
+from pytorch_common import open_model, pad, peak_memory_bytes, versions  # noqa: E402
 from tokenizers import Tokenizer  # noqa: E402
 from tokenizers.models import WordLevel  # noqa: E402
 from transformers import PreTrainedTokenizerFast, TrainerCallback  # noqa: E402
@@ -37,9 +37,8 @@ class Turns(GKDTrainer):
         if self.given is None:
             made = GKDTrainer.generate_on_policy_outputs(model, inputs, generation_config)
         else:
-            longest = max(map(len, self.given))
-            answers = torch.tensor([answer + [PAD] * (longest - len(answer)) for answer in self.given])
-            there = torch.tensor([[1] * len(answer) + [0] * (longest - len(answer)) for answer in self.given])
+            answers, there = pad(self.given, PAD)
+            there = torch.ones_like(answers) if there is None else there
             labels = torch.cat([torch.full_like(inputs["prompts"], -100), answers.masked_fill(there == 0, -100)], 1)
             made = torch.cat([inputs["prompts"], answers], 1), torch.cat([inputs["prompt_attention_mask"], there], 1), labels
         self.labels = int((made[2] != -100).sum())

@@ -1,4 +1,4 @@
-// stillroom lookup: what a store knows for texts. Loads no engine and no model.
+// stillroom lookup: what a store knows for texts. Loads no engine and no model, but for --similar.
 import { once } from "node:events";
 import type { Command } from "commander";
 import { streamTexts } from "../../src/dataset/index.js";
@@ -46,7 +46,8 @@ Examples:
           const similar = model === undefined ? null : await Similar.open(store, model, { threads, signal });
           try {
             const tell = onBad(progress);
-            let [texts, badRows]: [string[], number] = [[], 0];
+            let texts: string[] = [];
+            let badRows = 0;
             const flush = async () => {
               const found = similar ? await similar.lookup(texts) : texts.map((text) => store.lookup(text));
               const lines = found.map((line) => `${JSON.stringify(line)}\n`);

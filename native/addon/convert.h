@@ -73,11 +73,16 @@ inline Napi::Array to_array(const Napi::Value& value, const std::string& name) {
     return value.As<Napi::Array>();
 }
 
-// Copies a typed array of exactly this element type.
+// A typed array of exactly this element type, as it lies in JavaScript's memory.
+template <typename T>
+Napi::TypedArrayOf<T> in_place(const Napi::Value& value, const std::string& name, napi_typedarray_type type, const char* what) {
+    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw unexpected(what, name, value);
+    return value.As<Napi::TypedArrayOf<T>>();
+}
+// A copy of one.
 template <typename T>
 std::vector<T> to_typed(const Napi::Value& value, const std::string& name, napi_typedarray_type type, const char* what) {
-    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw unexpected(what, name, value);
-    const auto array = value.As<Napi::TypedArrayOf<T>>();
+    const auto array = in_place<T>(value, name, type, what);
     std::vector<T> result(array.ElementLength());
     if (!result.empty()) std::memcpy(result.data(), array.Data(), result.size() * sizeof(T));
     return result;
@@ -132,9 +137,6 @@ inline Teaching to_teaching(const Napi::Value& value) {
     return {to_integer(object.Get("topK"), "topK", 1, 1 << 20), static_cast<float>(to_number(object.Get("temperature"), "temperature")),
             to_tail(object.Get("tail"), "tail"), !object.Get("hidden").IsUndefined() && to_boolean(object.Get("hidden"), "hidden")};
 }
-
-// Of what takes a student's states to a teacher's; 0 where it is not given.
-inline int64_t to_hidden_width(const Napi::Value& value) { return value.IsUndefined() ? 0 : to_integer(value, "hiddenWidth", 1, 1 << 20); }
 
 // What `read` makes of each value of an array; it is told the value's name for messages.
 template <typename T, typename Read>

@@ -16,19 +16,6 @@ namespace {
 
 constexpr napi_type_tag model_tag = {0x7374696c6c726f6f, 0x6d2d6d6f64656c00};
 
-// Runs body on the engine's graph in a task, one at a time.
-template <typename Result, typename Body, typename Finish>
-Napi::Value run_graph(Napi::Env env, const std::shared_ptr<Handle<Engine>>& engine, Body body, Finish finish) {
-    const auto open = engine->use();
-    return Task<Result>::start(
-        env, engine->lifetime,
-        [open, body] {
-            const std::lock_guard<std::mutex> lock(open->mutex);
-            return body(open->graph);
-        },
-        finish);
-}
-
 Napi::Value score(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
     const auto lora = unwrap_lora(info[1], "lora", *engine->use());
@@ -146,16 +133,12 @@ Napi::Value compare_models(const Napi::CallbackInfo& info, const std::shared_ptr
 Napi::Value collect_importance(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
     const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
     const auto importance = unwrap_importance(info[1], "importance");
-    return run_graph<Nothing>(
-        info.Env(), engine,
-        [batch, importance](Graph& graph) {
-            graph.importance = importance.get();
-            graph.forward(*batch, nullptr, Graph::Keep::nothing);
-            graph.importance = nullptr;
-            importance->tokens += static_cast<int64_t>(batch->tokens.size());
-            return Nothing{};
-        },
-        [](Napi::Env env, Nothing&) { return env.Undefined(); });
+    return run_graph(info.Env(), engine, [batch, importance](Graph& graph) {
+        graph.importance = importance.get();
+        graph.forward(*batch, nullptr, Graph::Keep::nothing);
+        graph.importance = nullptr;
+        importance->tokens += static_cast<int64_t>(batch->tokens.size());
+    });
 }
 
 Napi::Value energies_of(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {

@@ -15,6 +15,24 @@ struct Engine {
     std::mutex mutex;  // held by whoever runs the graph
 };
 
+// Runs body on the engine's graph in a task, one at a time.
+template <typename Result, typename Body, typename Finish>
+Napi::Value run_graph(Napi::Env env, const std::shared_ptr<Handle<Engine>>& engine, Body body, Finish finish) {
+    const auto open = engine->use();
+    return Task<Result>::start(
+        env, engine->lifetime,
+        [open, body] {
+            const std::lock_guard<std::mutex> lock(open->mutex);
+            return body(open->graph);
+        },
+        finish);
+}
+// The same for a body that gives nothing.
+template <typename Body>
+Napi::Value run_graph(Napi::Env env, const std::shared_ptr<Handle<Engine>>& engine, Body body) {
+    return run_graph<Nothing>(env, engine, [body](Graph& graph) { return body(graph), Nothing{}; }, undefined);
+}
+
 Napi::Value create_lora(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);
 // A promise of NativeWeights; the engine computes with them from then on.
 Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine);

@@ -20,8 +20,6 @@ namespace {
 
 constexpr napi_type_tag tokens_tag = {0x7374696c6c726f6f, 0x6d2d746f6b656e73};
 
-Napi::Value undefined(Napi::Env env, Nothing&) { return env.Undefined(); }
-
 Napi::Value inspect(const Napi::CallbackInfo& info) {
     const std::string path = to_path(info[0], "path");
     return Task<ModelInfo>::start(

@@ -19,8 +19,7 @@ int64_t count_vectors(size_t numbers, int64_t width, const std::string& name) {
 
 Napi::Value near_rows(const Napi::CallbackInfo& info) {
     const int64_t width = to_integer(info[0], "width", 1, 1 << 24);
-    if (!info[1].IsTypedArray() || info[1].As<Napi::TypedArray>().TypedArrayType() != napi_float32_array) throw unexpected("a Float32Array", "table", info[1]);
-    const auto array = info[1].As<Napi::Float32Array>();
+    const auto array = in_place<float>(info[1], "table", napi_float32_array, "a Float32Array");
     const Vectors table{array.Data(), count_vectors(array.ElementLength(), width, "table")};
     const auto asked = std::make_shared<std::vector<float>>(to_floats(info[2], "asked"));
     const int64_t asking = count_vectors(asked->size(), width, "asked");

@@ -67,16 +67,14 @@ Napi::Value from_trials(Napi::Env env, std::shared_ptr<Trials> opened) {
 }  // namespace
 
 Napi::Value open_sensitivity(const Napi::CallbackInfo& info, const std::shared_ptr<Handle<Engine>>& engine) {
-    const auto open = engine->use();
-    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *open->graph.model));
+    const auto batch = std::make_shared<Batch>(checked_batch(info[0], *engine->use()->graph.model));
     if (batch->query_positions.empty()) throw Failure(Code::usage, "expected a batch with queries for batch, received none");
     std::shared_ptr<Importance> importance;
     if (!info[1].IsNull()) importance = unwrap_importance(info[1], "importance");
-    return Task<std::shared_ptr<Trials>>::start(
-        info.Env(), engine->lifetime,
-        [=] {
-            const std::lock_guard<std::mutex> lock(open->mutex);
-            return std::shared_ptr<Trials>(new Trials{{open->graph.model, open->graph.kernels, open->graph.threads.count(), *batch, importance.get()}});
+    return run_graph<std::shared_ptr<Trials>>(
+        info.Env(), engine,
+        [batch, importance](Graph& graph) {
+            return std::shared_ptr<Trials>(new Trials{{graph.model, graph.kernels, graph.threads.count(), *batch, importance.get()}});
         },
         from_trials);
 }

@@ -88,6 +88,7 @@ class Lifetime : public std::enable_shared_from_this<Lifetime> {
 
 // Result of an execute that only does something.
 struct Nothing {};
+inline Napi::Value undefined(Napi::Env env, Nothing&) { return env.Undefined(); }
 
 template <typename Result>
 class Task : public Napi::AsyncWorker {

@@ -18,6 +18,9 @@ std::vector<int64_t> to_layers(const Napi::Value& value) {
     return to_list<int64_t>(value, "layers", [](const Napi::Value& one, const std::string& at) { return to_integer(one, at, 0, 1 << 20); });
 }
 
+// Of what takes a student's states to a teacher's; 0 where it is not given.
+int64_t to_hidden_width(const Napi::Value& value) { return value.IsUndefined() ? 0 : to_integer(value, "hiddenWidth", 1, 1 << 20); }
+
 Napi::Value from_layers(Napi::Env env, const std::vector<int64_t>& layers) {
     const Napi::Array array = Napi::Array::New(env, layers.size());
     for (size_t i = 0; i < layers.size(); i++) array.Set(static_cast<uint32_t>(i), static_cast<double>(layers[i]));
@@ -71,13 +74,6 @@ Napi::Value from_flat(Napi::Env env, const Parameters& parameters, const float* 
     return array;
 }
 
-// A typed array as it lies in JavaScript's memory, to be filled or read before the call returns.
-template <typename T>
-Napi::TypedArrayOf<T> in_place(const Napi::Value& value, napi_typedarray_type type, const char* what, const char* name) {
-    if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw unexpected(what, name, value);
-    return value.As<Napi::TypedArrayOf<T>>();
-}
-
 // body(call) while no other thread runs the engine: what it reads or writes is in use there.
 template <typename Body>
 auto locked(const std::shared_ptr<Handle<Engine>>& engine, Body body) {
@@ -88,20 +84,6 @@ auto locked(const std::shared_ptr<Handle<Engine>>& engine, Body body) {
     };
 }
 
-// Does body(engine) in a task, while no other thread runs the engine; gives nothing.
-template <typename Body>
-Napi::Value in_task(Napi::Env env, const std::shared_ptr<Handle<Engine>>& engine, Body body) {
-    const auto open = engine->use();
-    return Task<Nothing>::start(
-        env, engine->lifetime,
-        [open, body] {
-            const std::lock_guard<std::mutex> lock(open->mutex);
-            body(*open);
-            return Nothing{};
-        },
-        [](Napi::Env env, Nothing&) { return env.Undefined(); });
-}
-
 // shapes, read and write, which adapters and weights have in common.
 void add_parameters(Napi::Object object, const std::shared_ptr<Parameters>& parameters, const std::shared_ptr<Handle<Engine>>& engine) {
     object.Set("shapes", from_shapes(object.Env(), *parameters));
@@ -110,7 +92,7 @@ void add_parameters(Napi::Object object, const std::shared_ptr<Parameters>& para
     auto stretch = [shapes](const Napi::CallbackInfo& call, const char* name, auto body) {
         const auto index = static_cast<size_t>(to_integer(call[0], "index", 0, static_cast<int64_t>(shapes.size()) - 1));
         const int64_t size = shapes[index].rows * shapes[index].columns;
-        auto array = in_place<float>(call[1], napi_float32_array, "a Float32Array", name);
+        auto array = in_place<float>(call[1], name, napi_float32_array, "a Float32Array");
         const int64_t first = call[2].IsUndefined() ? 0 : to_integer(call[2], "first", 0, size), count = static_cast<int64_t>(array.ElementLength());
         if (count > size - first) throw unexpected("a Float32Array of at most " + std::to_string(size - first), name, call[1]);
         body(index, first, count, array.Data());
@@ -146,7 +128,7 @@ Napi::Value from_state(Napi::Env env, const std::shared_ptr<Trainer>& trainer, c
     // (offset, array)
     auto stretch = [trainer, bytes](const Napi::CallbackInfo& call, const char* name, auto body) {
         const int64_t offset = to_integer(call[0], "offset", 0, bytes);
-        auto array = in_place<uint8_t>(call[1], napi_uint8_array, "a Uint8Array", name);
+        auto array = in_place<uint8_t>(call[1], name, napi_uint8_array, "a Uint8Array");
         if (static_cast<int64_t>(array.ElementLength()) > bytes - offset)
             throw unexpected("at most " + std::to_string(bytes - offset) + " bytes", name, call[1]);
         uint8_t* at = array.Data();
@@ -211,12 +193,11 @@ Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr
     const Napi::Object from = to_object(info[0], "options");
     const WeightsOptions options{to_texts(from.Get("targets"), "targets"), to_layers(from.Get("layers")), to_hidden_width(from.Get("hiddenWidth"))};
     const auto open = engine->use();
-    return Task<std::shared_ptr<Weights>>::start(
-        info.Env(), engine->lifetime,
-        [=] {
-            const std::lock_guard<std::mutex> lock(open->mutex);
-            if (open->graph.training()) throw Failure(Code::usage, "the weights of this model are under training already (createWeights)");
-            return std::make_shared<Weights>(open->graph.model, options, open->graph.threads);
+    return run_graph<std::shared_ptr<Weights>>(
+        info.Env(), engine,
+        [options](Graph& graph) {
+            if (graph.training()) throw Failure(Code::usage, "the weights of this model are under training already (createWeights)");
+            return std::make_shared<Weights>(graph.model, options, graph.threads);
         },
         [engine, open](Napi::Env env, std::shared_ptr<Weights>& weights) -> Napi::Value {
             {
@@ -227,11 +208,11 @@ Napi::Value create_weights(const Napi::CallbackInfo& info, const std::shared_ptr
             add_parameters(object, weights, engine);
             add_async_method(object, "save", [weights, engine](const Napi::CallbackInfo& call) {
                 const std::string path = to_path(call[0], "path");
-                return in_task(call.Env(), engine, [weights, path](Engine&) { weights->save(path); });
+                return run_graph(call.Env(), engine, [weights, path](Graph&) { weights->save(path); });
             });
             add_async_method(object, "quantize", [weights, engine](const Napi::CallbackInfo& call) {
                 const auto types = to_tensor_types(call[0], "types");
-                return in_task(call.Env(), engine, [weights, types](Engine& open) { weights->quantize(types, open.graph.threads); });
+                return run_graph(call.Env(), engine, [weights, types](Graph& graph) { weights->quantize(types, graph.threads); });
             });
             wrap(object, weights, weights_tag);
             return object;
@@ -295,16 +276,11 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
                                                    frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact), distillation);
     Napi::Object object = Napi::Object::New(info.Env());
     add_async_method(object, "accumulate", [trainer, engine](const Napi::CallbackInfo& call) {
-        const auto open = engine->use();
-        const auto batch = std::make_shared<Batch>(checked_batch(call[0], *open->graph.model));
+        const auto batch = std::make_shared<Batch>(checked_batch(call[0], *engine->use()->graph.model));
         const auto step = static_cast<uint64_t>(to_integer(call[1], "step", 0, most_exact));
         const auto micro_batch = static_cast<uint64_t>(to_integer(call[2], "microBatch", 0, most_exact));
-        return Task<Trainer::Step>::start(
-            call.Env(), engine->lifetime,
-            [=] {
-                const std::lock_guard<std::mutex> lock(open->mutex);
-                return trainer->accumulate(open->graph, *batch, step, micro_batch);
-            },
+        return run_graph<Trainer::Step>(
+            call.Env(), engine, [=](Graph& graph) { return trainer->accumulate(graph, *batch, step, micro_batch); },
             [](Napi::Env env, Trainer::Step& step) -> Napi::Value {
                 Napi::Object result = Napi::Object::New(env);
                 result.Set("lossSum", step.loss_sum);
@@ -316,22 +292,17 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
     });
     add_async_method(object, "observe", [trainer, engine](const Napi::CallbackInfo& call) {
         const auto batch = std::make_shared<Batch>(checked_batch(call[0], *engine->use()->graph.model));
-        return in_task(call.Env(), engine, [trainer, batch](Engine& open) { trainer->observe(open.graph, *batch); });
+        return run_graph(call.Env(), engine, [trainer, batch](Graph& graph) { trainer->observe(graph, *batch); });
     });
     add_async_method(object, "fit", [trainer, engine](const Napi::CallbackInfo& call) {
-        return in_task(call.Env(), engine, [trainer](Engine& open) { trainer->fit(open.graph); });
+        return run_graph(call.Env(), engine, [trainer](Graph& graph) { trainer->fit(graph); });
     });
     add_async_method(object, "update", [trainer, engine](const Napi::CallbackInfo& call) {
-        const auto open = engine->use();
         const Napi::Object options = to_object(call[0], "options");
         const auto rate = static_cast<float>(to_number(options.Get("learningRate"), "learningRate"));
         const double divisor = to_number(options.Get("divisor"), "divisor");
-        return Task<double>::start(
-            call.Env(), engine->lifetime,
-            [=] {
-                const std::lock_guard<std::mutex> lock(open->mutex);
-                return trainer->update(open->graph, rate, divisor);
-            },
+        return run_graph<double>(
+            call.Env(), engine, [=](Graph& graph) { return trainer->update(graph, rate, divisor); },
             [](Napi::Env env, double& norm) -> Napi::Value {
                 Napi::Object result = Napi::Object::New(env);
                 result.Set("gradientNorm", norm);

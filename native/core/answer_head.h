@@ -18,7 +18,8 @@ const char* name_of(HeadLoss loss);
 struct HeadOptions {
     int64_t outputs = 0;  // K; 0: there is no head
     HeadLoss loss = HeadLoss::softmax;
-    // softmax: (K) weight of each class, or empty for 1. sigmoid: (K) weight of each label where it is right, or empty for 1. pinball: (K) the quantiles' levels. huber: (1) from where on errors count linearly.
+    // softmax: (K) weight of each class, or empty for 1. sigmoid: (K) weight of each label where it is right, or empty for 1. pinball: (K) the quantiles'
+    // levels. huber: (1) from where on errors count linearly.
     std::vector<float> parameters;
     void check() const;  // Failure(usage)
 };

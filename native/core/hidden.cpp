@@ -14,7 +14,6 @@ namespace {
 
 constexpr double ridge_share = 0.01;  // of the mean of the diagonal
 
-
 }  // namespace
 
 void HiddenMatch::check(const Batch& batch) const {

@@ -24,13 +24,14 @@ void Weight::point_to(ggml_type given, const void* values) {
 
 std::vector<Matrix> Model::matrices() {
     std::vector<Matrix> all;
-    if (tied) all.push_back({embeddings.name, -1, {&embeddings, &head}});
+    const auto add = [&](int64_t layer, const std::vector<Weight*>& views) { all.push_back({views.front()->name + ".weight", layer, views}); };
+    if (tied) add(-1, {&embeddings, &head});
     else {
-        all.push_back({embeddings.name, -1, {&embeddings}});
-        all.push_back({head.name, -1, {&head}});
+        add(-1, {&embeddings});
+        add(-1, {&head});
     }
     for (int64_t l = 0; l < layer_count; l++)
-        for (Weight* weight : layers[l].matrices()) all.push_back({weight->name, l, {weight}});
+        for (Weight* weight : layers[l].matrices()) add(l, {weight});
     return all;
 }
 

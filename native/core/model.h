@@ -55,7 +55,7 @@ struct Layer {
 
 // A matrix of a model's file, and the views of it: two where the head is the embeddings. layer: -1 for those of none.
 struct Matrix {
-    std::string name;  // GGUF's without ".weight"
+    std::string name;  // of the tensor
     int64_t layer;
     std::vector<Weight*> views;
 };

@@ -34,7 +34,7 @@ Sensitivity::Sensitivity(const std::shared_ptr<const Model>& model, const Kernel
         const Weight& weight = *matrix.views.front();
         std::vector<Type> types;
         for (const ggml_type type : types_for(weight.in)) types.push_back({type, ggml_type_name(type), static_cast<int64_t>(ggml_row_size(type, weight.in)) * weight.out});
-        all.push_back({matrix.name + ".weight", matrix.layer, std::move(types), std::move(matrix.views)});
+        all.push_back({std::move(matrix), std::move(types)});
     }
 }
 

@@ -16,11 +16,8 @@ class Sensitivity {
         std::string name;  // ggml's
         int64_t bytes;     // of the whole matrix
     };
-    struct Subject {
-        std::string name;  // of the tensor
-        int64_t layer;     // -1: embeddings and head
+    struct Subject : Matrix {  // of the model under trial
         std::vector<Type> types;  // rising by size
-        std::vector<Weight*> views;  // into the model under trial; two where the embeddings are the head
     };
     struct Loss {
         double error;  // sum over the weights of (quantised - weight)^2, times the mean squared input of their channel where that is known

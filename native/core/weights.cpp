@@ -119,10 +119,9 @@ void Weights::quantize(const std::vector<TensorType>& types, Threads& threads) {
     try {
         for (Matrix& matrix : m.matrices()) {
             const Weight& exact = *matrix.views.front();
-            const std::string name = matrix.name + ".weight";
-            const auto given = std::find_if(types.begin(), types.end(), [&](const TensorType& type) { return type.first == name; });
+            const auto given = std::find_if(types.begin(), types.end(), [&](const TensorType& type) { return type.first == matrix.name; });
             const auto type = given == types.end() ? std::nullopt : type_named(given->second);
-            if (!type || exact.in % ggml_blck_size(*type)) throw Failure(Code::usage, "expected a type for " + name + " that it can have");
+            if (!type || exact.in % ggml_blck_size(*type)) throw Failure(Code::usage, "expected a type for " + matrix.name + " that it can have");
             const auto bytes = static_cast<int64_t>(ggml_row_size(*type, exact.in)) * exact.out;
             Rounded& made = all.emplace_back(Rounded{exact, std::move(matrix.views), std::vector<uint8_t>(bytes)});
             for (Weight* weight : made.views) weight->point_to(*type, made.codes.data());

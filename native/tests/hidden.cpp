@@ -76,6 +76,18 @@ void check_gradients(Graph& graph, const std::shared_ptr<Parameters>& parameters
     CHECK(direction_error(value, at, gradient, step) > 0.05);
 }
 
+// A toy with an adapter, and a batch whose states are to be matched through a projection to so many channels.
+struct Matching {
+    Toy toy;
+    Graph graph;
+    std::shared_ptr<Lora> lora;
+    Batch batch;
+    Matching(const Shape& shape, int64_t width)
+        : toy(shape), graph(toy.model, choose_kernels(""), 2), lora(lora_of(toy.model, all, 0, width)), batch(forest(shape.vocabulary)) {
+        ask(batch, width, 3);
+    }
+};
+
 }  // namespace
 
 TEST(matching_hidden_states_equals_its_twin_and_its_gradients_differences) {
@@ -112,11 +124,8 @@ TEST(a_projection_is_trained_beside_whole_weights_and_is_no_part_of_the_model) {
 }
 
 TEST(without_a_weight_nothing_is_matched_and_without_states_nothing_can_be) {
-    const Toy toy(shapes[4]);
-    Graph graph(toy.model, choose_kernels(""), 2);
-    const auto lora = lora_of(toy.model, all, 0, 6);
-    Batch batch = forest(toy.model->vocabulary);
-    ask(batch, 6, 3);
+    Matching m(shapes[4], 6);
+    auto& [toy, graph, lora, batch] = m;
     Trainer plain(lora, {}, false, 0, 0, Distillation{Distillation::Kind::forward_kl, 0.5, 1, 0.5, 0});
     CHECK_EQUAL(plain.accumulate(graph, batch, 0, 0).hidden_sum, 0.0);
     for (int64_t i = 0; i < lora->projection.size(); i++) CHECK_EQUAL(plain.gradients()[lora->projection.offset + i], 0.0f);
@@ -152,11 +161,8 @@ TEST(states_that_are_not_finite_or_all_0_are_refused) {
 }
 
 TEST(a_distance_that_is_not_finite_adds_nothing) {
-    const Toy toy(shapes[5]);
-    Graph graph(toy.model, choose_kernels(""), 2);
-    const auto lora = lora_of(toy.model, all, 0, 7);
-    Batch batch = forest(toy.model->vocabulary);
-    ask(batch, 7, 3);
+    Matching m(shapes[5], 7);
+    auto& [toy, graph, lora, batch] = m;
     Trainer trainer(lora, {}, false, 0, 0, matched);
     CHECK(trainer.accumulate(graph, batch, 0, 0).finite);
     const std::vector<float> before = trainer.gradients();

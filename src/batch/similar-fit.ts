@@ -129,12 +129,7 @@ function fitted(
 ): { fit: Fit; left: Measured[] } {
   if (measured.length < 2)
     throw new StillroomError("input", `${file}: expected pairs of different texts, two at least`);
-  const drawn = [...measured];
-  const random = new Random(seed);
-  for (let place = drawn.length - 1; place > 0; place--) {
-    const other = random.below(place + 1);
-    [drawn[place], drawn[other]] = [drawn[other]!, drawn[place]!];
-  }
+  const drawn = new Random(seed).shuffle([...measured]);
   const middle = Math.ceil(drawn.length / 2);
   const [right, left] = [drawn.slice(0, middle), drawn.slice(middle)];
   const { threshold, ...counts } = thresholdOf(right, max_false_hits);

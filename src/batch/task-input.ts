@@ -49,7 +49,7 @@ export async function openTaskRows(
   const reading = { split, shots: options.shots ?? 0, seed, signal, prompt: file, model };
   const { labels, shots, taken } = await readPromptParts(task, reading, whole);
   const prompt = compilePrompt(task, model.template);
-  if (head) requireHead(head, { task, labels });
+  requireHead(head, { task, labels });
   const choices = head ? [] : task.kind === "generate" ? null : labelChoices({ task, labels, prompt, model });
   const values = head ? undefined : numbersOf({ task, labels });
   const calibrateBehind = file?.content.calibrate ? await shots.sets() : undefined;

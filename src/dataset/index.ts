@@ -2,7 +2,7 @@
 export { readCsv } from "./csv.js";
 export { findDuplicates, type Place } from "./duplicates.js";
 export { readJsonl } from "./jsonl.js";
-export { labelsOfSet, setText } from "./label-set.js";
+export { labelsIn, labelsOfSet, setText } from "./label-set.js";
 export { readLines } from "./lines.js";
 export { defaultMaxBytes, fieldsOf } from "./records.js";
 export { type BadRow, type Row, type RowMaker, rowMaker, setAnswer, usedFields } from "./row.js";

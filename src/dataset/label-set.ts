@@ -1,5 +1,6 @@
 // A set of labels: as a value of a data file, and as the one text that stands for it wherever answers are texts. Knows no file and no model.
 import { unexpected } from "../support/errors.js";
+import type { TaskKind } from "../task/index.js";
 
 /**
  * The text of a set of labels, a JSON list in the order of code units: two sets are equal where their texts are.
@@ -18,6 +19,12 @@ export function labelsOfSet(text: string): string[] {
   const list = jsonOf(text);
   if (Array.isArray(list) && list.every((label) => typeof label === "string")) return list;
   throw unexpected("a JSON list of labels", "an answer", text, "input");
+}
+
+/** The labels that an answer to a task of a kind is made of; of numbers and free text none. */
+export function labelsIn(kind: TaskKind, answer: string): string[] {
+  if (kind === "multilabel") return labelsOfSet(answer);
+  return kind === "classify" ? [answer] : [];
 }
 
 /**

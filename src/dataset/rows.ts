@@ -1,9 +1,9 @@
 // The rows of a task's splits, streamed: reader, then row, then split. Holds at most one row and one byte for each.
 import { StillroomError } from "../support/errors.js";
-import { hasLabels, isDrawn, type Source, type Split, type Task } from "../task/index.js";
+import { isDrawn, type Source, type Split, type Task } from "../task/index.js";
 import { readCsv } from "./csv.js";
 import { readJsonl } from "./jsonl.js";
-import { labelsOfSet } from "./label-set.js";
+import { labelsIn } from "./label-set.js";
 import { readParquet } from "./parquet.js";
 import { defaultMaxBytes, type RawRecord, type ReadOptions } from "./records.js";
 import { type BadRow, checkColumns, type Row, rowMaker } from "./row.js";
@@ -90,9 +90,7 @@ export function labelsOf(task: Task, rows: readonly Row[]): { value: string; tex
   if (task.answer.labels !== undefined) {
     return Object.entries(task.answer.labels).map(([value, text]) => ({ value, text }));
   }
-  if (!hasLabels(task.kind)) return [];
-  const named = rows.flatMap(({ value }) => (task.kind === "multilabel" ? labelsOfSet(value) : [value]));
-  const values = [...new Set(named)].sort();
+  const values = [...new Set(rows.flatMap(({ value }) => labelsIn(task.kind, value)))].sort();
   return values.map((value) => ({ value, text: value }));
 }
 

@@ -24,14 +24,6 @@ export interface LabelChoice {
   tokens: Int32Array;
 }
 
-/** Throws "input" where sets of labels are to be answered and there is no head. */
-export function requireHead({ kind, name }: Task, there: boolean): void {
-  if (kind !== "multilabel" || there) return;
-  const why =
-    "a set of labels needs a head, which gives each label a probability of its own: tune it, and give its run";
-  throw new StillroomError("input", `${name} is of kind multilabel: ${why} as adapter`, { options: ["adapter"] });
-}
-
 /** The labels of a job. Throws "input" for fewer than two. */
 export function labelChoices(job: Pick<ScoringJob, "task" | "labels" | "prompt" | "model">): LabelChoice[] {
   const texts = job.labels.map(({ text }) => text);
@@ -39,7 +31,6 @@ export function labelChoices(job: Pick<ScoringJob, "task" | "labels" | "prompt" 
     const why = "a number needs a head (tune), or answer.labels in the task file: numbers on its scale, to be asked by";
     throw new StillroomError("input", `${job.task.name} is of kind regress: ${why}`);
   }
-  requireHead(job.task, false);
   if (texts.length < 2)
     throw unexpected("at least two labels", `answer.labels of the task ${job.task.name}`, texts, "input");
   return texts.map((text) => ({ text, tokens: labelTokens(job, text) }));

@@ -12,10 +12,9 @@ import { type NativePrecision, rethrow } from "../support/native.js";
 import { requireKnown, requireWhole, type Task, taskFiles } from "../task/index.js";
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ReliabilityBin } from "./calibration.js";
-import { requireHead } from "./classify.js";
 import type { ClassScore } from "./metrics.js";
 import { readJobRows, readPrompt, requireOnePrompt } from "./rows.js";
-import { evaluateRows, type ScoringJob, type ScoringProgress } from "./scoring.js";
+import { evaluateRows, requireHead, type ScoringJob, type ScoringProgress } from "./scoring.js";
 import { requireSlices, type SliceTable, sliceTable } from "./slices.js";
 import { type Confusion, type Metrics, summarise } from "./summary.js";
 
@@ -77,7 +76,7 @@ export interface Evaluation {
   metrics: Metrics;
   confusion: Confusion | null;
   classes: ClassScore[] | null;
-  /** The bins of a reliability diagram that hold rows; null for generate. */
+  /** The bins of a reliability diagram that hold rows; null but for classify and multilabel. */
   reliability: ReliabilityBin[] | null;
   /** null without slice. */
   slices: SliceTable | null;
@@ -99,7 +98,7 @@ const optionNames = [
 const badRowsShown = 100;
 
 /**
- * Scores a split of a task with a model: exact label probabilities for classify, greedy answers for generate.
+ * Scores a split of a task with a model: exact label probabilities for classify, greedy answers for generate, and whatever the adapter's own head gives.
  *
  * @throws StillroomError "usage" for a wrong option, "missing" or "input" for the model, the adapter and the data, "input" when
  * no row is left, "io" for the predictions file, "cancelled" on abort
@@ -113,7 +112,8 @@ const badRowsShown = 100;
  * ```
  */
 export async function evaluate(task: Task, options: EvaluateOptions = {}): Promise<Evaluation> {
-  requireHead(task, options.adapter !== undefined);
+  // Before a model is opened.
+  if (options.adapter === undefined) requireHead(null, { task, labels: [] });
   return withPredictor(task, options, (predictor) => evaluateWith(predictor, options));
 }
 

@@ -48,9 +48,9 @@ export function risingLine(points: readonly Point[]): Line {
   return { from, to };
 }
 
-/** Between two corners straight, beyond them level. */
-export function onLine(line: Line | undefined, p: number): number {
-  if (line === undefined) return p;
+/** Between two corners straight, beyond them level; without a line p. */
+export function onLine(line: Line | null | undefined, p: number): number {
+  if (!line) return p;
   const { from, to } = line;
   const after = from.findIndex((place) => place >= p);
   if (after < 0) return to.at(-1)!;

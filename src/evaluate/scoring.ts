@@ -1,8 +1,8 @@
-// Rows to predictions: which rows fit, and what the model says to each. Chooses between classify.ts and generate.ts; computes no
-// metric (summary.ts).
+// Rows to predictions: which rows fit, and what the model says to each. Chooses between head.ts, classify.ts and generate.ts;
+// computes no metric (summary.ts).
 import { performance } from "node:perf_hooks";
 import { type Calibration, type Head, kindOfLoss } from "../adapter/index.js";
-import { type BadRow, labelsOfSet, type Row } from "../dataset/index.js";
+import { type BadRow, labelsIn, type Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, type Examples, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -87,7 +87,7 @@ export interface EncodedPrompt {
   tokens: Int32Array;
 }
 
-/** What classify.ts and generate.ts give for a row. */
+/** What head.ts, classify.ts and generate.ts give for a row. */
 export interface Answered {
   prediction: string;
   probabilities: Record<string, number> | null;
@@ -121,16 +121,26 @@ export async function evaluateRows(job: ScoringJob): Promise<RowScores> {
 
 function answer(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Promise<Answered[]> {
   const { head, lora, task } = job;
+  requireHead(head, job);
   if (head && lora) {
-    requireHead(head, job);
     const prompts = rows.map(({ tokens }) => tokens);
     return answerByHead({ ...job, lora, head }, prompts, step);
   }
   return task.kind === "generate" ? generateRows(job, rows, step) : classifyRows(job, rows, step);
 }
 
-/** Throws "input" where a head answers another question than the task's. */
-export function requireHead(head: Head, { task, labels }: Pick<ScoringJob, "task" | "labels">): void {
+/** Throws "input" where a head answers another question than the task's, and where sets of labels are asked for without one. */
+export function requireHead(
+  head: Head | null | undefined,
+  { task, labels }: Pick<ScoringJob, "task" | "labels">,
+): void {
+  if (!head) {
+    if (task.kind !== "multilabel") return;
+    const why =
+      "a set of labels needs a head, which gives each label a probability of its own: tune it, and give its run";
+    const message = `${task.name} is of kind multilabel: ${why} as adapter`;
+    throw new StillroomError("input", message, { options: ["adapter"] });
+  }
   const kind = kindOfLoss[head.loss];
   const asked = labels.map(({ text }) => text).sort();
   const known = [...(head.labels ?? asked)].sort();
@@ -158,7 +168,7 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
   let fewest = 0;
   for (const row of job.rows) {
     const { file, line } = row;
-    const stray = labelsIn(task, row).find((label) => !known.has(label));
+    const stray = labelsIn(task.kind, row.answer).find((label) => !known.has(label));
     if (stray !== undefined) {
       refused.push({ file, line, reason: `the answer ${JSON.stringify(stray)} is none of the ${known.size} labels` });
       continue;
@@ -178,12 +188,6 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
     throw new StillroomError("input", `no row fits ${model.info.path}: of the shortest row, ${reason}`);
   }
   return { fitting, refused };
-}
-
-/** The labels that the right answer to a row is made of. */
-function labelsIn({ kind }: Task, { answer }: Row): string[] {
-  if (kind === "multilabel") return labelsOfSet(answer);
-  return kind === "classify" ? [answer] : [];
 }
 
 function tooLong(prompt: number, answer: number, context: number, shots: number): string {

@@ -93,11 +93,8 @@ export function labelScores(table: SetTable, seed: number): ClassScore[] {
 
 /** By label: how often it was right and given, how often in the answer, and how often in either, counted twice where in both. */
 function countsOf({ labels, truth, predicted }: SetTable, rows: Int32Array) {
-  const [hits, support, seen] = [0, 0, 0].map(() => new Float64Array(labels.length)) as [
-    Float64Array,
-    Float64Array,
-    Float64Array,
-  ];
+  const zeros = () => new Float64Array(labels.length);
+  const [hits, support, seen] = [zeros(), zeros(), zeros()];
   for (const row of rows) {
     const [own, given] = [truth[row]!, predicted[row]!];
     for (let label = 0; label < labels.length; label++) {

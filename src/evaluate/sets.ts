@@ -89,7 +89,7 @@ export function thresholdOf(points: readonly Point[], precision: number | null):
 
 function calibrated(p: number, temperature: number | null, isotonic: Line | null): number {
   if (temperature !== null) return 1 / (1 + Math.exp(-logitOf(p) / temperature));
-  return isotonic === null ? p : onLine(isotonic, p);
+  return onLine(isotonic, p);
 }
 
 /** Of a probability that is 0 or 1 but for rounding, about ±36. */

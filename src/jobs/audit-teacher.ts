@@ -13,6 +13,7 @@ import { readRows } from "../dataset/index.js";
 import { labelChoices, type Predictor } from "../evaluate/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
+import { EventRun } from "../support/event-run.js";
 import type { Task } from "../task/index.js";
 import { decodeEntry, hashTemplate, hashTokenizer, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
@@ -67,7 +68,9 @@ export async function readTold(
   const { tokenizer } = model;
   const encoding = { tokenizer, prompt, maxLength, onLong: "truncate" as const, signal: signal ?? null };
   const { rows } = await encodeRows(read, encoding);
-  const further = await textRows(readTextRows(texts ?? null, model, { maxLength, strict, signal: signal ?? null }));
+  const reading = readTextRows(texts ?? null, model, { maxLength, strict, signal: signal ?? null });
+  // Which lines hold none was told when the teacher was asked.
+  const further = (await new EventRun(reading).result).rows;
   const end = rows[0]?.answer.at(-1);
   const choices = labelChoices({ ...job, task, prompt });
   const paths = choices.map(({ text, tokens }) => ({ text, tokens: [...tokens, end!] }));
@@ -98,14 +101,6 @@ export function auditTold({ judged, ...told }: Told, plan: Plan): TeacherAudit {
     skews: skewsOf(plan.memberships, judged, plan.positives, plan.seed),
     groups: groupTables(plan.memberships, judged, plan.positives, judgedMetrics),
   };
-}
-
-/** The rows alone: which lines hold none was told when the teacher was asked. */
-async function textRows(reading: ReturnType<typeof readTextRows>): Promise<Encoded[]> {
-  for (;;) {
-    const { done, value } = await reading.next();
-    if (done) return value.rows;
-  }
 }
 
 /** A label's tokens, the end token behind them. */

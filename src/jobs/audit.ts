@@ -141,7 +141,7 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...asking } = options;
   const { crowsPairs, bbq, bbqRows = 2000, cache, texts, ...scoring } = asking;
   requireWhole("bbqRows", bbqRows, 0);
-  requireLabels(task, options);
+  requireAuditable(task, options);
   const { seed = 0 } = options;
   const benchmarks = await readBenchmarks({ crowsPairs, bbq, bbqRows, seed });
   const contender = against === undefined ? null : await contenderOf(against);
@@ -186,7 +186,7 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
 }
 
 /** Throws "usage" for numbers and for sets of labels, for a teacher's cache of a task without labels, and for texts of no cache. */
-function requireLabels({ name, kind }: Task, { cache, texts }: AuditOptions): void {
+function requireAuditable({ name, kind }: Task, { cache, texts }: AuditOptions): void {
   if (kind === "regress" || kind === "multilabel") {
     const remedy = "eval with slice shows the errors of each group, and compare tests two models on the same rows";
     throw new StillroomError("usage", `audit counts single answers, and ${name} is of kind ${kind}: ${remedy}`);

@@ -8,26 +8,29 @@ import type { TuneSettings } from "../train/index.js";
 /** Fewer rows than this say little of how sure a model may be: then only what was asked for is fitted. */
 const enough = 50;
 
-/** Throws "usage" where something is to be fitted that the task's kind has not, or (`rows` 0) without rows to fit it on. */
-export function requireFits({ kind, name }: Task, settings: TuneSettings, rows: number | null): void {
-  const { targetPrecision, coverage } = settings;
-  const calibrate = settings.calibrate === "none" ? null : settings.calibrate;
-  const asked = Object.entries({ calibrate, targetPrecision, coverage }).filter(([, value]) => value !== null);
-  for (const [option] of asked) {
-    const options = { options: [option] };
-    const ofNumbers = option === "coverage";
-    if (ofNumbers ? kind !== "regress" : !hasLabels(kind)) {
-      const whose = ofNumbers ? "numbers" : "labels";
-      throw new StillroomError("usage", `${option} is of ${whose}, and ${name} is of kind ${kind}`, options);
-    }
-    const remedy = "give the task file data.validation, such as { from: train, fraction: 0.1 }";
-    if (rows === 0)
-      throw new StillroomError(
-        "usage",
-        `${option} is fitted on validation rows, and ${name} has none: ${remedy}`,
-        options,
-      );
+/** The options that ask for something to be fitted. */
+function askedOf({ calibrate, targetPrecision, coverage }: TuneSettings): string[] {
+  const asked = { calibrate: calibrate === "none" ? null : calibrate, targetPrecision, coverage };
+  return Object.entries(asked).flatMap(([option, value]) => (value === null ? [] : [option]));
+}
+
+/** Throws "usage" where something is to be fitted that the task's kind has not. */
+export function requireFits({ kind, name }: Task, settings: TuneSettings): void {
+  for (const option of askedOf(settings)) {
+    const whose = option === "coverage" ? "numbers" : "labels";
+    if (whose === "numbers" ? kind === "regress" : hasLabels(kind)) continue;
+    const message = `${option} is of ${whose}, and ${name} is of kind ${kind}`;
+    throw new StillroomError("usage", message, { options: [option] });
   }
+}
+
+/** Throws "usage" where something is to be fitted: for a task without validation rows to fit it on. */
+export function requireNoFit({ name }: Task, settings: TuneSettings): void {
+  const [option] = askedOf(settings);
+  if (option === undefined) return;
+  const remedy = "give the task file data.validation, such as { from: train, fraction: 0.1 }";
+  const message = `${option} is fitted on validation rows, and ${name} has none: ${remedy}`;
+  throw new StillroomError("usage", message, { options: [option] });
 }
 
 /** Fits and writes; gives the file, or null where there was nothing to fit. Throws "input" where no threshold reaches the precision. */
@@ -35,8 +38,7 @@ export async function calibrateRun(run: string, job: ScoringJob, settings: TuneS
   const { calibrate, targetPrecision, coverage } = settings;
   const { kind } = job.task;
   if (kind === "generate") return null;
-  const asked = hasLabels(kind) ? (calibrate ?? "none") !== "none" || targetPrecision !== null : coverage !== null;
-  if (!asked && (job.rows.length < enough || calibrate === "none")) return null;
+  if (askedOf(settings).length === 0 && (job.rows.length < enough || calibrate === "none")) return null;
   const { rows } = await evaluateRows(job);
   if (rows.length === 0) return null;
   const method = calibrate ?? (rows.length < enough ? "none" : "temperature");

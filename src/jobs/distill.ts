@@ -21,7 +21,7 @@ import {
 import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
 import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
-import { type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
+import { requireTexts, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
 import { teacherAnswers } from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
 import { ending, tuneInFolder } from "./tune.js";
@@ -121,6 +121,7 @@ async function* distilling(
   options: DistillOptions,
 ): AsyncGenerator<Exclude<DistillEvent, { type: "end" }>, DistillResult> {
   const { own, rest } = part(options);
+  requireTexts(task);
   const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
   const { student, ...lessons } = distillationSettings(merged);
@@ -141,6 +142,10 @@ function part(options: DistillOptions) {
   const chosen = (own: boolean) => Object.fromEntries(given.filter(([name]) => optionNames.includes(name) === own));
   const rest = chosen(false) as Omit<TuneOptions, "model">;
   if ("model" in rest) throw new StillroomError("usage", "distill has no option model: give the student as student");
+  if (rest.head !== undefined) {
+    const message = "expected no head: a head of the task's own learns from rows, not from a teacher";
+    throw new StillroomError("usage", message, { options: ["head"] });
+  }
   return { own: chosen(true) as Partial<DistillationOptions>, rest };
 }
 
@@ -186,6 +191,10 @@ function lessonOf(
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
   const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answers, sampling, quantizing } = settings;
   requireQuantizable(quantizing.quantizeAware, run);
+  if (asking.hidden && run.targets?.length === 1 && run.targets[0] === "head") {
+    const message = "hiddenWeight moves what lies below the head, and targets is the head alone: leave it out";
+    throw new StillroomError("usage", message, { options: ["hiddenWeight", "targets"] });
+  }
   const { teacher: teacherFile, adapter, topK, tail, temperature, precision } = asking;
   let cacheFolder: string | null = null;
   // How many of the rows are of texts: the last ones.
@@ -205,13 +214,8 @@ function lessonOf(
       ...(asking.texts !== null && { texts: asking.texts }),
     },
     async bytesBeside(student, trained) {
-      const rounded = bytesRounded(student, quantizing);
-      if (!asking.hidden) return rounded;
-      if (trained.targets.every((target) => target === "head")) {
-        const message = "hiddenWeight moves what lies below the head, and targets is the head alone: leave it out";
-        throw new StillroomError("usage", message, { options: ["hiddenWeight", "targets"] });
-      }
-      return rounded + hiddenBytes((await inspect(teacherFile)).width, student, trained);
+      const hidden = asking.hidden ? hiddenBytes((await inspect(teacherFile)).width, student, trained) : 0;
+      return bytesRounded(student, quantizing) + hidden;
     },
     async revise(rows, folder) {
       if (answers === "data") return rows;

@@ -102,13 +102,13 @@ export async function ladder(task: Task, options: LadderOptions): Promise<Ladder
   }
   if (!task.data.test)
     throw new StillroomError("input", `${task.file} has no test rows: a ladder measures every rung on data.test`);
+  const { model, layers } = await inspect(settings.model);
+  if ((settings.layers ?? 0) > layers)
+    throw unexpected(`a whole number up to the model's ${layers}`, "layers", settings.layers);
   const out = path.resolve(settings.out);
   await makeFolder(out);
   const lock = await lockFolder(out);
   try {
-    const { model, layers } = await inspect(settings.model);
-    if ((settings.layers ?? 0) > layers)
-      throw unexpected(`a whole number up to the model's ${layers}`, "layers", settings.layers);
     const climb = new Climb(task, settings, out, model);
     await climb.open();
     return await climb.run(settings.layers ?? Math.ceil(layers / 3));

@@ -1,25 +1,13 @@
 // What distillation adds to a run of tune: another loss, whose teacher is asked before the first step. The interface between the two.
 import type { Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
-import { StillroomError } from "../support/errors.js";
 import type { NativeDistillation, NativeModelInfo, NativeTaught, NativeTensorType } from "../support/native.js";
-import type { Task } from "../task/index.js";
 import type { Encoded } from "../tokens/index.js";
 import type { Fingerprint, TuneSettings } from "../train/index.js";
 import type { WriteStep } from "./on-policy.js";
 import type { TextRows } from "./text-rows.js";
 import type { Warning } from "./tune-data.js";
 import type { TuneResult } from "./tune-result.js";
-
-/** Throws "usage" for a task whose answers are no texts that a teacher could be asked about. */
-export function requireTexts({ name, kind }: Task): void {
-  if (kind !== "multilabel") return;
-  const remedy = "tune learns it from the rows themselves";
-  throw new StillroomError(
-    "usage",
-    `a teacher is asked about texts, and ${name} is of kind ${kind}, whose sets a head gives: ${remedy}`,
-  );
-}
 
 /** A teacher that was asked. */
 export interface Asked {
@@ -41,7 +29,7 @@ export interface Asked {
 export interface Lesson<Event> {
   /** Options that repeat it, for run.json. */
   readonly options: Record<string, unknown>;
-  /** Most bytes that it holds in training beside what a run of tune does. Throws "usage" where what is trained leaves nothing for it to do. */
+  /** Most bytes that it holds in training beside what a run of tune does. */
   bytesBeside(student: NativeModelInfo, settings: TuneSettings): Promise<number>;
   /** The training rows as they are to be learnt. */
   revise(rows: readonly Row[], folder: string): Promise<readonly Row[]>;

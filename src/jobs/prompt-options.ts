@@ -83,9 +83,7 @@ export function promptSettings(task: Task, options: PromptOptions): PromptSettin
     throw new StillroomError(
       "usage",
       `calibrate is for labels that are asked for by their texts, not for kind ${task.kind}`,
-      {
-        options: ["calibrate"],
-      },
+      { options: ["calibrate"] },
     );
   const own = (["shots", "select", "instructions", "calibrate", "pool"] as const).find(
     (name) => options[name] !== undefined,

@@ -1,14 +1,13 @@
 // The public teach(), and how a teacher's cache is filled for the rows of a run. Composes the cache, the teacher and the rows; holds no format.
 import { performance } from "node:perf_hooks";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { unexpected } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { type NativePrecision, type NativeTail, type NativeTaught, rethrow } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
 import { defaultTopK, Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { defaultMaxLength, hashRows, microBatcher, type TrainEvent } from "../train/index.js";
-import { requireTexts } from "./lesson.js";
 import { readTextRows } from "./text-rows.js";
 import { readTuneData } from "./tune-data.js";
 
@@ -169,9 +168,20 @@ async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<Teac
   }
 }
 
+/** Throws "usage" for a task whose answers are no texts that a teacher could be asked about. */
+export function requireTexts({ name, kind }: Task): void {
+  if (kind !== "multilabel") return;
+  const remedy = "tune learns it from the rows themselves";
+  throw new StillroomError(
+    "usage",
+    `a teacher is asked about texts, and ${name} is of kind ${kind}, whose sets a head gives: ${remedy}`,
+  );
+}
+
 /** The teacher's options with their defaults. Throws "usage". */
 export function teachingSettings(options: TeachingOptions) {
-  const { teacher, teacherAdapter, topK, tail = "sample", temperature = 1, texts, teacherPrecision = "f32" } = options;
+  const { teacher, teacherAdapter, topK = defaultTopK, tail = "sample" } = options;
+  const { temperature = 1, texts, teacherPrecision = "f32" } = options;
   requirePath("teacher", teacher);
   if (teacherAdapter !== undefined) requirePath("teacherAdapter", teacherAdapter);
   if (texts !== undefined) requirePath("texts", texts);
@@ -181,14 +191,12 @@ export function teachingSettings(options: TeachingOptions) {
     throw unexpected("a number above 0", "temperature", temperature);
   }
   return {
-    ...{
-      teacher,
-      adapter: teacherAdapter ?? null,
-      topK: topK ?? defaultTopK,
-      tail,
-      temperature,
-      precision: teacherPrecision,
-    },
+    teacher,
+    adapter: teacherAdapter ?? null,
+    topK,
+    tail,
+    temperature,
+    precision: teacherPrecision,
     texts: texts ?? null,
   };
 }

@@ -56,12 +56,10 @@ export async function* modelWithin(
     const cut = microBatcher(rows, plan.tokenBudget, sharePrefix);
     const count = Math.min(measuredSteps, plan.steps);
     const steps = Array.from({ length: count }, (_, step) => cut(order.step(step + 1)));
-    const [asked, wanted] = [model, exact].map(
-      ({ native }): Score =>
-        (batch) =>
-          native.score(batch, null),
-    ) as [Score, Score];
-    const moved = await lossDifference(steps, asked, wanted);
+    const scoreOf = ({ native }: Model): Score => {
+      return (batch) => native.score(batch, null);
+    };
+    const moved = await lossDifference(steps, scoreOf(model), scoreOf(exact));
     if (moved <= lossBound) return model;
     const percent = `${(100 * moved).toFixed(1)} %`;
     const message = `products in ${precision} move the loss of the first steps' rows by ${percent}, more than ${100 * lossBound} %: the run goes on in f32`;

@@ -34,8 +34,8 @@ import {
   tuneSettings,
   type Validation,
 } from "../train/index.js";
-import { calibrateRun, requireFits } from "./calibrate.js";
-import { type Asked, type Lesson, requireTexts } from "./lesson.js";
+import { calibrateRun, requireFits, requireNoFit } from "./calibrate.js";
+import type { Asked, Lesson } from "./lesson.js";
 import type { TextRows } from "./text-rows.js";
 import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
 import {
@@ -106,15 +106,6 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
   options: TuneOptions,
   lesson: Lesson<Event> | null,
 ): AsyncGenerator<RunEvent | Event, Result> {
-  if (lesson && options.head !== undefined)
-    throw new StillroomError(
-      "usage",
-      "expected no head: a head of the task's own learns from rows, not from a teacher",
-      {
-        options: ["head"],
-      },
-    );
-  if (lesson) requireTexts(task);
   const head = usualHeads[task.kind];
   const usual: Partial<TuneOptions> = head && !lesson ? { head } : {};
   const settingsOf = (given: TuneOptions) => tuneSettings({ ...usual, ...definedOptions(given) });
@@ -129,7 +120,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
     if (before && options.method !== undefined)
       requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder);
     const settings = before ? settingsOf(mergeOptions(before.options, options)) : asked;
-    requireFits(task, settings, null);
+    requireFits(task, settings);
     const { threads, variant, precision } = settings;
     const model = await openModel(settings.model ?? undefined, {
       threads: threads ?? undefined,
@@ -192,7 +183,7 @@ async function* withModel<Event>(
   let asked: Asked | null = null;
   try {
     const validation = await prepareValidation(job, data, plan);
-    requireFits(task, settings, validation?.rows ?? 0);
+    if (validation === null) requireNoFit(task, settings);
     if (!before) requirePatience(settings, plan, validation !== null);
     const run = { folder: folder.folder, student: within, rows: data.train, steps: plan.steps };
     asked = lesson ? yield* lesson.ask(run) : null;
@@ -231,10 +222,8 @@ async function* training<Event>(
   const run: RunFile = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.
   const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
-  const parameters = await createParameters(settings, model, {
-    head: data.head,
-    hiddenWidth: asked?.hiddenWidth ?? null,
-  });
+  const hiddenWidth = asked?.hiddenWidth ?? null;
+  const parameters = await createParameters(settings, model, { head: data.head, hiddenWidth });
   const { recompute } = plan;
   // States that are kept below the lowest trained layer would be those of weights that are not quantised yet.
   const frozenBytes = asked?.quantized ? 0 : plan.frozenBytes;
@@ -261,7 +250,7 @@ async function* training<Event>(
     batchSize: settings.batchSize,
     seed,
     microBatches: (rows, step) => asked?.written?.(step, rows, lora, cutting) ?? ofRows(rows),
-    fitOn: asked && asked.hiddenWidth !== null ? fitOnWidths * model.info.width : 0,
+    fitOn: hiddenWidth === null ? 0 : fitOnWidths * model.info.width,
     folder,
     fingerprint,
     from: found?.checkpoint ?? null,

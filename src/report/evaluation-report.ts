@@ -133,6 +133,7 @@ function slicesOf({ slices, metrics }: Evaluation): Section[] {
 function reliabilityOf(result: Evaluation): Section[] {
   const { reliability } = result;
   if (!reliability || reliability.length === 0) return [];
+  const sets = ofSets(result);
   const right = ({ accuracy, rows }: (typeof reliability)[number]) => wilson(Math.round(accuracy * rows), rows);
   const points = reliability.map((bin) => {
     const { value, low, high } = right(bin);
@@ -149,12 +150,8 @@ function reliabilityOf(result: Evaluation): Section[] {
       charts: [
         lineChart({
           title: "Reliability diagram",
-          x: { label: ofSets(result) ? "probability of a label" : "probability of the answer given", from: 0, to: 1 },
-          y: {
-            label: `${ofSets(result) ? "share that is in the answer" : "share of right answers"}, 95 % interval`,
-            from: 0,
-            to: 1,
-          },
+          x: { label: `probability of ${sets ? "a label" : "the answer given"}`, from: 0, to: 1 },
+          y: { label: `share ${sets ? "that is in the answer" : "of right answers"}, 95 % interval`, from: 0, to: 1 },
           series: [
             { name: "as sure as right", points: ideal, marks: "line" },
             { name: "the model", points, marks: "points" },
@@ -164,7 +161,7 @@ function reliabilityOf(result: Evaluation): Section[] {
       tables: [
         {
           caption: "By probability",
-          head: ["from", "to", ofSets(result) ? "labels of rows" : "rows", "mean probability", "share right"],
+          head: ["from", "to", sets ? "labels of rows" : "rows", "mean probability", "share right"],
           rows: reliability.map((bin): Cell[] => [bin.low, bin.high, bin.rows, bin.confidence, right(bin)]),
         },
       ],

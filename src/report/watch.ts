@@ -4,8 +4,8 @@ import path from "node:path";
 import { serve as listen } from "@hono/node-server";
 import { Hono } from "hono";
 import { requireHost } from "../serve/index.js";
-import { StillroomError, unexpected } from "../support/errors.js";
-import { requireKnown } from "../task/index.js";
+import { StillroomError } from "../support/errors.js";
+import { requireKnown, requirePort } from "../task/index.js";
 import { type RunFacts, RunLines, readRun, type StepLine } from "./run-files.js";
 import { watchPage } from "./watch-page.js";
 import { isBatch, WatchedBatch } from "./watched-batch.js";
@@ -44,8 +44,7 @@ export interface Watch {
 export async function watch(run: string, options: WatchOptions = {}): Promise<Watch> {
   requireKnown(options, ["port", "signal"], "watch");
   const { port = 8090, signal } = options;
-  if (!Number.isInteger(port) || port < 0 || port > 65_535)
-    throw unexpected("a whole number from 0 to 65535", "port", port);
+  requirePort(port);
   const name = path.basename(path.resolve(run));
   const server = await listening(
     isBatch(run)

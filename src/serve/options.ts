@@ -5,7 +5,7 @@ import type { DownloadProgress, Model } from "../model/index.js";
 import type { OpenStoreOptions } from "../store/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
-import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
+import { requireKnown, requirePath, requirePort, requireWhole, type Task } from "../task/index.js";
 import { isLoopback } from "./access.js";
 import type { Log } from "./log.js";
 
@@ -92,8 +92,7 @@ export function checkServeOptions(options: ServeOptions): void {
   for (const name of ["shots", "seed"] as const) requireWhole(name, options[name], 0);
   requireOnePrompt(options);
   const { port = 0, host = serveDefaults.host, grace = 0, requestTimeout = 1, adapter, model, task } = options;
-  if (!(Number.isInteger(port) && port >= 0 && port <= 65_535))
-    throw unexpected("a whole number from 0 to 65535", "port", port);
+  requirePort(port);
   if (typeof host !== "string" || (host !== "localhost" && isIP(host) === 0))
     throw unexpected("localhost or an address of this machine", "host", host);
   if (!(grace >= 0 && grace <= 9)) throw unexpected("seconds from 0 to 9", "grace", grace);

@@ -47,12 +47,9 @@ export class Environment {
     [this.order, this.meta, this.vectors] = [order!, meta!, vectors!];
   }
 
-  /** Throws "missing" where a reader finds no store, "input" for one that is damaged as a whole, "usage" for a folder of other things. */
+  /** For a reader there is a store. Throws "input" for one that is damaged as a whole, "usage" for a folder of other things. */
   static async open(folder: string, readOnly: boolean): Promise<Environment> {
-    const file = path.join(folder, dataFile);
-    const found = Environment.isThere(folder);
-    if (readOnly) Environment.requireThere(folder);
-    if (found) requireWhole(file);
+    if (Environment.isThere(folder)) requireWhole(path.join(folder, dataFile));
     else requireEmpty(folder);
     // Loaded here, so that a program that opens no store does not wait for it.
     const { open } = await import("lmdb");
@@ -130,11 +127,6 @@ export class Environment {
       if (code === "ENOTDIR") return false;
       throw new StillroomError("io", `cannot look for a store in ${folder}: ${message}`, { cause: error });
     }
-  }
-
-  /** Throws "missing" where there is none. */
-  static requireThere(folder: string): void {
-    if (!Environment.isThere(folder)) throw new StillroomError("missing", `there is no store in ${folder}`);
   }
 
   /** Closes it and removes its files. */

@@ -369,11 +369,12 @@ function piece(maxBytes: number): number {
  */
 export async function openStore(folder: string, options: OpenStoreOptions = {}): Promise<Store> {
   checkOptions(folder, options);
+  if ((options.readOnly || options.begin === false) && !Environment.isThere(folder))
+    throw new StillroomError("missing", `there is no store in ${folder}`);
   if (options.readOnly) {
     const tables = await Environment.open(folder, true);
     return opened(tables, null, options, null);
   }
-  if (options.begin === false) Environment.requireThere(folder);
   const made = await makeFolder(folder);
   const lock = await lockFolder(folder);
   try {

@@ -5,12 +5,24 @@ import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { type ErrorCode, StillroomError } from "./errors.js";
+import type {
+  NativeDecoded,
+  NativeDecodeRequest,
+  NativeDecoder,
+  NativeDecoderOptions,
+  NativeDecodeStep,
+} from "./native-decoder.js";
 import type { NativeDistillation, NativeTail, NativeTaught, NativeTeaching } from "./native-distillation.js";
 import type { NativeNear } from "./native-near.js";
 import type { NativeQuantizeOptions, NativeSensitivity, NativeTensorType } from "./native-quantize.js";
 import type { NativeEnergies, NativeStudentParts } from "./native-student.js";
 
 export type {
+  NativeDecoded,
+  NativeDecodeRequest,
+  NativeDecoder,
+  NativeDecoderOptions,
+  NativeDecodeStep,
   NativeDistillation,
   NativeEnergies,
   NativeSensitivity,
@@ -54,14 +66,14 @@ export interface NativeTensor {
 
 export type LoraTarget = "q" | "k" | "v" | "o" | "gate" | "up" | "down" | "head" | "embeddings";
 
-/** What a task's own head is trained on: cross-entropy over classes, squared error, Huber's (1964), or quantiles. */
+/** What a task's own head is trained on: cross-entropy over classes, or of each label by itself; squared error, Huber's (1964), or quantiles. */
 export type HeadLoss = "softmax" | "sigmoid" | "squared" | "huber" | "pinball";
 
 /** A linear head on the state behind the final norm, in place of the vocabulary's. */
 export interface NativeHeadOptions {
   outputs: number;
   loss: HeadLoss;
-  /** softmax: a weight for each class (empty: 1). pinball: the quantiles' levels. huber: from where on errors count linearly. */
+  /** softmax: a weight for each class (empty: 1); sigmoid: for each label where it is right. pinball: the quantiles' levels. huber: from where on errors count linearly. */
   parameters: Float32Array;
 }
 
@@ -78,7 +90,8 @@ export interface NativeLoraOptions {
   seed: number;
   /** With one, targets may be empty. Its tensors are score.weight (outputs, width) and score.bias (1, outputs), zeros at first. */
   head?: NativeHeadOptions;
-  hiddenWidth?: number; // as of createWeights
+  /** As of createWeights. */
+  hiddenWidth?: number;
 }
 
 /** The optimiser's state (step count and moments, not the weights) as bytes for a checkpoint, read and written where it lies. */
@@ -103,8 +116,10 @@ export interface NativeParameters {
 /** A LoRA adapter in memory, bound to the shapes of one model. A is drawn from the seed (Kaiming uniform), B is zero. */
 export interface NativeLora extends NativeParameters {
   readonly options: NativeLoraOptions;
-  tensors(): NativeTensor[]; // copies of all weights, in the order of shapes, but of no projection
-  load(tensors: NativeTensor[]): void; // replaces weights by name; shapes must agree
+  /** Copies of all weights, in the order of shapes, but of no projection. */
+  tensors(): NativeTensor[];
+  /** Replaces weights by name; shapes must agree. */
+  load(tensors: NativeTensor[]): void;
 }
 
 /** The weights of a layer by LoRA's names, its norms and biases, and what is above and below all layers. */
@@ -304,84 +319,6 @@ export interface NativeRunner {
   /** (Q, width) as NativeModel.embed. "input" for a model that is no decoder. */
   embed(batch: NativeBatch, pooling: NativePooling): Promise<Float32Array>;
   close(): Promise<void>;
-}
-
-/** What is decoded, and how its tokens are chosen (docs/numerics.md holds the order and the equations). */
-export interface NativeDecodeRequest {
-  prompt: Int32Array;
-  /** Most tokens of the answer. */
-  maxTokens: number;
-  /** Texts that end the answer; not empty. */
-  stop: string[];
-  /** 0: the most likely token. */
-  temperature: number;
-  /** 0: all. */
-  topK: number;
-  topP: number;
-  minP: number;
-  /** 1: none. */
-  repetitionPenalty: number;
-  /** Last tokens, of prompt and answer, that the penalty looks at. */
-  repetitionWindow: number;
-  seed: number;
-  /** GBNF with a rule root. */
-  grammar: string | null;
-  /** Of the chosen token and so many of the most likely ones; null: none. */
-  logProbabilities: number | null;
-  /** Whether steps tell the text as it grows (absent: no). */
-  pieces?: boolean;
-}
-
-/** A request that is done. */
-export interface NativeDecoded {
-  id: number;
-  /** Without the end token; with those that spell a stop text. */
-  tokens: Int32Array;
-  /** Without the stop text. */
-  text: string;
-  /** grammar: it allows no further token of this vocabulary. */
-  ended: "end" | "stop" | "length" | "grammar" | "cancelled";
-  /** (tokens, 1 + most likely) flattened: the chosen token, then the most likely ones; before penalty, truncation and temperature. */
-  logProbabilities: { tokens: Int32Array; values: Float32Array };
-  /** Tokens of the prompt that were not computed for this request, because another's beginning is the same. */
-  sharedTokens: number;
-  /** From add to the first token (0 without one), and to the end. */
-  firstTokenSeconds: number;
-  seconds: number;
-}
-
-/** One step: a token of every running answer, and prompts up to stepTokens. */
-export interface NativeDecodeStep {
-  finished: NativeDecoded[];
-  /** Of requests that asked for them: whole characters that nothing which follows takes back. What stands behind the last piece comes with the answer. */
-  pieces: { id: number; text: string }[];
-  waiting: number;
-  running: number;
-  /** Tokens of prompts that it computed. */
-  promptTokens: number;
-  /** Tokens that it chose. */
-  answerTokens: number;
-}
-
-/** Continuous batching: requests run side by side, join when their memory is free, and leave when they are done. */
-export interface NativeDecoder {
-  /** Why such a request can never run; null when it can. */
-  refuses(promptTokens: number, maxTokens: number): string | null;
-  /** Queues a request and gives its id; never waits for a step under way. Throws "usage" for a bad or refused one. */
-  add(request: NativeDecodeRequest): number;
-  /** Whether the request was not done yet; the next step gives what it has. Its neighbours' answers stay as they are. */
-  cancel(id: number): boolean;
-  step(): Promise<NativeDecodeStep>;
-  close(): Promise<void>;
-}
-
-export interface NativeDecoderOptions {
-  /** Most bytes of keys and values. */
-  memory: number;
-  /** Most requests that run side by side. */
-  sequences: number;
-  /** Most tokens of prompts in one step. */
-  stepTokens: number;
 }
 
 export interface NativeAddon extends NativeNear {

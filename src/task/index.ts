@@ -1,7 +1,7 @@
 // Room task: one description of one job, read from a task file and checked.
 export { isTaskFile, taskFiles } from "./files.js";
 export { editDistance, nearestName } from "./nearest.js";
-export { requireKnown, requirePath, requireWhole } from "./options.js";
+export { requireKnown, requirePath, requirePort, requireWhole } from "./options.js";
 export { readTask } from "./read.js";
 export { parseTemplate, type TemplateFields, templateFields, templateLimit } from "./template.js";
 export {

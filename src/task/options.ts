@@ -21,3 +21,9 @@ export function requireWhole(name: string, value: number | undefined, least: num
 export function requirePath(name: string, value: unknown): asserts value is string {
   if (typeof value !== "string" || value === "") throw unexpected("a path", name, value);
 }
+
+/** Where a server listens, 0 for any port that is free. Throws "usage". */
+export function requirePort(port: number): void {
+  if (!Number.isInteger(port) || port < 0 || port > 65_535)
+    throw unexpected("a whole number from 0 to 65535", "port", port);
+}

@@ -41,6 +41,8 @@ export interface CacheManifest extends Omit<TeachingFacts, "hidden_width"> {
 /** Rows of a block: what a killed process may have to compute again. */
 export const blockRows = 128;
 const hashBytes = 32;
+/** An entry that says nothing. */
+export const noEntry = 0xffffffff;
 /** Of an entry, those of −ln p, in so many steps a nat; the token stands above them (native/core/taught.h). */
 const codeBits = 14;
 const codeSteps = 512;
@@ -117,6 +119,11 @@ export class CacheLayout {
 export function decodeEntry(entry: number, draw: number): { token: number; probability: number } {
   const own = Math.exp(-(entry & ((1 << codeBits) - 1)) / codeSteps);
   return { token: entry >>> codeBits, probability: Math.max(own, draw) };
+}
+
+/** The entry with its token by another number. */
+export function renamedEntry(entry: number, token: number): number {
+  return ((token << codeBits) | (entry & ((1 << codeBits) - 1))) >>> 0;
 }
 
 /** A row's record: the entries of its positions, then their tails, then their hidden states where there are any. */

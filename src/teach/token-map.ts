@@ -3,11 +3,8 @@ import type { Model } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeBatch, NativeTaught } from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
+import { decodeEntry, noEntry, renamedEntry } from "./format.js";
 import { hashTokenizer } from "./teacher.js";
-
-/** An entry that says nothing, and what an entry's bits are (docs/numerics.md). */
-const nothing = 0xffffffff;
-const [codeBits, steps] = [14, 512];
 
 /** Tokens of a student as its teacher numbers them, and back. */
 export class TokenMap {
@@ -58,17 +55,17 @@ export class TokenMap {
     const { topK, tail: kept, entries, tails } = taught;
     const own = {
       ...taught,
-      ...{ entries: new Uint32Array(entries.length).fill(nothing), tails: Float32Array.from(tails) },
+      ...{ entries: new Uint32Array(entries.length).fill(noEntry), tails: Float32Array.from(tails) },
     };
     for (const position of tails.keys()) {
       let to = position * topK;
       let tail = tails[position]!;
       for (const entry of entries.subarray(position * topK, (position + 1) * topK)) {
-        if (entry === nothing) break;
-        const token = this.own[entry >>> codeBits]!;
-        const code = entry & ((1 << codeBits) - 1);
-        if (token < 0 && kept === "bucket") tail += Math.exp(-code / steps);
-        if (token >= 0) own.entries[to++] = ((token << codeBits) | code) >>> 0;
+        if (entry === noEntry) break;
+        const said = decodeEntry(entry, 0);
+        const token = this.own[said.token]!;
+        if (token >= 0) own.entries[to++] = renamedEntry(entry, token);
+        else if (kept === "bucket") tail += said.probability;
       }
       own.tails[position] = Math.min(1, tail);
     }

@@ -13,8 +13,15 @@ it("whatever changes what it does to an answer changes it, and nothing else", ()
   expect(hashLora(loraOf({ dropout: 0.5 }), { ...head })).toEqual(whole);
   const bit = loraOf();
   bit.b[3] = 1e-30;
+  // The same values in tensors of other shapes, and read in another order.
+  const [turned, backwards] = [loraOf(), loraOf()];
+  const tensors = turned.tensors();
+  turned.tensors = () => tensors.map((tensor) => ({ ...tensor, shape: [tensor.shape[1], tensor.shape[0]] }));
+  backwards.tensors = () => tensors.toReversed();
+  expect(hashLora(backwards, head)).toEqual(whole);
   for (const other of [
     hashLora(bit, head),
+    hashLora(turned, head),
     hashLora(loraOf({ seed: 8 }), head),
     hashLora(loraOf()),
     hashLora(loraOf(), { ...head, labels: ["no", "yes"] }),

@@ -1,11 +1,11 @@
 // What answers a toy's rows beside the model alone: runs with a calibration and a head, and a calibrated prompt file.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { writeCalibration } from "../../src/adapter/index.js";
 import { batch } from "../../src/batch/index.js";
 import { prompt, tune } from "../../src/jobs/index.js";
-import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
+import { writeSetTask } from "../jobs/toy-sets.js";
 import { freshFolder } from "./requests.js";
 
 /** A run with what tune saves beside an adapter: a calibration that leaves the unsure half open, and a head where one is asked for. */
@@ -34,20 +34,7 @@ export async function calibratedPrompt(task: Task, model: string): Promise<strin
 /** A task whose answers are sets of labels, and a run of a head for it, with a threshold of each label. */
 export async function setsRun(model: string): Promise<{ task: Task; adapter: string }> {
   const folder = freshFolder();
-  const random = new Random(3);
-  const line = () => {
-    const [late, long] = [random.below(2), random.below(2)];
-    const text = String.fromCharCode(97 + 13 * late + random.below(13)).repeat(long ? 9 : 2);
-    return JSON.stringify({ text, is: [...(late ? ["late"] : []), ...(long ? ["long"] : [])] });
-  };
-  for (const [name, count] of Object.entries({ train: 80, validation: 60, test: 20 }))
-    writeFileSync(path.join(folder, `${name}.jsonl`), `${Array.from({ length: count }, line).join("\n")}\n`);
-  const lines = [
-    ...["name: letters", "kind: multilabel", "data:", "  train: train.jsonl", "  validation: validation.jsonl"],
-    ...["  test: test.jsonl", "prompt:", '  template: "{{ text }}"', "answer:", "  field: is", ""],
-  ];
-  writeFileSync(path.join(folder, "task.yaml"), lines.join("\n"));
-  const task = await readTask(path.join(folder, "task.yaml"));
+  const task = await readTask(writeSetTask(folder, 20));
   const out = path.join(folder, "run");
   await tune(task, { model, out, threads: 1, method: "head", epochs: 4, learningRate: 3e-2 }).result;
   return { task, adapter: out };

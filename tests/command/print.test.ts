@@ -6,6 +6,12 @@ import { Progress } from "../../bin/print-progress.js";
 
 afterEach(() => vi.unstubAllEnvs());
 
+/** An evaluation but for what is shown of it. */
+const evaluated = {
+  ...{ split: "test" as const, prompt: null, shots: 0, errors: 0, bad_rows: [], metrics: {}, reliability: [] },
+  ...{ rows_per_second: 1, tokens_per_second: 1, peak_memory_bytes: 1, seconds: 1 },
+};
+
 describe("print", () => {
   it("writes sizes, times and losses", () => {
     expect([0, 999, 1000, 98362432, 2e15].map(fileSize)).toEqual(["0 B", "999 B", "1.0 kB", "98.4 MB", "2000.0 TB"]);
@@ -18,26 +24,14 @@ describe("print", () => {
     expect(plain("日本 – é ❄\ufe0f")).toBe("日本 – é ❄\ufe0f");
     const label = "\u001b[31mred";
     const text = evaluationText({
-      ...{
-        task: label,
-        model: label,
-        adapter: label,
-        split: "test",
-        prompt: null,
-        shots: 0,
-        rows: 1,
-        errors: 0,
-        bad_rows: [],
-      },
-      ...{ metrics: {}, confusion: { labels: [label], counts: [[1]] } },
+      ...{ ...evaluated, task: label, model: label, adapter: label, rows: 1 },
+      confusion: { labels: [label], counts: [[1]] },
       classes: [{ label, precision: 1, recall: 1, f1: 1, support: 1 }],
       slices: {
         column: label,
         slices: [{ value: label, rows: 1, metrics: { accuracy: { value: 1, low: 1, high: 1 } } }],
       },
-      reliability: [],
       against: { against: label, rows: 1, metrics: {}, only_first: 0, only_second: 0, p_value: 1 },
-      ...{ rows_per_second: 1, tokens_per_second: 1, peak_memory_bytes: 1, seconds: 1 },
     });
     expect(text).not.toContain("\u001b");
     expect(text.split("\\u001b[31mred")).toHaveLength(10);
@@ -46,23 +40,11 @@ describe("print", () => {
   it("shows the labels of sets with the intervals of their F1 and their average precision", () => {
     const scores = { precision: 0.5, recall: 0.25, f1: 0.333, support: 4, f1_interval: [0.1, 0.6] as [number, number] };
     const text = evaluationText({
-      ...{
-        task: "t",
-        model: "m",
-        adapter: null,
-        split: "test",
-        prompt: null,
-        shots: 0,
-        rows: 4,
-        errors: 0,
-        bad_rows: [],
-      },
-      ...{ metrics: {}, confusion: null, slices: null, reliability: [], against: null },
+      ...{ ...evaluated, task: "t", model: "m", adapter: null, rows: 4, confusion: null, slices: null, against: null },
       classes: [
         { label: "red", ...scores, average_precision: 0.75 },
         { label: "big", ...scores, average_precision: null },
       ],
-      ...{ rows_per_second: 1, tokens_per_second: 1, peak_memory_bytes: 1, seconds: 1 },
     });
     expect(text).toMatch(/label +precision +recall +F1 +rows +F1 95 % +average precision/);
     expect(text).toMatch(/red +0\.500 +0\.250 +0\.333 +4 +0\.100 – 0\.600 +0\.750/);

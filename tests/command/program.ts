@@ -17,6 +17,8 @@ export interface Ended {
 }
 
 export interface RunOptions {
+  /** What stands on stdin; without it, there is none. */
+  input?: Uint8Array;
   environment?: Record<string, string>;
   /** Sent when stderr first matches. */
   signal?: { name: NodeJS.Signals; when: RegExp };
@@ -31,7 +33,8 @@ export function stillroom(args: readonly string[], options: RunOptions = {}): Pr
     HF_ENDPOINT: "http://127.0.0.1:9/",
     ...options.environment,
   };
-  const child = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "pipe"], env: environment });
+  const child = spawn(process.execPath, [program, ...args], { stdio: "pipe", env: environment });
+  child.stdin.end(options.input);
   const ended: Ended = { code: null, stdout: "", stderr: "", endedAfter: null };
   let sent: number | null = null;
   child.stdout.setEncoding("utf8").on("data", (text: string) => {

@@ -1,6 +1,5 @@
 // stillroom lookup and stillroom store as a user meets them; a look-up loads neither engine nor model.
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -59,23 +58,15 @@ it("lookup reads keys from stdin, and loads no engine", async () => {
 });
 
 it("a line of stdin that is no text costs that line, and is named", async () => {
-  const program = path.join(packageRoot(), "dist/bin/stillroom.js");
-  const child = spawn(process.execPath, [program, "lookup", "--store", store]);
-  const closed = once(child, "close");
   // The second is "tomato" with a byte that is no UTF-8; read as another text it would be known by what is evened out.
-  child.stdin.end(Buffer.from("\xef\xbb\xbfTomato\r\ntomato\xff\n\nto\0mato\ntomato", "latin1"));
-  let [out, said] = ["", ""];
-  child.stderr.setEncoding("utf8").on("data", (piece: string) => {
-    said += piece;
-  });
-  for await (const piece of child.stdout) out += piece;
-  const [code] = await closed;
-  expect(lines(out).map(({ key, hit }) => [key, hit])).toEqual([
+  const input = Buffer.from("\xef\xbb\xbfTomato\r\ntomato\xff\n\nto\0mato\ntomato", "latin1");
+  const { code, stdout, stderr } = await stillroom(["lookup", "--store", store], { input });
+  expect(lines(stdout).map(({ key, hit }) => [key, hit])).toEqual([
     ["Tomato", true],
     ["", false],
     ["tomato", true],
   ]);
-  expect(said).toMatch(/stdin:2: is not valid UTF-8\n.*stdin:4: holds a NUL character\n/s);
+  expect(stderr).toMatch(/stdin:2: is not valid UTF-8\n.*stdin:4: holds a NUL character\n/s);
   expect(code).toBe(2);
 });
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { fromFloat16 } from "../../src/adapter/half_floats.js";
 import { type NativeDistillation, type NativeTail, type NativeTaught, native } from "../../src/support/native.js";
 import {
   distances,
@@ -102,13 +103,6 @@ describe.each(native().variants)("%s", (variant) => {
   );
 });
 
-/** The value of an f16. */
-const half = (bits: number) => {
-  const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
-  const size = exponent === 0 ? fraction * 2 ** -24 : (1 + fraction / 1024) * 2 ** (exponent - 15);
-  return bits & 0x8000 ? -size : size;
-};
-
 it("our engine and llama.cpp have the same hidden states as teachers, those that the head reads", async () => {
   const model = await native().openModel(file, { threads: 2, variant: null });
   const runner = await native().openRunner(file, { threads: 1, adapter: null, contextTokens: 256, sequences: 4 });
@@ -131,8 +125,7 @@ it("our engine and llama.cpp have the same hidden states as teachers, those that
     );
     const logits = await model.logits(batch, null);
     for (let query = 0; query < batch.queryTokens.length; query++) {
-      const state = (of: NativeTaught) =>
-        [...of.hidden!.states.subarray(query * width, (query + 1) * width)].map((bits) => half(bits));
+      const state = (of: NativeTaught) => fromFloat16(of.hidden!.states.subarray(query * width, (query + 1) * width));
       const [mine, other] = [state(ours), state(theirs)];
       for (const [at, value] of mine.entries()) expect(Math.abs(value - other[at]!)).toBeLessThan(4e-3);
       for (const token of [0, 50, vocabulary - 1]) {

@@ -108,6 +108,13 @@ describe("thresholds, as scikit-learn's curve of precision and recall", () => {
   });
 });
 
+test("of equally good places, the threshold nearest to 0.5", () => {
+  const points = (...given: [number, number][]) => given.map(([p, right]) => ({ p, right }));
+  // F1 is 2/3 from 0.8 on, where one of two is found, and from 0.3 on, where both are among four.
+  const best = points([0.9, 1], [0.7, 0], [0.5, 0], [0.4, 1], [0.2, 0]);
+  expect(thresholdOf(best, null)).toBeCloseTo(0.3, 12);
+});
+
 test("one temperature for all labels, whose probabilities do not sum to 1", () => {
   // Of twenty decisions that are all 90 % sure, sixteen are right: 9^(1/T) = 16/4.
   const truth = Array.from({ length: 10 }, (_, row) => [Number(row < 6), 1]);
@@ -120,6 +127,13 @@ test("one temperature for all labels, whose probabilities do not sum to 1", () =
   expect(prediction).toBe('["label 0","label 1"]');
   const below = { ...rows[0]!, probabilities: { "label 0": 0.4, "label 1": 0.6 } };
   expect(applyCalibration(fitted, below).prediction).toBe('["label 1"]');
+});
+
+test("decisions that are certain have a temperature too", () => {
+  const truth = Array.from({ length: 10 }, (_, row) => [Number(row < 9)]);
+  const rows = rowsOf({ truth, probabilities: truth.map(() => [1]) });
+  const fitted = fitCalibration(rows, "validation", { ...options, method: "temperature" });
+  expect(applyCalibration(fitted, rows[0]!).probabilities!["label 0"]).toBeCloseTo(0.9, 6);
 });
 
 test("isotonic heights stand by themselves, and a label in few rows has no line", () => {

@@ -1,11 +1,11 @@
 // distill() from a task file to a quantised student, on toys that take text: folder, events, table, resume, refusals.
-import { createHash } from "node:crypto";
 import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type DistillEvent, type DistillOptions, distill, readRows, teach, tune } from "../../src/index.js";
 import { byteAlphabet, textToy, writeTextToy } from "../support/text_toy.js";
-import { makeToyPair, runFolder } from "./toy-pair.js";
+import { runFolder, sha, stepsOf } from "./runs.js";
+import { makeToyPair } from "./toy-pair.js";
 
 const { task, teacher, adapter, student } = await makeToyPair();
 
@@ -23,7 +23,6 @@ const small = (out: string, change: Partial<DistillOptions> = {}): DistillOption
   },
   ...{ quantize: "Q8_0", ...change },
 });
-const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
 
 test("a student learns what its teacher says, is quantised and compared", async () => {
   const out = runFolder();
@@ -112,9 +111,8 @@ test("on-policy, a student learns from the teacher's view of what it writes itse
   expect(result).toMatchObject({ cache: null, steps: 60, skipped_steps: 0 });
   expect(readdirSync(out)).not.toContain("teacher");
   expect(result.loss.last).toBeLessThan(result.loss.first * 0.8);
-  const lines = readFileSync(path.join(out, "metrics.jsonl"), "utf8").trim().split("\n");
   // The student's answers have other lengths than the rows'.
-  expect(new Set(lines.map((line) => (JSON.parse(line) as { tokens: number }).tokens)).size).toBeGreaterThan(5);
+  expect(new Set(stepsOf(out).map(({ tokens }) => tokens)).size).toBeGreaterThan(5);
 });
 
 test("the teacher's own answers are learnt, of the rows that it answers rightly", async () => {
@@ -197,8 +195,7 @@ test("a student with a part of the teacher's tokens learns from it, and one that
   // Hidden states are the same whatever the tokens' numbers.
   const matched = small(runFolder(), { student: trimmed(ids), steps: 2, hiddenWeight: 1, quantize: "none" });
   const { run } = await distill(task, matched).result;
-  const [line] = readFileSync(path.join(run, "metrics.jsonl"), "utf8").split("\n");
-  expect(JSON.parse(line!)).toMatchObject({ hidden_distance: expect.closeTo(0.5, 0) });
+  expect(stepsOf(run)[0]).toMatchObject({ hidden_distance: expect.closeTo(0.5, 0) });
   const refused = (file: string) => expect(distill(task, small(runFolder(), { student: file })).result).rejects;
   await refused(trimmed(ids, 300)).toThrow(/tokens are not the teacher's: .* has 31, .* has 258/);
   await refused(trimmed(ids.map((id) => (id === 97 ? 96 : id)))).toThrow(/tokens are not the teacher's/);

@@ -1,7 +1,5 @@
 // tune() of the model's own weights, on a toy that takes text: what it leaves, what stays as it was, resume, and the refusals.
-import { createHash } from "node:crypto";
-import { mkdtempSync, readdirSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { evaluate, exportModel, inspect, type TuneOptions, tune } from "../../src/index.js";
@@ -9,6 +7,7 @@ import { native } from "../../src/support/native.js";
 import { readTask } from "../../src/task/index.js";
 import { tensorsOf } from "../support/golden.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { cutAfter, runFolder, sha, stepsOf } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
 
 let model: string;
@@ -16,17 +15,11 @@ beforeAll(() => {
   model = writeTextToy();
 });
 
-const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-full-")), "run");
 const full = (out: string, change: Partial<TuneOptions> = {}): TuneOptions => ({
   ...{ model, out, method: "full", steps: 12, batchSize: 8, learningRate: 1e-3, threads: 1 },
   ...change,
 });
-const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
-const losses = (out: string) =>
-  readFileSync(path.join(out, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => (JSON.parse(line) as { loss: number }).loss);
+const losses = (out: string) => stepsOf(out).map(({ loss }) => loss);
 
 test("a run leaves a whole model that is the best validated step's", async () => {
   const out = runFolder();
@@ -68,13 +61,7 @@ test.each<Partial<TuneOptions>>([
   const task = await readTask(writeToyTask().file);
   const [whole, out] = [runFolder(), runFolder()];
   const undisturbed = await tune(task, full(whole, change)).result;
-  const abort = new AbortController();
-  const cut = tune(task, full(out, { ...change, signal: abort.signal }));
-  await expect(
-    (async () => {
-      for await (const event of cut) if (event.type === "step" && event.step === 5) abort.abort();
-    })(),
-  ).rejects.toMatchObject({ code: "cancelled" });
+  await cutAfter(5, (signal) => tune(task, full(out, { ...change, signal })));
   const resumed = await tune(task, { out, resume: true }).result;
   expect(sha(resumed.model!)).toBe(sha(undisturbed.model!));
   // And a finished run is left as it is.

@@ -1,8 +1,7 @@
 // kill -9 at ten seeded moments of a 60-step run (in the long form 30 of 100 steps), and of a distillation while its teacher is asked, resumed each time: the bytes of a run
 // that nothing happened to.
 import { spawn } from "node:child_process";
-import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { createInterface } from "node:readline";
@@ -10,6 +9,7 @@ import { expect, test } from "vitest";
 import { Random } from "../../src/support/random.js";
 import { longest, sized } from "../support/long.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { sha, stepsOf } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
 
 const steps = sized(60, 100);
@@ -45,20 +45,12 @@ function live(args: string[], killAt: number | null, delay: number, at: "step" |
   });
 }
 
-const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
 const results = {
   lora: ["adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter.gguf"],
   full: ["model.gguf"],
   distill: ["model.gguf", "teacher/rows.bin", "teacher/cache.json"],
 };
-const losses = (out: string) =>
-  readFileSync(path.join(out, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => {
-      const { step, loss, gradient_norm } = JSON.parse(line) as Record<string, unknown>;
-      return { step, loss, gradient_norm };
-    });
+const losses = (out: string) => stepsOf(out).map(({ step, loss, gradient_norm }) => ({ step, loss, gradient_norm }));
 
 test.each(["lora", "full", "distill"] as const)("many kills, one result: %s", { timeout: longest }, async (method) => {
   expect(existsSync(child), `${child} is compiled by npm run build:typescript`).toBe(true);

@@ -10,11 +10,12 @@ import { audit, compare, distill, ladder, prompt, teach, tune } from "../../src/
 import { type Model, openModel } from "../../src/model/index.js";
 import { reportEvaluation } from "../../src/report/index.js";
 import { openStore } from "../../src/store/index.js";
-import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
 import { post, started } from "../serve/server.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { cutAfter } from "./runs.js";
+import { setLines, setTask, writeSetTask } from "./toy-sets.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-multilabel-"));
 process.env.XDG_CACHE_HOME = path.join(folder, "cache");
@@ -23,36 +24,14 @@ const named = (name: string) => path.join(folder, name);
 let model: Model;
 let task: Task;
 
-/** Texts of letters that are all of one half of the alphabet and all at even or all at odd places: two questions, asked at once. */
-function lines(count: number, seed: number): string[] {
-  const random = new Random(seed);
-  return Array.from({ length: count }, () => {
-    const [late, odd] = [random.below(2), random.below(2)];
-    const letter = () => String.fromCharCode(97 + 12 * late + 2 * random.below(6) + odd);
-    const text = Array.from({ length: 3 + random.below(5) }, letter).join("");
-    return JSON.stringify({ text, is: [...(odd ? ["odd"] : []), ...(late ? ["late"] : [])], half: late });
-  });
-}
-
-function taskFile(name: string, change: (text: string) => string = (text) => text): string {
-  const text = [
-    ...["name: letters", "kind: multilabel", "data:"],
-    ...["  train: train.jsonl", "  test: test.jsonl", "  validation: validation.jsonl"],
-    ...["prompt:", '  template: "{{ text }}"', "answer:", "  field: is", ""],
-  ].join("\n");
-  writeFileSync(named(name), change(text));
+function taskFile(name: string, change: (text: string) => string): string {
+  writeFileSync(named(name), change(setTask));
   return named(name);
 }
 
 beforeAll(async () => {
-  for (const [name, count, seed] of [
-    ["train", 160, 1],
-    ["validation", 60, 2],
-    ["test", 40, 3],
-  ] as const)
-    writeFileSync(named(`${name}.jsonl`), `${lines(count, seed).join("\n")}\n`);
   model = await openModel(gguf, { threads: 1 });
-  task = await readTask(taskFile("task.yaml"));
+  task = await readTask(writeSetTask(folder));
 });
 afterAll(() => model.close());
 
@@ -115,12 +94,7 @@ describe("a head that gives sets of labels", () => {
 
   it("resumed ends with the bytes of a run that was never cut off", async () => {
     await tuned("whole");
-    const abort = new AbortController();
-    const cut = tune(task, { model: gguf, out: named("cut"), ...usual, signal: abort.signal });
-    const listen = async () => {
-      for await (const event of cut) if (event.type === "step" && event.step === 40) abort.abort();
-    };
-    await expect(listen()).rejects.toMatchObject({ code: "cancelled" });
+    await cutAfter(40, (signal) => tune(task, { model: gguf, out: named("cut"), ...usual, signal }));
     await tune(task, { model: gguf, out: named("cut"), threads: 1, resume: true }).result;
     for (const name of ["head.safetensors", "calibration.json"]) {
       const bytes = (run: string) => readFileSync(path.join(named(run), name));
@@ -198,7 +172,7 @@ it("an example of a prompt file stands with its set, and one with an unknown lab
 });
 
 it("labels that the training rows do not have are bad rows of the test", async () => {
-  writeFileSync(named("strange.jsonl"), `${lines(5, 9).join("\n")}\n{"text":"abc","is":["late","green"]}\n`);
+  writeFileSync(named("strange.jsonl"), `${setLines(5, 9).join("\n")}\n{"text":"abc","is":["late","green"]}\n`);
   const strange = await readTask(taskFile("strange.yaml", (text) => text.replace("test.jsonl", "strange.jsonl")));
   const { rows, errors, bad_rows } = await evaluate(strange, { model, adapter: named("run") });
   expect({ rows, errors }).toEqual({ rows: 5, errors: 1 });

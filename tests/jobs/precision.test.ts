@@ -1,8 +1,4 @@
 // Rounded products in a run: only where they leave the loss within a hundredth.
-import { createHash } from "node:crypto";
-import { mkdtempSync, readFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { describe, expect, it } from "vitest";
 import { tune } from "../../src/jobs/index.js";
 import { lossDifference, type Score } from "../../src/jobs/tune-precision.js";
@@ -10,6 +6,7 @@ import { native } from "../../src/support/native.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import type { MicroBatch, TuneOptions } from "../../src/train/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
+import { cutAfter, runFolder, sha } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
 
 /** Where a model's states have one channel that is a thousand times the others, these are lost among the 127 steps of a group of integers. */
@@ -18,14 +15,14 @@ const coarse = () =>
     if (name.endsWith("norm.weight")) data[0]! *= 1000;
   });
 
+const small = { steps: 4, batchSize: 8, rank: 4, threads: 1 };
+
 async function run(task: Task, change: Partial<TuneOptions>) {
-  const out = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-precision-")), "run");
-  const work = tune(task, { out, steps: 4, batchSize: 8, rank: 4, threads: 1, ...change });
+  const work = tune(task, { out: runFolder(), ...small, ...change });
   const warnings: string[] = [];
   for await (const event of work) if (event.type === "warning") warnings.push(`${event.kind}: ${event.message}`);
   const { precision, adapter } = await work.result;
-  const hash = createHash("sha256").update(readFileSync(adapter!.gguf)).digest("hex");
-  return { precision, hash, warnings };
+  return { precision, hash: sha(adapter!.gguf), warnings };
 }
 
 describe("the loss of a step by two kinds of products", () => {
@@ -76,23 +73,9 @@ describe.skipIf(native().variants.length === 1)("a run in int8", () => {
     const task = await readTask(writeToyTask().file);
     const options = { model: coarse(), precision: "int8" } as const;
     const whole = await run(task, options);
-    const half = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-precision-")), "run");
-    const controller = new AbortController();
-    const cut = tune(task, {
-      ...options,
-      out: half,
-      steps: 4,
-      batchSize: 8,
-      rank: 4,
-      threads: 1,
-      signal: controller.signal,
-    });
-    await expect(
-      (async () => {
-        for await (const event of cut) if (event.type === "step" && event.step === 2) controller.abort();
-      })(),
-    ).rejects.toMatchObject({ code: "cancelled" });
-    const resumed = await run(task, { ...options, out: half, resume: true });
+    const out = runFolder();
+    await cutAfter(2, (signal) => tune(task, { ...options, ...small, out, signal }));
+    const resumed = await run(task, { ...options, out, resume: true });
     expect(resumed).toMatchObject({ precision: "f32", hash: whole.hash });
   });
 });

@@ -1,10 +1,8 @@
 // A teacher that learnt the toy task, its adapter, and a student with fewer layers: what runs of distill begin with.
-import { mkdtempSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { type Task, tune } from "../../src/index.js";
 import { readTask } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
+import { runFolder } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
 
 export interface ToyPair {
@@ -13,9 +11,6 @@ export interface ToyPair {
   adapter: string;
   student: string;
 }
-
-/** A RUN folder that is not there yet. */
-export const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-run-")), "run");
 
 export async function makeToyPair(): Promise<ToyPair> {
   const task = await readTask(writeToyTask({ rows: 200 }).file);

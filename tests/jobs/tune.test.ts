@@ -1,7 +1,5 @@
 // tune() from a task file to an adapter, on a toy that takes text: folder, events, bytes, refusals.
-import { createHash } from "node:crypto";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { readAdapterFolder } from "../../src/adapter/index.js";
@@ -10,14 +8,13 @@ import { native } from "../../src/support/native.js";
 import { readTask } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { runFolder, sha } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
 
 let model: string;
 beforeAll(() => {
   model = writeTextToy();
 });
-
-const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-run-")), "run");
 
 const small = (out: string, change: Partial<TuneOptions> = {}): TuneOptions => ({
   model,
@@ -44,7 +41,6 @@ async function follow(run: ReturnType<typeof tune>, onEvent: (event: TuneEvent) 
   return { events, result: await run.result };
 }
 
-const sha = (file: string) => createHash("sha256").update(readFileSync(file)).digest("hex");
 const adapterHashes = (out: string) => [
   sha(path.join(out, "adapter/adapter_model.safetensors")),
   sha(path.join(out, "adapter/adapter_config.json")),

@@ -1,11 +1,11 @@
 // The misuse matrix of a queue: each call before there is a PostgreSQL or a model, while another is at it, with a closed model, after abort.
 import { existsSync } from "node:fs";
 import path from "node:path";
-import { afterAll, beforeAll, expect } from "vitest";
+import { expect } from "vitest";
 import { type Model, openModel, openStore, queueBatch, queueStatus, work } from "../../src/index.js";
 import { completion, freshFolder, writeLines } from "../batch/requests.js";
-import { Postgres } from "../queue/postgres.js";
-import { needs, postgresBinaries } from "../support/needs.js";
+import { postgresOfFile } from "../queue/postgres.js";
+import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
 
 process.env.XDG_CACHE_HOME = path.join(freshFolder(), "cache");
@@ -16,13 +16,8 @@ const input = writeLines([completion("a", "plum"), completion("b", "pear")]);
 const aborted = AbortSignal.abort();
 let count = 0;
 const fresh = () => path.join(folder, `place-${++count}`);
-let file = "";
-let postgres: Postgres | null = null;
-beforeAll(async () => {
-  file = writeTextToy();
-  if (postgresBinaries()) postgres = await Postgres.start();
-}, 60_000);
-afterAll(() => postgres?.remove());
+const file = writeTextToy();
+const postgres = await postgresOfFile();
 
 interface Given {
   queue: string;
@@ -66,7 +61,7 @@ for (const { name, run } of calls) {
 for (const { name, run, ends } of withModels) {
   it(`before there is a model, ${name} says that it is missing`, async () => {
     const model = fresh();
-    await expect(run({ queue: postgres!.url, model })).rejects.toMatchObject({
+    await expect(run({ queue: postgres.url, model })).rejects.toMatchObject({
       code: "missing",
       message: expect.stringContaining(model),
     });
@@ -75,7 +70,7 @@ for (const { name, run, ends } of withModels) {
   it(`with a closed model, ${name} says so`, async () => {
     const model = await openModel(file, { threads: 1 });
     await model.close();
-    await expect(run({ queue: postgres!.url, model })).rejects.toMatchObject({
+    await expect(run({ queue: postgres.url, model })).rejects.toMatchObject({
       code: "usage",
       message: `the model ${file} is closed`,
     });
@@ -83,7 +78,7 @@ for (const { name, run, ends } of withModels) {
 
   it(`while another writes to its store, ${name} names that process`, async () => {
     const store = await openStore(fresh());
-    await expect(run({ queue: postgres!.url, model: file, store: store.folder })).rejects.toMatchObject({
+    await expect(run({ queue: postgres.url, model: file, store: store.folder })).rejects.toMatchObject({
       code: "usage",
       message: expect.stringContaining(String(process.pid)),
     });
@@ -92,7 +87,7 @@ for (const { name, run, ends } of withModels) {
 
   it(`after abort, ${name} does nothing, and leaves model and store usable`, async () => {
     const [model, store] = [await openModel(file, { threads: 1 }), fresh()];
-    const called = run({ queue: postgres!.url, model, store, signal: aborted });
+    const called = run({ queue: postgres.url, model, store, signal: aborted });
     if (ends) expect(await called).toMatchObject(ends);
     else await expect(called).rejects.toMatchObject({ code: "cancelled" });
     expect(existsSync(path.join(folder, `place-${count}`))).toBe(false);
@@ -105,12 +100,12 @@ for (const { name, run, ends } of withModels) {
 it("queueBatch and work on one open model are done beside each other", async () => {
   const model = await openModel(file, { threads: 1 });
   const out = fresh();
-  const asked = queueBatch(input, { queue: postgres!.url, model, out, threads: 1 });
-  while ((await queueStatus({ queue: postgres!.url }))[0]?.state !== "answering")
+  const asked = queueBatch(input, { queue: postgres.url, model, out, threads: 1 });
+  while ((await queueStatus({ queue: postgres.url }))[0]?.state !== "answering")
     await new Promise((resolve) => setTimeout(resolve, 20));
   const [result, worker] = await Promise.all([
     asked,
-    work({ queue: postgres!.url, model, store: fresh(), drain: true }),
+    work({ queue: postgres.url, model, store: fresh(), drain: true }),
   ]);
   expect(result).toMatchObject({ rows: 2, computed: 2 });
   expect(worker).toMatchObject({ rows: 2 });

@@ -4,34 +4,29 @@ import { once } from "node:events";
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { setTimeout } from "node:timers/promises";
-import { afterAll, beforeAll, expect } from "vitest";
+import { expect } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { Database } from "../../src/queue/database.js";
 import { queueBatch, queueStatus, work } from "../../src/queue/index.js";
 import { completion, freshFolder, manyRequests, writeLines } from "../batch/requests.js";
 import { stillroom } from "../command/program.js";
-import { needs, postgresBinaries } from "../support/needs.js";
+import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
-import { Postgres } from "./postgres.js";
+import { postgresOfFile } from "./postgres.js";
 
 process.env.XDG_CACHE_HOME = path.join(freshFolder(), "cache");
 const it = needs("postgres");
-let postgres: Postgres | null = null;
-let model = "";
-beforeAll(async () => {
-  model = writeTextToy();
-  if (postgresBinaries()) postgres = await Postgres.start();
-}, 60_000);
-afterAll(() => postgres?.remove());
+const postgres = await postgresOfFile();
+const model = writeTextToy();
 
 const program = path.resolve("dist/bin/stillroom.js");
 const store = () => path.join(freshFolder(), "store");
-const newest = async () => (await queueStatus({ queue: postgres!.url }))[0]!;
+const newest = async () => (await queueStatus({ queue: postgres.url }))[0]!;
 
 /** Waits until a question to PostgreSQL has the answer true. */
 async function until(question: string): Promise<void> {
   const asked = () =>
-    postgres!.sql(`SELECT (${question}) AS yes`).catch((error: { code?: string }) => {
+    postgres.sql(`SELECT (${question}) AS yes`).catch((error: { code?: string }) => {
       // There is no such table before the first submitter.
       if (error.code === "42P01") return [];
       throw error;
@@ -58,7 +53,7 @@ it("a submitter that is killed while it hands in, and again while it waits, goes
   const input = writeLines(manyRequests(6000, 8));
   const whole = await local(input);
   const out = path.join(freshFolder(), "out.jsonl");
-  const args = ["batch", input, "--queue", postgres!.url, "--model", model, "--threads", "1", "--out", out];
+  const args = ["batch", input, "--queue", postgres.url, "--model", model, "--threads", "1", "--out", out];
   const killedWhen = async (question: string) => {
     const child = spawn(process.execPath, [program, ...args], { stdio: "ignore" });
     await until(question);
@@ -72,7 +67,7 @@ it("a submitter that is killed while it hands in, and again while it waits, goes
   expect(existsSync(out)).toBe(false);
   const [ended, worker] = await Promise.all([
     stillroom(args),
-    work({ queue: postgres!.url, model, threads: 1, store: store(), drain: true }),
+    work({ queue: postgres.url, model, threads: 1, store: store(), drain: true }),
   ]);
   expect(ended.code, ended.stderr).toBe(2);
   expect(readFileSync(out).equals(whole)).toBe(true);
@@ -81,7 +76,7 @@ it("a submitter that is killed while it hands in, and again while it waits, goes
 }, 90_000);
 
 it("a worker whose lease ends amid a chunk brings back what is done, and hands the rest on", async () => {
-  const how = { queue: postgres!.url, model, threads: 1 };
+  const how = { queue: postgres.url, model, threads: 1 };
   // One chunk of as much work as this machine cannot do within the lease.
   for (let tokens = 30; ; tokens *= 2) {
     const [input, out] = [longRows(1500, tokens), path.join(freshFolder(), "out.jsonl")];
@@ -105,8 +100,8 @@ it("a worker that stands still over its lease comes back to a chunk that is done
   const input = longRows(60, 200);
   const whole = await local(input);
   const out = path.join(freshFolder(), "out.jsonl");
-  const how = { queue: postgres!.url, model, threads: 1 };
-  const args = ["worker", "--queue", postgres!.url, "--model", model, "--threads", "1", "--store", store(), "--json"];
+  const how = { queue: postgres.url, model, threads: 1 };
+  const args = ["worker", "--queue", postgres.url, "--model", model, "--threads", "1", "--store", store(), "--json"];
   const still = spawn(process.execPath, [program, ...args], { stdio: ["ignore", "pipe", "ignore"] });
   let said = "";
   still.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -131,9 +126,9 @@ it("a worker that stands still over its lease comes back to a chunk that is done
 }, 90_000);
 
 it("a server that goes while one process alone is at work does not end it", async () => {
-  const database = await Database.open(postgres!.url, { patience: 10 });
+  const database = await Database.open(postgres.url, { patience: 10 });
   const done = await database.alone(5, async () => {
-    await postgres!.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stillroom'");
+    await postgres.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'stillroom'");
     // Its own connection has heard of it by now, and there is nobody else to listen.
     await setTimeout(100);
     return (await database.executeSql("SELECT 1 AS one")).rows;

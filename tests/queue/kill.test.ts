@@ -2,28 +2,24 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import path from "node:path";
-import { afterAll, afterEach, beforeAll, expect } from "vitest";
+import { afterEach, expect } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { queueBatch } from "../../src/queue/index.js";
 import { Random } from "../../src/support/random.js";
 import { freshFolder, manyRequests, writeLines } from "../batch/requests.js";
 import { stillroom } from "../command/program.js";
-import { needs, postgresBinaries } from "../support/needs.js";
+import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
-import { Postgres } from "./postgres.js";
+import { postgresOfFile } from "./postgres.js";
 
 process.env.XDG_CACHE_HOME = path.join(freshFolder(), "cache");
 const it = needs("postgres");
-let postgres: Postgres | null = null;
-beforeAll(async () => {
-  if (postgresBinaries()) postgres = await Postgres.start();
-}, 60_000);
+const postgres = await postgresOfFile();
 const workers: ChildProcess[] = [];
 afterEach(() => {
   // Also where a test failed: no worker outlives it, and none takes the chunks of the next, whose own worker would wait for ever.
   for (const worker of workers.splice(0)) worker.kill("SIGKILL");
 });
-afterAll(() => postgres?.remove());
 
 /** Compiled by npm test (or npm run build:typescript) before vitest runs. */
 const program = path.resolve("dist/bin/stillroom.js");
@@ -36,7 +32,7 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
   const left: number[] = [];
   const begin = (place: number) => {
     const store = path.join(folder, `store-${place}`);
-    const args = ["worker", "--queue", postgres!.url, "--model", model, "--threads", "1", "--store", store];
+    const args = ["worker", "--queue", postgres.url, "--model", model, "--threads", "1", "--store", store];
     workers[place] = spawn(process.execPath, [program, ...args], { stdio: "ignore" });
     // With a code: by itself, and by no signal of ours.
     workers[place].once("exit", (code) => code !== null && left.push(code));
@@ -45,11 +41,11 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
   const random = new Random(7);
   let [stops, kills, restarts, ended] = [0, 0, 0, false];
   const out = path.join(folder, "out.jsonl");
-  const done = queueBatch(input, { queue: postgres!.url, model, threads: 1, out, chunk: 8, lease: 2 }).finally(() => {
+  const done = queueBatch(input, { queue: postgres.url, model, threads: 1, out, chunk: 8, lease: 2 }).finally(() => {
     ended = true;
   });
   const pause = (most: number) => new Promise((resolve) => setTimeout(resolve, 50 + random.below(most)));
-  const begun = () => postgres!.sql("SELECT 1 FROM stillroom.work LIMIT 1").catch(() => []);
+  const begun = () => postgres.sql("SELECT 1 FROM stillroom.work LIMIT 1").catch(() => []);
   while (!ended && (await begun()).length === 0) {
     expect(left).toEqual([]);
     await pause(1);
@@ -59,9 +55,9 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
     const place = random.below(4);
     const worker = workers[place]!;
     if (turn === 2) {
-      postgres!.down();
+      postgres.down();
       await pause(500);
-      postgres!.up();
+      postgres.up();
       restarts++;
     } else if (turn % 2 === 0) {
       worker.kill("SIGSTOP");
@@ -81,7 +77,7 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
   expect(readFileSync(out).equals(readFileSync(whole))).toBe(true);
   expect(result).toMatchObject({ rows: 3960, errors: 40 });
   expect(Math.min(stops, kills, restarts)).toBeGreaterThan(0);
-  const count = async (text: string) => Number((await postgres!.sql(text))[0]!.count);
+  const count = async (text: string) => Number((await postgres.sql(text))[0]!.count);
   const lines = new Set(
     readFileSync(input, "utf8")
       .trim()
@@ -96,9 +92,9 @@ it("four workers under SIGSTOP, SIGKILL and an immediate restart of PostgreSQL",
 it("SIGTERM brings back what is done within ten seconds, and the rest is another's", async () => {
   const [folder, model] = [freshFolder(), writeTextToy()];
   const input = writeLines(manyRequests(600, 6));
-  const args = ["worker", "--queue", postgres!.url, "--model", model, "--threads", "1", "--json"];
+  const args = ["worker", "--queue", postgres.url, "--model", model, "--threads", "1", "--json"];
   const joined = queueBatch(input, {
-    queue: postgres!.url,
+    queue: postgres.url,
     model,
     threads: 1,
     out: path.join(folder, "out"),
@@ -113,7 +109,7 @@ it("SIGTERM brings back what is done within ten seconds, and the rest is another
   expect(second.code, second.stderr).toBe(0);
   const result = await joined;
   expect(result).toMatchObject({ rows: 594, errors: 6 });
-  const status = await stillroom(["batch", "--status", "--queue", postgres!.url]);
+  const status = await stillroom(["batch", "--status", "--queue", postgres.url]);
   expect(status.stdout).toMatch(/requests\.jsonl +done +600 +600 /);
   // Nobody else was there, and what the first had done was not done again.
   expect(JSON.parse(first.stdout).computed + JSON.parse(second.stdout).computed).toBe(result.computed);

@@ -5,9 +5,10 @@ import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import pg from "pg";
+import { afterAll } from "vitest";
 import { postgresBinaries } from "../support/needs.js";
 
-export class Postgres {
+class Postgres {
   private constructor(
     readonly folder: string,
     readonly port: number,
@@ -80,6 +81,13 @@ export class Postgres {
     const [command, ...all] = asRoot() ? ["runuser", "-u", "postgres", "--", file, ...args] : [file, ...args];
     execFileSync(command!, all, { stdio: "ignore", cwd: this.folder });
   }
+}
+
+/** One for the tests of a file; without its binaries there is none, and none of these tests runs. */
+export async function postgresOfFile(): Promise<Postgres> {
+  const postgres = postgresBinaries() ? await Postgres.start() : null;
+  afterAll(() => postgres?.remove());
+  return postgres!;
 }
 
 const asRoot = () => process.getuid?.() === 0;

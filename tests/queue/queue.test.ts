@@ -1,7 +1,7 @@
 // Batches through a queue on a toy: the file of a local batch, by workers in this process and in others, joined, refused and given up.
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect } from "vitest";
+import { describe, expect } from "vitest";
 import { loadCalibration, writeCalibration } from "../../src/adapter/index.js";
 import { type BatchOptions, batch } from "../../src/batch/index.js";
 import { unpackChunk } from "../../src/queue/chunk.js";
@@ -19,26 +19,21 @@ import { readTask, type Task } from "../../src/task/index.js";
 import { completion, embedding, freshFolder, manyRequests, writeLines, writeOpenTask } from "../batch/requests.js";
 import { calibratedPrompt, calibratedRun, setsRun } from "../batch/runs.js";
 import { writeToyTask } from "../jobs/toy-task.js";
-import { needs, postgresBinaries } from "../support/needs.js";
+import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
-import { Postgres } from "./postgres.js";
+import { postgresOfFile } from "./postgres.js";
 
 process.env.XDG_CACHE_HOME = path.join(freshFolder(), "cache");
 const it = needs("postgres");
-let model = "";
-let postgres: Postgres | null = null;
-beforeAll(async () => {
-  model = writeTextToy();
-  if (postgresBinaries()) postgres = await Postgres.start();
-}, 60_000);
-afterAll(() => postgres?.remove());
+const model = writeTextToy();
+const postgres = await postgresOfFile();
 
 const asked = (given: Partial<QueueBatchOptions> = {}): QueueBatchOptions => ({
-  ...{ queue: postgres!.url, model, threads: 1, out: path.join(freshFolder(), "out.jsonl"), chunk: 16 },
+  ...{ queue: postgres.url, model, threads: 1, out: path.join(freshFolder(), "out.jsonl"), chunk: 16 },
   ...given,
 });
 const working = (given: Partial<WorkerOptions> = {}): WorkerOptions => ({
-  ...{ queue: postgres!.url, model, threads: 1, store: path.join(freshFolder(), "store"), drain: true },
+  ...{ queue: postgres.url, model, threads: 1, store: path.join(freshFolder(), "store"), drain: true },
   ...given,
 });
 
@@ -52,9 +47,9 @@ async function local(
   return { out: readFileSync(out), errors: result.errors_file === null ? null : readFileSync(result.errors_file) };
 }
 
-const sql = (text: string, values: unknown[] = []) => postgres!.sql(text, values);
+const sql = (text: string, values: unknown[] = []) => postgres.sql(text, values);
 
-const newest = async (): Promise<JobStatus> => (await queueStatus({ queue: postgres!.url }))[0]!;
+const newest = async (): Promise<JobStatus> => (await queueStatus({ queue: postgres.url }))[0]!;
 
 /** Hands rows in, and leaves when all are there. */
 async function handIn(input: Parameters<typeof batch>[0], options: QueueBatchOptions): Promise<void> {
@@ -212,11 +207,7 @@ async function until(isSo: () => Promise<boolean>): Promise<void> {
 }
 
 /** When rows of a job wait. */
-const handedIn = () =>
-  until(async () => {
-    const [newest] = await queueStatus({ queue: postgres!.url });
-    return newest?.state === "answering" || newest?.state === "submitting";
-  });
+const handedIn = () => until(async () => ["answering", "submitting"].includes((await newest())?.state));
 
 describe("what goes wrong", () => {
   it("a worker of another model is refused by name, with both hashes", async () => {
@@ -240,7 +231,7 @@ describe("what goes wrong", () => {
     await handIn(input, to);
     const [{ maker }] = (await sql("SELECT maker FROM stillroom.jobs ORDER BY id DESC LIMIT 1")) as [{ maker: Maker }];
     const name = queueOf(maker);
-    const queue = await Queue.open(postgres!.url, { patience: 0, supervise: 1 });
+    const queue = await Queue.open(postgres.url, { patience: 0, supervise: 1 });
     try {
       const next = async <T>(look: () => Promise<T | null>): Promise<T> => {
         for (;;) {

@@ -125,6 +125,11 @@ it.each<[string, object, RegExp]>([
   ["a row that nests", { row: { text: "a", more: nested(40) } }, /^row: is nested deeper than 32 levels/],
   ["a row without its field", { rows: [{ text: "a" }, { txt: "b" }] }, /rows\[1\]: has no text/],
   ["a row that is too long", { row: { text: "a".repeat(300) } }, /^row: the prompt has/],
+  [
+    "a row that is too long, among others",
+    { rows: [{ text: "a" }, { text: "a".repeat(300) }] },
+    /^rows\[1\]: the prompt has/,
+  ],
   ["an unknown field", { row: { text: "a" }, model: "gpt" }, /unknown field model/],
 ])("%s is refused with its reason", async (_name, body, message) => {
   const server = await started({ model, task });

@@ -148,18 +148,20 @@ test("what is taken off, stood for and made of the answer decides as well", () =
   const decisive = fc.record({
     prior: fc.option(fc.array(fc.double({ min: 0.001, max: 1, noNaN: true }), { minLength: 2, maxLength: 2 })),
     values: fc.option(fc.array(fc.double({ min: -9, max: 9, noNaN: true }), { minLength: 2, maxLength: 2 })),
-    calibration: fc.option(
-      fc.record({
-        temperature: fc.double({ min: 0.1, max: 10, noNaN: true }),
-        abstain: fc.option(
-          fc.record({ precision: fc.constant(0.9), threshold: fc.double({ min: 0, max: 1, noNaN: true }) }),
-        ),
-      }),
+    temperature: fc.option(fc.double({ min: 0.1, max: 10, noNaN: true })),
+    abstain: fc.option(
+      fc.record({ precision: fc.constant(0.9), threshold: fc.double({ min: 0, max: 1, noNaN: true }) }),
     ),
   });
-  const given = (one: Record<string, unknown>) =>
-    Object.fromEntries(Object.entries(one).filter(([, value]) => value !== null)) as Partial<LabelsRequest>;
-  const property = fc.property(tokens, decisive, decisive, (prompt, one, other) => {
+  const fields = ["prior", "values", "temperature", "abstain"] as const;
+  const given = ({ temperature, abstain, ...rest }: Record<(typeof fields)[number], unknown>) => {
+    const calibration = temperature === null ? null : { temperature, abstain };
+    const all = Object.entries({ ...rest, calibration });
+    return Object.fromEntries(all.filter(([, value]) => value !== null)) as Partial<LabelsRequest>;
+  };
+  // Often one field alone: one that only changes with others is not seen to decide.
+  const property = fc.property(tokens, decisive, decisive, fc.subarray([...fields]), (prompt, one, drawn, changed) => {
+    const other = { ...one, ...Object.fromEntries(changed.map((field) => [field, drawn[field]])) };
     const labels = ["yes", "no"].map((text, at) => ({ text, tokens: Int32Array.of(at) }));
     const [a, b] = [one, other].map((more) => hex(maker, { kind: "labels", prompt, labels, ...given(more) }));
     expect(a === b).toBe(same(given(one), given(other)));
