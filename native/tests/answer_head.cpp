@@ -79,25 +79,25 @@ double error_of(Graph& graph, Lora& lora, const Batch& batch, const std::vector<
 }  // namespace
 
 TEST(gradients_of_a_head_and_the_adapter_below_equal_differences_and_a_planted_fault_is_seen) {
-    for (size_t s : {2, 3, 5, 7})
-        for (const std::vector<std::string>& targets : {linear, {"v"}, {}})
-            for (const Case& one : cases) {
-                Toy toy(shapes[s]);
-                Graph graph(toy.model, choose_kernels(""), 2);
-                const auto lora = lora_with(toy.model, targets, one.head);
-                Trainer trainer(lora, {}, s % 2 == 0, 0);
-                const Batch batch = asked(shapes[s].vocabulary, one.targets);
-                const auto step = trainer.accumulate(graph, batch, 0, 0);
-                CHECK(step.finite);
-                CHECK_EQUAL(step.count, 7);
-                std::vector<float> gradient = trainer.gradients();
-                CHECK(std::fabs(step.loss_sum - loss_of(graph, *lora, batch)) <= 1e-9 * std::fabs(step.loss_sum) + 1e-12);
-                CHECK(error_of(graph, *lora, batch, gradient) < tolerance);
-                double norm = 0;
-                for (float g : gradient) norm += static_cast<double>(g) * g;
-                gradient[lora->head_weight] += static_cast<float>(5 * std::sqrt(norm));
-                CHECK(error_of(graph, *lora, batch, gradient) > 0.05);
-            }
+    const std::vector<std::string> below[] = {linear, {"v"}, {}};
+    for (size_t s = 0; s < shapes.size(); s++)
+        for (const Case& one : cases) {
+            Toy toy(shapes[s]);
+            Graph graph(toy.model, choose_kernels(""), 2);
+            const auto lora = lora_with(toy.model, below[s % 3], one.head);
+            Trainer trainer(lora, {}, s % 2 == 0, 0);
+            const Batch batch = asked(shapes[s].vocabulary, one.targets);
+            const auto step = trainer.accumulate(graph, batch, 0, 0);
+            CHECK(step.finite);
+            CHECK_EQUAL(step.count, 7);
+            std::vector<float> gradient = trainer.gradients();
+            CHECK(std::fabs(step.loss_sum - loss_of(graph, *lora, batch)) <= 1e-9 * std::fabs(step.loss_sum) + 1e-12);
+            CHECK(error_of(graph, *lora, batch, gradient) < tolerance);
+            double norm = 0;
+            for (float g : gradient) norm += static_cast<double>(g) * g;
+            gradient[lora->head_weight] += static_cast<float>(5 * std::sqrt(norm));
+            CHECK(error_of(graph, *lora, batch, gradient) > 0.05);
+        }
 }
 
 TEST(outputs_of_a_head_are_products_with_the_states_on_any_number_of_threads) {

@@ -58,8 +58,8 @@ const llama: Open = (options = {}, of = { path: file, tokenizer }) =>
 const toyOf = (model: string) =>
   gradientGoldens().find(({ name }) => name === path.basename(model, ".gguf")) ?? textToy;
 
-decoderSuite("our engine", ours, { within: 0 });
-decoderSuite("llama.cpp on the CPU", llama, { within: 1e-4 });
+decoderSuite("our engine", ours, { within: 0, leaving: 0 });
+decoderSuite("llama.cpp on the CPU", llama, { within: 1e-4, leaving: 0 });
 
 describe("both", () => {
   it.each(["llama", "llama-factors", "qwen2", "qwen3-tied"])(

@@ -6,7 +6,7 @@ import { afterAll, describe, expect, it, test, vi } from "vitest";
 import { gpuBackends } from "../../src/decode/gpu.js";
 import { native } from "../../src/support/native.js";
 import { decoderLimits, decoderSuite, type OpenToyDecoder } from "../support/decoder_suite.js";
-import { bytes, decodeAll, requestOf, using } from "../support/decoding.js";
+import { bytes, decodeAll, expectSame, requestOf, using } from "../support/decoding.js";
 import { writeTextToy } from "../support/text_toy.js";
 
 vi.setConfig({ testTimeout: 600_000 }); // a software device takes a minute to compile a shader that it meets first
@@ -18,15 +18,36 @@ afterAll(async () => {
   rmSync(path.dirname(file), { recursive: true, force: true });
 });
 
-const open =
-  (gpuLayers: number): OpenToyDecoder =>
+const openOf =
+  (model: string, gpuLayers: number, exact = true): OpenToyDecoder =>
   async (options = {}) =>
-    native().openDecoder(file, tokenizer, {
-      ...{ ...decoderLimits, threads: 1, adapter: null, exact: true, gpuLayers },
+    native().openDecoder(model, tokenizer, {
+      ...{ ...decoderLimits, threads: 1, adapter: null, exact, gpuLayers },
       backends: gpuLayers > 0 ? gpuBackends() : [],
       ...options,
     });
-const onGpu = open(99);
+const onGpu = openOf(file, 99);
+const onCpu = openOf(file, 0);
+
+const requests = [1, 2, 3, 4].map((seed) =>
+  requestOf(bytes(9 + seed * 9, seed), { maxTokens: 12, logProbabilities: 2 }),
+);
+
+/**
+ * How far a log-probability may move on a GPU, whose products take their operands as f16 (docs/numerics.md): four times what the CPU's do
+ * that take them so: weights, activations, and the cache.
+ */
+async function gpuBound(): Promise<number> {
+  const halves = path.join(path.dirname(file), "halves.gguf");
+  await native().quantize(file, halves, { type: "F16", importance: null, threads: 1 });
+  const all = (open: OpenToyDecoder) => using(open(), (decoder) => decodeAll(decoder, requests));
+  const [rounded, exact] = [await all(openOf(halves, 0, false)), await all(onCpu)];
+  const moved = exact.map(({ tokens, logProbabilities: { values } }, row) => {
+    expect([...rounded[row]!.tokens]).toEqual([...tokens]);
+    return values.map((value, at) => Math.abs(rounded[row]!.logProbabilities.values[at]! - value));
+  });
+  return 4 * Math.max(...moved.flatMap((one) => [...one]));
+}
 
 /** Why there is none to test; null where there is one. */
 async function absent(): Promise<string | null> {
@@ -42,31 +63,29 @@ async function absent(): Promise<string | null> {
 const reason = await absent();
 if (reason !== null) test("llama.cpp on a GPU", ({ skip }) => skip(`needs a GPU: ${reason}`));
 else {
-  decoderSuite("llama.cpp on a GPU", onGpu, { within: 1e-3 }); // 1.5e-4 seen on llvmpipe
+  const within = await gpuBound();
+  // Eight of the twelve answers are drawn, 80 tokens: a draw falls on another token at most within / 2 of the time, so that 4 are seldom reached.
+  decoderSuite("llama.cpp on a GPU", onGpu, { within, leaving: 4 });
 
   describe("a GPU", () => {
     it("computes what the CPU does, with a rounding of its own", async () => {
-      const requests = [1, 2, 3, 4].map((seed) =>
-        requestOf(bytes(9 + seed * 9, seed), { maxTokens: 12, logProbabilities: 2 }),
-      );
       const [there, here] = [
         await using(onGpu(), (decoder) => decodeAll(decoder, requests)),
-        await using(open(0)(), (decoder) => decodeAll(decoder, requests)),
+        await using(onCpu(), (decoder) => decodeAll(decoder, requests)),
       ];
       let moved = 0;
-      for (const [i, one] of there.entries()) {
-        expect([...one.tokens]).toEqual([...here[i]!.tokens]);
+      for (const [row, one] of there.entries()) {
+        expectSame(one, here[row]!, within, 0);
         for (const [at, value] of one.logProbabilities.values.entries())
-          moved = Math.max(moved, Math.abs(value - here[i]!.logProbabilities.values[at]!));
+          moved = Math.max(moved, Math.abs(value - here[row]!.logProbabilities.values[at]!));
       }
       expect(moved).toBeGreaterThan(0); // the same bits would be the CPU's
-      expect(moved).toBeLessThan(1e-3);
     });
 
     it("that was started takes no part where no layers are asked for", async () => {
-      const requests = [requestOf(bytes(60, 5), { maxTokens: 12, logProbabilities: 2 })];
+      const asked = [requestOf(bytes(60, 5), { maxTokens: 12, logProbabilities: 2 })];
       const values = async () => {
-        const [answer] = await using(open(0)(), (decoder) => decodeAll(decoder, requests));
+        const [answer] = await using(onCpu(), (decoder) => decodeAll(decoder, asked));
         return [...answer!.logProbabilities.values];
       };
       const before = await values();

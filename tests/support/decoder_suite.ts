@@ -2,7 +2,7 @@
 // log-probabilities, cancelling and closing.
 import { describe, expect, it } from "vitest";
 import type { NativeDecoder, NativeDecoderOptions } from "../../src/support/native.js";
-import { bytes, decodeAll, essence, requestOf, runToEnd, using } from "./decoding.js";
+import { bytes, decodeAll, expectSame, requestOf, runToEnd, using } from "./decoding.js";
 
 /** Opens a decoder of the text toy (text_toy.ts), with decoderLimits unless others are given. */
 export type OpenToyDecoder = (options?: Partial<NativeDecoderOptions>) => Promise<NativeDecoder>;
@@ -19,18 +19,26 @@ const kinds = (seed: number) =>
 const requests = Array.from({ length: 12 }, (_, seed) =>
   requestOf([...(seed % 2 ? beginning : []), ...bytes(3 + seed * 4, seed)], {
     maxTokens: 4 + seed,
-    logProbabilities: 1,
+    logProbabilities: 2,
     ...kinds(seed),
   }),
 );
 
-/** within: how far an answer's log-probabilities may differ between two batches; 0: they are the same bits. */
-export function decoderSuite(name: string, open: OpenToyDecoder, { within }: { within: number }): void {
+/**
+ * within: how far an answer's log-probabilities may differ between two batches; 0: they are the same bits. leaving: how many
+ * requests of a test may be answered otherwise in another batch, where the rounding decides (expectSame).
+ */
+export function decoderSuite(
+  name: string,
+  open: OpenToyDecoder,
+  { within, leaving }: { within: number; leaving: number },
+): void {
   describe(name, () => {
     it("gives each request what it gets alone, whatever runs beside it", async () => {
       const alone = [];
       for (const request of requests) alone.push(...(await using(open(), (decoder) => decodeAll(decoder, [request]))));
       expect(new Set(alone.map(({ text }) => text)).size).toBeGreaterThan(8);
+      const left = new Set<number>();
       const shuffled = [...requests.keys()].sort((a, b) => ((a * 7) % 12) - ((b * 7) % 12));
       for (const [order, options] of [
         [[...requests.keys()], {}],
@@ -43,15 +51,10 @@ export function decoderSuite(name: string, open: OpenToyDecoder, { within }: { w
             order.map((at) => requests[at]!),
           ),
         );
-        for (const [index, at] of order.entries()) {
-          const [got, expected] = [essence(together[index]!), essence(alone[at]!)];
-          if (within === 0) expect(got).toEqual(expected);
-          // llama.cpp rounds otherwise in other batches.
-          else expect({ ...got, logProbabilities: [] }).toEqual({ ...expected, logProbabilities: [] });
-          for (const [i, value] of got.logProbabilities.entries())
-            expect(Math.abs(value - expected.logProbabilities[i]!)).toBeLessThanOrEqual(within);
-        }
+        for (const [index, at] of order.entries())
+          if (expectSame(together[index]!, alone[at]!, within, requests[at]!.temperature)) left.add(at);
       }
+      expect(left.size).toBeLessThanOrEqual(leaving);
     });
 
     it("computes a shared beginning once, also while it is being computed", async () => {
@@ -137,8 +140,11 @@ export function decoderSuite(name: string, open: OpenToyDecoder, { within }: { w
     });
 
     it("cancels one request in any state, and its neighbours go on as they would", async () => {
-      const shared = [0, 1, 2, 3, 4].map((seed) => requestOf([...beginning, ...bytes(3, seed)], { maxTokens: 9 }));
+      const shared = [0, 1, 2, 3, 4].map((seed) =>
+        requestOf([...beginning, ...bytes(3, seed)], { maxTokens: 9, logProbabilities: 2 }),
+      );
       const expected = await using(open(), (decoder) => decodeAll(decoder, shared));
+      const left = new Set<number>();
       for (const gone of [0, 2, 4])
         for (const when of [0, 1, 3, 6]) {
           await using(open({ stepTokens: 40, sequences: 4 }), async (decoder) => {
@@ -150,12 +156,14 @@ export function decoderSuite(name: string, open: OpenToyDecoder, { within }: { w
             });
             for (const [at, id] of ids.entries()) {
               if (at === gone) expect(answers.get(id)!.ended).toBe("cancelled");
-              else expect(essence(answers.get(id)!)).toEqual(essence(expected[at]!));
+              else if (expectSame(answers.get(id)!, expected[at]!, within, 0)) left.add(at);
             }
             expect(decoder.cancel(ids[gone]!)).toBe(false);
-            expect(essence((await decodeAll(decoder, [shared[gone]!]))[0]!)).toEqual(essence(expected[gone]!));
+            const [again] = await decodeAll(decoder, [shared[gone]!]);
+            if (expectSame(again!, expected[gone]!, within, 0)) left.add(gone);
           });
         }
+      expect(left.size).toBeLessThanOrEqual(leaving);
     });
 
     it("takes requests while a step runs, and close waits for it", async () => {

@@ -1,4 +1,5 @@
-// Decoders for tests: requests with everything left out at its default, run to the end.
+// Decoders for tests: requests with everything left out at its default, run to the end, and what makes two answers the same.
+import { expect } from "vitest";
 import type { NativeDecoded, NativeDecodeRequest, NativeDecoder, NativeDecodeStep } from "../../src/support/native.js";
 
 /** A greedy request, but for what is given. */
@@ -42,6 +43,30 @@ export const essence = ({ tokens, text, ended, logProbabilities }: NativeDecoded
   ended,
   logProbabilities: [...logProbabilities.values],
 });
+
+/**
+ * The same answer, its log-probabilities (the chosen token, then the most likely ones) within a bound; 0: the same bits. A greedy answer
+ * may leave the other where the two most likely tokens are nearer than twice the bound, a sampled one anywhere. Gives whether it did.
+ */
+export function expectSame(one: NativeDecoded, other: NativeDecoded, within: number, temperature: number): boolean {
+  const [got, expected] = [essence(one), essence(other)];
+  if (within === 0) expect(got).toEqual(expected);
+  const different = got.tokens.findIndex((token, at) => token !== expected.tokens[at]);
+  const left = different === -1 ? got.tokens.length : different;
+  const columns = got.logProbabilities.length / got.tokens.length;
+  // Where they part, what was chosen differs, and the most likely tokens' values do not.
+  for (let at = 0; at < Math.min(got.logProbabilities.length, (left + 1) * columns); at++) {
+    if (at === left * columns) continue;
+    expect(Math.abs(got.logProbabilities[at]! - expected.logProbabilities[at]!)).toBeLessThanOrEqual(within);
+  }
+  if (different === -1) {
+    expect({ ...got, logProbabilities: [] }).toEqual({ ...expected, logProbabilities: [] });
+    return false;
+  }
+  const [, best, second] = expected.logProbabilities.slice(left * columns);
+  if (temperature === 0) expect(best! - second!).toBeLessThan(2 * within);
+  return true;
+}
 
 /** Closes the decoder whatever happens. */
 export async function using<T>(
