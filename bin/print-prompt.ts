@@ -50,8 +50,8 @@ function comparedRow(one: ComparedPrompt, place: number, best: number, several: 
     `${shots}`,
     words,
     ...(metric ? [share(metric.value), interval(metric)] : ["does not fit", ""]),
-    metric ? tokens_per_row.toFixed(0) : "",
-    metric ? rows_per_second.toFixed(1) : "",
+    tokens_per_row?.toFixed(0) ?? "",
+    rows_per_second?.toFixed(1) ?? "",
     ...(several ? [plain(short)] : []),
   ];
 }

@@ -35,6 +35,7 @@ export { rougeL } from "./rouge.js";
 export { type JobRows, readJobRows, readPrompt, readPromptParts, requireOnePrompt } from "./rows.js";
 export {
   evaluateRows,
+  fitRows,
   type Label,
   type RowScore,
   type RowScores,

@@ -1,9 +1,10 @@
 // A prompt that can be scored, and what all prompts of a call are scored with.
 import type { Calibration, Head } from "../adapter/index.js";
 import type { Row } from "../dataset/index.js";
-import type { Label, ScoringJob, Shots } from "../evaluate/index.js";
+import { fitRows, type Label, type ScoringJob, type Shots } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt, type PromptFile } from "../prompt/index.js";
+import { StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import type { PromptSettings } from "./prompt-options.js";
@@ -39,4 +40,15 @@ export async function jobOf(bench: Bench, candidate: Candidate, rows: readonly R
     examples: shots.of,
     calibrateBehind: content.calibrate ? await shots.sets() : undefined,
   };
+}
+
+/** Why not all rows of a candidate's work can be scored, such as a prompt that is longer than the model's context; null where all can. */
+export function refusalOf(job: ScoringJob): string | null {
+  try {
+    const [first] = fitRows(job).refused;
+    return first ? `${first.file}:${first.line}: ${first.reason}` : null;
+  } catch (error) {
+    if (error instanceof StillroomError && error.code === "input") return error.message;
+    throw error;
+  }
 }

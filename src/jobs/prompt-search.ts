@@ -5,7 +5,7 @@ import { evaluateRows, summarise } from "../evaluate/index.js";
 import { StillroomError } from "../support/errors.js";
 import { Random } from "../support/random.js";
 import { isError } from "../task/index.js";
-import { type Bench, type Candidate, jobOf } from "./prompt-bench.js";
+import { type Bench, type Candidate, jobOf, refusalOf } from "./prompt-bench.js";
 
 const mostDraws = 32;
 /** Fewer rows than this tell nothing of a prompt. */
@@ -72,8 +72,9 @@ async function halve(
 /** Higher is better: the task's metric, and of equals the one that is surer of the answers. */
 async function scoreOf(bench: Bench, candidate: Candidate, rows: readonly Row[]): Promise<number[]> {
   const { task } = candidate;
-  const scores = await evaluateRows(await jobOf(bench, candidate, rows));
-  if (scores.rows.length === 0) return [Number.NEGATIVE_INFINITY, 0];
+  const job = await jobOf(bench, candidate, rows);
+  if (refusalOf(job) !== null) return [Number.NEGATIVE_INFINITY, 0];
+  const scores = await evaluateRows(job);
   const { metrics } = summarise(task, scores.rows, bench.labels, bench.settings.seed);
   const { value } = metrics[task.metric]!;
   return [isError(task.metric) ? -value : value, -(metrics.log_loss?.value ?? 0)];

@@ -1,7 +1,16 @@
 // The public prompt(): the prompts of a task made, shown, tried, compared on held-out rows, and the best one written down. Composes rooms.
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
 import { type Row, setText, usedFields } from "../dataset/index.js";
-import { evaluateRows, holm, type Interval, mcnemar, type RowScore, rightRows, summarise } from "../evaluate/index.js";
+import {
+  evaluateRows,
+  fitRows,
+  holm,
+  type Interval,
+  mcnemar,
+  type RowScore,
+  rightRows,
+  summarise,
+} from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
 import { type PromptFile, promptOf, writePromptFile } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
@@ -10,7 +19,7 @@ import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { isError, type Task, taskFiles } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
-import { type Bench, type Candidate, jobOf } from "./prompt-bench.js";
+import { type Bench, type Candidate, jobOf, refusalOf } from "./prompt-bench.js";
 import { makeCandidates } from "./prompt-candidates.js";
 import { type PromptOptions, type PromptSettings, promptSettings } from "./prompt-options.js";
 
@@ -63,9 +72,9 @@ export interface ComparedPrompt extends Pick<PromptFile, "instruction" | "shots"
   rows: number;
   /** null where it was not scored. */
   metric: Interval | null;
-  /** Tokens of a prompt, in the mean over the rows, labels and answers counted as they are scored. */
-  tokens_per_row: number;
-  rows_per_second: number;
+  /** Tokens of a prompt, in the mean over the rows, labels and answers counted as they are scored. null where it was not scored. */
+  tokens_per_row: number | null;
+  rows_per_second: number | null;
 }
 
 /**
@@ -115,6 +124,7 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
   const measured = compared && measureOf(compared, bench, model, adapter);
   const content: PromptFile = measured ? { ...chosen.content, measured } : chosen.content;
   const row = settings.try === undefined ? bench.rows[0]! : rowOf(task, settings.try, bench);
+  if (save !== undefined && !compared) fitRows(await jobOf(bench, chosen, bench.rows));
   const shown = settings.show ? await show(bench, chosen, row) : null;
   const tried = settings.try === undefined ? null : await answer(bench, chosen, row);
   if (save !== undefined) await writePromptFile(save, content);
@@ -148,8 +158,9 @@ function rowOf(task: Task, text: string, { labels }: Bench): Row {
 
 async function show(bench: Bench, candidate: Candidate, row: Row): Promise<PromptResult["shown"]> {
   const job = await jobOf(bench, candidate, [row]);
+  const refused = refusalOf(job);
   const laid = promptOf(job.prompt, row, job.examples);
-  if ("reason" in laid) throw new StillroomError("input", `${laid.file}:${laid.line}: ${laid.reason}`);
+  if (refused !== null || "reason" in laid) throw new StillroomError("input", `show: ${refused}`);
   const { tokenizer } = bench.model;
   const tokens = [...encodePrompt(tokenizer, laid)];
   const text = laid.pieces.map((piece) => piece.text).join("");
@@ -181,22 +192,16 @@ async function compare(bench: Bench, candidates: readonly Candidate[]): Promise<
 async function scored(bench: Bench, candidate: Candidate): Promise<{ row: ComparedPrompt; scores: RowScore[] | null }> {
   const { instruction, shots, select, calibrate } = candidate.content;
   const job = await jobOf(bench, candidate, bench.rows);
-  const found = await evaluateRows(job);
-  const [refused] = found.refused;
-  const { file = "", line = 0, reason = "" } = refused ?? {};
-  const { rows } = found;
-  const metric = refused
-    ? null
-    : summarise(candidate.task, rows, bench.labels, bench.settings.seed).metrics[candidate.task.metric]!;
-  const row: ComparedPrompt = {
-    ...{ instruction, shots, select, calibrate },
-    refused: refused ? `${file}:${line}: ${reason}` : null,
-    rows: rows.length,
-    metric,
-    tokens_per_row: found.tokens / rows.length,
-    rows_per_second: rows.length / found.seconds,
-  };
-  return { row, scores: refused ? null : rows };
+  const refused = refusalOf(job);
+  const what = { instruction, shots, select, calibrate, refused };
+  if (refused !== null) {
+    const row = { ...what, rows: 0, metric: null, tokens_per_row: null, rows_per_second: null };
+    return { row, scores: null };
+  }
+  const { rows, tokens, seconds } = await evaluateRows(job);
+  const { metrics } = summarise(candidate.task, rows, bench.labels, bench.settings.seed);
+  const costs = { tokens_per_row: tokens / rows.length, rows_per_second: rows.length / seconds };
+  return { row: { ...what, rows: rows.length, metric: metrics[candidate.task.metric]!, ...costs }, scores: rows };
 }
 
 function pairsOf(task: Task, answers: readonly (RowScore[] | null)[]): PromptPair[] {

@@ -59,7 +59,7 @@ describe("prompt", () => {
     expect(ways).toEqual(["0 random", "0 random calibrated", ...kinds]);
     expect(new Set(prompts.map(({ rows }) => rows))).toEqual(new Set([12]));
     expect(prompts[best]!.metric!.value).toBe(Math.max(...prompts.map((one) => one.metric!.value)));
-    expect(prompts[2]!.tokens_per_row).toBeGreaterThan(prompts[0]!.tokens_per_row);
+    expect(prompts[2]!.tokens_per_row).toBeGreaterThan(prompts[0]!.tokens_per_row!);
     expect(pairs).toHaveLength(45);
     const least = Math.min(...pairs.map(({ p_value }) => p_value));
     expect(Math.min(...pairs.map(({ p_holm }) => p_holm))).toBeCloseTo(Math.min(1, 45 * least), 12);
@@ -71,6 +71,18 @@ describe("prompt", () => {
       metric: "accuracy",
       ...prompts[best]!.metric,
     });
+  });
+
+  it("lists a prompt that does not fit and scores the others", async () => {
+    const options = { shots: [2, 24], select: ["random", "search"], compare: true, budget: 40 } as const;
+    const { prompts, pairs, best } = (await prompt(task, { model, ...options })).compared!;
+    const [fits, , long, searched] = prompts;
+    expect(fits).toMatchObject({ shots: 2, refused: null, rows: 12 });
+    for (const one of [long, searched]) {
+      expect(one).toMatchObject({ shots: 24, rows: 0, metric: null, tokens_per_row: null });
+      expect(one!.refused).toMatch(/has \d+ tokens and .* context 256; use fewer than 24 shots/);
+    }
+    expect([pairs.length, prompts[best]!.shots]).toEqual([1, 2]);
   });
 
   it("draws the same examples by the same seed, others by another", async () => {
@@ -102,9 +114,12 @@ describe("prompt", () => {
       "input",
       /no row fits .* context 256; use fewer/,
     ],
+    ["to show what does not fit", { shots: [40], show: true }, "input", /show: .* context 256; use fewer than 40/],
+    ["to save what no row fits", { shots: [40], save: "NEW" }, "input", /no row fits .* use fewer than 40/],
     ["the task file to write", { save: "TASK", show: true }, "usage", /is the task file of halves/],
   ])("refuses %s", async (_name, options, code, message) => {
-    const given = "save" in options ? { ...options, save: task.file } : options;
+    const save = { TASK: task.file, NEW: named("new.json") };
+    const given = "save" in options ? { ...options, save: save[options.save as keyof typeof save] } : options;
     await expect(prompt(task, { model, ...given })).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
