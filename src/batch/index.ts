@@ -13,7 +13,7 @@ export {
 export type { Input, Item } from "./item.js";
 export { type EmbeddingsAsked, embeddingMaker, embeddingsBody, embeddingsPath } from "./openai-embeddings.js";
 export { answerBody, chatLogprobs, completionLogprobs, openRequests } from "./openai-input.js";
-export { type RequestPath, requestMaker } from "./openai-request.js";
+export { inOurWords, type RequestPath, requestMaker } from "./openai-request.js";
 export type { BatchOptions } from "./options.js";
 export { Output } from "./output.js";
 export { type ProgressLine, progressFile } from "./progress-file.js";

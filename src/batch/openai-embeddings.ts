@@ -4,7 +4,7 @@ import { poolings } from "../embed/index.js";
 import type { Model } from "../model/index.js";
 import { type Answer, type EmbeddingRequest, vectorBytes } from "../store/index.js";
 import { encodePrompt } from "../tokens/index.js";
-import { issuesOf } from "./openai-request.js";
+import { inOurWords, issuesOf } from "./openai-request.js";
 
 export const embeddingsPath = "/v1/embeddings";
 
@@ -41,7 +41,7 @@ export function embeddingMaker(model: Model): (body: unknown) => EmbeddingsAsked
   const schema = bodyOf(model.info.width);
   const context = model.info.contextLength;
   return (body) => {
-    const parsed = schema.safeParse(body);
+    const parsed = schema.safeParse(body, inOurWords);
     if (!parsed.success) return issuesOf(parsed.error);
     const { input, encoding_format, pooling } = parsed.data;
     const requests: EmbeddingRequest[] = [];

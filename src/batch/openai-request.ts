@@ -5,7 +5,8 @@ import { jsonSchemaToGrammar, requestDefaults } from "../decode/index.js";
 import type { Model } from "../model/index.js";
 import { compileConversation, type Piece, questionOf } from "../prompt/index.js";
 import type { LaidRequest, TextRequest } from "../store/index.js";
-import { StillroomError } from "../support/errors.js";
+import { described, StillroomError } from "../support/errors.js";
+import { wanted } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
 import { laidText, once } from "./item.js";
 
@@ -40,7 +41,11 @@ const shared = {
   temperature: z.number().min(0).max(2).nullish(),
   top_p: z.number().gt(0).max(1).nullish(),
   seed: z.int().nonnegative().nullish(),
-  stop: z.union([z.string().min(1), z.array(z.string().min(1)).max(16)]).nullish(),
+  stop: z
+    .union([z.string().min(1), z.array(z.string().min(1)).max(16)], {
+      error: "expected a text, or a list of up to 16, none of them empty",
+    })
+    .nullish(),
   n: only(1, "n other than 1"),
   stream: only(false, "stream in a batch"),
   frequency_penalty: only(0, "frequency_penalty"),
@@ -71,7 +76,11 @@ const chatBody = z.strictObject({
   max_completion_tokens: maxAnswer,
   logprobs: z.boolean().nullish(),
   top_logprobs: z.int().min(0).max(20).nullish(),
-  response_format: z.union([z.object({ type: z.enum(["text", "json_object"]) }), schemaFormat]).nullish(),
+  response_format: z
+    .union([z.object({ type: z.enum(["text", "json_object"]) }), schemaFormat], {
+      error: "expected type text, type json_object, or type json_schema with json_schema.schema",
+    })
+    .nullish(),
   tools: none("tools"),
   tool_choice: none("tool_choice"),
   functions: none("functions"),
@@ -127,8 +136,8 @@ export function requestMaker(model: Model): (path: RequestPath, body: unknown) =
   });
   return (path, body) => {
     try {
-      if (path === "/v1/completions") return completion(completionBody.parse(body));
-      return chat(chatBody.parse(body));
+      if (path === "/v1/completions") return completion(completionBody.parse(body, inOurWords));
+      return chat(chatBody.parse(body, inOurWords));
     } catch (error) {
       if (error instanceof z.ZodError) return issuesOf(error);
       if (error instanceof StillroomError && error.code !== "internal") return error.message;
@@ -136,6 +145,15 @@ export function requestMaker(model: Model): (path: RequestPath, body: unknown) =
     }
   };
 }
+
+/** For zod's parse: the message of a field that has none of its own. */
+export const inOurWords = {
+  error(issue: z.core.$ZodRawIssue): string | undefined {
+    if (issue.code === "unrecognized_keys") return `unknown field ${(issue.keys as string[]).join(", ").slice(0, 80)}`;
+    const what = wanted(issue as z.core.$ZodIssue);
+    return what && `expected ${what}, received ${issue.input === undefined ? "none" : described(issue.input)}`;
+  },
+};
 
 export function issuesOf(error: z.ZodError): string {
   return error.issues

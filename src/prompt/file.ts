@@ -1,7 +1,7 @@
 // A prompt file: a task's prompt as it was found to be best, for every command that shows a model the rows of the task. Owns the format.
 import { readFile, stat } from "node:fs/promises";
 import { labelsOfSet, type Row, setAnswer } from "../dataset/index.js";
-import { StillroomError, unexpected } from "../support/errors.js";
+import { reasonOf, StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
 
@@ -87,11 +87,15 @@ async function parse(file: string): Promise<PromptFile> {
     text = await readFile(file, "utf8");
   } catch (error) {
     if (error instanceof StillroomError) throw error;
-    const { code, message } = error as NodeJS.ErrnoException;
+    const { code } = error as NodeJS.ErrnoException;
     const missing = code === "ENOENT" || code === "ENOTDIR";
-    throw new StillroomError(missing ? "missing" : "io", `cannot read the prompt file ${file}: ${message}`, {
-      cause: error,
-    });
+    throw new StillroomError(
+      missing ? "missing" : "io",
+      `cannot read the prompt file ${file}: ${reasonOf(error, file)}`,
+      {
+        cause: error,
+      },
+    );
   }
   try {
     const given: unknown = JSON.parse(text);

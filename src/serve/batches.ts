@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
-import { batchRequests, type Engine } from "../batch/index.js";
+import { batchRequests, type Engine, inOurWords } from "../batch/index.js";
 import type { Store } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
@@ -74,7 +74,7 @@ export class Batches {
   }
 
   async create(body: Record<string, unknown>): Promise<BatchObject> {
-    const parsed = given.safeParse(body);
+    const parsed = given.safeParse(body, inOurWords);
     if (!parsed.success) {
       const [{ path: at, message }] = parsed.error.issues as [z.core.$ZodIssue];
       throw new ApiError(400, `${at.join(".")}: ${message}`, { param: at.join(".") || null, code: "invalid_value" });

@@ -4,6 +4,7 @@ import { once } from "node:events";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { answerBody, type Engine, type RequestPath, requestMaker } from "../batch/index.js";
 import type { Answer } from "../store/index.js";
+import { described } from "../support/errors.js";
 import type { Answers } from "./answers.js";
 import { ApiError, apiErrorOf, badBody } from "./errors.js";
 import { seconds } from "./files.js";
@@ -25,14 +26,15 @@ export function namesOf({ maker, model }: Engine): string[] {
   return [...new Set([maker.model, file, file.replace(/\.gguf$/, "")])];
 }
 
-/** Throws 404 where a request calls the model by another name. */
+/** Throws where a request calls the model by another name (404), or by none (400). */
 export function requireModel(engine: Engine, name: unknown): void {
   const names = namesOf(engine);
-  if (typeof name === "string" && !names.includes(name))
-    throw new ApiError(404, `expected ${names[0]} for model, received ${JSON.stringify(name.slice(0, 80))}`, {
-      param: "model",
-      code: "model_not_found",
-    });
+  if (typeof name === "string" && names.includes(name)) return;
+  const [status, code] = typeof name === "string" ? [404, "model_not_found"] : [400, "invalid_value"];
+  const received = name === undefined ? "none" : described(name);
+  throw new ApiError(status as number, `expected ${names[0]} for model, as /v1/models lists it, received ${received}`, {
+    ...{ param: "model", code: code as string },
+  });
 }
 
 export function completionsHandler(answers: Answers, limit: number, log: Log, logPrompts: boolean) {

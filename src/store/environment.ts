@@ -3,7 +3,7 @@ import { closeSync, fstatSync, openSync, readdirSync, readSync, statSync } from 
 import { rm } from "node:fs/promises";
 import path from "node:path";
 import type { Database, RootDatabase } from "lmdb";
-import { StillroomError } from "../support/errors.js";
+import { reasonOf, StillroomError } from "../support/errors.js";
 
 /** A table from bytes to bytes. */
 export type Table = Database<Buffer, Uint8Array>;
@@ -123,9 +123,9 @@ export class Environment {
     try {
       return statSync(path.join(folder, dataFile), { throwIfNoEntry: false }) !== undefined;
     } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      if (code === "ENOTDIR") return false;
-      throw new StillroomError("io", `cannot look for a store in ${folder}: ${message}`, { cause: error });
+      if ((error as NodeJS.ErrnoException).code === "ENOTDIR") return false;
+      const why = reasonOf(error, path.join(folder, dataFile));
+      throw new StillroomError("io", `cannot look for a store in ${folder}: ${why}`, { cause: error });
     }
   }
 

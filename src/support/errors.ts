@@ -44,10 +44,11 @@ export class StillroomError extends Error {
 
 /** One sentence form for every bad value: expected WHAT for NAME, received VALUE. */
 export function unexpected(what: string, name: string, value: unknown, code: ErrorCode = "usage"): StillroomError {
-  return new StillroomError(code, `expected ${what} for ${name}, received ${describe(value)}`, { options: [name] });
+  return new StillroomError(code, `expected ${what} for ${name}, received ${described(value)}`, { options: [name] });
 }
 
-function describe(value: unknown): string {
+/** A value as messages show it: JSON, cut where it is long. */
+export function described(value: unknown): string {
   if (typeof value === "string") return JSON.stringify(value.length > 80 ? `${value.slice(0, 80)}…` : value);
   // JSON has no NaN and no infinity.
   if (typeof value === "number") return String(value);
@@ -58,4 +59,12 @@ function describe(value: unknown): string {
   } catch {
     return Object.prototype.toString.call(value);
   }
+}
+
+/** What the system says of a call on a file, without the path where that is the file's, or a temporary one beside it: the message around it names the file. */
+export function reasonOf(error: unknown, file: string): string {
+  const { message, syscall, path } = error as NodeJS.ErrnoException;
+  const named = path !== undefined && (path === file || path.startsWith(`${file}.`));
+  const at = named ? message.indexOf(`, ${syscall} '`) : -1;
+  return at < 0 ? message : message.slice(0, at);
 }

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { StillroomError } from "./errors.js";
+import { reasonOf, StillroomError } from "./errors.js";
 import { alive } from "./processes.js";
 
 /** The calls that a write is made of, so that a test can let the nth of them fail. */
@@ -110,15 +110,15 @@ export async function removeLeftovers(folder: string, beginning: string): Promis
 }
 
 function cannotWrite(file: string, error: unknown): never {
-  const { code, message } = error as NodeJS.ErrnoException;
-  const why = code === "ENOENT" ? `there is no folder ${path.dirname(file)}` : message;
+  const { code } = error as NodeJS.ErrnoException;
+  const why = code === "ENOENT" ? `there is no folder ${path.dirname(file)}` : reasonOf(error, file);
   throw new StillroomError("io", `cannot write ${file}: ${why}`, { cause: error });
 }
 
 /** Throws "missing" where there is no such file, else "io". */
 export function cannotRead(file: string, error: unknown): never {
-  const { code, message } = error as NodeJS.ErrnoException;
-  throw new StillroomError(code === "ENOENT" ? "missing" : "io", `cannot read ${file}: ${message}`, { cause: error });
+  const kind = (error as NodeJS.ErrnoException).code === "ENOENT" ? "missing" : "io";
+  throw new StillroomError(kind, `cannot read ${file}: ${reasonOf(error, file)}`, { cause: error });
 }
 
 /** Throws "io", as writeFileAtomic would, where a file cannot be written: for long work whose result goes there. */
@@ -145,7 +145,9 @@ export async function makeFolder(folder: string): Promise<string[]> {
     await makeUpTo(path.resolve(folder), made);
     return made;
   } catch (error) {
-    throw new StillroomError("io", `cannot make the folder ${folder}: ${(error as Error).message}`, { cause: error });
+    throw new StillroomError("io", `cannot make the folder ${folder}: ${reasonOf(error, path.resolve(folder))}`, {
+      cause: error,
+    });
   }
 }
 

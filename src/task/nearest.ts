@@ -1,12 +1,12 @@
 // The suggestion in an error about an unknown name: the nearest known one. Knows nothing of what is named.
 
-/** The known name with the fewest edits (insert, delete, replace, swap) from a wrong one, if few enough to be meant; else null. */
+/** The known name with the fewest edits (insert, delete, replace, swap) from a wrong one, if few enough to be meant: at most half of its letters; else null. */
 export function nearestName(wrong: string, known: readonly string[]): string | null {
   let best: string | null = null;
   let fewest = Math.max(2, Math.floor(wrong.length / 3)) + 1;
   for (const name of known) {
     const edits = editDistance(wrong.toLowerCase(), name.toLowerCase(), fewest);
-    if (edits < fewest && edits < Math.max(wrong.length, name.length)) {
+    if (edits < fewest && 2 * edits <= Math.max(wrong.length, name.length)) {
       fewest = edits;
       best = name;
     }

@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import path from "node:path";
 import { parseDocument } from "yaml";
 import type { z } from "zod";
-import { StillroomError, unexpected } from "../support/errors.js";
+import { reasonOf, StillroomError, unexpected } from "../support/errors.js";
 import { nearestName } from "./nearest.js";
 import {
   answerSchema,
@@ -97,7 +97,7 @@ async function readMapping(file: string): Promise<unknown> {
     if (error instanceof StillroomError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     const kind = code === "EACCES" || code === "EPERM" || code === "EIO" ? "io" : "input";
-    throw new StillroomError(kind, `cannot read the task file ${file}: ${unreadable(error)}`, { cause: error });
+    throw new StillroomError(kind, `cannot read the task file ${file}: ${unreadable(error, file)}`, { cause: error });
   }
   try {
     if (path.extname(file).toLowerCase() === ".json") return JSON.parse(text);
@@ -113,11 +113,11 @@ async function readMapping(file: string): Promise<unknown> {
   }
 }
 
-function unreadable(error: unknown): string {
-  const { code, message } = error as NodeJS.ErrnoException;
+function unreadable(error: unknown, file: string): string {
+  const { code } = error as NodeJS.ErrnoException;
   if (code === "ENOENT" || code === "ENOTDIR") return "there is no such file";
   if (code === "EISDIR") return "it is a folder";
-  return code === "ERR_ENCODING_INVALID_ENCODED_DATA" ? "it is not valid UTF-8" : message;
+  return code === "ERR_ENCODING_INVALID_ENCODED_DATA" ? "it is not valid UTF-8" : reasonOf(error, file);
 }
 
 /** Checks one mapping of the task file; `at` is its path in the file, "" for the file itself. */

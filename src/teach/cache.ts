@@ -2,7 +2,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open, readdir, readFile } from "node:fs/promises";
 import path from "node:path";
-import { StillroomError } from "../support/errors.js";
+import { reasonOf, StillroomError } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import type { NativeTaught } from "../support/native.js";
@@ -284,5 +284,5 @@ async function append(handle: FileHandle, file: string, offset: number, bytes: U
 }
 
 function cannot(what: string, file: string, error: unknown): never {
-  throw new StillroomError("io", `cannot ${what} ${file}: ${(error as Error).message}`, { cause: error });
+  throw new StillroomError("io", `cannot ${what} ${file}: ${reasonOf(error, file)}`, { cause: error });
 }

@@ -117,7 +117,7 @@ it("a text without a finite vector is a failed row, and so is what cannot be ask
     [embedding("b", ["pear", "Z", "ZZ"]), /input\[1\]: .*no finite embedding/],
     [embedding("c", ""), /body\.input: expected a text/],
     [embedding("d", [1, 2, 3]), /body\.input: expected a text/],
-    [embedding("e", []), /body\.input: Too small/],
+    [embedding("e", []), /body\.input: expected a list that is not empty, received \[\]$/],
     [embedding("f", ["x".repeat(300)]), /input\[0\]: expected 1 to 256 tokens.*received 300/],
     [embedding("g", "plum", { dimensions: 8 }), /body\.dimensions: the model's vectors have 32 dimensions/],
     [embedding("h", "plum", { encoding_format: "int8" }), /body\.encoding_format/],

@@ -106,6 +106,7 @@ it("too many waiting are sent away, and come through later", async () => {
 
 it.each<[string, object, number, string | null, RegExp]>([
   ["an unknown model", { model: "gpt-9", input: "a" }, 404, "model", /text-toy/],
+  ["no model", { input: "a" }, 400, "model", /^expected text-toy for model, .*received none$/],
   ["no input", { model: "toy" }, 400, "input", /expected a text/],
   ["tokens", { model: "toy", input: [1, 2] }, 400, "input", /tokens of another tokenizer/],
   ["other dimensions", { model: "toy", input: "a", dimensions: 16 }, 400, "dimensions", /32 dimensions/],

@@ -59,6 +59,33 @@ describe("answers", () => {
     expect(await client.models.retrieve("text-toy")).toMatchObject({ id: "text-toy" });
   });
 
+  it.each<[string, "chat/completions" | "completions", object, number, string | null, string]>([
+    [
+      "no model",
+      "chat/completions",
+      { messages: user("a") },
+      400,
+      "model",
+      "expected text-toy for model, .*received none",
+    ],
+    ["no model", "completions", { prompt: "a" }, 400, "model", "expected text-toy for model, .*received none"],
+    ["a number", "completions", { model: 7, prompt: "a" }, 400, "model", "expected text-toy for model, .*received 7"],
+    ["another model", "completions", { model: "gpt-9", prompt: "a" }, 404, "model", 'expected text-toy .*"gpt-9"'],
+    [
+      "no messages",
+      "chat/completions",
+      { model: "toy" },
+      400,
+      "messages",
+      "body.messages: expected a list, received none",
+    ],
+    ["an unknown field", "completions", { model: "toy", prompt: "a", topk: 1 }, 400, null, "body: unknown field topk"],
+  ])("%s in a body of %s is told in our words", async (_name, at, body, status, param, message) => {
+    const { status: found, json } = await post(server, `/v1/${at}`, body);
+    expect({ found, ...json.error }).toMatchObject({ found: status, param });
+    expect(json.error.message).toMatch(new RegExp(`^${message}$`));
+  });
+
   it("a stream is the same text in pieces, live and from the store", async () => {
     for (let seed = 0; seed < 12; seed++) {
       const body = {

@@ -1,8 +1,10 @@
 // Folders that are made, found and refused.
 import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
+import { open } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
+import { reasonOf } from "../../src/support/errors.js";
 import { makeFolder, requireWritable } from "../../src/support/files.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-files-"));
@@ -33,4 +35,15 @@ test("a file in a folder that is not there is an error that names the folder", a
     code: "io",
     message: `cannot write ${nowhere}/a.jsonl: there is no folder ${nowhere}`,
   });
+});
+
+test("the reason of the system names no path that the message names, and one that it does not", async () => {
+  const long = path.join(folder, "n".repeat(300));
+  await expect(requireWritable(long)).rejects.toMatchObject({
+    code: "io",
+    message: `cannot write ${long}: ENAMETOOLONG: name too long`,
+  });
+  const refused = await open(long).catch((error: unknown) => error);
+  expect(reasonOf(refused, folder)).toBe(`ENAMETOOLONG: name too long, open '${long}'`);
+  expect(reasonOf(new Error("it is a folder"), folder)).toBe("it is a folder");
 });

@@ -45,4 +45,6 @@ test("the nearest name is suggested only when it is near", () => {
   expect(nearestName("templat", ["template", "separator"])).toBe("template");
   expect(nearestName("Metric", ["metric", "name"])).toBe("metric");
   expect(nearestName("xy", ["name", "kind"])).toBeNull();
+  expect(nearestName("foo", ["F32", "F16"])).toBeNull();
+  expect(nearestName("fp16", ["F32", "F16"])).toBe("F16");
 });
