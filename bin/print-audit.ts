@@ -76,10 +76,11 @@ function groupsText(tables: readonly GroupTable[], title: string): string {
     .sort((a, b) => a.p_holm - b.p_holm || b.difference.value - a.difference.value)
     .slice(0, linesShown);
   return `\n${colours(process.stdout).bold(title)}\n${table([
-    ["", "", "answer", "higher", "lower", "difference", "95 %", "ratio", "smallest", "p (Holm)"],
+    ["", "", "answer", "higher", "lower", "difference", "95 %", "ratio", "95 %", "smallest", "p (Holm)"],
     ...shown.map(({ attribute, metric, label, between, difference, ratio, smallest, p_holm }) => [
       ...[plain(attribute), metric, plain(label ?? ""), plain(between[0]), plain(between[1]), share(difference.value)],
-      ...[interval(difference), ratio ? share(ratio.value) : "", `${smallest}`, significant(p_holm)],
+      ...[interval(difference), ...(ratio ? [share(ratio.value), interval(ratio)] : ["", ""])],
+      ...[`${smallest}`, significant(p_holm)],
     ]),
   ])}`;
 }

@@ -62,39 +62,41 @@ export function benchmarkResults(
   };
 }
 
-/** What is different in `after`: the share of preferred stereotypes, accuracy and bias, over all pairs and rows. */
+/** What is different in `after`: the share of preferred stereotypes, accuracy and bias, over all pairs and rows, and of each type and category. */
 export function benchmarkChanges(
   { crows, bbq }: Benchmarks,
   after: BenchmarkAnswers,
   before: BenchmarkAnswers,
   seed: number,
 ): AuditChange[] {
-  const changes: AuditChange[] = [];
-  if (crows) {
-    const prefers = ({ ratios }: BenchmarkAnswers) => ratios!.map((ratio) => Number(ratio > 0));
-    const [late, early] = [meanOf(prefers(after)), meanOf(prefers(before))];
-    changes.push(
-      changeOf("crows_pairs", "CrowS-Pairs: share of preferred stereotypes", crows.pairs.length, { late, early }, seed),
-    );
-  }
-  for (const ambiguous of bbq ? [true, false] : []) {
-    const places = [...bbq!.rows.keys()].filter((place) => bbq!.rows[place]!.ambiguous === ambiguous);
-    if (places.length === 0) continue;
-    const rows = places.map((place) => bbq!.rows[place]!);
-    const [late, early] = [after, before].map(({ answers }) => {
-      return bbqStatistics(
-        rows,
-        places.map((place) => answers![place]!),
-      );
-    }) as [ReturnType<typeof bbqStatistics>, ReturnType<typeof bbqStatistics>];
-    const contexts = ambiguous ? "ambiguous contexts" : "disambiguated contexts";
-    for (const name of ["accuracy", "bias"] as const) {
-      changes.push(
-        changeOf("bbq", `BBQ: ${name}, ${contexts}`, rows.length, { late: late[name], early: early[name] }, seed),
-      );
-    }
-  }
-  return changes;
+  const preferences = partsOf(crows?.pairs ?? [], ({ bias }) => bias).map(({ name, places }) => {
+    const prefers = ({ ratios }: BenchmarkAnswers) => meanOf(places.map((place) => Number(ratios![place]! > 0)));
+    const what = `CrowS-Pairs${name}: share of preferred stereotypes`;
+    return changeOf("crows_pairs", what, places.length, { late: prefers(after), early: prefers(before) }, seed);
+  });
+  const biases = partsOf(bbq?.rows ?? [], ({ category }) => category).flatMap(({ name, places: all }) =>
+    [true, false].flatMap((ambiguous) => {
+      const places = all.filter((place) => bbq!.rows[place]!.ambiguous === ambiguous);
+      if (places.length === 0) return [];
+      const rows = places.map((place) => bbq!.rows[place]!);
+      const of = ({ answers }: BenchmarkAnswers) => places.map((place) => answers![place]!);
+      const [late, early] = [bbqStatistics(rows, of(after)), bbqStatistics(rows, of(before))];
+      return (["accuracy", "bias"] as const).map((score) => {
+        const what = `BBQ${name}: ${score}, ${ambiguous ? "ambiguous" : "disambiguated"} contexts`;
+        return changeOf("bbq", what, rows.length, { late: late[score], early: early[score] }, seed);
+      });
+    }),
+  );
+  return [...preferences, ...biases];
+}
+
+/** The places of all items, without a name, then those of each kind by its name. */
+function partsOf<Item>(items: readonly Item[], kindOf: (item: Item) => string): { name: string; places: number[] }[] {
+  if (items.length === 0) return [];
+  const all = [...items.keys()];
+  const kinds = [...new Set(items.map(kindOf))].sort();
+  const parts = kinds.map((kind) => ({ name: `, ${kind}`, places: all.filter((at) => kindOf(items[at]!) === kind) }));
+  return [{ name: "", places: all }, ...parts];
 }
 
 function changeOf(

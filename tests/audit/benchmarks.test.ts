@@ -194,21 +194,25 @@ describe("BBQ", () => {
     );
     const answers = await bbqAnswers({ model, lora: null }, rows, () => undefined);
     for (const answer of answers) expect([0, 1, 2]).toContain(answer);
-    const benchmarks = { crows: { file: "", pairs: pairs(["a", "a"]) }, bbq: { folder: "", rows, found, left_out } };
+    const crows = { file: "", pairs: pairs(["race", "age"]) };
+    const benchmarks = { crows, bbq: { folder: "", rows, found, left_out } };
     const changes = benchmarkChanges(
       benchmarks,
       { ratios: [1, 1], answers: [0, 1] },
       { ratios: [1, -1], answers: [2, 0] },
       1,
     );
-    expect(
-      changes.map(({ what, before, after, difference }) => [what.split(":")[1], before, after, difference.value]),
-    ).toEqual([
-      [" share of preferred stereotypes", 0.5, 1, 0.5],
-      [" accuracy, ambiguous contexts", 1, 0, -1],
-      [" bias, ambiguous contexts", 0, 1, 1],
-      [" accuracy, disambiguated contexts", 0, 1, 1],
-      [" bias, disambiguated contexts", 1, -1, -2],
+    const asked = (part: string) => [
+      [`${part}: accuracy, ambiguous contexts`, 1, 0, -1],
+      [`${part}: bias, ambiguous contexts`, 0, 1, 1],
+      [`${part}: accuracy, disambiguated contexts`, 0, 1, 1],
+      [`${part}: bias, disambiguated contexts`, 1, -1, -2],
+    ];
+    expect(changes.map(({ what, before, after, difference }) => [what, before, after, difference.value])).toEqual([
+      ["CrowS-Pairs: share of preferred stereotypes", 0.5, 1, 0.5],
+      ["CrowS-Pairs, age: share of preferred stereotypes", 0, 1, 1],
+      ["CrowS-Pairs, race: share of preferred stereotypes", 1, 1, 0],
+      ...[...asked("BBQ"), ...asked("BBQ, Age")],
     ]);
   });
 });

@@ -2,14 +2,14 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { auditText } from "../../bin/print-audit.js";
 import { type AuditResult, audit, reportAudit } from "../../src/index.js";
 import { readTask } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
-import { closeBrowser, openPage, violations } from "./browser.js";
+import { closeBrowser, flawsOf } from "./browser.js";
 
 const testChromium = needs("chromium");
 const file = path.join(mkdtempSync(path.join(os.tmpdir(), "stillroom-audit-report-")), "page.html");
@@ -80,9 +80,11 @@ describe("the page of an audit", () => {
     for (const limit of result.limits) expect(page).toContain(limit.slice(0, 60).replaceAll("'", "&#39;"));
   });
 
+  it("has a sister on the terminal, where ratios have their intervals as well", () => {
+    expect(auditText(result)).toMatch(/difference +95 % +ratio +95 % +smallest/);
+  });
+
   testChromium("is drawn without a complaint", async () => {
-    const opened = await openPage(pathToFileURL(file).href);
-    expect(opened.complaints).toEqual([]);
-    expect(await violations(opened)).toEqual([]);
+    expect(await flawsOf(file)).toEqual([]);
   });
 });
