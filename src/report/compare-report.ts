@@ -2,6 +2,7 @@
 import type { CompareResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { intervalChart } from "./interval-chart.js";
+import { lineChart } from "./line-chart.js";
 import { type Cell, pageOf } from "./page.js";
 
 /**
@@ -32,14 +33,17 @@ export async function reportCompare(result: CompareResult, command: string, file
     sections: [
       {
         title: "Each one",
-        charts: [intervalChart({ title: metric, x: { label: `${metric}, 95 % interval (${better})` }, rows: scores })],
+        charts: [
+          intervalChart({ title: metric, x: { label: `${metric}, 95 % interval (${better})` }, rows: scores }),
+          ...learningCurve(result),
+        ],
         tables: [
           {
             caption: "Metrics",
-            head: ["", ...metricNames, "rows a second", "file (MB)"],
-            rows: compared.map(({ name, metrics, rows_per_second, bytes }): Cell[] => [
+            head: ["name", ...metricNames, "rows a second", "file (MB)", "trained on (rows)"],
+            rows: compared.map(({ name, metrics, rows_per_second, bytes, trained_rows }): Cell[] => [
               ...[name, ...metricNames.map((one) => metrics[one] ?? null)],
-              ...[rows_per_second, bytes === null ? null : bytes / 1e6],
+              ...[rows_per_second, bytes === null ? null : bytes / 1e6, trained_rows],
             ]),
           },
         ],
@@ -75,4 +79,19 @@ export async function reportCompare(result: CompareResult, command: string, file
     ],
   });
   await writeFileAtomic(file, page);
+}
+
+/** The metric over the rows that each was tuned on, where two or more were tuned on different numbers of them. */
+function learningCurve({ metric, compared }: CompareResult): string[] {
+  const points = compared.flatMap(({ trained_rows, metrics }) => {
+    const found = metrics[metric];
+    return trained_rows === null || !found
+      ? []
+      : [{ x: trained_rows, y: found.value, low: found.low, high: found.high }];
+  });
+  if (new Set(points.map(({ x }) => x)).size < 2) return [];
+  points.sort((a, b) => a.x - b.x);
+  const x = { label: "rows tuned on", scale: "log" as const };
+  const y = { label: `${metric}, 95 % interval` };
+  return [lineChart({ title: "Learning curve", x, y, series: [{ name: metric, points }] })];
 }

@@ -46,7 +46,7 @@ th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outli
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}
 footer{margin-top:2rem;font-size:.85rem}
 ${chartStyle.light}
-@media (prefers-color-scheme:dark){:root{--ink:#ececec;--ground:#161616;--soft:#242424;--rule:#444;--link:#8fd0ff}${chartStyle.dark}}
+@media screen and (prefers-color-scheme:dark){:root{--ink:#ececec;--ground:#161616;--soft:#242424;--rule:#444;--link:#8fd0ff}${chartStyle.dark}}
 @media print{body{max-width:none}.charts{display:block}figure{break-inside:avoid}:root{color-scheme:light}}
 figure{margin:0}
 `;

@@ -48,7 +48,7 @@ function compared({ result, task: { metric } }: RunFacts): Section[] {
   const models = result?.comparison ?? [];
   if (models.length === 0) return [];
   const scores = models.flatMap(({ name, metrics }) => (metrics[metric] ? [{ label: name, ...metrics[metric] }] : []));
-  const head = ["", metric, "as the teacher", "parameters", "file (MB)", "rows a second", "memory (MB)"];
+  const head = ["model", metric, "as the teacher", "parameters", "file (MB)", "rows a second", "memory (MB)"];
   const rows = models.map(({ name, metrics, agreement, parameters, bytes, rows_per_second, memory_bytes }): Cell[] => [
     ...[name, metrics[metric] ?? null, agreement, parameters, bytes / 1e6, rows_per_second],
     memory_bytes === null ? null : memory_bytes / 1e6,

@@ -2,7 +2,7 @@
 import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { beforeAll, describe, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
   audit,
   type LadderEvent,
@@ -15,6 +15,8 @@ import {
 import { StillroomError } from "../../src/support/errors.js";
 import { hashFile } from "../../src/support/files.js";
 import { readTask } from "../../src/task/index.js";
+import { closeBrowser, flawsOf } from "../report/browser.js";
+import { needs } from "../support/needs.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { writeToyTask } from "./toy-task.js";
 
@@ -178,12 +180,18 @@ describe("a ladder", () => {
     expect((await ladder(task, options)).rungs.at(-1)).toMatchObject({ rung: "quantised student" });
   });
 
+  const file = path.join(folder, "ladder.html");
+
   it("has a page with every rung", async () => {
-    const file = path.join(folder, "ladder.html");
     await reportLadder(whole, "stillroom ladder <task>", file);
     const page = readFileSync(file, "utf8");
     for (const { rung } of whole.rungs) expect(page).toContain(`<td>${rung}</td>`);
     expect(page).toContain("stillroom ladder &lt;task&gt;");
     expect(page).toContain("<td>people: north and south, 40 rows</td>");
+  });
+
+  afterAll(closeBrowser);
+  needs("chromium")("has a page that is drawn without a complaint", async () => {
+    expect(await flawsOf(file)).toEqual([]);
   });
 });

@@ -1,6 +1,7 @@
 // A page in a real browser: what it says, what it asks of the network, and what axe finds in it.
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { pathToFileURL } from "node:url";
 import { type Browser, chromium as driver, type Page } from "playwright-core";
 import { chromium } from "../support/needs.js";
 
@@ -47,6 +48,12 @@ export async function violations({ page }: Opened): Promise<string[]> {
     "axe.run().then((r) => JSON.stringify(r.violations.map((v) => v.id + ': ' + v.nodes.map((n) => n.target).join(' | '))))";
   const { result } = await session.send("Runtime.evaluate", { expression, awaitPromise: true });
   return JSON.parse(result.value as string);
+}
+
+/** All that is wrong with a page of ours: complaints, requests and broken rules of axe-core. */
+export async function flawsOf(file: string, options: { width?: number; dark?: boolean } = {}): Promise<string[]> {
+  const opened = await openPage(pathToFileURL(file).href, options);
+  return [...opened.complaints, ...(await violations(opened))];
 }
 
 /** A property of the first element that a selector finds, as it is drawn. */

@@ -2,8 +2,13 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { expect, it } from "vitest";
+import { afterAll, expect, it } from "vitest";
 import { type CompareResult, reportCompare } from "../../src/index.js";
+import { needs } from "../support/needs.js";
+import { closeBrowser, flawsOf } from "./browser.js";
+
+const file = path.join(mkdtempSync(path.join(os.tmpdir(), "stillroom-compare-report-")), "page.html");
+afterAll(closeBrowser);
 
 const accuracy = (value: number) => ({ accuracy: { value, low: value - 0.1, high: value + 0.1 } });
 const result: CompareResult = {
@@ -47,17 +52,31 @@ const result: CompareResult = {
 };
 
 it("has each one's metric, and the difference of every two with its correction", async () => {
-  const file = path.join(mkdtempSync(path.join(os.tmpdir(), "stillroom-compare-report-")), "page.html");
   await reportCompare(result, "stillroom compare a.gguf 'b<.jsonl'", file);
   const page = readFileSync(file, "utf8");
   expect(page).toContain(
-    '<td>a.gguf</td><td class="number" data-value="0.5">0.5 [0.4, 0.6]</td><td class="number" data-value="10">10</td><td class="number" data-value="2">2</td>',
+    '<td>a.gguf</td><td class="number" data-value="0.5">0.5 [0.4, 0.6]</td><td class="number" data-value="10">10</td><td class="number" data-value="2">2</td><td></td>',
   );
   expect(page).toContain(
-    '<td>b&lt;.jsonl</td><td class="number" data-value="0.75">0.75 [0.65, 0.85]</td><td></td><td></td>',
+    '<td>b&lt;.jsonl</td><td class="number" data-value="0.75">0.75 [0.65, 0.85]</td><td></td><td></td><td></td>',
   );
   expect(page).toContain('<td class="number" data-value="-0.25">-0.25 [-0.4, -0.1]</td><td>mcnemar</td>');
   expect(page).toContain('data-value="0.012">0.012</td>');
   expect(page).toContain("a.gguf − b&lt;.jsonl: -0.25, -0.4 to -0.1.");
   expect(page).toContain("(higher is better)");
+  expect(page).not.toContain("Learning curve");
+});
+
+it("has a learning curve of runs that were tuned on different numbers of rows", async () => {
+  const tuned = [400, 50].map((trained_rows) => ({ ...result.compared[0]!, trained_rows }));
+  const curve = { ...result, compared: [...result.compared, ...tuned] };
+  const place = file.replace("page", "curve");
+  await reportCompare(curve, "stillroom compare", place);
+  const page = readFileSync(place, "utf8");
+  expect(page).toContain("<title>Learning curve</title>");
+  expect(page).toContain('data-value="400">400</td>');
+});
+
+needs("chromium")("is drawn without a complaint", async () => {
+  expect(await flawsOf(file)).toEqual([]);
 });

@@ -76,6 +76,14 @@ describe("a page", () => {
     expect(await violations(opened)).toEqual([]);
   });
 
+  testChromium("is dark ink on paper, whatever the screen is", async () => {
+    const opened = await openPage(address, { dark: true });
+    await opened.page.emulateMedia({ media: "print" });
+    expect(await styleOf(opened, "body", "color")).toBe("rgb(27, 27, 27)");
+    expect(await styleOf(opened, "svg text", "fill")).toBe("rgb(27, 27, 27)");
+    expect(await violations(opened)).toEqual([]);
+  });
+
   testChromium("fits a phone", async () => {
     const opened = await openPage(address, { width: 360 });
     expect(await opened.page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(360);

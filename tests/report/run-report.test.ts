@@ -4,17 +4,22 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { appendFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/model/index.js";
 import { reportRun } from "../../src/report/index.js";
 import { hashFile } from "../../src/support/files.js";
 import { stillroom } from "../command/program.js";
 import { writeToyTask } from "../jobs/toy-task.js";
+import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { closeBrowser, flawsOf } from "./browser.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-run-report-"));
 const run = path.join(folder, "a run's folder");
 const file = path.join(folder, "run.html");
+const distilled = path.join(folder, "distilled.html");
+const testChromium = needs("chromium");
+afterAll(closeBrowser);
 const entities: Record<string, string> = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'" };
 const plain = (html: string) => html.replace(/&(amp|lt|gt|quot|#39);/g, (sign) => entities[sign]!);
 
@@ -78,15 +83,18 @@ describe("the page of a run", () => {
     ];
     const made = await stillroom(["student", "--teacher", model, "--task", task, "--layers", "1", "--out", student]);
     expect(made.code, made.stderr).toBe(0);
-    const page = path.join(folder, "distilled.html");
     const given = ["--teacher", model, "--teacher-adapter", run, "--student", student, "--out", out, ...steps];
-    const { code, stderr } = await stillroom(["distill", task, ...given, "--report", page]);
+    const { code, stderr } = await stillroom(["distill", task, ...given, "--report", distilled]);
     expect(code, stderr).toBe(0);
-    const html = readFileSync(page, "utf8");
+    const html = readFileSync(distilled, "utf8");
     for (const name of ["teacher", "student", "quantized"]) expect(html).toContain(`<tr><td>${name}</td>`);
-    const again = repeat(page);
+    const again = repeat(distilled);
     for (const name of ["model.gguf", "quantized.gguf"])
       expect(await hashFile(path.join(again, name))).toBe(await hashFile(path.join(out, name)));
+  });
+
+  testChromium("is drawn without a complaint, of a tuning and of a distillation", async () => {
+    for (const page of [file, distilled]) expect(await flawsOf(page, { width: 390 })).toEqual([]);
   });
 
   it("is also that of a run whose last line is half written", async () => {
