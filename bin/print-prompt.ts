@@ -34,7 +34,12 @@ export function promptText({ task, prompt, shown, tried, compared, saved }: Prom
   if (tried) {
     out.push(`${c.bold(plain(tried.answer))}\n`);
     const likely = Object.entries(tried.probabilities ?? {}).sort(([, a], [, b]) => b - a);
-    if (likely.length > 0) out.push(table(likely.map(([label, p]) => [plain(label), share(p)])));
+    const { thresholds } = tried;
+    const head = thresholds ? [["label", "probability", "given from"]] : [];
+    const from = (label: string) =>
+      thresholds ? [thresholds[label] == null ? "never" : share(thresholds[label])] : [];
+    const lines = likely.map(([label, p]) => [plain(label), share(p), ...from(label)]);
+    if (lines.length > 0) out.push(table([...head, ...lines]));
   }
   if (saved) out.push(`saved ${plain(saved)}: ${counted(prompt.shots, "shot")}, ${prompt.select}\n`);
   return out.join("");

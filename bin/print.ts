@@ -10,6 +10,7 @@ import type {
   LadderResult,
   Similarity,
   StudentResult,
+  TaskKind,
   TeachResult,
   TuneResult,
   WorkerResult,
@@ -174,7 +175,8 @@ export function ladderText({ task, metric, out, rungs }: LadderResult): string {
   return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...lines])}${note.join("\n")}\nall of it in ${plain(out)}\n`;
 }
 
-export function studentText(result: StudentResult): string {
+/** kind: of the task that it is made for. */
+export function studentText(result: StudentResult, kind: TaskKind): string {
   const { out, type, bytes, parameters, teacher_parameters: of, layers, loss } = result;
   const kept = layers.filter((layer) => layer >= 0);
   const added = layers.length - kept.length;
@@ -186,7 +188,10 @@ export function studentText(result: StudentResult): string {
     `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)} · ${size}`,
     `layers ${kept.join(", ")} of the teacher${added > 0 ? ` and ${added} new` : ""} · ${width}`,
     `loss of ${counted(result.rows, "row")}: ${number(loss.teacher)} by the teacher, ${number(loss.student)} by the untrained student`,
-    "train it before use: tune --method full, on the student\n",
+    // A head goes with an adapter, or alone.
+    kind === "regress" || kind === "multilabel"
+      ? "train it before use: tune, on the student (an adapter and a head)\n"
+      : "train it before use: tune --method full, on the student\n",
   ].join("\n");
 }
 

@@ -2,6 +2,7 @@
 import type { Command } from "commander";
 import { exportModel, readTask } from "../../src/index.js";
 import { type CommonOptions, command, real, size } from "../options.js";
+import { fileSize } from "../print.js";
 import { onBad, onDownload, onExport } from "../print-events.js";
 import { exportText } from "../print-export.js";
 import { run } from "../run.js";
@@ -33,7 +34,7 @@ export function exportCommand(): Command {
       size,
     )
     .option("--imatrix <task>", "importance matrix from this task's training rows")
-    .option("--check <task>", "gate on this task's held-out rows (validation, else test; 200 or --limit)")
+    .option("--check <task>", "gate on this task's held-out rows (validation, else test)")
     .option("--keep-merged <file>", "keep the merged model in f32 as well")
     .option("--max-kl-merge <nats>", "gate: mean KL(run-time adapter || merged) (default: 0.001)", real)
     .option("--max-kl <nats>", "gate: mean KL(merged || quantised) (default: 0.1)", real)
@@ -63,6 +64,9 @@ Examples:
             onDownload: onDownload(progress),
             onBad: onBad(progress),
           });
+          const { out, bytes, model, model_bytes } = result;
+          if (bytes > model_bytes)
+            progress.warn(`${out} has ${fileSize(bytes)}, more than the ${fileSize(model_bytes)} of ${model}`);
           return { result, text: exportText(result), badRows: result.gate?.errors ?? 0 };
         }),
     );

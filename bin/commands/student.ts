@@ -68,7 +68,7 @@ Example:
           onDownload: onDownload(progress),
           onBad: onBad(progress),
         });
-        return { result, text: studentText(result), badRows: result.errors };
+        return { result, text: studentText(result, measured.kind), badRows: result.errors };
       }),
     );
 }

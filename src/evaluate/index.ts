@@ -43,6 +43,7 @@ export {
   type ScoringJob,
   type ScoringProgress,
 } from "./scoring.js";
+export { thresholdsOf } from "./sets.js";
 export { diverseExamples, fixedShots, Neighbours, type Shots, similarShots } from "./shots.js";
 export { type SliceTable, sliceTable } from "./slices.js";
 export { type Confusion, type Metrics, rightRows, type Summary, statisticsOf, summarise } from "./summary.js";

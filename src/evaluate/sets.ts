@@ -24,6 +24,15 @@ export function answerSet(
   return { prediction: setText(given), probabilities };
 }
 
+/** From where on each of the labels is given; null: never. */
+export function thresholdsOf(
+  labels: readonly string[],
+  calibration: Calibration | null,
+): Record<string, number | null> {
+  const sets = calibration?.sets;
+  return Object.fromEntries(labels.map((label) => [label, sets ? sets.labels[label]!.threshold : evens]));
+}
+
 /** An answer as the calibration makes it. */
 export function applyToSet({ temperature, labels }: SetCalibration, { probabilities }: Answered): Answered {
   const changed = Object.entries(probabilities!).map(([label, p]) => {

@@ -29,6 +29,8 @@ export interface ExportResult {
   /** The quantisation type; with size that of {@link Mixture}. */
   type: string;
   bytes: number;
+  /** Of the base. */
+  model_bytes: number;
   /** The model card: Markdown with the Hub's front matter, from what was measured. */
   card: string;
   /** Tokens that the importance matrix was made of; null without one. */
@@ -207,6 +209,7 @@ class Export {
       adapter: this.settings.adapter ?? null,
       type: mixture?.type ?? this.settings.quantize,
       bytes: (await stat(file)).size,
+      model_bytes: this.base.info.fileBytes,
       card: cardFile(this.#out),
       imatrix_tokens: importance?.tokens ?? null,
       mixture,

@@ -126,14 +126,14 @@ async function measuredBatch(
   model: Model,
   { task, settings }: WithinOptions,
 ): Promise<{ batch: NativeBatch; rows: number; split: "validation" | "train" }> {
-  const { strict, onBad, signal, seed } = settings;
+  const { limit, strict, onBad, signal, seed } = settings;
   const split = task.data.validation ? "validation" : "train";
   const { rows } = await readRows(task, split, {
     strict: strict ?? false,
     ...(onBad && { onBad }),
     ...(signal && { signal }),
   });
-  const found = firstBatch(model, task, new Random(seed).shuffle(rows), tokenBudget);
+  const found = firstBatch(model, task, new Random(seed).shuffle(rows).slice(0, limit), tokenBudget);
   if (found) return { ...found, split };
   throw new StillroomError("input", `none of the ${split} rows of ${task.name} fits the context of ${model.info.path}`);
 }

@@ -42,12 +42,12 @@ export interface ExportOptions {
   imatrix?: Task | undefined;
   /** A task whose held-out rows (validation if it has them, else test) are the gate. */
   check?: Task | undefined;
-  /** Most rows of the gate (default 200) and of the importance matrix. */
+  /** Most rows of the gate, of the importance matrix, and of what size measures, which are drawn by the seed (default 200). */
   limit?: number | undefined;
   bounds?: GateBounds | undefined;
   /** Where to keep the merged model in f32, before quantisation. */
   keepMerged?: string | undefined;
-  /** Of the intervals (default 0). */
+  /** Of the intervals, and of the rows that size measures (default 0). */
   seed?: number | undefined;
   /** Throw at the first bad row instead of leaving it out (default false). */
   strict?: boolean | undefined;

@@ -10,6 +10,7 @@ import {
   type RowScore,
   rightRows,
   summarise,
+  thresholdsOf,
 } from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
 import { type PromptFile, promptOf, writePromptFile } from "../prompt/index.js";
@@ -33,8 +34,12 @@ export interface PromptResult {
   prompt: PromptFile;
   /** What the model reads; null where that was not asked for. */
   shown: { text: string; tokens: { id: number; text: string }[] } | null;
-  /** The answer to `try`; null without it. */
-  tried: { answer: string; probabilities: Record<string, number> | null } | null;
+  /** The answer to `try`, of a task of kind multilabel with the probability from which on each label is in it (null: it never is); null without it. */
+  tried: {
+    answer: string;
+    probabilities: Record<string, number> | null;
+    thresholds: Record<string, number | null> | null;
+  } | null;
   /** null where nothing was compared. */
   compared: PromptComparison | null;
   /** The prompt file that was written; null without one. */
@@ -170,7 +175,10 @@ async function show(bench: Bench, candidate: Candidate, row: Row): Promise<Promp
 async function answer(bench: Bench, candidate: Candidate, row: Row): Promise<PromptResult["tried"]> {
   const { rows, refused } = await evaluateRows(await jobOf(bench, candidate, [row]));
   if (rows.length === 0) throw new StillroomError("input", `try: ${refused[0]!.reason}`);
-  return { answer: rows[0]!.prediction, probabilities: rows[0]!.probabilities };
+  const { prediction, probabilities } = rows[0]!;
+  const sets = candidate.task.kind === "multilabel";
+  const thresholds = sets ? thresholdsOf(Object.keys(probabilities!), bench.calibration) : null;
+  return { answer: prediction, probabilities, thresholds };
 }
 
 async function compare(bench: Bench, candidates: readonly Candidate[]): Promise<PromptComparison> {

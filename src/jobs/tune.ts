@@ -89,6 +89,8 @@ export async function* ending<Event, Result>(
 interface Job<Event> {
   task: Task;
   lesson: Lesson<Event> | null;
+  /** The options of this call. */
+  given: TuneOptions;
   settings: TuneSettings;
   folder: RunFolder;
   /** run.json as a run before this one left it. */
@@ -118,7 +120,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
     requireSameCommand(before, lesson, folder.folder);
     // First of all: what one method asks of the other options would be said of options that nobody gave.
     if (before && options.method !== undefined)
-      requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder);
+      requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder, options);
     const settings = before ? settingsOf(mergeOptions(before.options, options)) : asked;
     requireFits(task, settings);
     const { threads, variant, precision } = settings;
@@ -130,7 +132,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
     });
     const trained = yield* closing(
       model,
-      withModel({ task, lesson, settings, folder, before, model, signal: signal ?? null }),
+      withModel({ task, lesson, given: options, settings, folder, before, model, signal: signal ?? null }),
     );
     const { run, result } = trained;
     const further = lesson ? yield* lesson.finish({ folder: folder.folder, student: run.model.path, result }) : {};
@@ -212,12 +214,12 @@ async function* training<Event>(
   job: Job<Event>,
   { data, plan, precision, validation, asked }: Prepared,
 ): AsyncGenerator<RunEvent, { run: RunFile; result: TuneResult }> {
-  const { task, settings, folder, before, model, signal } = job;
+  const { task, given, settings, folder, before, model, signal } = job;
   const modelHash = await hashFile(model.info.path);
   const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
   const fingerprint = { ...fingerprintOf({ ...settings, precision }, plan, hashes), ...asked?.fingerprint };
   const found = await folder.checkpoints.latest();
-  if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder, settings.epochs);
+  if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder, given);
   const step = found?.checkpoint.step ?? 0;
   const run: RunFile = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.

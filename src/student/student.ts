@@ -40,7 +40,7 @@ export interface StudentResult extends Measured {
 /**
  * Makes a student of a teacher: fewer layers (those that the task's loss rises least without are left out), narrower feed-forward parts and fewer heads (those
  * that add least to the residual stream go), and a vocabulary of what a task's texts need; with a width, a fresh model of any size that takes from the teacher what fits. Its weights are the teacher's, dequantised; it is to be trained before it is of use (`tune` with method
- * "full", or `distill`).
+ * "full", or `distill`; for a task of kind multilabel `tune` with its head).
  *
  * @throws StillroomError "usage" for a size that the teacher does not have, "input" for a teacher that the native engine cannot open or a task without
  * training rows, "io" for the disk, "cancelled" on abort

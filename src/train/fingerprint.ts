@@ -2,7 +2,7 @@
 import { createHash } from "node:crypto";
 import { StillroomError } from "../support/errors.js";
 import type { Fingerprint } from "./checkpoint.js";
-import type { TuneSettings } from "./options.js";
+import type { TuneOptions, TuneSettings } from "./options.js";
 import type { RunPlan } from "./plan.js";
 
 /** The options and hashes that decide the bytes of a run. Threads and kernel variant are not in it: a run may move to another machine, with a warning. */
@@ -25,18 +25,20 @@ function headOf({ head, quantiles, huberDelta, classWeights }: TuneSettings): Pa
   return { head, quantiles, huberDelta, classWeights };
 }
 
-/** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's, whose steps may follow from its epochs. */
-export function requireSameRun(
-  found: Fingerprint,
-  now: Fingerprint,
-  folder: string,
-  epochs: number | null = null,
-): void {
+/** What follows from other options, rows or the machine's memory where it is not given. */
+const derived = ["steps", "warmup", "evaluateEvery", "tokenBudget", "recompute", "maxLength"];
+
+/** Throws "usage" naming what differs between a checkpoint's fingerprint and this run's, but for what only follows from other differences. given: the options that this call gives. */
+export function requireSameRun(found: Fingerprint, now: Fingerprint, folder: string, given: TuneOptions): void {
   const [before, after] = [flat(found), flat(now)];
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])];
-  const differing = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
-  if (differing.length === 0) return;
-  const follows = (name: string) => name === "steps" && epochs !== null;
+  const all = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]));
+  if (all.length === 0) return;
+  const { epochs } = given;
+  const follows = (name: string) => name === "steps" && epochs !== undefined;
+  const isGiven = (name: string) => follows(name) || given[name as keyof TuneOptions] !== undefined;
+  const causes = all.filter((name) => !derived.includes(name) || isGiven(name));
+  const differing = causes.length > 0 ? causes : all;
   const list = differing.map((name) => {
     const here = `${JSON.stringify(after[name])} here${follows(name) ? `, of epochs ${epochs}` : ""}`;
     return `${name} (${JSON.stringify(before[name])} there, ${here})`;

@@ -76,6 +76,10 @@ describe("the four commands, one after the other", () => {
     ]);
     expect(exported.code).toBe(0);
     expect(json(exported)).toMatchObject({ out, type: "Q8_0", gate: { passed: true, metric: { name: "accuracy" } } });
+    expect(exported.stderr).not.toContain("warning");
+    const larger = await stillroom(["export", "--model", out, "--quantize", "F32", "--out", `${out}.f32.gguf`]);
+    expect(larger.code).toBe(0);
+    expect(larger.stderr).toMatch(/warning: .*f32\.gguf has [\d.]+ kB, more than the [\d.]+ kB of .*out\.gguf$/m);
     const evaluated = await stillroom(["eval", task, "--model", out, "--against", model, "--threads", "1"]);
     expect(evaluated.code).toBe(0);
     expect(evaluated.stdout).toMatch(/^halves · 20 test rows · 0 shots · .*out\.gguf$/m);

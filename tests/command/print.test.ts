@@ -1,8 +1,10 @@
 // Rounding and colours of what people read.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { size } from "../../bin/options.js";
-import { clock, colours, evaluationText, fileSize, number, plain } from "../../bin/print.js";
+import { clock, colours, evaluationText, fileSize, number, plain, studentText } from "../../bin/print.js";
 import { Progress } from "../../bin/print-progress.js";
+import { promptText } from "../../bin/print-prompt.js";
+import type { PromptResult, StudentResult, TaskKind } from "../../src/index.js";
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -49,6 +51,33 @@ describe("print", () => {
     expect(text).toMatch(/label +precision +recall +F1 +rows +F1 95 % +average precision/);
     expect(text).toMatch(/red +0\.500 +0\.250 +0\.333 +4 +0\.100 – 0\.600 +0\.750/);
     expect(text).toMatch(/big .* –\n/);
+  });
+
+  it("tells how a student of a task is trained: of sets of labels with a head, which goes with no full tuning", () => {
+    const result = { loss: { teacher: 1, student: 2 }, layers: [0], rows: 1, heads: 1, vocabulary: 1, parameters: 1 };
+    const student = {
+      ...result,
+      out: "s.gguf",
+      type: "f16",
+      bytes: 1,
+      teacher_parameters: 2,
+      width: 1,
+      feed_forward: 1,
+    };
+    const told = (kind: TaskKind) =>
+      studentText(student as unknown as StudentResult, kind)
+        .split("\n")
+        .at(-2);
+    expect(told("classify")).toBe("train it before use: tune --method full, on the student");
+    expect(told("multilabel")).toBe("train it before use: tune, on the student (an adapter and a head)");
+  });
+
+  it("shows from where on labels of sets are given", () => {
+    const tried = { answer: '["big"]', probabilities: { red: 0.25, big: 0.75 }, thresholds: { red: null, big: 0.4 } };
+    const text = promptText({ tried, compared: null, shown: null, saved: null } as unknown as PromptResult);
+    expect(text).toMatch(/label +probability +given from\n.*big +0\.750 +0\.400\n.*red +0\.250 +never/s);
+    const single = { ...tried, answer: "big", thresholds: null };
+    expect(promptText({ tried: single } as unknown as PromptResult)).not.toMatch(/label|never/);
   });
 
   it("reads sizes in powers of 1024", () => {

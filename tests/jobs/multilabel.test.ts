@@ -126,7 +126,9 @@ describe("a head that gives sets of labels", () => {
     expect(json.answers).toMatchObject(predicted);
     await server.close();
     const { tried } = await prompt(task, { model, adapter, shots: [0], try: texts[0]! });
-    expect(tried!.answer).toBe(answers[0].prediction);
+    const { sets } = JSON.parse(readFileSync(path.join(adapter, "calibration.json"), "utf8"));
+    const thresholds = { late: sets.labels.late.threshold, odd: sets.labels.odd.threshold };
+    expect(tried).toMatchObject({ answer: answers[0].prediction, thresholds });
   });
 
   it("is compared, parted and reported", async () => {

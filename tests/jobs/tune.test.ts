@@ -164,12 +164,21 @@ test("a folder with a run in it is not overwritten, and a resume with another op
     message: expect.stringMatching(/begun with other rank \(4 there, 8 here\)/),
   });
   await expect(tune(task, { out, resume: true, steps: 20 }).result).rejects.toThrow(
-    /other steps \(12 there, 20 here\)/,
+    /other steps \(12 there, 20 here\)$/,
   );
   await expect(tune(task, { out, resume: true, epochs: 6 }).result).rejects.toMatchObject({
-    message: expect.stringMatching(/other steps \(12 there, \d+ here, of epochs 6\)/),
-    options: expect.arrayContaining(["epochs"]),
+    message: expect.stringMatching(/other steps \(12 there, \d+ here, of epochs 6\)$/),
+    options: ["epochs"],
   });
+  // Steps, warm-up and validations follow.
+  const other = runFolder();
+  await tune(task, { ...small(other), steps: undefined, epochs: 1 }).result;
+  await expect(tune(task, { out: other, resume: true, batchSize: 1 }).result).rejects.toMatchObject({
+    message: expect.stringMatching(/other batchSize \(\d there, 1 here\)$/),
+  });
+  await expect(tune(task, { out, resume: true, steps: 20, evaluateEvery: 2, warmup: 3 }).result).rejects.toThrow(
+    /other steps \(12 there, 20 here\), evaluateEvery \(\d there, 2 here\), warmup \(\d there, 3 here\)$/,
+  );
 });
 
 test("what is fitted on validation rows is refused without any, and leaves no folder", async () => {
@@ -189,7 +198,9 @@ test("changed training rows are noticed by a resume", async () => {
   await tune(task, small(out)).result;
   const train = path.join(toy.folder, "train.jsonl");
   writeFileSync(train, readFileSync(train, "utf8").replaceAll(/"text":"./g, '"text":"q'));
-  await expect(tune(task, { out, resume: true }).result).rejects.toThrow(/begun with other rows \(/);
+  await expect(tune(task, { out, resume: true }).result).rejects.toThrow(
+    /begun with other rows \([^)]*\), validation \([^)]*\)$/,
+  );
 });
 
 test("a folder with a task's own files is refused, and left as it was", async () => {
