@@ -102,14 +102,15 @@ function sectionOf({ title, words = [], charts = [], tables = [] }: Section): st
 <h2>${escaped(title)}</h2>
 ${words.map((sentence) => `<p>${escaped(sentence)}</p>`).join("\n")}
 ${drawn}
-${tables.map(tableOf).join("\n")}
+${tables.map((table) => tableOf(table, title)).join("\n")}
 </section>`;
 }
 
-function tableOf({ caption, head, rows }: Table): string {
+/** Its region is named by the section as well: others have tables of the same caption. */
+function tableOf({ caption, head, rows }: Table, section: string): string {
   const cells = head.map((name) => `<th scope="col"><button type="button">${escaped(name)}</button></th>`);
   const body = rows.map((row) => `<tr>${row.map(cellOf).join("")}</tr>`);
-  return `<div class="table" role="region" tabindex="0" aria-label="${escaped(caption)}"><table>
+  return `<div class="table" role="region" tabindex="0" aria-label="${escaped(`${section}: ${caption}`)}"><table>
 <caption>${escaped(caption)}</caption>
 <thead><tr>${cells.join("")}</tr></thead>
 <tbody>${body.join("\n")}</tbody>

@@ -39,6 +39,7 @@ beforeAll(async () => {
   const scored = { rows: 40, accuracy: value(0.375), bias: value(-0.125), p_holm: 0.5 };
   result = {
     ...found,
+    groups: found.data.groups,
     crows_pairs: {
       file: "crows.csv",
       preferences: [{ bias: "race <color>", pairs: 516, share: value(0.625), log_ratio: 0.5, p_holm: 0.001 }],
