@@ -14,6 +14,7 @@ interface ExportCommandOptions extends CommonOptions {
   size?: number;
   imatrix?: string;
   check?: string;
+  prompt?: string;
   limit?: number;
   strict?: boolean;
   keepMerged?: string;
@@ -35,6 +36,7 @@ export function exportCommand(): Command {
     )
     .option("--imatrix <task>", "importance matrix from this task's training rows")
     .option("--check <task>", "gate on this task's held-out rows (validation, else test)")
+    .option("--prompt <file>", "a prompt file, in place of the prompts of --imatrix and --check")
     .option("--keep-merged <file>", "keep the merged model in f32 as well")
     .option("--max-kl-merge <nats>", "gate: mean KL(run-time adapter || merged) (default: 0.001)", real)
     .option("--max-kl <nats>", "gate: mean KL(merged || quantised) (default: 0.1)", real)

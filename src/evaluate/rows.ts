@@ -110,6 +110,22 @@ export async function readPromptParts(
   return { labels, shots: fixedShots(task, examples), taken };
 }
 
+/** The examples that a prompt file puts before rows, made ready for them; none without a file. Throws what readRows throws. */
+export async function readShots(
+  task: Task,
+  rows: readonly Row[],
+  { prompt, model, strict, signal }: Pick<JobRowsOptions, "prompt" | "model" | "strict" | "signal">,
+): Promise<Shots> {
+  if (prompt === undefined) return fixedShots(task, []);
+  const similar = prompt.content.select === "similar" && task.data.train !== undefined;
+  const train = similar
+    ? (await readRows(task, "train", { strict: strict ?? false, ...(signal && { signal }) })).rows
+    : [];
+  const shots = shotsOf(task, prompt, { train, model, signal });
+  await shots.prepare(rows);
+  return shots;
+}
+
 function shotsOf(
   task: Task,
   { file, content }: NonNullable<JobRowsOptions["prompt"]>,

@@ -3,8 +3,10 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { stringify } from "yaml";
 import type { Model } from "../model/index.js";
+import type { PromptFile } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import { hashFile, writeFileAtomic } from "../support/files.js";
+import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import type { ExportResult } from "./export.js";
 
@@ -13,6 +15,8 @@ export interface CardFacts {
   base: Model;
   /** Of the gate; null without one. */
   check: Task | null;
+  /** What the rows of the gate were asked by; null for the task's own prompt. */
+  prompt: PromptFile | null;
 }
 
 /** By this a card of ours is known: it may be replaced. */
@@ -144,9 +148,10 @@ function trainedOn({ started, options, task, data, result }: Run): string[] {
   return ["## Trained", table(["", ""], rows)];
 }
 
-function measured({ gate }: ExportResult, { check }: CardFacts): string[] {
+function measured({ gate }: ExportResult, { check, prompt }: CardFacts): string[] {
   if (!gate || !check) return [];
   const { name, adapter, merged, quantized } = gate.metric;
+  const behind = prompt ? `, each behind a prompt file's ${counted(prompt.shots, "example")} (${prompt.select})` : "";
   const line = (what: string, { value, low, high }: { value: number; low: number; high: number }): [string, string] => [
     what,
     `${value.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`,
@@ -158,7 +163,7 @@ function measured({ gate }: ExportResult, { check }: CardFacts): string[] {
   ];
   return [
     "## Measured",
-    `${name} on ${gate.rows} ${gate.split} rows of ${check.name}, with 95 % intervals:`,
+    `${name} on ${gate.rows} ${gate.split} rows of ${check.name}${behind}, with 95 % intervals:`,
     table(["", name], rows),
     `KL(merged ‖ this file) is ${gate.kl.merged_quantized.toPrecision(3)} nats a position over ${gate.positions} positions; at ${(100 * gate.top1_agreement).toFixed(1)} % of them both have the same most likely token.`,
   ];

@@ -5,6 +5,7 @@ import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { adapterFiles, loadAdapter, requireNoHead } from "../adapter/index.js";
 import { readRows } from "../dataset/index.js";
+import { readShots } from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
@@ -105,7 +106,7 @@ class Export {
       await this.#closeModels();
       if (lora && this.settings.keepMerged) await placeFile(source, path.resolve(this.settings.keepMerged));
       await placeFile(quantized, this.#out);
-      await writeCard(result, { base: this.base, check: check ?? null });
+      await writeCard(result, { base: this.base, check: check ?? null, prompt: this.settings.prompt?.content ?? null });
       return result;
     } finally {
       await this.#closeModels();
@@ -114,11 +115,12 @@ class Export {
   }
 
   async #requireOtherFile(): Promise<void> {
-    const { adapter, imatrix, check, keepMerged } = this.settings;
+    const { adapter, imatrix, check, keepMerged, prompt } = this.settings;
     const inputs = [
       { what: "the model that is exported", file: this.base.info.path },
       ...(adapter === undefined ? [] : adapterFiles(adapter)),
       ...[imatrix, check].flatMap((task) => (task ? taskFiles(task) : [])),
+      ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt.file }]),
     ];
     await requireOwnCard(cardFile(this.#out));
     for (const file of [this.settings.out, keepMerged]) {
@@ -166,7 +168,8 @@ class Export {
     });
     const importance = native().createImportance();
     const model = await this.#open(source);
-    const batches = answerBatches(model, task, rows, false);
+    const shots = await readShots(task, rows, { ...this.settings, model: this.base });
+    const batches = answerBatches(model, task, rows, false, shots.of);
     for (const [index, batch] of batches.entries()) {
       throwIfCancelled(signal, "collecting the importance matrix");
       await model.native.collectImportance(batch, importance);

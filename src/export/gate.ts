@@ -1,7 +1,7 @@
 // The gate of an export: run-time adapter, merged and quantised model on the same held-out rows. Says which step lost what;
 // writes nothing.
 import { type BadRow, labelsOf, type Row, readRows } from "../dataset/index.js";
-import { evaluateRows, type Interval, type RowScores, summarise } from "../evaluate/index.js";
+import { evaluateRows, type Interval, type RowScores, readShots, summarise } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -48,7 +48,10 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   const parts = models.lora ? 5 : 3;
   let part = 0;
   const progress = (done: number) => settings.onProgress?.({ phase: "check", done: (part + done) / parts });
-  const batches = answerBatches(models.base, task, rows, true);
+  // The same examples for all three, as the base finds them.
+  const shots = await readShots(task, rows, { ...settings, model: models.base });
+  const calibrateBehind = settings.prompt?.content.calibrate ? await shots.sets() : undefined;
+  const batches = answerBatches(models.base, task, rows, true, shots.of);
   const distance = async (from: Model, lora: NativeLora | null, to: Model): Promise<Distance> => {
     const found = await compareBatches(batches, from, lora, to, settings.signal, progress);
     part++;
@@ -56,7 +59,8 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   };
   const metric = async (model: Model, lora: NativeLora | null): Promise<{ value: Interval; scores: RowScores }> => {
     const scores = await evaluateRows({
-      ...{ model, lora, task, rows, labels, examples: [], prompt: compilePrompt(task, model.template) },
+      ...{ model, lora, task, rows, labels, examples: shots.of, calibrateBehind },
+      prompt: compilePrompt(task, model.template),
       onProgress: ({ rows: done, totalRows }) => progress(done / totalRows),
       signal: settings.signal,
     });

@@ -2,6 +2,7 @@
 // Owns the order of these steps; the trials are native, the choice is knapsack.ts.
 import { stat } from "node:fs/promises";
 import { readRows } from "../dataset/index.js";
+import { readShots } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
@@ -133,7 +134,9 @@ async function measuredBatch(
     ...(onBad && { onBad }),
     ...(signal && { signal }),
   });
-  const found = firstBatch(model, task, new Random(seed).shuffle(rows).slice(0, limit), tokenBudget);
+  const drawn = new Random(seed).shuffle(rows).slice(0, limit);
+  const shots = await readShots(task, drawn, { ...settings, model });
+  const found = firstBatch(model, task, drawn, shots.of, tokenBudget);
   if (found) return { ...found, split };
   throw new StillroomError("input", `none of the ${split} rows of ${task.name} fits the context of ${model.info.path}`);
 }

@@ -1,6 +1,7 @@
 // The options of an export: their names, defaults and limits. Opens nothing.
 import { stat } from "node:fs/promises";
 import type { BadRow } from "../dataset/index.js";
+import { readPrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { native } from "../support/native.js";
@@ -42,6 +43,8 @@ export interface ExportOptions {
   imatrix?: Task | undefined;
   /** A task whose held-out rows (validation if it has them, else test) are the gate. */
   check?: Task | undefined;
+  /** A prompt file of `prompt`, in place of the prompts of imatrix and check: what answers behind examples is measured behind them. */
+  prompt?: string | undefined;
   /** Most rows of the gate, of the importance matrix, and of what size measures, which are drawn by the seed (default 200). */
   limit?: number | undefined;
   bounds?: GateBounds | undefined;
@@ -61,7 +64,9 @@ export interface ExportOptions {
 }
 
 /** {@link ExportOptions} with the defaults filled in. */
-export interface ExportSettings extends ExportOptions {
+export interface ExportSettings extends Omit<ExportOptions, "prompt"> {
+  /** The prompt file; the tasks have its texts. */
+  prompt: Awaited<ReturnType<typeof readPrompt>>["prompt"];
   quantize: string;
   limit: number;
   seed: number;
@@ -69,7 +74,7 @@ export interface ExportSettings extends ExportOptions {
 }
 
 const optionNames = [
-  ..."model adapter quantize size out imatrix check limit bounds keepMerged seed strict threads".split(" "),
+  ..."model adapter quantize size out imatrix check prompt limit bounds keepMerged seed strict threads".split(" "),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -95,7 +100,21 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   }
   for (const name of ["out", "keepMerged"] as const) await requireFile(name, options[name]);
   const quantize = requireType(options.quantize ?? "Q4_K_M", "quantize");
-  return { ...options, quantize, bounds, limit: options.limit ?? 200, seed: options.seed ?? 0 };
+  const asked = await promptedTasks(options);
+  return { ...options, ...asked, quantize, bounds, limit: options.limit ?? 200, seed: options.seed ?? 0 };
+}
+
+/** The tasks with the texts of the prompt file, and that file. Throws "usage" where there is no task, and what readPrompt throws. */
+async function promptedTasks({ prompt: file, imatrix, check }: ExportOptions) {
+  if (file === undefined) return { prompt: undefined };
+  requirePath("prompt", file);
+  const [first, second] = [imatrix && (await readPrompt(imatrix, file)), check && (await readPrompt(check, file))];
+  const { prompt } = first ?? second ?? {};
+  if (prompt) return { prompt, imatrix: first?.task, check: second?.task };
+  const options = ["prompt", "imatrix", "check"];
+  throw new StillroomError("usage", "prompt is how the tasks of imatrix and check are asked: give one of them", {
+    options,
+  });
 }
 
 function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {

@@ -4,10 +4,11 @@ import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { evaluate } from "../../src/evaluate/index.js";
 import { type ExportResult, exportModel } from "../../src/export/index.js";
-import { tune } from "../../src/jobs/index.js";
+import { prompt, tune } from "../../src/jobs/index.js";
 import { hashFile } from "../../src/support/files.js";
-import { readTask } from "../../src/task/index.js";
+import { readTask, type Task } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { writeTextToy } from "../support/text_toy.js";
 
@@ -59,6 +60,21 @@ describe("a model card", () => {
     const text = readFileSync(file, "utf8");
     expect(text).toContain("No quality was measured");
     expect(text).not.toMatch(/## Measured|model-index|## Trained/);
+  });
+
+  it("says that rows were asked behind a prompt file's examples", async () => {
+    const task: Task = { ...(await readTask(writeToyTask().file)), metric: "log_loss" };
+    const [file, out] = [path.join(folder, "two.json"), path.join(folder, "prompted.gguf")];
+    await prompt(task, { model, shots: [2], save: file, threads: 1 });
+    const bounds = { mergedQuantizedKl: 10, metricDrop: 10 };
+    const tasks = { check: task, imatrix: task, prompt: file };
+    const { gate, card } = await exportModel({ model, quantize: "Q8_0", ...tasks, out, threads: 1, bounds });
+    const { metrics } = await evaluate(task, { model, prompt: file, split: "validation", threads: 1 });
+    expect(gate!.metric.merged.value).toBeCloseTo(metrics.log_loss!.value, 6);
+    expect(readFileSync(card, "utf8")).toContain("each behind a prompt file's 2 examples (random)");
+    await expect(exportModel({ model, prompt: file, out })).rejects.toThrow(
+      /prompt is how the tasks of imatrix and check/,
+    );
   });
 
   it("is replaced by the next export, and never takes the place of another's file", async () => {

@@ -71,7 +71,7 @@ describe("exportModel with a size", () => {
 
   it("measures a matrix as the file with that matrix quantised has it, and finer types by their error", async () => {
     const { rows } = await readRows(task, "train");
-    const { batch } = firstBatch(model, task, rows, 2048)!;
+    const { batch } = firstBatch(model, task, rows, [], 2048)!;
     const trials = await model.native.openSensitivity(batch, null);
     const all = trials.matrices.map(({ name }) => ({ name, type: "q8_0" }));
     const measured = async (chosen: string, type: string) => {
@@ -131,7 +131,7 @@ describe("exportModel with a size", () => {
   it("takes one of llama.cpp's own types where that does less, and no worse ever", async () => {
     const kl = async (file: string) => {
       const { rows } = await readRows(task, "validation");
-      const { batch } = firstBatch(model, task, rows, 2048)!;
+      const { batch } = firstBatch(model, task, rows, [], 2048)!;
       const other = await native().openModel(file, { threads: 1, variant: null });
       const { klSum, positions } = await model.native.compare(batch, null, other, null);
       await other.close();
