@@ -77,12 +77,21 @@ export function headOptions(made: Command): void {
       real,
     )
     .option("--coverage <p>", "of numbers: the share of answers within their intervals (default: 0.9)", real)
-    .option("--prompt <file>", "a prompt file, in place of the task's prompt: rows are learnt behind its examples");
+    .addOption(promptOption());
+}
+
+/** A prompt in place of the task's. */
+function promptOption(): Option {
+  return new Option(
+    "--prompt <file>",
+    "a prompt file, in place of the task's prompt: rows are learnt behind its examples",
+  );
 }
 
 /** Which teacher, and what is kept of what it says. */
 export function teacherOptions(made: Command): void {
   made
+    .addOption(promptOption())
     .option("--teacher <model>", "the teacher: path of a GGUF, or an hf: URI")
     .option("--teacher-adapter <run>", "its adapter: a RUN folder of tune, a PEFT folder or a GGUF LoRA")
     .addOption(

@@ -32,7 +32,15 @@ export {
 export { holm, pairedDifference, permutationTest } from "./paired.js";
 export { type RegressionMetrics, regressionMetrics } from "./regression.js";
 export { rougeL } from "./rouge.js";
-export { type JobRows, readJobRows, readPrompt, readPromptParts, readShots, requireOnePrompt } from "./rows.js";
+export {
+  type GivenPrompt,
+  type JobRows,
+  readJobRows,
+  readPrompt,
+  readPromptParts,
+  readShots,
+  requireOnePrompt,
+} from "./rows.js";
 export {
   evaluateRows,
   fitRows,

@@ -8,12 +8,15 @@ import { hasLabels, type Task } from "../task/index.js";
 import type { Label } from "./scoring.js";
 import { fixedShots, Neighbours, type Shots, similarShots } from "./shots.js";
 
+/** A prompt file that was read; undefined without one. */
+export type GivenPrompt = { file: string; content: PromptFile } | undefined;
+
 export interface JobRowsOptions {
   split: SplitName;
   shots: number;
   seed: number;
   /** In place of shots: the examples are this file's. */
-  prompt?: { file: string; content: PromptFile } | undefined;
+  prompt?: GivenPrompt;
   /** Whose embeddings choose the examples of such a file, where each row has its own. */
   model?: Model | undefined;
   limit?: number | undefined;
@@ -32,10 +35,7 @@ export interface JobRows {
 }
 
 /** The task with the texts of a prompt file, and that file; the task as it is without one. Throws what readPromptFile throws. */
-export async function readPrompt(
-  task: Task,
-  file: string | undefined,
-): Promise<{ task: Task; prompt: { file: string; content: PromptFile } | undefined }> {
+export async function readPrompt(task: Task, file: string | undefined): Promise<{ task: Task; prompt: GivenPrompt }> {
   if (file === undefined) return { task, prompt: undefined };
   const content = await readPromptFile(file, task);
   return { task: withPrompt(task, content), prompt: { file, content } };
@@ -128,7 +128,7 @@ export async function readShots(
 
 function shotsOf(
   task: Task,
-  { file, content }: NonNullable<JobRowsOptions["prompt"]>,
+  { file, content }: NonNullable<GivenPrompt>,
   { train, model, signal }: { train: readonly Row[]; model: Model | undefined; signal: AbortSignal | undefined },
 ): Shots {
   const { examples, pool, seed, shots } = content;

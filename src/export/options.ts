@@ -1,7 +1,7 @@
 // The options of an export: their names, defaults and limits. Opens nothing.
 import { stat } from "node:fs/promises";
 import type { BadRow } from "../dataset/index.js";
-import { readPrompt } from "../evaluate/index.js";
+import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { native } from "../support/native.js";
@@ -66,7 +66,7 @@ export interface ExportOptions {
 /** {@link ExportOptions} with the defaults filled in. */
 export interface ExportSettings extends Omit<ExportOptions, "prompt"> {
   /** The prompt file; the tasks have its texts. */
-  prompt: Awaited<ReturnType<typeof readPrompt>>["prompt"];
+  prompt: GivenPrompt;
   quantize: string;
   limit: number;
   seed: number;

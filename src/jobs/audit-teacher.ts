@@ -10,7 +10,7 @@ import {
   skewsOf,
 } from "../audit/index.js";
 import { readRows } from "../dataset/index.js";
-import { labelChoices, type Predictor } from "../evaluate/index.js";
+import { labelChoices, type Predictor, readPrompt, readShots } from "../evaluate/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
@@ -49,6 +49,8 @@ interface ToldOptions {
   cache: string;
   /** The file of texts that the teacher was asked about beside the rows. */
   texts?: string | undefined;
+  /** The prompt file that the rows were asked by. */
+  prompt?: string | undefined;
   strict?: boolean | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -58,15 +60,17 @@ interface ToldOptions {
  * tokeniser than the predictor's, and for labels that it cannot tell apart; "missing" without a cache.
  */
 export async function readTold(
-  task: Task,
+  given: Task,
   { model, job }: Predictor,
-  { cache: folder, texts, strict = false, signal }: ToldOptions,
+  { cache: folder, texts, prompt: file, strict = false, signal }: ToldOptions,
 ): Promise<Told> {
+  const { task, prompt: asked } = await readPrompt(given, file);
   const prompt = compilePrompt(task, model.template);
   const read = (await readRows(task, "train", { strict, signal })).rows;
   const maxLength = Math.min(defaultMaxLength, model.info.contextLength);
   const { tokenizer } = model;
-  const encoding = { tokenizer, prompt, maxLength, onLong: "truncate" as const, signal: signal ?? null };
+  const { of: examples } = await readShots(task, read, { prompt: asked, model, strict, signal });
+  const encoding = { tokenizer, prompt, examples, maxLength, onLong: "truncate" as const, signal: signal ?? null };
   const { rows } = await encodeRows(read, encoding);
   const reading = readTextRows(texts ?? null, model, { maxLength, strict, signal: signal ?? null });
   // Which lines hold none was told when the teacher was asked.

@@ -121,10 +121,13 @@ export async function quantizedTypes(
 export async function quantizeStudent(
   task: Task,
   { quantize, size, quantizeAware, checkLimit }: QuantizingSettings,
-  given: { model: string; adapter: string | null; out: string; seed: number } & Pick<TuneOptions, "threads" | "signal">,
+  given: { model: string; adapter: string | null; out: string; seed: number } & Pick<
+    TuneOptions,
+    "threads" | "signal" | "prompt"
+  >,
 ): Promise<ExportResult | null> {
   if (quantize === null && size === null) return null;
-  const { adapter, ...rest } = given;
+  const { adapter, prompt, ...rest } = given;
   const heldOut = task.data.validation !== undefined || task.data.test !== undefined;
   return exportModel({
     ...{ ...rest, limit: checkLimit },
@@ -133,5 +136,7 @@ export async function quantizeStudent(
     ...(quantizeAware === 0 ? { imatrix: task } : { bounds: { mergedQuantizedKl: null } }),
     ...(adapter !== null && { adapter }),
     ...(heldOut && { check: task }),
+    // Without a task nothing is asked.
+    ...((heldOut || quantizeAware === 0) && { prompt }),
   });
 }

@@ -2,7 +2,15 @@
 import { stat } from "node:fs/promises";
 import path from "node:path";
 import { loadAdapter } from "../adapter/index.js";
-import { evaluateRows, type Metrics, type RowScore, readJobRows, summarise } from "../evaluate/index.js";
+import {
+  evaluateRows,
+  type GivenPrompt,
+  type Metrics,
+  type RowScore,
+  readJobRows,
+  readShots,
+  summarise,
+} from "../evaluate/index.js";
 import { type OpenModelOptions, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { watchMemory } from "../support/memory.js";
@@ -36,11 +44,11 @@ export interface Contender {
 export async function compareModels(
   task: Task,
   contenders: readonly Contender[],
-  options: { limit: number; seed: number; opening: OpenModelOptions },
+  options: { limit: number; seed: number; opening: OpenModelOptions; prompt: GivenPrompt },
 ): Promise<ComparedModel[]> {
   const split = task.data.test ? "test" : "validation";
   if (!task.data[split]) return [];
-  const { limit, seed, opening } = options;
+  const { limit, seed, opening, prompt: asked } = options;
   const { rows, labels } = await readJobRows(task, { split, shots: 0, seed, limit, signal: opening.signal });
   const answered: { line: Omit<ComparedModel, "agreement">; scores: readonly RowScore[] }[] = [];
   // The smallest first: memory that one gives back late would hide a part of the next one's.
@@ -50,8 +58,10 @@ export async function compareModels(
     try {
       const lora = adapter === null ? null : await loadAdapter(model.native, adapter);
       const prompt = compilePrompt(task, model.template);
-      const job = { model, lora, task, rows, prompt, examples: [], labels, signal: opening.signal };
-      const { rows: scores, seconds } = await evaluateRows(job);
+      const shots = await readShots(task, rows, { prompt: asked, model, signal: opening.signal });
+      const calibrateBehind = asked?.content.calibrate ? await shots.sets() : undefined;
+      const job = { model, lora, task, rows, prompt, examples: shots.of, calibrateBehind, labels };
+      const { rows: scores, seconds } = await evaluateRows({ ...job, signal: opening.signal });
       const line = {
         ...{ name, model: model.info.path, adapter },
         parameters: model.info.parameters,

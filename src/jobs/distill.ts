@@ -1,5 +1,6 @@
 // The public distill(): a run of tune whose loss is a teacher's, then export and the table. Composes tune, teach and export; holds no loop and no equation.
 import path from "node:path";
+import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
 import { inspect } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
@@ -126,13 +127,14 @@ async function* distilling(
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
   const { student, ...lessons } = distillationSettings(merged);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
-  // A run that goes on has its method.
+  // A run that goes on has its prompt and its method.
+  const { task: asked, prompt } = await readPrompt(task, rest.prompt ?? before?.options.prompt ?? undefined);
   const method = rest.method ?? (before ? undefined : "full");
   return yield* tuneInFolder<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }, DistillResult>(
     task,
     { ...rest, method, model: student },
     // Seed, threads and variant too are those that it was begun with.
-    lessonOf(task, { ...lessons, student }, { ...before?.options, ...rest }),
+    lessonOf(asked, { ...lessons, student, prompt }, { ...before?.options, ...rest }),
   );
 }
 
@@ -182,14 +184,14 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   };
 }
 
-type Settings = ReturnType<typeof distillationSettings>;
+type Settings = ReturnType<typeof distillationSettings> & { prompt: GivenPrompt };
 
 function lessonOf(
   task: Task,
   settings: Settings,
   { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answers, sampling, quantizing } = settings;
+  const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answers, sampling, quantizing, prompt } = settings;
   requireQuantizable(quantizing.quantizeAware, run);
   if (asking.hidden && run.targets?.length === 1 && run.targets[0] === "head") {
     const message = "hiddenWeight moves what lies below the head, and targets is the head alone: leave it out";
@@ -222,7 +224,7 @@ function lessonOf(
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       try {
         const file = path.join(folder, "answers.json");
-        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null, ...sampling, seed });
+        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null, prompt, ...sampling, seed });
       } finally {
         await teacher.close();
       }
@@ -281,12 +283,13 @@ function lessonOf(
       ];
       const out = path.join(folder, "quantized.gguf");
       if (quantizing.quantize !== null || quantizing.size !== null) yield { type: "phase", phase: "quantize" };
-      const model = { model: trained, adapter: own, out, seed, threads, signal };
+      const model = { model: trained, adapter: own, out, seed, threads, signal, prompt: prompt?.file };
       const exported = await quantizeStudent(task, quantizing, model);
       if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
       yield { type: "phase", phase: "compare" };
       const opening = { threads, variant, ...(signal && { signal }) };
-      const comparison = await compareModels(task, contenders, { limit: quantizing.checkLimit, seed, opening });
+      const limit = quantizing.checkLimit;
+      const comparison = await compareModels(task, contenders, { limit, seed, opening, prompt });
       const quantized = exported && out;
       const gate = exported?.gate ?? null;
       return { cache: cacheFolder, texts, quantized, gate, metric: task.metric, comparison };

@@ -1,5 +1,6 @@
 // The public teach(), and how a teacher's cache is filled for the rows of a run. Composes the cache, the teacher and the rows; holds no format.
 import { performance } from "node:perf_hooks";
+import { readPrompt } from "../evaluate/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
@@ -41,6 +42,8 @@ export interface TeachOptions extends TeachingOptions {
   out: string;
   /** Keep the teacher's hidden states, too, for students that are to match them: 2 bytes a value, width of the teacher × 2 bytes a position (default false). */
   hidden?: boolean | undefined;
+  /** A prompt file, in place of the task's own prompt, for students that learn behind its examples. None that gives each row its own (`similar`). */
+  prompt?: string | undefined;
   /** Read only so many training rows. */
   limit?: number | undefined;
   /** Stop at the first bad row instead of counting it (default false). */
@@ -98,7 +101,7 @@ export interface TeachResult {
 }
 
 const optionNames = [
-  ..."teacher teacherAdapter topK tail temperature texts teacherPrecision out hidden limit strict maxLength onLong threads signal".split(
+  ..."teacher teacherAdapter topK tail temperature texts teacherPrecision out prompt hidden limit strict maxLength onLong threads signal".split(
     " ",
   ),
 ];
@@ -121,21 +124,31 @@ export function teach(task: Task, options: TeachOptions): EventRun<TeachEvent, T
   return new EventRun(teaching(task, options));
 }
 
-async function* teaching(task: Task, options: TeachOptions): AsyncGenerator<TeachEvent, TeachResult> {
+async function* teaching(given: Task, options: TeachOptions): AsyncGenerator<TeachEvent, TeachResult> {
   const started = performance.now();
   requireKnown(options, optionNames, "teach");
-  requireTexts(task);
+  requireTexts(given);
   requirePath("out", options.out);
+  if (options.prompt !== undefined) requirePath("prompt", options.prompt);
   requireWhole("limit", options.limit, 1);
   requireWhole("maxLength", options.maxLength, 2);
   const { threads, signal, limit = null, strict = false, onLong = "truncate", hidden = false } = options;
   if (typeof hidden !== "boolean") throw unexpected("true or false", "hidden", hidden);
   const settings = teachingSettings(options);
+  const { task, prompt } = await readPrompt(given, options.prompt);
+  if (prompt?.content.select === "similar") {
+    const message =
+      "which examples are the nearest, the student says: distill with the same prompt makes its own cache";
+    throw new StillroomError("usage", `${prompt.file} gives each row its own examples. ${message}`, {
+      options: ["prompt"],
+    });
+  }
   const teacher = await Teacher.open({ ...settings, hidden, threads, signal });
   try {
     const { model } = teacher;
     const maxLength = Math.min(options.maxLength ?? defaultMaxLength, model.info.contextLength);
-    const data = yield* readTuneData(task, model, { limit, strict, onLong }, { maxLength }, signal ?? null);
+    const limits = [{ limit, strict, onLong }, { maxLength }, signal ?? null] as const;
+    const data = yield* readTuneData(task, model, ...limits, undefined, prompt);
     const further = yield* readTextRows(settings.texts, model, { maxLength, strict, signal: signal ?? null });
     const rows = [...data.train, ...further.rows];
     const texts = further.rows.length;

@@ -3,8 +3,8 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { labelsOf, type Row } from "../dataset/index.js";
 import { decodeRows } from "../decode/index.js";
-import { evaluateRows, rightRows, stopsOf } from "../evaluate/index.js";
-import { type CompiledPrompt, compilePrompt, promptOf } from "../prompt/index.js";
+import { evaluateRows, type GivenPrompt, readShots, rightRows, stopsOf } from "../evaluate/index.js";
+import { type CompiledPrompt, compilePrompt, type Examples, promptOf } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { Random } from "../support/random.js";
@@ -42,7 +42,12 @@ export async function teacherAnswers(
   task: Task,
   teacher: Teacher,
   rows: readonly Row[],
-  { file, signal, ...sampling }: { file: string; signal: AbortSignal | null } & Sampling,
+  {
+    file,
+    signal,
+    prompt: asking,
+    ...sampling
+  }: { file: string; signal: AbortSignal | null; prompt: GivenPrompt } & Sampling,
 ): Promise<Row[]> {
   const { model, lora, options } = teacher;
   if (options.adapter !== null && !model.tunable) {
@@ -62,7 +67,8 @@ export async function teacherAnswers(
     );
   }
   const asked = rows.map(({ fields, answer }) => [fields, answer]);
-  const facts = sha256([teacher.facts(task, noRows), asked, ...(drawn ? [sampling] : [])]);
+  const behind = asking ? [asking.content.examples ?? asking.content] : [];
+  const facts = sha256([teacher.facts(task, noRows), asked, ...(drawn ? [sampling] : []), ...behind]);
   const before = await read(file, facts);
   const answers = before ?? (await ask());
   if (before === null) {
@@ -80,19 +86,21 @@ export async function teacherAnswers(
 
   async function ask(): Promise<Kept["answers"]> {
     const prompt = compilePrompt(task, model.template);
-    if (drawn) return draw(prompt);
+    const shots = await readShots(task, rows, { prompt: asking, model, signal: signal ?? undefined });
+    if (drawn) return draw(prompt, shots.of);
     const labels = task.kind === "classify" ? labelsOf(task, rows) : [];
-    const job = { model, lora, task, rows, prompt, examples: [], labels, ...(signal && { signal }) };
-    const { rows: scores } = await evaluateRows(job);
+    const calibrateBehind = asking?.content.calibrate ? await shots.sets() : undefined;
+    const job = { model, lora, task, rows, prompt, examples: shots.of, labels, calibrateBehind };
+    const { rows: scores } = await evaluateRows({ ...job, ...(signal && { signal }) });
     const right = rightRows(task, scores);
     return scores.filter((_, place) => right[place] === 1).map(({ index, prediction }) => [index, prediction]);
   }
 
-  async function draw(prompt: CompiledPrompt): Promise<Kept["answers"]> {
+  async function draw(prompt: CompiledPrompt, examples: Examples): Promise<Kept["answers"]> {
     const { samples, temperature, topP, seed } = sampling;
     const common = { maxTokens: task.maxTokens, stop: stopsOf(task), temperature, topP };
     const draws = rows.flatMap((row) => {
-      const text = promptOf(prompt, row, []);
+      const text = promptOf(prompt, row, examples);
       if ("reason" in text) return [];
       const tokens = encodePrompt(model.tokenizer, text);
       const random = new Random(seed, row.index);

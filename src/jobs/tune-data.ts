@@ -2,7 +2,7 @@
 import type { Head } from "../adapter/index.js";
 import type { BadRow, Place, Row } from "../dataset/index.js";
 import { findDuplicates, labelsOf, readRows } from "../dataset/index.js";
-import { type Label, type readPrompt, readPromptParts } from "../evaluate/index.js";
+import { type GivenPrompt, type Label, readPromptParts } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, compilePrompt, type Examples } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -49,7 +49,7 @@ export async function* readTuneData(
   limits: Pick<Limits, "maxLength">,
   signal: AbortSignal | null,
   revise: (rows: readonly Row[]) => Promise<readonly Row[]> = async (rows) => rows,
-  promptFile?: Awaited<ReturnType<typeof readPrompt>>["prompt"],
+  promptFile?: GivenPrompt,
 ): AsyncGenerator<Warning, TuneData> {
   const reading = { strict: settings.strict, signal: signal ?? undefined };
   const { rows: read, bad } = await readRows(task, "train", { ...reading, limit: settings.limit ?? undefined });

@@ -6,11 +6,11 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { readRows } from "../../src/dataset/index.js";
 import { evaluate, fixedShots, Neighbours, readPredictions, similarShots } from "../../src/evaluate/index.js";
-import { type PromptOptions, prompt, tune } from "../../src/jobs/index.js";
+import { audit, distill, type PromptOptions, prompt, teach, tune } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
 import type { PromptFile } from "../../src/prompt/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
-import { writeTextToy } from "../support/text_toy.js";
+import { textToy, writeTextToy } from "../support/text_toy.js";
 import { writeToyTask } from "./toy-task.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-prompt-"));
@@ -204,4 +204,40 @@ it("tune learns rows behind a prompt file's examples", async () => {
   // A token a byte, for each of the step's 16 rows, but where the example is the row itself.
   expect(tokens - bare.tokens).toBeLessThanOrEqual(16 * shown.length);
   expect(tokens - bare.tokens).toBeGreaterThan(14 * shown.length);
+});
+
+describe("a student", () => {
+  const student = writeTextToy({}, { ...textToy, layers: 1, feedForward: 32 });
+  const asked = (file: string) => ({ teacher: model.info.path, prompt: file, threads: 1 });
+
+  it("is taught and measured behind a prompt file's examples", async () => {
+    const file = await saved("taught.json", { shots: [2], instructions: ["Half?"] });
+    const cache = named("taught");
+    const { rows } = await teach(task, { ...asked(file), out: cache }).result;
+    const options = { ...asked(file), student, cache, steps: 2 };
+    const { comparison } = await distill(task, { ...options, out: named("student"), quantize: "Q8_0" }).result;
+    for (const { metrics, model: one } of comparison)
+      expect(metrics).toEqual((await evaluate(task, { model: one, prompt: file, threads: 1 })).metrics);
+    expect(comparison.map(({ name }) => name)).toEqual(["teacher", "student", "quantized"]);
+    const bare = distill(task, { ...options, prompt: undefined, out: named("bare-student") }).result;
+    await expect(bare).rejects.toThrow(/does not fit: it was made with (an)?other/);
+    // An audit looks at a cache by the prompt that it was made with.
+    const { teacher } = await audit(task, { model, limit: 4, cache, prompt: file });
+    expect(teacher!.rows + teacher!.silent).toBe(rows);
+    await expect(audit(task, { model, limit: 4, cache })).rejects.toThrow(/does not fit/);
+  });
+
+  it("learns the answers that its teacher gives behind them", async () => {
+    const file = await saved("own.json", { shots: [3], seed: 1 });
+    const run = named("own-student");
+    await distill(task, { ...asked(file), student, out: run, steps: 1, answers: "teacher", quantize: "none" }).result;
+    const { answers } = JSON.parse(readFileSync(path.join(run, "answers.json"), "utf8")) as { answers: unknown[] };
+    const { rows, metrics } = await evaluate(task, { model, prompt: file, split: "train" });
+    expect(answers).toHaveLength(Math.round(rows * metrics.accuracy!.value));
+  });
+
+  it("has no teacher's cache of a prompt that gives each row its own examples", async () => {
+    const file = await saved("each.json", { shots: [2], select: ["similar"] });
+    await expect(teach(task, { ...asked(file), out: named("each") }).result).rejects.toThrow(/its own examples/);
+  });
 });
