@@ -163,7 +163,7 @@ export function* resumeWarnings(
 }
 
 /** Hash of what a task says, wherever its file lies; how it is audited changes no run. */
-export function hashTask({ file: _, audit: __, ...task }: Task): string {
+export function hashTask({ file: _, folder: __, audit: ___, ...task }: Task): string {
   return createHash("sha256").update(JSON.stringify(task)).digest("hex");
 }
 

@@ -160,7 +160,8 @@ const flags: Record<string, string> = {
       ..."validationLimit patience checkpointEvery targets layers rank alpha dropout rsLora optimizer".split(" "),
       ..."schedule warmup weightDecay clipNorm seed threads precision limit strict".split(" "),
       ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight".split(" "),
-      ..."onPolicy quantize size quantizeAware checkLimit".split(" "),
+      ..."onPolicy quantize size quantizeAware checkLimit hiddenWeight answers samples sampleTemperature".split(" "),
+      ..."sampleTopP texts prompt head quantiles huberDelta classWeights calibrate targetPrecision coverage".split(" "),
     ].map((name) => [name, name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]),
   ),
   learningRate: "lr",
@@ -172,11 +173,13 @@ function commandOf(run: string, { task, options, distillation }: RunFacts): stri
   const { model, ...others } = options;
   const all = distillation ? { ...distillation, ...others } : { model, ...others };
   const given = Object.entries(all).flatMap(([name, value]) => {
-    if (flags[name] === undefined || value === false || value === null) return [];
+    // No target stands for none that could be named: a head alone is trained.
+    if (flags[name] === undefined || value === false || value === null || String(value) === "") return [];
     return value === true ? [`--${flags[name]}`] : [`--${flags[name]} ${shellWord(String(value))}`];
   });
   const command = distillation ? "stillroom distill" : "stillroom tune";
-  return [command, shellWord(task.file), `--out ${shellWord(run)}`, ...given].join(" ");
+  const data = task.folder === undefined ? [] : [`--data ${shellWord(task.folder)}`];
+  return [command, shellWord(task.file), ...data, `--out ${shellWord(run)}`, ...given].join(" ");
 }
 
 /** Means over a window that ends at each point; values that are not finite are left out of it. */

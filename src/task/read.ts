@@ -72,7 +72,8 @@ export async function readTask(file: string, options: { data?: string } = {}): P
     maxTokens: checkMaxTokens(known.maxTokens, kind, absolute),
   };
   if (known.audit !== undefined) task.audit = checkAudit(known.audit, absolute);
-  const folder = options.data === undefined ? path.dirname(absolute) : path.resolve(options.data);
+  if (options.data !== undefined) task.folder = path.resolve(options.data);
+  const folder = task.folder ?? path.dirname(absolute);
   if (data.train !== undefined) task.data.train = readSource(data.train, "data.train", folder, absolute);
   for (const split of ["test", "validation"] as const) {
     const part = data[split];

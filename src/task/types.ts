@@ -82,6 +82,8 @@ export interface Task {
   kind: TaskKind;
   /** Absolute path of the task file. */
   file: string;
+  /** Absolute path of the folder that was given for the data; absent: that of the task file. */
+  folder?: string;
   data: { train?: Source; test?: Source | Split; validation?: Source | Split };
   prompt: {
     /** Put once before the examples; in a chat, the system turn. */

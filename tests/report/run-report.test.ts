@@ -1,6 +1,6 @@
 // The page of a run: its curves, its facts, and a command that really repeats it.
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, readFileSync } from "node:fs";
+import { copyFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { appendFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
@@ -18,6 +18,7 @@ const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-run-report-"));
 const run = path.join(folder, "a run's folder");
 const file = path.join(folder, "run.html");
 const distilled = path.join(folder, "distilled.html");
+const model = writeTextToy();
 const testChromium = needs("chromium");
 afterAll(closeBrowser);
 const entities: Record<string, string> = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'" };
@@ -34,7 +35,7 @@ function repeat(page: string): string {
 }
 
 beforeAll(async () => {
-  const toy = [writeToyTask().file, "--model", writeTextToy(), "--threads", "1"];
+  const toy = [writeToyTask().file, "--model", model, "--threads", "1"];
   const options = ["--epochs", "2", "--rank", "2", "--lr", "1e-3", "--targets", "q,v", "--rs-lora", "--layers", "1"];
   const { code, stderr } = await stillroom(["tune", ...toy, ...options, "--out", run, "--report", file]);
   expect(code, stderr).toBe(0);
@@ -59,13 +60,46 @@ describe("the page of a run", () => {
     expect(await hashFile(path.join(again, "adapter.gguf"))).toBe(await hashFile(path.join(run, "adapter.gguf")));
   });
 
+  it("has the command of a head behind a prompt, of data that lie elsewhere", async () => {
+    const [task, page, run] = [writeToyTask().file, path.join(folder, "head.html"), path.join(folder, "a head's run")];
+    const [moved, prompt] = [path.join(folder, "elsewhere.yaml"), path.join(folder, "two.json")];
+    copyFileSync(task, moved);
+    const data = ["--data", path.dirname(task), "--threads", "1"];
+    await stillroom(["prompt", moved, ...data, "--model", model, "--shots", "2", "--save", prompt]);
+    const head = ["--head", "softmax", "--class-weights", "balanced", "--target-precision", "0.6", "--prompt", prompt];
+    const options = ["--method", "head", ...head, "--calibrate", "isotonic", "--steps", "2", "--report", page];
+    const { code, stderr } = await stillroom(["tune", moved, ...data, "--model", model, "--out", run, ...options]);
+    expect(code, stderr).toBe(0);
+    const again = repeat(page);
+    for (const name of ["head.safetensors", "calibration.json"])
+      expect(readFileSync(path.join(again, name), "utf8")).toBe(readFileSync(path.join(run, name), "utf8"));
+  });
+
+  it.each(["tune", "distill"])("knows every option of %s", async (command) => {
+    const { stdout } = await stillroom([command, "--help"]);
+    const all = [...stdout.matchAll(/^ {2}(?:-h, )?--([\w-]+)/gm)].map(([, name]) => name!);
+    const flags = all.filter((flag) => !["data", "help", "json", "out", "report", "resume"].includes(flag));
+    const camel = (flag: string) => flag.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+    const options = flags.map((flag) => [flag === "lr" ? "learningRate" : camel(flag), "given"]);
+    const place = mkdtempSync(path.join(folder, "every-"));
+    const facts = JSON.parse(readFileSync(path.join(run, "run.json"), "utf8"));
+    const given = {
+      ...facts,
+      options: Object.fromEntries(options),
+      ...(command === "distill" && { distillation: {} }),
+    };
+    writeFileSync(path.join(place, "run.json"), JSON.stringify(given));
+    await reportRun(place, path.join(place, "page.html"));
+    const [, text] = /<code>([^<]+)</.exec(readFileSync(path.join(place, "page.html"), "utf8"))!;
+    expect(flags.filter((flag) => !text!.includes(`--${flag} given`))).toEqual([]);
+  });
+
   it("of a distillation compares the three, and has its command", async () => {
     const [student, out] = ["student.gguf", "a student's run"].map((name) => path.join(folder, name)) as [
       string,
       string,
     ];
     const teacher = JSON.parse(readFileSync(path.join(run, "run.json"), "utf8"));
-    const { model } = teacher.options;
     const task = teacher.task.file;
     const steps = [
       "--steps",
