@@ -40,10 +40,8 @@ export function fitCalibration(rows: readonly RowScore[], split: string, options
   const isotonic = options.method === "isotonic" ? fitIsotonic(rows) : null;
   const fitted = { ...none, temperature, isotonic };
   if (options.precision === null) return fitted;
-  const threshold = thresholdFor(
-    rows.map((row) => ({ ...row, ...applyCalibration(fitted, row) })),
-    options.precision,
-  );
+  const judged = isotonic ? apartFrom(rows, fitted) : rows.map((row) => ({ ...row, ...applyCalibration(fitted, row) }));
+  const threshold = thresholdFor(judged, options.precision);
   return { ...fitted, abstain: { precision: options.precision, threshold } };
 }
 
@@ -120,6 +118,22 @@ function fitIsotonic(rows: readonly RowScore[]): NonNullable<Calibration["isoton
       return [label, risingLine(points.sort((a, b) => a.p - b.p))];
     }),
   );
+}
+
+/** Most parts of the rows, each answered by lines that were fitted on the others. */
+const mostFolds = 5;
+
+/** Rows as lines make them that were not fitted on them: on its own few rows a line is as good as right. */
+function apartFrom(rows: readonly RowScore[], fitted: Calibration): RowScore[] {
+  const folds = Math.min(mostFolds, rows.length);
+  const lines = Array.from({ length: folds }, (_, fold) => {
+    const others = rows.filter((_, place) => place % folds !== fold);
+    return fitIsotonic(others.length > 0 ? others : rows);
+  });
+  return rows.map((row, place) => ({
+    ...row,
+    ...applyCalibration({ ...fitted, isotonic: lines[place % folds]! }, row),
+  }));
 }
 
 /** The least probability such that of the answers at least as sure, so many are right. */
