@@ -131,12 +131,13 @@ async function chooseAll(
         : await chooseLabels({ model, lora, front }, rows, none);
     for (const [row, answered] of answers.entries()) {
       const { prompt, labels, calibration } = rows[row]!;
-      const { prediction, probabilities, open } = applyCalibration(calibration, answered);
+      const { prediction, probabilities, interval, open } = applyCalibration(calibration, answered);
       const answerTokens = labels.reduce((sum, { tokens }) => sum + tokens.length, 0);
       const counts = { promptTokens: prompt.length, answerTokens };
       const answer: Answer = {
         text: open ? "" : prediction,
         probabilities,
+        ...(interval && { interval }),
         ended: "label",
         ...counts,
         logProbabilities: null,

@@ -102,10 +102,10 @@ export class Similar {
     const vectors = await vectorsOf(this.engine, this.fit.pooling, asked);
     for (const [at, near] of (await this.#index.find(vectors, this.fit.threshold)).entries()) {
       if (!near) continue;
-      const { text: answer, probabilities, ended, made_by } = near.answer;
+      const { text: answer, probabilities, interval, ended, made_by } = near.answer;
       const { similarity, text: similar_to } = near;
-      const hit = { hit: true, answer: answer.trim(), made_by, probabilities, ended, similarity, similar_to };
-      found[missing[at]!] = { key: asked[at]!, ...hit };
+      const known = { answer: answer.trim(), made_by, probabilities, ended, ...(interval && { interval }) };
+      found[missing[at]!] = { key: asked[at]!, hit: true, ...known, similarity, similar_to };
     }
     return found;
   }

@@ -83,11 +83,12 @@ export async function openTaskRows(
       request: once(() => requestOf(laid)),
       size: text.length,
       texts: [question(row)],
-      answered: ({ text, probabilities }: Answer) => ({
+      answered: ({ text, probabilities, interval }: Answer) => ({
         index: row.index,
         answer: row.answer === "" ? null : row.answer,
         prediction: text.trim(),
         probabilities,
+        ...(interval && { interval }),
       }),
     };
   };

@@ -90,6 +90,6 @@ const badRow = (param: "row" | "rows", index: number, reason: string) =>
   new ApiError(400, `${param === "row" ? param : `rows[${index}]`}: ${reason}`, { param, code: "invalid_value" });
 
 /** The fields of a look-up that has a hit. */
-function predictionOf({ text, probabilities, ended }: Answer, { maker }: Engine): object {
-  return { answer: text.trim(), probabilities, ended, made_by: maker };
+function predictionOf({ text, probabilities, interval, ended }: Answer, { maker }: Engine): object {
+  return { answer: text.trim(), probabilities, ...(interval && { interval }), ended, made_by: maker };
 }

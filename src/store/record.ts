@@ -8,6 +8,8 @@ export interface Answer {
   text: string;
   /** Of a closed set of labels: label → probability. */
   probabilities: Record<string, number> | null;
+  /** Of a number, where one was fitted: its ends. */
+  interval?: readonly [number, number] | undefined;
   /** As of a decoded row; "label" for the choice of one, "embedding" for a vector. "length" says that the text was cut at the request's own limit. */
   ended: "end" | "stop" | "length" | "grammar" | "label" | "embedding";
   promptTokens: number;
@@ -38,15 +40,19 @@ export const makerBytes = 8;
 const endings: readonly Answer["ended"][] = ["end", "stop", "length", "grammar", "label", "embedding"];
 /** Beside the ending: the text's UTF-16 is broken, and stands as it is. */
 const broken = 0x80;
+/** Beside the ending: an interval stands behind the labels. */
+const between = 0x40;
+const intervalBytes = 16;
 
 // Where the fields of a record stand (docs/formats.md).
 const at = { ended: 1, maker: 2, written: 10, expires: 18, sequence: 26, tokens: 34, text: 42, labels: 46 } as const;
 const headerBytes = 50;
 const checksumBytes = 4;
 
-/** The record's bytes, in the order of `at`; then text, labels as JSON, their probabilities (f64), log-probabilities as JSON or the embedding (f32); the checksum over key and all of it. */
+/** The record's bytes, in the order of `at`; then text, labels as JSON, their probabilities (f64), log-probabilities as JSON, the embedding (f32) or the interval (f64); the checksum over key and all of it. */
 export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
-  const { text, probabilities, ended, promptTokens, answerTokens, logProbabilities, embedding } = record.answer;
+  const { text, probabilities, interval, ended, promptTokens, answerTokens, logProbabilities, embedding } =
+    record.answer;
   const whole = text.isWellFormed();
   const labels = probabilities === null ? "" : JSON.stringify(Object.keys(probabilities));
   const values = Float64Array.from(Object.values(probabilities ?? {}));
@@ -54,11 +60,15 @@ export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
     Buffer.from(text, whole ? "utf8" : "utf16le"),
     Buffer.from(labels),
     Buffer.from(values.buffer),
-    embedding ? vectorBytes(embedding) : Buffer.from(logProbabilities === null ? "" : JSON.stringify(logProbabilities)),
+    interval
+      ? Buffer.from(Float64Array.from(interval).buffer)
+      : embedding
+        ? vectorBytes(embedding)
+        : Buffer.from(logProbabilities === null ? "" : JSON.stringify(logProbabilities)),
   ];
   const bytes = Buffer.concat([Buffer.alloc(headerBytes), ...parts, Buffer.alloc(checksumBytes)]);
   bytes[0] = version;
-  bytes[at.ended] = endings.indexOf(ended) | (whole ? 0 : broken);
+  bytes[at.ended] = endings.indexOf(ended) | (whole ? 0 : broken) | (interval ? between : 0);
   bytes.write(record.maker, at.maker, makerBytes, "hex");
   bytes.writeDoubleLE(record.written, at.written);
   bytes.writeDoubleLE(record.expires, at.expires);
@@ -85,9 +95,11 @@ export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | nul
   const text = bytes.toString(ended & broken ? "utf16le" : "utf8", headerBytes, textEnd);
   const choice = labelsEnd === textEnd ? null : lastChoice.of(bytes, textEnd, labelsEnd);
   const rest = labelsEnd + (choice === null ? 0 : 8 * choice.labels.length);
-  const answered = endings[ended & ~broken]!;
+  const answered = endings[ended & ~(broken | between)]!;
   const isVector = answered === "embedding";
   if (isVector && (end - rest) % 4 !== 0) return null;
+  const hasInterval = (ended & between) !== 0;
+  if (hasInterval && end - rest !== intervalBytes) return null;
   return {
     maker: header.maker,
     written: header.written,
@@ -100,8 +112,11 @@ export function unpackRecord(key: Uint8Array, bytes: Buffer): StoredRecord | nul
       promptTokens: view.getUint32(at.tokens, true),
       answerTokens: view.getUint32(at.tokens + 4, true),
       logProbabilities:
-        rest === end || isVector ? null : (JSON.parse(bytes.toString("utf8", rest, end)) as Answer["logProbabilities"]),
+        rest === end || isVector || hasInterval
+          ? null
+          : (JSON.parse(bytes.toString("utf8", rest, end)) as Answer["logProbabilities"]),
       ...(isVector && { embedding: vectorOf(bytes.subarray(rest, end)) }),
+      ...(hasInterval && { interval: [view.getFloat64(rest, true), view.getFloat64(rest + 8, true)] as const }),
     },
   };
 }

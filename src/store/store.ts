@@ -64,6 +64,8 @@ export interface Lookup {
   made_by: Maker | null;
   /** Label → probability, for a choice among labels. */
   probabilities: Record<string, number> | null;
+  /** Of a number, where one was fitted: its ends. */
+  interval?: readonly [number, number];
   /** How the answer ended; "length": it was cut off at the request's limit. */
   ended: Answer["ended"] | null;
 }
@@ -149,9 +151,17 @@ export class Store {
     this.#count(found);
     if (typeof found === "string")
       return { key: text, hit: false, answer: null, made_by: null, probabilities: null, ended: null };
-    const { text: answer, probabilities, ended } = found.answer;
+    const { text: answer, probabilities, interval, ended } = found.answer;
     const made_by = this.maker(found.maker);
-    return { key: text, hit: true, answer: answer.trim(), made_by, probabilities, ended };
+    return {
+      key: text,
+      hit: true,
+      answer: answer.trim(),
+      made_by,
+      probabilities,
+      ...(interval && { interval }),
+      ended,
+    };
   }
 
   /** @internal The answer to a request, by its key. */

@@ -185,6 +185,8 @@ function parseLine(text: string): { namespace: string; kept: Kept } | { total: n
 function keptOf({ namespace, key, written, expires, made_by, answer, aliases }: Line): Kept {
   const own = (hex: string) => Buffer.concat([namespaceOf(namespace), Buffer.from(hex, "hex")]);
   const { embedding, ...rest } = answer;
+  if (rest.interval && !(rest.interval.length === 2 && rest.interval.every(Number.isFinite)))
+    throw new RangeError("an interval is two numbers");
   const whole = { ...rest, ...(embedding !== undefined && { embedding: vectorOf(Buffer.from(embedding, "base64")) }) };
   return { key: own(key), record: { answer: whole, written, expires }, maker: made_by, aliases: aliases.map(own) };
 }

@@ -4,10 +4,12 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { batch } from "../../src/batch/index.js";
+import { readRows } from "../../src/dataset/index.js";
 import { evaluate, readPredictions } from "../../src/evaluate/index.js";
 import { exportModel } from "../../src/export/index.js";
 import { audit, ladder, prompt, tune } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
+import { openStore } from "../../src/store/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
 import { writeTextToy } from "../support/text_toy.js";
@@ -120,9 +122,18 @@ describe("a head", () => {
       .map((line) => JSON.parse(line));
     for (const [index, row] of (await readPredictions(predictions)).entries()) {
       expect(told[index]).toMatchObject({ index: row.index, prediction: row.prediction });
+      expect(told[index].interval === undefined).toBe(kind === "classes");
+      for (const end of [0, 1])
+        expect(told[index].interval?.[end]).toEqual(row.interval && expect.closeTo(row.interval[end]!, 6));
     }
     const again = await batch(task, { model, adapter, store: named(`${kind}-store`), out });
     expect(again.from_store).toBe(told.length);
+    const kept = readFileSync(out, "utf8").trim().split("\n");
+    expect(kept.map((line) => JSON.parse(line))).toEqual(told);
+    const store = await openStore(named(`${kind}-store`), { readOnly: true });
+    const { rows } = await readRows(task, "test");
+    expect(store.lookup(String(rows[0]!.fields.text)).interval).toEqual(told[0].interval);
+    await store.close();
     // Another adapter's answers are others.
     const other = await batch(task, { model, store: named(`${kind}-store`), out });
     expect(other.from_store).toBe(from_store);

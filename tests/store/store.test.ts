@@ -19,7 +19,7 @@ import {
 } from "../../src/store/index.js";
 import { packRecord, unpackRecord } from "../../src/store/record.js";
 import { longest, sized } from "../support/long.js";
-import { embeddingOf, entryOf, freshFolder, maker, tamper } from "./make.js";
+import { answerOf, embeddingOf, entryOf, freshFolder, maker, tamper } from "./make.js";
 
 async function filled(count = 3, options: OpenStoreOptions = {}, folder = freshFolder()): Promise<Store> {
   const store = await openStore(folder, options);
@@ -78,6 +78,39 @@ describe("look-ups", () => {
     await store.put([entryOf(0, "again")]);
     expect(store.lookup("Question 0?").answer).toBe("newer");
     await store.close();
+  });
+});
+
+describe("an interval", () => {
+  const answer = answerOf("3.5", { ended: "label", interval: [1.1, -1 / 3] });
+
+  it("comes back bit for bit, also through an export, which has it whole", async () => {
+    const store = await filled(0);
+    await store.put([{ ...entryOf(1, "", ["asked"]), answer }]);
+    expect(store.lookup("asked")).toMatchObject({ answer: "3.5", interval: answer.interval });
+    const out = path.join(path.dirname(store.folder), "export.jsonl");
+    await exportStore(store, out);
+    await store.close();
+    const other = await openStore(freshFolder());
+    expect(await importStore(other, out)).toMatchObject({ answers: 1, errors: 0 });
+    expect(other.lookup("asked").interval).toEqual(answer.interval);
+    const [head, text] = readFileSync(out, "utf8").split("\n");
+    const { sha256: _, ...line } = JSON.parse(text!);
+    line.answer.interval = [1.1];
+    const checked = { ...line, sha256: sha256(Buffer.from(JSON.stringify(line))).toString("hex", 0, 16) };
+    writeFileSync(out, `${head}\n${JSON.stringify(checked)}\n`);
+    expect((await importStore(other, out)).bad_lines[0]).toMatchObject({ reason: "is no line of an export" });
+    await other.close();
+  });
+
+  it("with half a number is none, whatever the record's checksum says", () => {
+    const key = Buffer.alloc(40);
+    const header = { maker: "00".repeat(8), sequence: 1, written: 0, expires: 0 };
+    const whole = packRecord(key, { ...header, answer });
+    expect(unpackRecord(key, whole)?.answer.interval).toEqual(answer.interval);
+    const cut = Buffer.from(whole.subarray(0, -4));
+    cut.writeUInt32LE(checksum(key, cut, cut.length - 4), cut.length - 4);
+    expect(unpackRecord(key, cut)).toBe(null);
   });
 });
 
