@@ -1,10 +1,14 @@
 // Swapped terms keep their grammar; copies and ties are found, and nothing else.
+import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { findCopies } from "../../src/audit/duplicates.js";
 import { swapTerms } from "../../src/audit/swap.js";
 import { builtInTerms, mentionedGroup } from "../../src/audit/terms.js";
 import { tiedTerms } from "../../src/audit/ties.js";
 
+const golden = JSON.parse(readFileSync(new URL("../golden/audit.json", import.meta.url), "utf8")) as {
+  ties: { counts: number[]; log_odds: number[]; p: number }[];
+};
 const list = (attribute: string) => builtInTerms.find((terms) => terms.attribute === attribute)!;
 
 describe("swapTerms", () => {
@@ -103,6 +107,20 @@ describe("tiedTerms", () => {
       expect(p_holm).toBeLessThan(1e-6);
     }
     expect(terms[0]).toMatchObject({ rows: 100, share: 0.8, share_others: 0 });
+  });
+
+  it.each(golden.ties)("gives the log-odds of $counts as statsmodels does", ({ counts, log_odds: expected, p }) => {
+    const [hits, held, total, all] = counts as [number, number, number, number];
+    const given = Array.from({ length: all }, (_, at) => ({
+      text: at < held ? "word" : `other${at}`,
+      answer: at < hits || (at >= held && at < held + total - hits) ? "yes" : "no",
+    }));
+    const { looked_at, terms } = tiedTerms(given, () => null);
+    const { log_odds, p_holm } = terms[0]!;
+    expect([looked_at, terms.length, terms[0]!.rows]).toEqual([1, 1, held]);
+    for (const [place, value] of [log_odds.value, log_odds.low, log_odds.high].entries())
+      expect(value).toBeCloseTo(expected[place]!, 12);
+    expect(p_holm / p).toBeCloseTo(1, 9);
   });
 
   it("accuses no word of balanced rows", () => {

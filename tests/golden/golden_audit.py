@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from sklearn.metrics import accuracy_score
+from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -65,6 +66,18 @@ def proportions():
         }
 
 
+def ties():
+    """Rows with a word and a label, rows with the word, rows with the label, all rows."""
+    for hits, held, total, rows in [(12, 14, 30, 90), (10, 10, 25, 60), (40, 60, 50, 200), (19, 20, 500, 1000)]:
+        counts = np.array([[hits, held - hits], [total - hits, rows - held - total + hits]])
+        table = Table2x2(counts + 0.5, shift_zeros=False)
+        yield {
+            "counts": [hits, held, total, rows],
+            "log_odds": [float(table.log_oddsratio), *map(float, table.log_oddsratio_confint())],
+            "p": float(table.log_oddsratio_pvalue()),
+        }
+
+
 def means():
     r = np.random.default_rng(4)
     for shift in [0.0, 0.5]:
@@ -84,6 +97,7 @@ with open(os.path.join(HERE, "audit.json"), "w") as out:
             "cases": [case("two groups", 1, 2, 200), case("four groups", 2, 4, 400)],
             "proportions": list(proportions()),
             "means": list(means()),
+            "ties": list(ties()),
             "quantiles": [[q, float(stats.norm.ppf(q))] for q in (0.5, 0.9, 0.975, 1 - 0.025 / 45, 1 - 1e-9)],
         },
         out,
