@@ -4,11 +4,19 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { batch } from "../../src/batch/index.js";
-import { readRows } from "../../src/dataset/index.js";
-import { evaluate, fixedShots, Neighbours, readPredictions, similarShots } from "../../src/evaluate/index.js";
+import { readRows, sampleRows } from "../../src/dataset/index.js";
+import {
+  evaluate,
+  evaluateRows,
+  fixedShots,
+  Neighbours,
+  readPredictions,
+  similarShots,
+  summarise,
+} from "../../src/evaluate/index.js";
 import { audit, distill, type PromptOptions, prompt, teach, tune } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
-import type { PromptFile } from "../../src/prompt/index.js";
+import { compilePrompt, type PromptFile } from "../../src/prompt/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { writeToyTask } from "./toy-task.js";
@@ -179,6 +187,31 @@ describe("a prompt file", () => {
 });
 
 describe("examples", () => {
+  it("that are searched for stand in the best of their orders", async () => {
+    const { rows: train } = await readRows(task, "train");
+    const labels = ["early", "late"].map((text) => ({ value: text, text }));
+    const compiled = compilePrompt(task, model.template);
+    // Seeds whose best draw is better the other way round.
+    for (const seed of [7, 13, 14]) {
+      const options = { shots: [2], select: ["search"], budget: 600, seed, show: true } as const;
+      const { prompt: content } = await prompt(task, { model, ...options });
+      // With so many prompts to score, both orders are tried on all rows that are neither in the pool nor compared on.
+      const pool = sampleRows(train, Math.ceil(train.length / 2), seed);
+      const rows = train.filter((row) => !pool.includes(row));
+      const found = content.examples!.map(({ fields }) => pool.find((row) => row.fields.text === fields.text)!);
+      const worth = async (order: number[]) => {
+        const { of } = fixedShots(
+          task,
+          order.map((place) => found[place]!),
+        );
+        const job = { model, lora: null, task, rows, prompt: compiled, examples: of, labels };
+        const { accuracy, log_loss } = summarise(task, (await evaluateRows(job)).rows, labels, 0).metrics;
+        return 1000 * accuracy!.value - log_loss!.value;
+      };
+      expect(await worth([0, 1])).toBeGreaterThanOrEqual(await worth([1, 0]));
+    }
+  });
+
   it("never show a row its own answer, and the most alike stands last", async () => {
     const { rows } = await readRows(task, "train");
     const [first, second] = [rows[0]!, rows[1]!];
