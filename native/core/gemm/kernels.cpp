@@ -122,17 +122,46 @@ inline Four shuffle(Four x, Four y) {
     return __builtin_shuffle(x, y, Index{a, b, c, d});
 #endif
 }
+#if defined(__AVX512F__) || defined(__AVX2__)
+// The same within each four lanes of a vector.
+template <int l, int e>
+constexpr int lane = 4 * l + e % 4 + (e < 4 ? 0 : width);
+#define OF_FOUR(l) lane<l, a>, lane<l, b>, lane<l, c>, lane<l, d>
+#if defined(__AVX512F__)
+#define OF_ALL OF_FOUR(0), OF_FOUR(1), OF_FOUR(2), OF_FOUR(3)
+#else
+#define OF_ALL OF_FOUR(0), OF_FOUR(1)
+#endif
+template <int a, int b, int c, int d>
+inline Vector shuffle(Vector x, Vector y) {
+#if defined(__clang__)
+    return __builtin_shufflevector(x, y, OF_ALL);
+#else
+    return __builtin_shuffle(x, y, Integers{OF_ALL});
+#endif
+}
+// Four values of every fourth row, side by side.
+inline Vector fours(const float* source, int64_t ld) {
+    const auto two = [&](int64_t row) { return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(source + row * ld)), _mm_loadu_ps(source + (row + 4) * ld), 1); };
+#if defined(__AVX512F__)
+    return _mm512_insertf32x8(_mm512_castps256_ps512(two(0)), two(8), 1);
+#else
+    return two(0);
+#endif
+}
+#else
+inline Four fours(const float* source, int64_t) { return *reinterpret_cast<const Four*>(source); }
+#endif
+inline Four four(const float* source, int64_t) { return *reinterpret_cast<const Four*>(source); }
 
-// out[p * out_ld + j] = source[j * ld + p] for a 4 x 4 block.
-inline void transpose4(const float* source, int64_t ld, float* out, int64_t out_ld) {
-    const Four r0 = *(const Four*)(source), r1 = *(const Four*)(source + ld), r2 = *(const Four*)(source + 2 * ld),
-               r3 = *(const Four*)(source + 3 * ld);
-    const Four t0 = shuffle<0, 4, 1, 5>(r0, r1), t1 = shuffle<2, 6, 3, 7>(r0, r1);
-    const Four t2 = shuffle<0, 4, 1, 5>(r2, r3), t3 = shuffle<2, 6, 3, 7>(r2, r3);
-    *(Four*)(out) = shuffle<0, 1, 4, 5>(t0, t2);
-    *(Four*)(out + out_ld) = shuffle<2, 3, 6, 7>(t0, t2);
-    *(Four*)(out + 2 * out_ld) = shuffle<0, 1, 4, 5>(t1, t3);
-    *(Four*)(out + 3 * out_ld) = shuffle<2, 3, 6, 7>(t1, t3);
+// out[p * out_ld + j] = source[j * ld + p] for four p and as many j as a vector of V holds.
+template <typename V, V (*values)(const float*, int64_t)>
+inline void transpose_block(const float* source, int64_t ld, float* out, int64_t out_ld) {
+    const V r0 = values(source, ld), r1 = values(source + ld, ld), r2 = values(source + 2 * ld, ld), r3 = values(source + 3 * ld, ld);
+    const V t0 = shuffle<0, 4, 1, 5>(r0, r1), t1 = shuffle<2, 6, 3, 7>(r0, r1);
+    const V t2 = shuffle<0, 4, 1, 5>(r2, r3), t3 = shuffle<2, 6, 3, 7>(r2, r3);
+    const V rows[4] = {shuffle<0, 1, 4, 5>(t0, t2), shuffle<2, 3, 6, 7>(t0, t2), shuffle<0, 1, 4, 5>(t1, t3), shuffle<2, 3, 6, 7>(t1, t3)};
+    for (int p = 0; p < 4; p++) std::memcpy(out + p * out_ld, &rows[p], sizeof(V));
 }
 
 // The same for a 2 x 4 block.
@@ -142,14 +171,21 @@ inline void transpose2(const float* source, int64_t ld, float* out, int64_t out_
     for (int p = 0; p < 4; p++) std::memcpy(out + p * out_ld, reinterpret_cast<const float*>(pairs) + 2 * p, 2 * sizeof(float));
 }
 
-void transpose_stretch(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
-    int64_t j = 0;
-    for (; j + 4 <= n; j += 4) {
+template <typename V, V (*values)(const float*, int64_t)>
+int64_t transpose_blocks(int64_t j, int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
+    constexpr int64_t columns = sizeof(V) / sizeof(float);
+    for (; j + columns <= n; j += columns) {
         int64_t p = 0;
-        for (; p + 4 <= k; p += 4) transpose4(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
+        for (; p + 4 <= k; p += 4) transpose_block<V, values>(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
         for (; p < k; p++)
-            for (int64_t q = j; q < j + 4; q++) out[p * out_ld + q] = source[q * ld + p];
+            for (int64_t q = j; q < j + columns; q++) out[p * out_ld + q] = source[q * ld + p];
     }
+    return j;
+}
+
+void transpose_stretch(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
+    int64_t j = transpose_blocks<Vector, fours>(0, n, k, source, ld, out, out_ld);
+    j = transpose_blocks<Four, four>(j, n, k, source, ld, out, out_ld);
     for (; j + 2 <= n; j += 2) {
         int64_t p = 0;
         for (; p + 4 <= k; p += 4) transpose2(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
