@@ -55,5 +55,8 @@ TEST(buffers_that_grew_take_what_they_hold) {
             changed.wait(lock, [&] { return turn == sizes.size(); });
         });
     for (std::thread& worker : workers) worker.join();
+#if defined(__SANITIZE_ADDRESS__)
+    return;  // which keeps what was freed
+#endif
     if (before > 0) CHECK(resident() - before < held * 11 / 10);
 }

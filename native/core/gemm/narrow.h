@@ -308,7 +308,7 @@ NARROW_TARGET __attribute__((noinline)) void tile_integers(int64_t k, const Narr
 #pragma GCC unroll 16
         for (int i = 0; i < R; i++)
 #pragma GCC unroll 4
-            for (int j = 0; j < N; j++) sum[i][j] = eight && left_words == 1 ? Integers{} + a_sums[i] * -128 : Integers{};
+            for (int j = 0; j < N; j++) sum[i][j] = eight && left_words == 1 ? Integers{} + static_cast<int32_t>(-128u * static_cast<uint32_t>(a_sums[i])) : Integers{};  // wraps where a row is not finite
         for (int64_t p = 0; p < count; p++) {
             if (R <= 4) __builtin_prefetch(b + 256);  // few rows: bound by memory
 #pragma GCC unroll 2
