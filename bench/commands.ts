@@ -97,7 +97,7 @@ function distillTrial(): Command {
   return command(
     "distill",
     "Distilling every third layer of a model: the teacher asked once, beside one that is resident; with trl on-policy.",
-    [...(["model", "threads", "seed"] as const)],
+    [...(["model", "threads", "precision", "seed"] as const)],
   )
     .option(
       "--data <dir>",

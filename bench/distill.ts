@@ -6,7 +6,7 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { openModel } from "../src/index.js";
 import type { Model } from "../src/model/index.js";
-import { type NativeModelInfo, native } from "../src/support/native.js";
+import { type NativeModelInfo, type NativePrecision, native } from "../src/support/native.js";
 import { type JobRow, type JobStep, type TuneJob, writeJob } from "./job.js";
 import { type Machine, machine } from "./machine.js";
 import { type Measured, measured } from "./numbers.js";
@@ -24,6 +24,8 @@ export interface DistillBenchOptions {
   topK: number;
   repeat: number;
   threads?: number;
+  /** Of our teacher's products; those of the student, whose weights move, are f32. */
+  precision?: NativePrecision;
   /** Folder of SST-2. */
   data?: string;
   seed: number;
@@ -34,6 +36,7 @@ export interface DistillJob {
   teacher: string;
   student: string;
   threads: number;
+  precision: NativePrecision;
   topK: number;
   rows: JobRow[];
   steps: JobStep[];
@@ -105,7 +108,8 @@ export async function withStudent<Job extends DistillJob, Turns>(
 ): Promise<{ job: Job; turns: Turns; vocabulary: number } & Pick<DistillBench, "machine" | "model">> {
   const folder = await mkdtemp(path.join(tmpdir(), "stillroom-bench-"));
   try {
-    const teacher = await openModel(options.model, { threads: options.threads, signal: session.signal });
+    const { threads: asked, precision } = options; // one that the processor lacks is told here
+    const teacher = await openModel(options.model, { threads: asked, precision, signal: session.signal });
     const { info, threads } = teacher;
     const student = path.join(folder, "student.gguf");
     await writeThird(info, student);
@@ -134,6 +138,7 @@ export function distillJob(
     teacher: path.resolve(teacher.info.path),
     student,
     threads: teacher.threads,
+    precision: options.precision ?? "f32",
     topK: options.topK,
     rows,
     steps: order.map((index) => ({
@@ -220,7 +225,11 @@ function summary(
   const kept = 4 * (options.topK + 1);
   const base = {
     ...{ trial: "distill" as const, ...about, work: options.work, equal_bound: equalBound },
-    ours: { ...ours, settings: { ...job.ours, topK: options.topK }, versions: sides.ours.versions },
+    ours: {
+      ...ours,
+      settings: { ...job.ours, topK: job.topK, precision: job.precision },
+      versions: sides.ours.versions,
+    },
     cache: { bytes_per_position: kept, dense_bytes_per_position: 2 * vocabulary, share: kept / (2 * vocabulary) },
   };
   if (!sides.peer) {

@@ -128,7 +128,7 @@ function summary(
     trial: "on-policy",
     ...facts,
     ...{ rows: work.rows, prompt_tokens: work.promptTokens, answer_tokens: work.answerTokens },
-    ours: { ...ours, settings: { ...job.ours, topK: job.topK }, versions: own.versions },
+    ours: { ...ours, settings: { ...job.ours, topK: job.topK, precision: job.precision }, versions: own.versions },
     peer: { ...peer, name: "trl", version: other.versions, settings },
     ratio: ours.steps_per_second.median / peer.steps_per_second.median,
     spread: { low: Math.min(...pairs), high: Math.max(...pairs) },

@@ -4,14 +4,14 @@ import { readFile } from "node:fs/promises";
 import { type NativeTaught, native } from "../src/support/native.js";
 import { everyWeight, lossBytes, microBatcher } from "../src/train/index.js";
 import type { DistillJob } from "./distill.js";
-import { encodedRow } from "./job.js";
+import { encodedRow, workOf } from "./job.js";
 import { emit, turnsOf } from "./side.js";
 import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as DistillJob;
 const { tokenBudget, sharePrefix, recompute, seed } = job.ours;
 const opening = { threads: job.threads, variant: null };
-const teacher = await native().openModel(job.teacher, opening);
+const teacher = await native().openModel(job.teacher, { ...opening, precision: job.precision });
 const student = await native().openModel(job.student, opening);
 const weights = await student.createWeights({ targets: everyWeight });
 const distillation = { loss: "forward_kl", beta: 0.5, temperature: 1, labelWeight: 0 } as const;
@@ -55,23 +55,25 @@ const batchesOf = microBatcher(rows, tokenBudget, sharePrefix, (indices) => {
 });
 emitReady();
 
+let mostLogits = 0;
 for await (const [index, step] of turnsOf(job.steps)) {
   const chosen = Int32Array.from(step.rows);
   const asked = performance.now();
   await ask(chosen);
   const start = performance.now();
-  const { loss, labels } = await takeStep(trainer, index + 1, batchesOf(chosen), step.learningRate);
+  const batches = batchesOf(chosen);
+  const { loss, labels } = await takeStep(trainer, index + 1, batches, step.learningRate);
   const seconds = (performance.now() - start) / 1000;
+  mostLogits = batches.reduce((most, { batch }) => Math.max(most, workOf(batch).logits), mostLogits);
   const tokens = step.rows.reduce((sum, row) => sum + job.rows[row]!.tokens.length, 0);
   emit({
     ...{ event: "step", loss, labels, rows: step.rows.length, tokens },
     ...{ teach_seconds: (start - asked) / 1000, seconds },
   });
 }
-emit({
-  event: "done",
-  peak_memory_bytes: process.resourceUsage().maxRSS * 1024,
-  loss_memory_bytes: lossBytes(student.info, { method: "full", targets: everyWeight }),
-});
+// A whole chunk of logits, or one of the positions that there are.
+const chunk = lossBytes(student.info, { method: "full", targets: everyWeight });
+const loss_memory_bytes = Math.min(chunk, mostLogits * student.info.vocabulary * 4);
+emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, loss_memory_bytes });
 await teacher.close();
 await student.close();

@@ -12,9 +12,9 @@ import { emit, turnsOf } from "./side.js";
 import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as OnPolicyJob;
-const { threads, topK } = job;
+const { threads, topK, precision } = job;
 const { recompute, seed, ...cutting } = job.ours;
-const asked = { topK, temperature: 1, tail: "sample" as const, precision: "f32" as const };
+const asked = { topK, temperature: 1, tail: "sample" as const, precision };
 const teacher = await Teacher.open({ teacher: job.teacher, adapter: null, ...asked, threads });
 const student = await openModel(job.student, { threads });
 const weights = await student.native.createWeights({ targets: everyWeight });
