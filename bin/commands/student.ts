@@ -9,6 +9,7 @@ import { run } from "../run.js";
 interface StudentCommandOptions extends Omit<CommonOptions, "model"> {
   teacher?: string;
   task?: string;
+  prompt?: string;
   data?: string;
   layers?: number;
   ffn?: number;
@@ -29,6 +30,7 @@ export function studentCommand(): Command {
   ])
     .option("--teacher <model>", "path of a GGUF, or an hf: URI (default: the model in the box)")
     .option("--task <task>", "importance is measured on its training rows, 64 or --limit (default: --vocab's)")
+    .option("--prompt <file>", "a prompt file, in place of the prompts of --task and --vocab")
     .requiredOption("--out <file>", "the GGUF to write")
     .option("--layers <n>", "layers that stay: those that the loss needs most (default: all)", whole(1))
     .option("--ffn <n>", "feed-forward channels that stay in each layer (default: all)", whole(1))

@@ -2,6 +2,7 @@
 import type { Row } from "../dataset/index.js";
 import { answerBatches } from "../export/index.js";
 import { type Model, openModel } from "../model/index.js";
+import type { Examples } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import {
@@ -40,6 +41,7 @@ export class Measuring {
   constructor(
     readonly teacher: Model,
     readonly rows: readonly Row[],
+    readonly examples: Examples,
     readonly settings: StudentSettings,
   ) {
     this.#batches = this.#batchesOf(teacher, true);
@@ -93,7 +95,7 @@ export class Measuring {
 
   #batchesOf(model: Model, sharePrefix: boolean): NativeBatch[] {
     const { task } = this.settings;
-    const batches = answerBatches(model, task, this.rows, sharePrefix);
+    const batches = answerBatches(model, task, this.rows, sharePrefix, this.examples);
     if (batches.length > 0) return batches;
     throw new StillroomError(
       "input",
@@ -156,7 +158,10 @@ export class Measuring {
     const { task, vocabulary, signal } = this.settings;
     if (vocabulary === undefined) return null;
     const [texts, size] = typeof vocabulary === "number" ? [task, vocabulary] : [vocabulary, null];
-    return wantedTokens(this.teacher, texts, size, { signal, onProgress: (done) => this.#tell("vocabulary", done) });
+    return wantedTokens(this.teacher, texts, size, {
+      ...{ signal, prompt: this.settings.prompt },
+      onProgress: (done) => this.#tell("vocabulary", done),
+    });
   }
 
   #tell(phase: StudentProgress["phase"], done: number): void {

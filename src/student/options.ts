@@ -1,5 +1,6 @@
 // The options of a student: their names, defaults and limits. Opens nothing.
 import type { BadRow } from "../dataset/index.js";
+import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { unexpected } from "../support/errors.js";
 import type { NativeModelInfo } from "../support/native.js";
@@ -22,6 +23,8 @@ export interface StudentOptions {
   teacher?: string | Model | undefined;
   /** The task on whose training rows importance is measured. */
   task: Task;
+  /** A prompt file, in place of the prompts of task and vocabulary: what the student will read before its rows. */
+  prompt?: string | undefined;
   /** Layers that stay. */
   layers?: number | undefined;
   /** Channels of the residual stream. */
@@ -57,21 +60,23 @@ export interface StudentOptions {
 }
 
 const optionNames = [
-  ..."teacher task layers width feedForward heads keyValueHeads vocabulary seed type out limit strict threads".split(
+  ..."teacher task prompt layers width feedForward heads keyValueHeads vocabulary seed type out limit strict threads".split(
     " ",
   ),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
 /** {@link StudentOptions} with the defaults that need no teacher. */
-export interface StudentSettings extends StudentOptions {
+export interface StudentSettings extends Omit<StudentOptions, "prompt"> {
+  /** The prompt file; the tasks have its texts. */
+  prompt: GivenPrompt;
   type: "f16" | "f32";
   limit: number;
   seed: number;
 }
 
-/** Checks what can be checked without the teacher. Throws "usage". */
-export function studentSettings(options: StudentOptions): StudentSettings {
+/** Checks what can be checked without the teacher. Throws "usage", and what readPrompt throws. */
+export async function studentSettings(options: StudentOptions): Promise<StudentSettings> {
   requireKnown(options, optionNames, "makeStudent");
   for (const name of ["layers", "width", "feedForward", "heads", "keyValueHeads", "limit"] as const) {
     requireWhole(name, options[name], 1);
@@ -83,7 +88,12 @@ export function studentSettings(options: StudentOptions): StudentSettings {
   requirePath("out", options.out);
   if (typeof options.vocabulary !== "object") requireWhole("vocabulary", options.vocabulary, 1);
   if (options.task === undefined) throw unexpected("a task", "task", options.task);
-  return { ...options, type: options.type ?? "f16", limit: options.limit ?? 64, seed: options.seed ?? 0 };
+  if (options.prompt !== undefined) requirePath("prompt", options.prompt);
+  const { task, prompt } = await readPrompt(options.task, options.prompt);
+  const { vocabulary } = options;
+  const texts = typeof vocabulary === "object" ? (await readPrompt(vocabulary, options.prompt)).task : vocabulary;
+  const own = { task, prompt, vocabulary: texts };
+  return { ...options, ...own, type: options.type ?? "f16", limit: options.limit ?? 64, seed: options.seed ?? 0 };
 }
 
 /** How large a student is. */
@@ -97,7 +107,7 @@ export interface StudentSize extends HeadCounts {
 const largestSize = 1 << 16;
 
 /** The sizes that options ask of this teacher. Throws "usage" for one that it does not have, without a width. */
-export function studentSize(options: StudentOptions, teacher: NativeModelInfo): StudentSize {
+export function studentSize(options: Omit<StudentOptions, "prompt">, teacher: NativeModelInfo): StudentSize {
   const fresh = options.width !== undefined;
   const most = (name: "layers" | "width" | "feedForward" | "heads" | "vocabulary", of: number, usual = of): number => {
     const given = options[name];

@@ -4,6 +4,7 @@ import { rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { type Row, readRows } from "../dataset/index.js";
+import { readShots } from "../evaluate/index.js";
 import { requireSpace } from "../export/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -54,7 +55,7 @@ export interface StudentResult extends Measured {
  * ```
  */
 export async function makeStudent(options: StudentOptions): Promise<StudentResult> {
-  const settings = studentSettings(options);
+  const settings = await studentSettings(options);
   const given = options.teacher;
   const teacher = given instanceof Model ? given : await openModel(given, options);
   try {
@@ -68,17 +69,22 @@ export async function makeStudent(options: StudentOptions): Promise<StudentResul
 
 async function make(teacher: Model, settings: StudentSettings): Promise<StudentResult> {
   const started = performance.now();
-  const { task, type } = settings;
+  const { task, type, prompt } = settings;
   const out = path.resolve(settings.out);
   const size = studentSize(settings, teacher.info);
   const tasks = typeof settings.vocabulary === "object" ? [task, settings.vocabulary] : [task];
-  await requireNoInput(out, [{ what: "the teacher", file: teacher.info.path }, ...tasks.flatMap(taskFiles)]);
+  await requireNoInput(out, [
+    { what: "the teacher", file: teacher.info.path },
+    ...tasks.flatMap(taskFiles),
+    ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt.file }]),
+  ]);
   await requireSameKind(out, "GGUF", "GGUF");
   await makeFolder(path.dirname(out));
   await requireWritable(out);
   await requireSpace(path.dirname(out), teacher.info.parameters * (type === "f16" ? 2 : 4));
   const { rows, errors } = await measuredRows(settings);
-  const measuring = new Measuring(teacher, rows, settings);
+  const shots = await readShots(task, rows, { ...settings, model: teacher });
+  const measuring = new Measuring(teacher, rows, shots.of, settings);
   const parts = await measuring.parts(size);
   throwIfCancelled(settings.signal, "making a student");
   settings.onProgress?.({ phase: "write", done: 0 });

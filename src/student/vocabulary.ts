@@ -1,5 +1,6 @@
 // Which tokens a task's texts are made of: what a student's vocabulary is to hold. Counts tokens; the tokenizer is trimmed natively.
 import { readRows } from "../dataset/index.js";
+import { type GivenPrompt, readShots } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -19,7 +20,11 @@ export async function wantedTokens(
   teacher: Model,
   task: Task,
   size: number | null,
-  { signal, onProgress }: { signal?: AbortSignal | undefined; onProgress?: ((done: number) => void) | undefined },
+  {
+    prompt: asked,
+    signal,
+    onProgress,
+  }: { prompt: GivenPrompt; signal?: AbortSignal | undefined; onProgress?: ((done: number) => void) | undefined },
 ): Promise<NonNullable<NativeStudentParts["tokens"]>> {
   const { tokenizer } = teacher;
   const [answers, prompts] = [new Map<number, number>(), new Map<number, number>()];
@@ -31,13 +36,14 @@ export async function wantedTokens(
   for (const split of ["train", "validation"] as const) {
     if (!task.data[split]) continue;
     const { rows } = await readRows(task, split, { strict: false, ...(signal && { signal }) });
+    const shots = await readShots(task, rows, { prompt: asked, model: teacher, signal });
     for (const [index, row] of rows.entries()) {
       if (index % slice === 0) {
         await new Promise(setImmediate);
         throwIfCancelled(signal, `reading the ${split} rows of ${task.name} for their tokens`);
         onProgress?.(index / rows.length);
       }
-      const text = promptOf(prompt, row, []);
+      const text = promptOf(prompt, row, shots.of);
       if ("reason" in text) continue;
       const encoded = encodeRow(tokenizer, text, row, { withEnd: true });
       count(answers, encoded.answer);

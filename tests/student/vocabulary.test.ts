@@ -5,6 +5,7 @@ import os from "node:os";
 import path from "node:path";
 import { getLlama, LlamaLogLevel, readGgufFileInfo } from "node-llama-cpp";
 import { beforeAll, describe, expect, it } from "vitest";
+import { prompt } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
 import { makeStudent } from "../../src/student/index.js";
 import type { NativeTokenizer } from "../../src/support/native.js";
@@ -233,3 +234,18 @@ testShared(
   },
   120_000,
 );
+
+it("of a task that is asked by a prompt file holds what the file adds", async () => {
+  const task = await taskOf(["low lower", "lower low", "low low"]);
+  const teacher = writeTeacher("gpt2");
+  const file = path.join(base, "newest.json");
+  const show = { shots: [1], instructions: ["newest"], show: true };
+  await prompt(task, { model: teacher, threads: 1, ...show, save: file });
+  const made = (given: object) => makeStudent({ teacher, task, vocabulary: task, threads: 1, out: fresh(), ...given });
+  const [bare, found] = [await made({}), await made({ prompt: file })];
+  // Its instruction has a word of its own, and its example stands before every other row.
+  const has = async ({ out }: { out: string }) => (await teacherIds(out)).includes(bytePair.indexOf("newest"));
+  expect([await has(bare), await has(found)]).toEqual([false, true]);
+  expect(found.tokens.student).toBe(found.tokens.teacher);
+  expect(found.tokens.teacher).toBeGreaterThan(bare.tokens.teacher + 3);
+});
