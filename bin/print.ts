@@ -3,7 +3,6 @@ import Table from "cli-table3";
 import pc from "picocolors";
 import type {
   BatchResult,
-  DistillResult,
   Evaluation,
   Inspection,
   JobStatus,
@@ -123,25 +122,6 @@ export function teachText(result: TeachResult): string {
   const states = hidden_width === null ? "" : `, hidden states of ${hidden_width}`;
   const first = `${c.bold(plain(cache))} · ${counted(rows, "row")} · ${counted(positions, "position")} · ${top_k} tokens each${states} · ${fileSize(bytes)}`;
   return `${first}\n${computed} asked now, ${rows - computed} were there\n${speed(result)}\n`;
-}
-
-export function distillText(result: DistillResult): string {
-  const { quantized, comparison, metric, gate } = result;
-  const c = colours(process.stdout);
-  const head = ["", "parameters", "file", "rows/s", "memory", metric, "95 %", "as the teacher"];
-  const lines = comparison.map(({ name, parameters, bytes, rows_per_second, memory_bytes, metrics, agreement }) => {
-    const found = metrics[metric];
-    return [
-      name === "quantized" ? "quantised student" : name,
-      ...[grouped(parameters), fileSize(bytes), number(rows_per_second)],
-      memory_bytes === null ? "?" : fileSize(memory_bytes),
-      ...(found ? [share(found.value), interval(found)] : ["", ""]),
-      agreement === null ? "?" : share(agreement),
-    ];
-  });
-  const passed = gate ? `${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n` : "";
-  const made = quantized === null ? "" : `quantised ${plain(quantized)} (GGUF)\n`;
-  return `${tuneText(result)}${made}${passed}${lines.length > 0 ? table([head, ...lines]) : ""}`;
 }
 
 export function ladderText({ task, metric, out, rungs }: LadderResult): string {
@@ -299,7 +279,7 @@ export function significant(value: number): string {
   return String(Number(value.toPrecision(3)));
 }
 
-function grouped(value: unknown): string {
+export function grouped(value: unknown): string {
   return typeof value === "number" ? value.toLocaleString("en-GB") : plain(String(value ?? "–"));
 }
 

@@ -92,7 +92,7 @@ function promptOption(): Option {
 export function teacherOptions(made: Command): void {
   made
     .addOption(promptOption())
-    .option("--teacher <model>", "the teacher: path of a GGUF, or an hf: URI")
+    .option("--teacher <model>", "the teacher: path of a GGUF, or an hf: URI (default: the model in the box)")
     .option("--teacher-adapter <run>", "its adapter: a RUN folder of tune, a PEFT folder or a GGUF LoRA")
     .addOption(
       new Option("--teacher-precision <p>", "of its products, as --precision (default: f32)").choices([

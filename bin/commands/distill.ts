@@ -1,9 +1,16 @@
 // stillroom distill: a small student from a teacher's answers.
 import { type Command, Option } from "commander";
-import { type DistillOptions, distill, readTask, reportRun } from "../../src/index.js";
+import {
+  type DistillOptions,
+  type DistillResult,
+  distill,
+  readTask,
+  reportRun,
+  type StillroomError,
+} from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, real, size, whole } from "../options.js";
-import { distillText } from "../print.js";
+import { comparisonText, distillText } from "../print-distill.js";
 import { onDistill } from "../print-events.js";
 import { run } from "../run.js";
 import { lengthOptions, optimizerOptions, teacherOptions, weightOptions } from "../training-options.js";
@@ -48,6 +55,11 @@ export function distillCommand(): Command {
       ]),
     )
     .option(
+      "--answer-score <s>",
+      "of generate: from which value of the task's metric on they are right (default: 1)",
+      real,
+    )
+    .option(
       "--samples <n>",
       "answers drawn of each row with --answers teacher, of generate (default: 0, greedy)",
       whole(0),
@@ -87,7 +99,14 @@ Examples:
             signal,
           });
           const show = onDistill(progress);
-          for await (const event of work) show(event);
+          try {
+            for await (const event of work) show(event);
+          } catch (error) {
+            const { code, message, cause } = error as StillroomError;
+            if (code !== "gate") throw error;
+            const measured = cause as DistillResult;
+            return { result: measured, text: comparisonText(measured), failures: [message] };
+          }
           const result = await work.result;
           if (report !== undefined) await reportRun(result.run, report);
           return { result, text: distillText(result), badRows: result.bad_rows };

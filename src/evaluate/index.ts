@@ -54,5 +54,13 @@ export {
 export { thresholdsOf } from "./sets.js";
 export { diverseExamples, fixedShots, Neighbours, type Shots, similarShots } from "./shots.js";
 export { type SliceTable, sliceTable } from "./slices.js";
-export { type Confusion, type Metrics, rightRows, type Summary, statisticsOf, summarise } from "./summary.js";
+export {
+  type Confusion,
+  type Metrics,
+  rightRows,
+  type Summary,
+  statisticsOf,
+  summarise,
+  textScores,
+} from "./summary.js";
 export { exactMatch, normaliseAnswer, tokenF1 } from "./text.js";

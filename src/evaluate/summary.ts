@@ -50,6 +50,15 @@ export function summarise(task: Task, rows: readonly RowScore[], labels: readonl
   };
 }
 
+const textMetrics: Record<string, (answer: string, prediction: string) => number> = {
+  ...{ exact_match: exactMatch, f1: tokenF1, rouge_l: rougeL },
+};
+
+/** Of each row of a generate task what one of its metrics says. */
+export function textScores(metric: string, rows: readonly Pick<RowScore, "answer" | "prediction">[]): number[] {
+  return rows.map(({ answer, prediction }) => textMetrics[metric]!(answer, prediction));
+}
+
 /** Every metric of a task's rows, as a function of the rows looked at. */
 export function statisticsOf(
   task: Task,
@@ -57,9 +66,7 @@ export function statisticsOf(
   labels: readonly Label[],
 ): Record<string, Statistic> {
   if (task.kind === "generate") {
-    const means = (score: (answer: string, prediction: string) => number) =>
-      meanOf(rows.map(({ answer, prediction }) => score(answer, prediction)));
-    return { exact_match: means(exactMatch), f1: means(tokenF1), rouge_l: means(rougeL) };
+    return Object.fromEntries(Object.keys(textMetrics).map((name) => [name, meanOf(textScores(name, rows))]));
   }
   if (task.kind === "regress") {
     const numbers = (name: "answer" | "prediction") => Float64Array.from(rows, (row) => Number(row[name]));

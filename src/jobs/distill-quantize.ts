@@ -7,6 +7,7 @@ import { temporaryName } from "../support/files.js";
 import { type NativeModelInfo, native } from "../support/native.js";
 import { requireWhole, type Task } from "../task/index.js";
 import type { TuneOptions } from "../train/index.js";
+import type { ComparedModel } from "./distill-table.js";
 import type { Asked } from "./lesson.js";
 
 /** The part of {@link DistillOptions} that is about quantising. */
@@ -117,7 +118,7 @@ export async function quantizedTypes(
   }
 }
 
-/** Writes the quantised student beside its run, through export's gate; null where none is asked for. */
+/** Writes the quantised student beside its run, through export's gate. Gives what was exported, null where none is asked for or the gate refused it, and the gate's error. */
 export async function quantizeStudent(
   task: Task,
   { quantize, size, quantizeAware, checkLimit }: QuantizingSettings,
@@ -125,11 +126,11 @@ export async function quantizeStudent(
     TuneOptions,
     "threads" | "signal" | "prompt"
   >,
-): Promise<ExportResult | null> {
-  if (quantize === null && size === null) return null;
+): Promise<{ exported: ExportResult | null; refused: StillroomError | null }> {
+  if (quantize === null && size === null) return { exported: null, refused: null };
   const { adapter, prompt, ...rest } = given;
   const heldOut = task.data.validation !== undefined || task.data.test !== undefined;
-  return exportModel({
+  const work = exportModel({
     ...{ ...rest, limit: checkLimit },
     ...(size === null ? { quantize: quantize! } : { size }),
     // What was trained is the rounded model, rounded without a matrix; the weights that it is rounded from are none to be near to.
@@ -139,4 +140,20 @@ export async function quantizeStudent(
     // Without a task nothing is asked.
     ...((heldOut || quantizeAware === 0) && { prompt }),
   });
+  try {
+    return { exported: await work, refused: null };
+  } catch (error) {
+    if (error instanceof StillroomError && error.code === "gate") return { exported: null, refused: error };
+    throw error;
+  }
+}
+
+/** The gate's error, with what is to be done with a student that is kept and what was measured of it. */
+export function notQuantized(
+  { message, cause }: StillroomError,
+  student: string,
+  measured: { metric: string; comparison: ComparedModel[] },
+): StillroomError {
+  const remedy = `the student is kept: stillroom export takes ${student} with a finer type or another bound`;
+  return new StillroomError("gate", `${message}; ${remedy}`, { cause: { ...(cause as ExportResult), ...measured } });
 }

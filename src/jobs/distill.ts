@@ -2,15 +2,16 @@
 import path from "node:path";
 import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
-import { inspect } from "../model/index.js";
+import { inspect, resolveDefaultModel } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import type { NativeDistillation } from "../support/native.js";
-import { requirePath, requireWhole, type Task } from "../task/index.js";
+import { requirePath, type Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
 import { hiddenBytes, type TuneOptions } from "../train/index.js";
 import {
   bytesRounded,
+  notQuantized,
   type QuantizingOptions,
   quantizedSteps,
   quantizedTypes,
@@ -23,14 +24,14 @@ import { type ComparedModel, type Contender, compareModels } from "./distill-tab
 import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
 import { requireTexts, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
-import { teacherAnswers } from "./teacher-answers.js";
+import { type AnswerOptions, answerOptions, answerSettings, teacherAnswers } from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { readRunFile } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
 
 /** What distill() takes beside the options of {@link tune}. */
-export interface DistillationOptions extends TeachingOptions, QuantizingOptions {
+export interface DistillationOptions extends TeachingOptions, QuantizingOptions, AnswerOptions {
   /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or those of it that `student --vocab` kept. */
   student: string;
   /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
@@ -48,20 +49,6 @@ export interface DistillationOptions extends TeachingOptions, QuantizingOptions 
   hiddenWeight?: number | undefined;
   /** Share of the steps, from 0 (default) to 1, in which the student answers the rows itself, and the teacher, which stays open, is asked about its tokens. */
   onPolicy?: number | undefined;
-  /**
-   * The training rows' answers: the data's (default), or the teacher's own greedy ones to the rows that it answers rightly by the task's metric, and no other
-   * rows.
-   */
-  answers?: "data" | "teacher" | undefined;
-  /**
-   * With answers "teacher" and a task of kind generate: so many answers are drawn of each row in place of the greedy one, and those that are right and differ
-   * are learnt, each as a row of its own (default 0).
-   */
-  samples?: number | undefined;
-  /** Of these draws: 0.001 to 100 (default 1). */
-  sampleTemperature?: number | undefined;
-  /** Of these draws: the fewest tokens whose probability reaches this, above 0 to 1 (default 1). */
-  sampleTopP?: number | undefined;
 }
 
 /** Options of {@link distill}: those of tune, and the teacher's. */
@@ -96,7 +83,7 @@ export interface DistillResult extends TuneResult {
  * Then the student is quantised and passes export's gate, and teacher, student and quantised student answer the same held-out rows.
  *
  * The result rejects, and the iterator throws, StillroomError as tune's; besides "input" for a student whose tokens are not the teacher's and for a cache
- * that does not fit, "gate" for a student that quantising harms (the run and its model are kept).
+ * that does not fit, "gate" for a student that quantising harms (the run and its model are kept; cause: the ExportResult, with metric and comparison).
  *
  * @example
  * ```ts
@@ -112,7 +99,7 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
 }
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight hiddenWeight onPolicy answers samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight hiddenWeight onPolicy answers answerScore samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
     " ",
   ),
 ];
@@ -125,6 +112,7 @@ async function* distilling(
   requireTexts(task);
   const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
+  merged.teacher ??= await resolveDefaultModel({ signal: rest.signal });
   const { student, ...lessons } = distillationSettings(merged);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
   // A run that goes on has its prompt and its method.
@@ -152,9 +140,12 @@ function part(options: DistillOptions) {
 }
 
 function distillationSettings(options: Partial<DistillationOptions>) {
-  const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, answers = "data" } = options;
-  const { samples = 0, sampleTemperature = 1, sampleTopP = 1, hiddenWeight = 0 } = options;
+  const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, hiddenWeight = 0 } = options;
   const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
+  if (student === undefined) {
+    const message = "expected a path for student, received none; stillroom student makes one of a teacher";
+    throw new StillroomError("usage", message, { options: ["student"] });
+  }
   requirePath("student", student);
   if (cache !== undefined) requirePath("cache", cache);
   if (!["forward_kl", "reverse_kl", "jsd"].includes(loss)) {
@@ -169,18 +160,14 @@ function distillationSettings(options: Partial<DistillationOptions>) {
   if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
   // What the student writes is no label.
   if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);
-  if (!["data", "teacher"].includes(answers)) throw unexpected("data or teacher", "answers", answers);
-  requireWhole("samples", samples, 0);
-  if (samples > 0 && answers !== "teacher") throw unexpected("0 without answers of the teacher", "samples", samples);
-  if (!(sampleTemperature >= 0.001 && sampleTemperature <= 100)) {
-    throw unexpected("a number from 0.001 to 100", "sampleTemperature", sampleTemperature);
-  }
-  if (!(sampleTopP > 0 && sampleTopP <= 1)) throw unexpected("a number above 0 up to 1", "sampleTopP", sampleTopP);
   return {
-    ...{ student, cache, loss, beta, labelWeight, hiddenWeight, onPolicy, answers },
-    sampling: { samples, temperature: sampleTemperature, topP: sampleTopP },
+    ...{ student, cache, loss, beta, labelWeight, hiddenWeight, onPolicy },
+    answering: answerSettings(options),
     quantizing: quantizingSettings(options),
-    asking: { ...teachingSettings({ ...options, tail } as TeachingOptions), hidden: hiddenWeight > 0 },
+    asking: {
+      ...teachingSettings({ ...options, tail } as TeachingOptions & { teacher: string }),
+      hidden: hiddenWeight > 0,
+    },
   };
 }
 
@@ -191,7 +178,7 @@ function lessonOf(
   settings: Settings,
   { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answers, sampling, quantizing, prompt } = settings;
+  const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answering, quantizing, prompt } = settings;
   requireQuantizable(quantizing.quantizeAware, run);
   if (asking.hidden && run.targets?.length === 1 && run.targets[0] === "head") {
     const message = "hiddenWeight moves what lies below the head, and targets is the head alone: leave it out";
@@ -206,11 +193,8 @@ function lessonOf(
   return {
     options: {
       ...{ student: settings.student, teacher: teacherFile, topK, tail, temperature, teacherPrecision: precision },
-      ...{ loss, labelWeight, hiddenWeight, onPolicy, answers, ...quantizingOptions(quantizing) },
+      ...{ loss, labelWeight, hiddenWeight, onPolicy, ...answerOptions(answering), ...quantizingOptions(quantizing) },
       ...(loss === "jsd" && { beta }),
-      ...(sampling.samples > 0 && {
-        ...{ samples: sampling.samples, sampleTemperature: sampling.temperature, sampleTopP: sampling.topP },
-      }),
       ...(adapter !== null && { teacherAdapter: adapter }),
       ...(settings.cache !== undefined && { cache: settings.cache }),
       ...(asking.texts !== null && { texts: asking.texts }),
@@ -220,11 +204,11 @@ function lessonOf(
       return bytesRounded(student, quantizing) + hidden;
     },
     async revise(rows, folder) {
-      if (answers === "data") return rows;
+      if (answering.answers === "data") return rows;
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       try {
         const file = path.join(folder, "answers.json");
-        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null, prompt, ...sampling, seed });
+        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null, prompt, ...answering, seed });
       } finally {
         await teacher.close();
       }
@@ -284,7 +268,7 @@ function lessonOf(
       const out = path.join(folder, "quantized.gguf");
       if (quantizing.quantize !== null || quantizing.size !== null) yield { type: "phase", phase: "quantize" };
       const model = { model: trained, adapter: own, out, seed, threads, signal, prompt: prompt?.file };
-      const exported = await quantizeStudent(task, quantizing, model);
+      const { exported, refused } = await quantizeStudent(task, quantizing, model);
       if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
       yield { type: "phase", phase: "compare" };
       const opening = { threads, variant, ...(signal && { signal }) };
@@ -292,6 +276,7 @@ function lessonOf(
       const comparison = await compareModels(task, contenders, { limit, seed, opening, prompt });
       const quantized = exported && out;
       const gate = exported?.gate ?? null;
+      if (refused) throw notQuantized(refused, trained, { metric: task.metric, comparison });
       return { cache: cacheFolder, texts, quantized, gate, metric: task.metric, comparison };
     },
   };

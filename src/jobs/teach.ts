@@ -1,6 +1,7 @@
 // The public teach(), and how a teacher's cache is filled for the rows of a run. Composes the cache, the teacher and the rows; holds no format.
 import { performance } from "node:perf_hooks";
 import { readPrompt } from "../evaluate/index.js";
+import { resolveDefaultModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
@@ -14,8 +15,8 @@ import { readTuneData } from "./tune-data.js";
 
 /** What is asked of a teacher, wherever its answers go. */
 export interface TeachingOptions {
-  /** Path of a GGUF, or an hf: URI. */
-  teacher: string;
+  /** Path of a GGUF, or an hf: URI (default: the model in the box). */
+  teacher?: string | undefined;
   /** The teacher's adapter: a RUN folder, a PEFT folder or a GGUF LoRA; for a model that only llama.cpp opens, a GGUF LoRA. */
   teacherAdapter?: string | undefined;
   /** Tokens that are kept of each position (default 64). */
@@ -134,7 +135,10 @@ async function* teaching(given: Task, options: TeachOptions): AsyncGenerator<Tea
   requireWhole("maxLength", options.maxLength, 2);
   const { threads, signal, limit = null, strict = false, onLong = "truncate", hidden = false } = options;
   if (typeof hidden !== "boolean") throw unexpected("true or false", "hidden", hidden);
-  const settings = teachingSettings(options);
+  const settings = teachingSettings({
+    ...options,
+    teacher: options.teacher ?? (await resolveDefaultModel({ signal })),
+  });
   const { task, prompt } = await readPrompt(given, options.prompt);
   if (prompt?.content.select === "similar") {
     const message =
@@ -192,7 +196,7 @@ export function requireTexts({ name, kind }: Task): void {
 }
 
 /** The teacher's options with their defaults. Throws "usage". */
-export function teachingSettings(options: TeachingOptions) {
+export function teachingSettings(options: TeachingOptions & { teacher: string }) {
   const { teacher, teacherAdapter, topK = defaultTopK, tail = "sample" } = options;
   const { temperature = 1, texts, teacherPrecision = "f32" } = options;
   requirePath("teacher", teacher);

@@ -3,12 +3,20 @@ import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { labelsOf, type Row } from "../dataset/index.js";
 import { decodeRows } from "../decode/index.js";
-import { evaluateRows, type GivenPrompt, readShots, rightRows, stopsOf } from "../evaluate/index.js";
+import {
+  evaluateRows,
+  type GivenPrompt,
+  type RowScore,
+  readShots,
+  rightRows,
+  stopsOf,
+  textScores,
+} from "../evaluate/index.js";
 import { type CompiledPrompt, compilePrompt, type Examples, promptOf } from "../prompt/index.js";
-import { StillroomError } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { Random } from "../support/random.js";
-import type { Task } from "../task/index.js";
+import { requireWhole, type Task } from "../task/index.js";
 import type { Teacher } from "../teach/index.js";
 import { encodePrompt } from "../tokens/index.js";
 
@@ -25,13 +33,48 @@ interface Kept {
   sha256: string;
 }
 
-/** How the teacher's texts are drawn. */
-export interface Sampling {
-  /** Answers that are drawn of each row; 0: one, the most likely. */
-  samples: number;
-  temperature: number;
-  topP: number;
-  seed: number;
+/** The part of {@link DistillOptions} that is about whose answers are learnt. */
+export interface AnswerOptions {
+  /**
+   * The training rows' answers: the data's (default), or the teacher's own greedy ones to the rows that it answers rightly, and no other rows: with the row's label, or of a
+   * task of kind generate with a text for which the task's metric is at least `answerScore`.
+   */
+  answers?: "data" | "teacher" | undefined;
+  /** With answers "teacher" and a task of kind generate: from 0 (all of them) to 1 (default). */
+  answerScore?: number | undefined;
+  /**
+   * With answers "teacher" and a task of kind generate: so many answers are drawn of each row in place of the greedy one, and those that are right and differ
+   * are learnt, each as a row of its own (default 0).
+   */
+  samples?: number | undefined;
+  /** Of these draws: 0.001 to 100 (default 1). */
+  sampleTemperature?: number | undefined;
+  /** Of these draws: the fewest tokens whose probability reaches this, above 0 to 1 (default 1). */
+  sampleTopP?: number | undefined;
+}
+
+/** Whose answers are learnt, with the defaults filled in. */
+export type AnswerSettings = { [name in keyof AnswerOptions]-?: NonNullable<AnswerOptions[name]> };
+
+/** Checks every option. Throws "usage". */
+export function answerSettings(options: AnswerOptions): AnswerSettings {
+  const { answers = "data", answerScore = 1, samples = 0, sampleTemperature = 1, sampleTopP = 1 } = options;
+  if (!["data", "teacher"].includes(answers)) throw unexpected("data or teacher", "answers", answers);
+  requireWhole("samples", samples, 0);
+  if (samples > 0 && answers !== "teacher") throw unexpected("0 without answers of the teacher", "samples", samples);
+  if (!(answerScore >= 0 && answerScore <= 1)) throw unexpected("a number from 0 to 1", "answerScore", answerScore);
+  if (answerScore !== 1 && answers !== "teacher")
+    throw unexpected("1 without answers of the teacher", "answerScore", answerScore);
+  if (!(sampleTemperature >= 0.001 && sampleTemperature <= 100)) {
+    throw unexpected("a number from 0.001 to 100", "sampleTemperature", sampleTemperature);
+  }
+  if (!(sampleTopP > 0 && sampleTopP <= 1)) throw unexpected("a number above 0 up to 1", "sampleTopP", sampleTopP);
+  return { answers, answerScore, samples, sampleTemperature, sampleTopP };
+}
+
+/** The options that repeat a run, for run.json. */
+export function answerOptions({ answers, answerScore, samples, ...draws }: AnswerSettings): AnswerOptions {
+  return { answers, ...(answerScore !== 1 && { answerScore }), ...(samples > 0 && { samples, ...draws }) };
 }
 
 /**
@@ -46,8 +89,9 @@ export async function teacherAnswers(
     file,
     signal,
     prompt: asking,
-    ...sampling
-  }: { file: string; signal: AbortSignal | null; prompt: GivenPrompt } & Sampling,
+    seed,
+    ...settings
+  }: { file: string; signal: AbortSignal | null; prompt: GivenPrompt; seed: number } & AnswerSettings,
 ): Promise<Row[]> {
   const { model, lora, options } = teacher;
   if (options.adapter !== null && !model.tunable) {
@@ -56,19 +100,26 @@ export async function teacherAnswers(
       `${model.info.path} is run by llama.cpp: its own answers are taken without an adapter`,
     );
   }
-  const drawn = sampling.samples > 0;
-  if (drawn && task.kind !== "generate") {
-    throw new StillroomError(
-      "usage",
-      `expected 0 for samples, received ${sampling.samples}: ${task.name} is of kind ${task.kind}, only texts are drawn`,
-      {
-        options: ["samples"],
-      },
-    );
+  const { answerScore, samples, sampleTemperature: temperature, sampleTopP: topP } = settings;
+  const drawn = samples > 0;
+  const ofTexts = [
+    { option: "samples", value: samples, usual: 0, why: "only texts are drawn" },
+    { option: "answerScore", value: answerScore, usual: 1, why: "only texts are more or less right" },
+  ];
+  for (const { option, value, usual, why } of ofTexts) {
+    if (value === usual || task.kind === "generate") continue;
+    const { message, options } = unexpected(`${usual}`, option, value);
+    throw new StillroomError("usage", `${message}: ${task.name} is of kind ${task.kind}, ${why}`, { options });
   }
   const asked = rows.map(({ fields, answer }) => [fields, answer]);
   const behind = asking ? [asking.content.examples ?? asking.content] : [];
-  const facts = sha256([teacher.facts(task, noRows), asked, ...(drawn ? [sampling] : []), ...behind]);
+  const facts = sha256([
+    teacher.facts(task, noRows),
+    asked,
+    ...(drawn ? [{ samples, temperature, topP, seed }] : []),
+    ...(task.kind === "generate" ? [task.metric, answerScore] : []),
+    ...behind,
+  ]);
   const before = await read(file, facts);
   const answers = before ?? (await ask());
   if (before === null) {
@@ -78,7 +129,7 @@ export async function teacherAnswers(
   if (answers.length === 0) {
     throw new StillroomError(
       "input",
-      `the teacher answers none of the ${rows.length} training rows of ${task.name} rightly`,
+      `the teacher answers none of the ${rows.length} training rows of ${task.name} rightly${task.kind === "generate" ? ` (${task.metric} of at least ${answerScore})` : ""}`,
     );
   }
   const byIndex = new Map(rows.map((row) => [row.index, row]));
@@ -92,12 +143,16 @@ export async function teacherAnswers(
     const calibrateBehind = asking?.content.calibrate ? await shots.sets() : undefined;
     const job = { model, lora, task, rows, prompt, examples: shots.of, labels, calibrateBehind };
     const { rows: scores } = await evaluateRows({ ...job, ...(signal && { signal }) });
-    const right = rightRows(task, scores);
+    const right = rightOf(scores);
     return scores.filter((_, place) => right[place] === 1).map(({ index, prediction }) => [index, prediction]);
   }
 
+  function rightOf(scores: readonly RowScore[]): ArrayLike<number> {
+    if (task.kind !== "generate") return rightRows(task, scores);
+    return textScores(task.metric, scores).map((score) => Number(score >= answerScore));
+  }
+
   async function draw(prompt: CompiledPrompt, examples: Examples): Promise<Kept["answers"]> {
-    const { samples, temperature, topP, seed } = sampling;
     const common = { maxTokens: task.maxTokens, stop: stopsOf(task), temperature, topP };
     const draws = rows.flatMap((row) => {
       const text = promptOf(prompt, row, examples);
@@ -126,7 +181,7 @@ export async function teacherAnswers(
       prediction: texts[place]!,
       probabilities: null,
     }));
-    const right = rightRows(task, scores);
+    const right = rightOf(scores);
     const kept = scores.flatMap(({ index, prediction }, place): Kept["answers"] =>
       right[place] === 1 ? [[index, prediction]] : [],
     );

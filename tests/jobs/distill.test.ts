@@ -3,6 +3,8 @@ import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type DistillEvent, type DistillOptions, distill, readRows, teach, tune } from "../../src/index.js";
+import { resolveModel } from "../../src/model/index.js";
+import { stillroom } from "../command/program.js";
 import { byteAlphabet, textToy, writeTextToy } from "../support/text_toy.js";
 import { runFolder, sha, stepsOf } from "./runs.js";
 import { makeToyPair } from "./toy-pair.js";
@@ -204,6 +206,33 @@ test("a student with a part of the teacher's tokens learns from it, and one that
   );
 });
 
+test("a student that quantising harms is kept and compared, and the gate's error says where it is", async () => {
+  const out = runFolder();
+  const error = await distill(task, small(out, { quantize: "Q4_0", learningRate: 3e-2, checkLimit: 10 })).result.catch(
+    (found) => found,
+  );
+  const kept = path.join(out, "model.gguf");
+  expect(error).toMatchObject({ code: "gate", cause: { gate: { passed: false }, metric: "accuracy" } });
+  expect(error.message).toMatch(/quantized\.gguf was not written: .*; the student is kept: stillroom export takes /);
+  expect(error.message).toContain(kept);
+  expect(error.cause.comparison).toMatchObject([{ name: "teacher" }, { name: "student", model: kept }]);
+  const args = ["distill", task.file, "--out", out, "--resume"];
+  const ended = await stillroom([...args]);
+  expect(ended.code).toBe(1);
+  expect(ended.stdout).toMatch(/ parameters +file .*\nteacher .*\nstudent /);
+  expect(ended.stderr).toMatch(/error: .*quantized\.gguf was not written: /);
+  const { stdout } = await stillroom([...args, "--json"]);
+  expect(JSON.parse(stdout)).toMatchObject({ error: { code: "gate" }, comparison: [{}, {}], gate: { passed: false } });
+});
+
+test("without another one the teacher is the model in the box", async () => {
+  const box = await resolveModel(undefined);
+  const found = await teach(task, { out: path.join(runFolder(), "taught"), limit: 2, threads: 1 }).result;
+  expect(found).toMatchObject({ teacher: box, rows: 2 });
+  const alone = small(runFolder(), { teacher: undefined, teacherAdapter: undefined });
+  await expect(distill(task, alone).result).rejects.toThrow(/tokens are not the teacher's: .*still-15M\.gguf has 7000/);
+});
+
 test("options are checked", async () => {
   const out = runFolder();
   const wrong = (change: object) => distill(task, small(out, change as Partial<DistillOptions>)).result;
@@ -220,7 +249,9 @@ test("options are checked", async () => {
   await expect(wrong({ labelWeight: 2 })).rejects.toThrow(/from 0 to 1 for labelWeight, received 2/);
   await expect(wrong({ onPolicy: 2 })).rejects.toThrow(/from 0 to 1 for onPolicy, received 2/);
   await expect(wrong({ onPolicy: 1, labelWeight: 0.5 })).rejects.toThrow(/0 together with onPolicy for labelWeight/);
-  await expect(wrong({ student: undefined })).rejects.toThrow(/expected a path for student/);
+  await expect(wrong({ student: undefined })).rejects.toThrow(
+    /expected a path for student, .* stillroom student makes/,
+  );
   await expect(wrong({ quantize: "Q9" })).rejects.toThrow(/quantize/);
   await expect(wrong({ model: teacher })).rejects.toThrow(/no option model/);
   await expect(wrong({ teecher: "a" })).rejects.toThrow(/teecher/);

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, expect, it } from "vitest";
+import { tokenF1 } from "../../src/evaluate/index.js";
 import { type DistillOptions, distill, readRows, type Task, tune } from "../../src/index.js";
 import { readTask } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
@@ -29,10 +30,10 @@ beforeAll(async () => {
   await tune(task, { model: teacher, out: adapter, steps: 50, rank: 8, learningRate: 2e-2, threads: 1 }).result;
 }, 60_000);
 
-async function drawn(change: Partial<DistillOptions> = {}): Promise<[number, string][]> {
+async function drawn(change: Partial<DistillOptions> = {}, of = task): Promise<[number, string][]> {
   const out = fresh();
   const options = { teacher, teacherAdapter: adapter, student, out, steps: 2, topK: 8, threads: 1, quantize: "none" };
-  await distill(task, { ...options, checkLimit: 2, answers: "teacher", samples: 3, ...change }).result;
+  await distill(of, { ...options, checkLimit: 2, answers: "teacher", samples: 3, ...change }).result;
   return JSON.parse(readFileSync(path.join(out, "answers.json"), "utf8")).answers;
 }
 
@@ -51,6 +52,27 @@ it("are learnt where they are right, by their seed", async () => {
   expect(await drawn({ samples: 2, sampleTopP: 1e-6 })).toEqual(greedy);
 }, 60_000);
 
+it("are right from a value of the task's metric on", async () => {
+  const { file, folder } = writeToyTask({ rows: 120, validation: false });
+  const text = readFileSync(file, "utf8").replace("classify", "generate").replace("accuracy", "f1");
+  writeFileSync(file, text.replace(/.*labels:.*\n/, ""));
+  const train = path.join(folder, "train.jsonl");
+  writeFileSync(train, readFileSync(train, "utf8").replaceAll('"early"', '"early bird"'));
+  const birds = await readTask(file);
+  const { rows } = await readRows(birds, "train");
+  const [all, near, exact] = [
+    await drawn({ samples: 0, answerScore: 0 }, birds),
+    await drawn({ samples: 0, answerScore: 0.6 }, birds),
+    await drawn({ samples: 0 }, birds),
+  ];
+  expect(all).toHaveLength(rows.length);
+  const f1 = ([index, answer]: [number, string]) => tokenF1(rows.find((row) => row.index === index)!.answer, answer);
+  expect(near).toEqual(all.filter((answer) => f1(answer) >= 0.6));
+  expect(exact).toEqual(all.filter((answer) => f1(answer) === 1));
+  expect(near.length).toBeGreaterThan(exact.length);
+  expect(exact.length).toBeGreaterThan(0);
+}, 60_000);
+
 it("are checked", async () => {
   await expect(drawn({ answers: "data" })).rejects.toThrow(
     /expected 0 without answers of the teacher for samples, received 3/,
@@ -59,4 +81,10 @@ it("are checked", async () => {
   await expect(drawn({ sampleTopP: 1.5 })).rejects.toThrow(/above 0 up to 1 for sampleTopP, received 1\.5/);
   const labels = { teacher, student, out: fresh(), answers: "teacher", samples: 2, threads: 1 } as const;
   await expect(distill(classify, labels).result).rejects.toThrow(/for samples, received 2: halves is of kind classify/);
+  const scored = { ...labels, samples: 0, answerScore: 0.5 };
+  await expect(distill(classify, scored).result).rejects.toThrow(/for answerScore, received 0\.5: halves is of kind/);
+  await expect(drawn({ answerScore: 2 })).rejects.toThrow(/from 0 to 1 for answerScore, received 2/);
+  await expect(drawn({ answers: "data", samples: 0, answerScore: 0.5 })).rejects.toThrow(
+    /expected 1 without answers of/,
+  );
 });

@@ -1,0 +1,27 @@
+// How a distillation looks to a person: the run, and teacher, student and quantised student side by side.
+import type { DistillResult } from "../src/index.js";
+import { counted } from "../src/support/words.js";
+import { colours, fileSize, grouped, interval, plain, share, table, tuneText } from "./print.js";
+
+export function distillText(result: DistillResult): string {
+  const { quantized, gate } = result;
+  const passed = colours(process.stdout).green("the gate is passed");
+  const checked = gate ? `${passed} on ${counted(gate.rows, `${gate.split} row`)}\n` : "";
+  const made = quantized === null ? "" : `quantised ${plain(quantized)} (GGUF)\n`;
+  return `${tuneText(result)}${made}${checked}${comparisonText(result)}`;
+}
+
+export function comparisonText({ metric, comparison }: Pick<DistillResult, "metric" | "comparison">): string {
+  const head = ["", "parameters", "file", "rows/s", "memory", metric, "95 %", "as the teacher"];
+  const lines = comparison.map(({ name, parameters, bytes, rows_per_second, memory_bytes, metrics, agreement }) => {
+    const found = metrics[metric];
+    return [
+      name === "quantized" ? "quantised student" : name,
+      ...[grouped(parameters), fileSize(bytes), rows_per_second.toFixed(1)],
+      memory_bytes === null ? "?" : fileSize(memory_bytes),
+      ...(found ? [share(found.value), interval(found)] : ["", ""]),
+      agreement === null ? "?" : share(agreement),
+    ];
+  });
+  return lines.length > 0 ? table([head, ...lines]) : "";
+}
