@@ -67,7 +67,7 @@ export function rowMaker(
     const value = own ?? (typeof conversation === "string" ? undefined : conversation?.answer);
     const none = unanswered ? { fields, value: "", answer: "" } : null;
     if (value === undefined || value === null) return none ?? missing(task.answer.field, source, record);
-    const made = answered(task, value);
+    const made = answerOf(task, value);
     return typeof made === "string" ? (none ?? made) : { fields, ...made };
   };
 }
@@ -106,7 +106,8 @@ function missing(field: string, source: Source, record: Record<string, unknown>)
 
 type MadeAnswer = Pick<Row, "answer" | "value">;
 
-function answered(task: Task, given: unknown): MadeAnswer | string {
+/** The answer of a task from its value in the data, of a multilabel task from the labels; a text: why it is none. */
+export function answerOf(task: Task, given: unknown): MadeAnswer | string {
   if (task.kind === "multilabel") return setAnswer(task, given);
   if (typeof given === "object") return `${task.answer.field} is no text, number, true or false`;
   const value = String(given);
@@ -124,8 +125,7 @@ function answered(task: Task, given: unknown): MadeAnswer | string {
   return { value, answer };
 }
 
-/** The answer of a multilabel task from its value in the data; a text: why it is none. */
-export function setAnswer({ answer: { field, labels, separator } }: Task, given: unknown): MadeAnswer | string {
+function setAnswer({ answer: { field, labels, separator } }: Task, given: unknown): MadeAnswer | string {
   const values = readLabels(given, field, separator);
   if (typeof values === "string") return values;
   const unknown = labels && values.find((value) => labels[value] === undefined);

@@ -1,6 +1,6 @@
 // A prompt file: a task's prompt as it was found to be best, for every command that shows a model the rows of the task. Owns the format.
 import { readFile, stat } from "node:fs/promises";
-import { labelsOfSet, type Row, setAnswer } from "../dataset/index.js";
+import { answerOf, labelsOfSet, type Row } from "../dataset/index.js";
 import { reasonOf, StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
@@ -150,16 +150,8 @@ export function withPrompt(task: Task, { instruction, template, separator, chat 
 export function exampleRows(file: string, task: Task, examples: NonNullable<PromptFile["examples"]>): Row[] {
   return examples.map(({ fields, value }, index) => {
     const place = { index, file, line: index + 1, fields: Object.assign(Object.create(null), fields) };
-    if (task.kind === "multilabel") {
-      const made = setAnswer(task, labelsOfSet(value));
-      if (typeof made !== "string") return { ...place, ...made };
-      throw new StillroomError("input", `examples.${index} in ${file}: ${made}`);
-    }
-    const answer = task.answer.labels === undefined ? value : task.answer.labels[value];
-    if (answer === undefined) {
-      const known = Object.keys(task.answer.labels!).join(", ");
-      throw unexpected(`one of ${known}`, `examples.${index}.value in ${file}`, value, "input");
-    }
-    return { ...place, answer, value };
+    const made = answerOf(task, task.kind === "multilabel" ? labelsOfSet(value) : value);
+    if (typeof made !== "string") return { ...place, ...made };
+    throw new StillroomError("input", `examples.${index} in ${file}: ${made}`);
   });
 }

@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { expect, it, test } from "vitest";
 import { exampleRows, type PromptFile, readPromptFile, withPrompt, writePromptFile } from "../../src/prompt/index.js";
+import type { Task } from "../../src/task/index.js";
 import { taskOf } from "./rows.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-prompt-file-"));
@@ -51,9 +52,12 @@ it.each<[string, object, RegExp]>([
 
 it("refuses what is not there, an answer that is no label, and calibration without labels", async () => {
   await expect(readPromptFile(path.join(folder, "none.json"), task)).rejects.toMatchObject({ code: "missing" });
-  expect(() => exampleRows("p.json", task, [{ fields: {}, value: "2" }])).toThrow(
-    /expected one of 0, 1 for examples\.0\.value in p\.json, received "2"/,
-  );
+  const made = (of: Task, value: string) => exampleRows("p.json", of, [{ fields: {}, value }]);
+  expect(() => made(task, "2")).toThrow(/^examples\.0 in p\.json: label "2" is none of 0, 1$/);
+  // Numbers between those that a model may be asked for are answers too.
+  const numbers = { ...task, kind: "regress" as const };
+  expect(made(numbers, "0.5")).toMatchObject([{ answer: "0.5", value: "0.5" }]);
+  expect(() => made(numbers, "much")).toThrow(/^examples\.0 in p\.json: label "much" is no number$/);
   const free = { ...taskOf({}), kind: "generate" as const };
   await expect(readPromptFile(written({ calibrate: "contextual" }), free)).rejects.toThrow(/not for kind generate/);
 });
