@@ -160,7 +160,9 @@ const flags: Record<string, string> = {
       ..."validationLimit patience checkpointEvery targets layers rank alpha dropout rsLora optimizer".split(" "),
       ..."schedule warmup weightDecay clipNorm seed threads precision limit strict".split(" "),
       ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight".split(" "),
-      ..."onPolicy quantize size quantizeAware checkLimit hiddenWeight answers samples sampleTemperature".split(" "),
+      ..."onPolicy quantize size quantizeAware checkLimit hiddenWeight answers answerScore samples sampleTemperature".split(
+        " ",
+      ),
       ..."sampleTopP texts prompt head quantiles huberDelta classWeights calibrate targetPrecision coverage".split(" "),
     ].map((name) => [name, name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]),
   ),
