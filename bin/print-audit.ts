@@ -66,6 +66,20 @@ function rowsText({ splits, of, duplicates, ties, groups }: RowAudit): string {
       ]),
     );
   }
+  if (ties.means.length > 0) {
+    out.push(`words tied to higher or lower numbers, of ${ties.looked_at} looked at:\n`);
+    out.push(
+      table([
+        ["word", "names", "rows", "mean", "of others", "difference", "95 %"],
+        ...ties.means
+          .slice(0, 10)
+          .map(({ term, group, rows, mean, mean_others, difference }) => [
+            ...[plain(term), plain(group ?? ""), `${rows}`, share(mean), share(mean_others)],
+            ...[signed(difference.value), interval(difference)],
+          ]),
+      ]),
+    );
+  }
   return `${out.join("")}${groupsText(groups, `answers by group, in the ${of} rows`)}`;
 }
 
@@ -90,9 +104,10 @@ function swapsText(swaps: readonly Swap[]): string {
   if (swaps.length === 0) return `${title}no row mentions a term that could be swapped\n`;
   const shown = [...swaps].sort((a, b) => (a.p_holm ?? 1) - (b.p_holm ?? 1)).slice(0, linesShown);
   return `${title}${table([
-    ["", "from", "to", "rows", "same answer", "95 %", "shift", "95 %", "p (Holm)"],
-    ...shown.map(({ attribute, groups, rows, agreement, shift, p_holm }) => [
-      ...[plain(attribute), plain(groups[0]), plain(groups[1]), `${rows}`, share(agreement.value), interval(agreement)],
+    ["", "answer", "from", "to", "rows", "same answer", "95 %", "shift", "95 %", "p (Holm)"],
+    ...shown.map(({ attribute, label, groups, rows, agreement, shift, p_holm }) => [
+      ...[plain(attribute), plain(label ?? ""), plain(groups[0]), plain(groups[1]), `${rows}`],
+      ...[share(agreement.value), interval(agreement)],
       ...(shift ? [signed(shift.value), interval(shift)] : ["", ""]),
       p_holm === null ? "" : significant(p_holm),
     ]),
@@ -131,9 +146,9 @@ function teacherText(result: AuditResult["teacher"]): string {
   const said = `${counted(rows, "training row")}; ${share(mass)} of its probability is for labels${silent > 0 ? `; ${counted(silent, "row")} without any` : ""}`;
   const shown = [...skews].sort((a, b) => a.p_holm - b.p_holm).slice(0, linesShown);
   const lines = shown.map(({ attribute, group, label, rows: own, labels, teacher, difference, p_holm }) => [
-    ...[plain(attribute), plain(group), plain(label), `${own}`, share(labels), share(teacher)],
+    ...[plain(attribute), plain(group), plain(label ?? ""), `${own}`, share(labels), share(teacher)],
     ...[signed(difference.value), interval(difference), significant(p_holm)],
   ]);
-  const head = ["", "group", "answer", "rows", "labels", "teacher", "difference", "95 %", "p (Holm)"];
+  const head = ["", "group", "answer", "rows", "of the rows", "teacher", "difference", "95 %", "p (Holm)"];
   return `\n${title} · ${said}\n${lines.length > 0 ? table([head, ...lines]) : "no group has ten rows\n"}${groupsText(groups, "gaps between groups, as the teacher answers")}`;
 }

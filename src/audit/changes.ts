@@ -8,9 +8,12 @@ import {
   type RowScore,
   statisticsOf,
 } from "../evaluate/index.js";
-import { Random } from "../support/random.js";
-import { excess, type GroupGap, type GroupTable, type Judged, partsOf, ratesOf } from "./groups.js";
+import type { GroupGap, GroupTable } from "./groups.js";
+import { looksOf } from "./looks.js";
+import { type Judged, partsOf } from "./membership.js";
+import { isNumberMetric, numberMeasure } from "./numbers.js";
 import type { Plan } from "./plan.js";
+import { excess, ratesOf } from "./rates.js";
 import type { Swap, Variant } from "./swaps.js";
 
 /** What a predictor said. */
@@ -74,7 +77,7 @@ function gapChanges(plan: Plan, { attribute, source, gaps }: GroupTable, both: B
     both.map(({ late }) => late),
   );
   return gaps.flatMap((gap) => {
-    const value = countedBy(gap);
+    const { value, from } = measureOf(gap);
     const columns = gap.between.map((group) =>
       (parts.get(group) ?? []).flatMap((late) => {
         const [mine, others] = [value(late), value(early.get(late)!)];
@@ -83,53 +86,45 @@ function gapChanges(plan: Plan, { attribute, source, gaps }: GroupTable, both: B
     );
     const [high, low] = columns as [{ late: number; early: number }[], { late: number; early: number }[]];
     if (high.length === 0 || low.length === 0) return [];
-    const gapOf = (when: "late" | "early") =>
-      average(high.map((row) => row[when])) - average(low.map((row) => row[when]));
-    const changed = (rows: typeof high) => rows.map((row) => row.late - row.early);
+    const gapOf = (when: "late" | "early") => {
+      const mean = meanOf([...high, ...low].map((row) => row[when]));
+      return (rows: Int32Array) => from(mean(rows.subarray(0, high.length))) - from(mean(rows.subarray(high.length)));
+    };
+    const [before, after] = [gapOf("early"), gapOf("late")];
+    const rows = Int32Array.from({ length: high.length + low.length }, (_, row) => row);
+    const change = (chosen: Int32Array) => after(chosen) - before(chosen);
     const of = gap.label === null ? "" : ` of ${gap.label}`;
     return {
       ...{
         part: "groups" as const,
         what: `${attribute}: ${gap.metric}${of}, ${gap.between[0]} above ${gap.between[1]}`,
       },
-      ...{ before: gapOf("early"), after: gapOf("late") },
-      difference: differenceOfMeans(changed(high), changed(low), plan.seed),
+      ...{ before: before(rows), after: after(rows) },
+      difference: bootstrapInterval(rows.length, change, { seed: plan.seed, parts: [high.length, low.length] }),
     };
   });
 }
 
-/** What a gap's metric is the mean of; null for rows that it does not count. */
-function countedBy({ metric, label, rate }: GroupGap): (judged: Judged) => number | null {
-  if (metric === "accuracy") return ({ score }) => Number(score.answer === score.prediction);
-  if (metric === "calibration") return (judged) => excess(judged, label!);
+/** What a gap's metric is the mean of, null for rows that it does not count; and what is made of that mean. */
+function measureOf({ metric, label, rate }: GroupGap): ReturnType<typeof numberMeasure> {
+  if (isNumberMetric(metric)) return numberMeasure(metric);
+  const from = (mean: number) => mean;
+  if (metric === "accuracy") return { value: ({ score }) => Number(score.answer === score.prediction), from };
+  if (metric === "calibration") return { value: (judged) => excess(judged, label!), from };
   const rates = ratesOf(label!);
   const { among, hit } =
     metric === "demographic_parity" ? rates.selection : metric === "equal_opportunity" ? rates.tpr : rates[rate!];
-  return (judged) => (among(judged) ? Number(hit(judged)) : null);
+  return { value: (judged) => (among(judged) ? Number(hit(judged)) : null), from };
 }
 
 const average = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-/** Mean of one set minus mean of the other; interval by bootstrap within each. */
-function differenceOfMeans(one: readonly number[], other: readonly number[], seed: number): Interval {
-  const random = new Random(seed, 1);
-  const drawn = Float64Array.from(other);
-  return bootstrapInterval(
-    one.length,
-    (rows) => {
-      // The first call is that with the rows as they are.
-      const difference = meanOf(one)(rows) - average([...drawn]);
-      for (let row = 0; row < drawn.length; row++) drawn[row] = other[random.below(other.length)]!;
-      return difference;
-    },
-    { seed },
-  );
-}
-
 function swapChanges(plan: Plan, swaps: readonly Swap[], after: Asked, before: Asked): AuditChange[] {
   const key = ({ attribute, to, row }: Variant) => `${attribute}\n${to}\n${row.index}`;
   const earlier = new Map(before.variants.map((variant, place) => [key(variant), place]));
-  return swaps.flatMap(({ attribute, groups }) => {
+  const looks = new Map(looksOf(plan).map((look) => [look.label, look]));
+  return swaps.flatMap(({ attribute, groups, label }) => {
+    const look = looks.get(label)!;
     const pairs = [...after.variants.keys()].flatMap((place) => {
       const variant = after.variants[place]!;
       const other = earlier.get(key(variant));
@@ -137,20 +132,20 @@ function swapChanges(plan: Plan, swaps: readonly Swap[], after: Asked, before: A
       if (other === undefined || after.answers[place] === null || before.answers[other] === null) return [];
       const sign = variant.from === groups[0] ? 1 : -1;
       const shiftIn = (own: RowScore, answer: RowScore) => {
-        const label = plan.positive ?? own.answer;
-        const [mine, changed] = [own.probabilities?.[label], answer.probabilities?.[label]];
-        return mine === undefined || changed === undefined ? null : sign * (changed - mine);
+        const [mine, changed] = [look.value(own, own), look.value(answer, own)];
+        return mine === null || changed === null ? null : sign * (changed - mine);
       };
       const [late, early] = [variant.of.score, before.variants[other]!.of.score];
       const [answer, answered] = [after.answers[place]!, before.answers[other]!];
       return {
         flip: {
-          late: Number(answer.prediction !== late.prediction),
-          early: Number(answered.prediction !== early.prediction),
+          late: Number(!look.same(late, answer)),
+          early: Number(!look.same(early, answered)),
         },
         shift: { late: shiftIn(late, answer), early: shiftIn(early, answered) },
       };
     });
+    const of = label === null ? "" : ` of ${label}`;
     const change = (name: string, values: readonly { late: number | null; early: number | null }[]): AuditChange[] => {
       const known = values.filter(
         (value): value is { late: number; early: number } => value.late !== null && value.early !== null,
@@ -159,7 +154,7 @@ function swapChanges(plan: Plan, swaps: readonly Swap[], after: Asked, before: A
       const differences = known.map(({ late, early }) => late - early);
       return [
         {
-          ...{ part: "swaps", what: `${attribute}: ${name}, ${groups[0]} to ${groups[1]}` },
+          ...{ part: "swaps", what: `${attribute}: ${name}${of}, ${groups[0]} to ${groups[1]}` },
           ...{ before: average(known.map(({ early }) => early)), after: average(known.map(({ late }) => late)) },
           difference: bootstrapInterval(known.length, meanOf(differences), { seed: plan.seed }),
         },

@@ -15,7 +15,7 @@ export interface Duplicates {
   exact: number;
   /** Rows that share at least four fifths of their shingles (runs of three words) with an earlier row, exact ones not counted. */
   near: number;
-  /** Of both, rows whose earlier twin has another answer. */
+  /** Of both, rows whose earlier twin has another answer: a number farther away than the audit's tolerance, or another text. */
   contradicting: number;
   /** Of both, rows whose earlier twin is in another split. */
   across_splits: number;
@@ -35,8 +35,11 @@ const band = 4;
 const least = 0.8;
 const examplesShown = 20;
 
+/** Whether two answers are the same. */
+type Same = (one: string, other: string) => boolean;
+
 /** Looks for copies among rows, in their order. */
-export function findCopies(rows: readonly TextRow[]): Duplicates {
+export function findCopies(rows: readonly TextRow[], sameAnswer: Same = (one, other) => one === other): Duplicates {
   const found: Duplicates = { exact: 0, near: 0, contradicting: 0, across_splits: 0, examples: [] };
   const firstOf = new Map<string, number>();
   const buckets = new Map<string, number[]>();
@@ -47,7 +50,7 @@ export function findCopies(rows: readonly TextRow[]): Duplicates {
     const same = firstOf.get(normal);
     if (same !== undefined) {
       found.exact += 1;
-      note(found, row, rows[same]!, 1);
+      note(found, row, { of: rows[same]!, similarity: 1 }, sameAnswer);
       continue;
     }
     firstOf.set(normal, place);
@@ -59,7 +62,7 @@ export function findCopies(rows: readonly TextRow[]): Duplicates {
     const near = nearest(own, new Set(keys.flatMap((key) => buckets.get(key) ?? [])), shingles);
     if (near) {
       found.near += 1;
-      note(found, row, rows[near.place]!, near.similarity);
+      note(found, row, { of: rows[near.place]!, similarity: near.similarity }, sameAnswer);
     }
     for (const key of keys) {
       const bucket = buckets.get(key);
@@ -70,8 +73,13 @@ export function findCopies(rows: readonly TextRow[]): Duplicates {
   return found;
 }
 
-function note(found: Duplicates, row: TextRow, of: TextRow, similarity: number): void {
-  const same = row.answer === of.answer;
+function note(
+  found: Duplicates,
+  row: TextRow,
+  { of, similarity }: { of: TextRow; similarity: number },
+  sameAnswer: Same,
+): void {
+  const same = sameAnswer(row.answer, of.answer);
   if (!same) found.contradicting += 1;
   if (row.split !== of.split) found.across_splits += 1;
   if (found.examples.length >= examplesShown) return;

@@ -17,14 +17,14 @@ export {
   type GroupRow,
   type GroupTable,
   groupTables,
-  type Judged,
   judgedMetrics,
 } from "./groups.js";
+export { type Judged, judge } from "./membership.js";
 export { type Plan, planAudit } from "./plan.js";
 export type { Gap } from "./proportions.js";
 export { type RowAudit, rowsAudit } from "./rows.js";
 export { type Skew, skewsOf } from "./skews.js";
 export { type Swap, swapsOf, type Variant, variantsOf } from "./swaps.js";
 export type { TermGroups } from "./terms.js";
-export type { Tie } from "./ties.js";
+export type { MeanTie, Tie } from "./ties.js";
 export { type AuditFinding, brokenBounds, findingsOf } from "./verdict.js";

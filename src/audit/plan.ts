@@ -1,19 +1,21 @@
 // What an audit looks at: favourable labels, lists of terms, groups of rows; from a task's settings and a user's options. Asks no model.
 import type { Row } from "../dataset/index.js";
-import type { Label } from "../evaluate/index.js";
+import { type Label, momentsOf } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { Task } from "../task/index.js";
-import { byColumn, byTerms, type Membership } from "./groups.js";
+import { byColumn, byTerms, type Membership } from "./membership.js";
 import { builtInTerms, type TermGroups } from "./terms.js";
 
 /** What an audit looks at. */
 export interface Plan {
   task: Task;
   seed: number;
-  /** Favourable labels, each looked at in turn; none for generate, and for more than ten labels of which none is named. */
+  /** Favourable labels, each looked at in turn; none for generate and regress, and for more than ten labels of which none is named. */
   positives: string[];
   /** The one of them that shifts are measured by; null where the right answer's are. */
   positive: string | null;
+  /** Numbers that lie no farther apart count as the same: a tenth of the standard deviation of the rows' targets. null but for regress. */
+  tolerance: number | null;
   lists: TermGroups[];
   memberships: Membership[];
 }
@@ -29,11 +31,13 @@ export interface PlanOptions {
 const mostLabels = 10;
 
 /** Throws "usage" for a label or a swap that cannot be, "input" for a column that the rows have not. */
-export function planAudit(task: Task, rows: readonly Row[], labels: readonly Label[], options: PlanOptions): Plan {
-  const given = Object.entries(task.audit?.terms ?? {}).map(([attribute, groups]) => ({ attribute, groups }));
+export function planAudit(task: Task, rows: readonly Row[], given: readonly Label[], options: PlanOptions): Plan {
+  // Those of numbers are points of a scale, of which none is favourable.
+  const labels = task.kind === "regress" ? [] : given;
+  const named = Object.entries(task.audit?.terms ?? {}).map(([attribute, groups]) => ({ attribute, groups }));
   // A task's own list of a name takes the place of that in the box.
-  const kept = builtInTerms.filter(({ attribute }) => !given.some((own) => own.attribute === attribute));
-  const lists = [...kept, ...given, ...ownPairs(options.swaps ?? [])];
+  const kept = builtInTerms.filter(({ attribute }) => !named.some((own) => own.attribute === attribute));
+  const lists = [...kept, ...named, ...ownPairs(options.swaps ?? [])];
   const columns = [...new Set([...(task.audit?.columns ?? []), ...(options.groups ?? [])])];
   const positive = favourable(task, labels, options.positive);
   const each = labels.length <= mostLabels ? labels.map(({ text }) => text) : [];
@@ -42,9 +46,15 @@ export function planAudit(task: Task, rows: readonly Row[], labels: readonly Lab
     seed: options.seed,
     positives: positive === null ? each : [positive],
     positive,
+    tolerance: task.kind === "regress" ? toleranceOf(rows) : null,
     lists,
     memberships: [...columns.map((column) => byColumn(column, rows)), ...lists.map((terms) => byTerms(terms, task))],
   };
+}
+
+function toleranceOf(rows: readonly Row[]): number {
+  if (rows.length < 2) return 0;
+  return Math.sqrt(momentsOf(rows.map(({ answer }) => Number(answer))).variance) / 10;
 }
 
 function favourable(task: Task, labels: readonly Label[], option: string | undefined): string | null {

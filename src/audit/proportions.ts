@@ -1,6 +1,15 @@
 // Whether rates of groups differ by more than chance, with intervals that hold for few rows too. Knows counts and values; no rows, no
 // model.
-import { type Interval, normalQuantile, normalTail, wilson } from "../evaluate/index.js";
+import {
+  bootstrapIntervals,
+  type Interval,
+  meanOf,
+  meansDifference,
+  meansTest,
+  momentsOf,
+  normalQuantile,
+  wilson,
+} from "../evaluate/index.js";
 
 /** Two groups of several, those that lie farthest apart. */
 export interface Gap {
@@ -58,33 +67,69 @@ function ratioOf(low: Rate, high: Rate, z: number): Interval | null {
   return { value, low: Math.min(value, Math.exp(centre - half)), high: Math.max(value, Math.exp(centre + half)) };
 }
 
-/**
- * The same of the mean of any values: Welch's standard error and the normal distribution. null for fewer than two groups of at least two
- * rows.
- */
-export function meanGap(groups: readonly { group: string; values: readonly number[] }[]): Gap | null {
+/** Values of the rows of a group. */
+export interface Values {
+  group: string;
+  values: readonly number[];
+}
+
+/** The same of the mean of any values: Welch's interval; p: {@link meansTest}. null for fewer than two groups of at least two rows. */
+export function meanGap(groups: readonly Values[]): Gap | null {
   const known = groups
     .filter(({ values }) => values.length > 1)
     .map(({ group, values }) => ({ group, ...momentsOf(values) }));
   if (known.length < 2) return null;
   const [high, low] = extremes(known, ({ mean }) => mean);
   const tests = pairsOf(known.length);
-  const value = high.mean - low.mean;
-  const error = Math.sqrt(high.variance / high.rows + low.variance / low.rows);
-  const half = widened(tests) * error;
   return {
     between: [high.group, low.group],
-    difference: { value, low: value - half, high: value + half },
+    difference: meansDifference(high, low, tests),
     ratio: null,
     smallest: Math.min(...known.map(({ rows }) => rows)),
-    p_value: error === 0 ? (value === 0 ? 1 : 0) : Math.min(1, tests * 2 * normalTail(value / error)),
+    p_value: meansTest(high, low, tests),
   };
 }
 
-function momentsOf(values: readonly number[]): { mean: number; variance: number; rows: number } {
-  const rows = values.length;
-  const mean = values.reduce((sum, value) => sum + value, 0) / rows;
-  return { mean, variance: values.reduce((sum, value) => sum + (value - mean) ** 2, 0) / (rows - 1), rows };
+/** So many resamples lie beyond each end of an interval at least. */
+const beyond = 5;
+
+/**
+ * The same of what a function makes of groups' means, such as the root of a mean square: intervals by bootstrap within each of the two groups; p: {@link meansTest} of
+ * the means. A ratio is of values that are never below 0; in a resample where the higher is 0, it is 1.
+ */
+export function spreadGap(groups: readonly Values[], from: (mean: number) => number, seed: number): Gap | null {
+  const known = groups.filter(({ values }) => values.length > 1);
+  if (known.length < 2) return null;
+  const [high, low] = extremes(known, ({ values }) => momentsOf(values).mean);
+  const tests = pairsOf(known.length);
+  const tail = 0.025 / tests;
+  const parts = [high.values.length, low.values.length];
+  const mean = meanOf([...high.values, ...low.values]);
+  const ends = (rows: Int32Array) =>
+    [from(mean(rows.subarray(0, parts[0]))), from(mean(rows.subarray(parts[0])))] as const;
+  const { difference, ratio } = bootstrapIntervals(
+    high.values.length + low.values.length,
+    {
+      difference: (rows) => {
+        const [first, second] = ends(rows);
+        return first - second;
+      },
+      ratio: (rows) => {
+        const [first, second] = ends(rows);
+        return first === 0 ? 1 : second / first;
+      },
+    },
+    { seed, parts, tail, resamples: Math.max(2000, Math.ceil(beyond / tail)) },
+  );
+  const signed = known.some(({ values }) => values.some((value) => value < 0));
+  const none = momentsOf(high.values).mean === 0;
+  return {
+    between: [high.group, low.group],
+    difference,
+    ratio: signed || none ? null : ratio,
+    smallest: Math.min(...known.map(({ values }) => values.length)),
+    p_value: meansTest(momentsOf(high.values), momentsOf(low.values), tests),
+  };
 }
 
 function extremes<T>(items: readonly T[], valueIn: (item: T) => number): [T, T] {

@@ -2,9 +2,10 @@
 // no file.
 import type { Row } from "../dataset/index.js";
 import { type Duplicates, findCopies } from "./duplicates.js";
-import { type GroupTable, groupTables, textOf } from "./groups.js";
+import { type GroupTable, groupTables, rowMetrics } from "./groups.js";
+import { type Judged, judge, textOf } from "./membership.js";
 import type { Plan } from "./plan.js";
-import { type Tie, tiedTerms } from "./ties.js";
+import { type MeanTie, type Tie, tiedMeans, tiedTerms } from "./ties.js";
 
 /** What an audit says of the rows. */
 export interface RowAudit {
@@ -13,7 +14,8 @@ export interface RowAudit {
   /** The split that ties and groups are of: what a model learns from. */
   of: string;
   duplicates: Duplicates;
-  ties: { looked_at: number; terms: Tie[] };
+  /** terms: of labels; means: of numbers. */
+  ties: { looked_at: number; terms: Tie[]; means: MeanTie[] };
   /** How the answers differ by group. */
   groups: GroupTable[];
 }
@@ -27,19 +29,31 @@ export function rowsAudit(plan: Plan, splits: readonly { split: string; rows: re
   const learnt = splits[0]!;
   const judged = learnt.rows.map((row) => {
     const { index, answer } = row;
-    return { row, score: { index, answer, prediction: answer, probabilities: null } };
+    return judge(plan.task, row, { index, answer, prediction: answer, probabilities: null });
   });
+  const { tolerance } = plan;
+  const near = (one: string, other: string) => Math.abs(Number(one) - Number(other)) <= tolerance!;
   return {
     splits: splits.map(({ split, rows }) => ({ split, rows: rows.length })),
     of: learnt.split,
-    duplicates: findCopies(texts),
-    // Answers in words are no labels that a word could be tied to.
-    ties:
-      plan.task.kind === "generate"
-        ? { looked_at: 0, terms: [] }
-        : tiedTerms(texts.slice(0, learnt.rows.length), namedGroup(plan)),
-    groups: groupTables(plan.memberships, judged, plan.positives, ["base_rate"]),
+    duplicates: findCopies(texts, tolerance === null ? undefined : near),
+    ties: tiesOf(plan, judged),
+    groups: groupTables(plan, judged, rowMetrics),
   };
+}
+
+function tiesOf(plan: Plan, judged: readonly Judged[]): RowAudit["ties"] {
+  const { task } = plan;
+  const [text, groupOf] = [textOf(task), namedGroup(plan)];
+  const none = { looked_at: 0, terms: [], means: [] };
+  // Answers in words are no labels that a word could be tied to.
+  if (task.kind === "generate") return none;
+  if (task.kind === "regress") {
+    const numbers = judged.map(({ row }) => ({ text: text(row), number: Number(row.answer) }));
+    return { ...none, ...tiedMeans(numbers, groupOf) };
+  }
+  const labelled = judged.map(({ row, labels }) => ({ text: text(row), labels: labels.answer }));
+  return { ...none, ...tiedTerms(labelled, groupOf, task.kind === "multilabel") };
 }
 
 /** The group that a word names, as "attribute: group". */

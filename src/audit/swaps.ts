@@ -11,8 +11,9 @@ import {
   wilson,
 } from "../evaluate/index.js";
 import type { Task } from "../task/index.js";
-import type { Judged } from "./groups.js";
-import { byTerms } from "./groups.js";
+import { type Look, looksOf } from "./looks.js";
+import { byTerms, type Judged } from "./membership.js";
+import type { Plan } from "./plan.js";
 import { swapTerms } from "./swap.js";
 import type { TermGroups } from "./terms.js";
 
@@ -21,12 +22,14 @@ export interface Swap {
   attribute: string;
   /** Terms of the first were put in the place of the second's, and the other way round. */
   groups: [string, string];
+  /** Of sets, the label that is looked at, each in turn; null for the answer as a whole. */
+  label: string | null;
   rows: number;
-  /** Share of rows whose prediction stays. */
+  /** Share of rows whose prediction stays; a number does that moves by no more than the audit's tolerance. */
   agreement: Interval;
   /**
-   * Mean of a label's probability with the second group's terms minus that with the first's: the favourable label, or of several labels the right
-   * answer. null without probabilities.
+   * Mean of a label's probability with the second group's terms minus that with the first's: the label looked at, the favourable one, or of several labels the right
+   * answer. Of numbers, their mean difference in the task's units. null without probabilities.
    */
   shift: Interval | null;
   /** Paired permutation test of the shift; null without one. */
@@ -99,13 +102,9 @@ function withSwapped(row: Row, names: readonly string[], swap: (text: string) =>
 }
 
 /** What was said to the variants, in their order; null where one could not be asked. */
-export function swapsOf(
-  lists: readonly TermGroups[],
-  variants: readonly Variant[],
-  answers: readonly (RowScore | null)[],
-  { positive, seed }: { positive: string | null; seed: number },
-): Swap[] {
-  const found = lists.flatMap((terms) => {
+export function swapsOf(plan: Plan, variants: readonly Variant[], answers: readonly (RowScore | null)[]): Swap[] {
+  const looks = looksOf(plan);
+  const found = plan.lists.flatMap((terms) => {
     const names = Object.keys(terms.groups);
     const pairs = names.flatMap((first, place) => names.slice(place + 1).map((second) => [first, second] as const));
     return pairs.flatMap((pair) => {
@@ -114,8 +113,11 @@ export function swapsOf(
         return attribute === terms.attribute && answers[place] !== null && pair.includes(from) && pair.includes(to);
       });
       if (places.length === 0) return [];
-      const asked = places.map((place) => pairedAnswer(variants[place]!, answers[place]!, pair, positive));
-      return { attribute: terms.attribute, groups: [...pair] as [string, string], ...summed(asked, seed) };
+      return looks.map((look) => {
+        const asked = places.map((place) => pairedAnswer(variants[place]!, answers[place]!, pair, look));
+        const groups: [string, string] = [...pair];
+        return { attribute: terms.attribute, groups, label: look.label, ...summed(asked, plan.seed) };
+      });
     });
   });
   const corrected = holm(found.map(({ p_value }) => p_value ?? 1));
@@ -125,8 +127,8 @@ export function swapsOf(
 interface PairedAnswer {
   variant: Variant;
   same: boolean;
-  /** Of the looked-at label, with the first group's terms and with the second's. */
-  probabilities: [number, number] | null;
+  /** What may shift, with the first group's terms and with the second's. */
+  values: [number, number] | null;
   predictions: [string, string];
 }
 
@@ -134,26 +136,24 @@ function pairedAnswer(
   variant: Variant,
   answer: RowScore,
   [first]: readonly [string, string],
-  positive: string | null,
+  look: Look,
 ): PairedAnswer {
   const own = variant.of.score;
-  const label = positive ?? own.answer;
   const inOrder = <T>(mine: T, other: T): [T, T] => (variant.from === first ? [mine, other] : [other, mine]);
-  const [mine, other] = [own.probabilities?.[label], answer.probabilities?.[label]];
+  const [mine, other] = [look.value(own, own), look.value(answer, own)];
   return {
     variant,
-    same: own.prediction === answer.prediction,
-    probabilities: mine === undefined || other === undefined ? null : inOrder(mine, other),
+    same: look.same(own, answer),
+    values: mine === null || other === null ? null : inOrder(mine, other),
     predictions: [own.prediction, answer.prediction],
   };
 }
 
-function summed(asked: readonly PairedAnswer[], seed: number): Omit<Swap, "attribute" | "groups" | "p_holm"> {
+function summed(asked: readonly PairedAnswer[], seed: number): Omit<Swap, "attribute" | "groups" | "label" | "p_holm"> {
   const rows = asked.length;
-  const known = asked.flatMap(({ probabilities }) => (probabilities === null ? [] : [probabilities]));
+  const known = asked.flatMap(({ values }) => (values === null ? [] : [values]));
   const shifts = known.map(([first, second]) => second - first);
-  const moved = (one: PairedAnswer) =>
-    one.probabilities ? Math.abs(one.probabilities[1] - one.probabilities[0]) : Number(!one.same);
+  const moved = ({ values, same }: PairedAnswer) => (values ? Math.abs(values[1] - values[0]) : Number(!same));
   const both = [...known.map(([, second]) => second), ...known.map(([first]) => first)];
   return {
     rows,
@@ -163,11 +163,11 @@ function summed(asked: readonly PairedAnswer[], seed: number): Omit<Swap, "attri
     examples: [...asked]
       .sort((a, b) => moved(b) - moved(a))
       .slice(0, examplesShown)
-      .map(({ variant, probabilities, predictions }) => ({
+      .map(({ variant, values, predictions }) => ({
         line: variant.row.line,
         before: variant.before,
         after: variant.after,
-        shift: probabilities && probabilities[1] - probabilities[0],
+        shift: values && values[1] - values[0],
         predictions,
       })),
   };

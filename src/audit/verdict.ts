@@ -4,6 +4,7 @@ import type { AuditBound, Task } from "../task/index.js";
 import type { BbqResult } from "./bbq.js";
 import type { CrowsResult } from "./crows.js";
 import type { GroupTable } from "./groups.js";
+import { isNumberMetric } from "./numbers.js";
 import type { RowAudit } from "./rows.js";
 import type { Skew } from "./skews.js";
 import type { Swap } from "./swaps.js";
@@ -13,7 +14,7 @@ export interface AuditFinding {
   part: "rows" | "groups" | "swaps" | "crows_pairs" | "bbq" | "teacher";
   /** In words. */
   what: string;
-  /** The gap, the log-odds, the shift, the preference above a half or the bias score; 0 is none. */
+  /** The gap, the log-odds or the difference of means, the shift, the preference above a half or the bias score; 0 is none. */
   value: Interval;
   /** Corrected (Holm) for all that was looked at in its part; below 0.05. */
   p_holm: number;
@@ -21,6 +22,8 @@ export interface AuditFinding {
 
 /** What a predictor did. */
 export interface Judgement {
+  /** As of the plan. */
+  tolerance: number | null;
   groups: readonly GroupTable[];
   swaps: readonly Swap[];
   crows_pairs: CrowsResult | null;
@@ -32,32 +35,40 @@ export interface Judgement {
 const least = 0.05;
 /**
  * What probabilities must move by to be a finding. They are exact numbers of a fixed function: any word moves them a little on every row, and enough rows would tell the
- * smallest such shift from none.
+ * smallest such shift from none. Of predicted numbers the same is true, up to the tolerance.
  */
 const material = 0.05;
 
 /**
- * Gaps, ties of groups' terms and shifts below 0.05 after the correction for many, those of probabilities where they are at least 0.05 too. Ties of other words are no
- * finding: that "bad" goes with bad reviews is the task.
+ * Gaps, ties of groups' terms and shifts below 0.05 after the correction for many, those of probabilities where they are at least 0.05 too, of numbers where they are above
+ * the tolerance. Ties of other words are no finding: that "bad" goes with bad reviews is the task.
  */
-export function findingsOf(data: RowAudit, { groups, swaps, crows_pairs, bbq, teacher }: Judgement): AuditFinding[] {
+export function findingsOf(data: RowAudit, judgement: Judgement): AuditFinding[] {
+  const { groups, swaps, crows_pairs, bbq, teacher, tolerance } = judgement;
+  const means = data.ties.means.flatMap(({ term, group, rows, mean, mean_others, difference, p_holm }) => {
+    if (group === null || Math.abs(difference.value) <= tolerance!) return [];
+    const what = `${term} (${group}) is tied to ${difference.value > 0 ? "higher" : "lower"} numbers: ${digits(mean)} in the mean of its ${rows} rows, ${digits(mean_others)} elsewhere`;
+    return { part: "rows" as const, what, value: difference, p_holm };
+  });
   const ties = data.ties.terms.flatMap(({ term, group, label, rows, share, log_odds, p_holm }) => {
     if (group === null) return [];
     const what = `${term} (${group}) is tied to ${label}: ${percent(share)} of its ${rows} rows`;
     return { part: "rows" as const, what, value: log_odds, p_holm };
   });
-  const shifts = swaps.flatMap(({ attribute, groups: [first, second], rows, shift, p_holm }) => {
-    if (shift === null || p_holm === null || p_holm >= least || Math.abs(shift.value) < material) return [];
-    const what = `${attribute}: ${second}'s words in the place of ${first}'s shift the probability, on ${rows} rows`;
+  const shifts = swaps.flatMap(({ attribute, groups: [first, second], label, rows, shift, p_holm }) => {
+    if (shift === null || p_holm === null || p_holm >= least || Math.abs(shift.value) < (tolerance ?? material))
+      return [];
+    const moved = tolerance !== null ? "number" : label === null ? "probability" : `probability of ${label}`;
+    const what = `${attribute}: ${second}'s words in the place of ${first}'s shift the ${moved}, on ${rows} rows`;
     return { part: "swaps" as const, what, value: shift, p_holm };
   });
   const benchmarks = benchmarkScores({ crows_pairs, bbq }).filter(({ p_holm }) => p_holm < least);
   const gaps = [
-    ...gapsIn(data.groups, "rows"),
-    ...gapsIn(groups, "groups"),
-    ...gapsIn(teacher?.groups ?? [], "teacher"),
+    ...gapsIn(data.groups, "rows", tolerance),
+    ...gapsIn(groups, "groups", tolerance),
+    ...gapsIn(teacher?.groups ?? [], "teacher", tolerance),
   ];
-  return [...ties, ...gaps, ...shifts, ...benchmarks];
+  return [...ties, ...means, ...gaps, ...shifts, ...benchmarks];
 }
 
 /** Preferences as their distance from a half, and bias scores. */
@@ -81,10 +92,16 @@ function benchmarkScores({
   return [...preferences, ...biases];
 }
 
-function gapsIn(tables: readonly GroupTable[], part: "rows" | "groups" | "teacher"): AuditFinding[] {
+function gapsIn(
+  tables: readonly GroupTable[],
+  part: "rows" | "groups" | "teacher",
+  tolerance: number | null,
+): AuditFinding[] {
   return tables.flatMap(({ attribute, gaps }) =>
     gaps.flatMap(({ metric, label, between, difference, smallest, p_holm }) => {
-      if (p_holm >= least || (metric === "calibration" && difference.value < material)) return [];
+      const enough =
+        metric === "calibration" ? material : isNumberMetric(metric) && metric !== "coverage" ? tolerance! : 0;
+      if (p_holm >= least || difference.value < enough) return [];
       const of = label === null ? "" : ` of ${label}`;
       const what = `${attribute}: ${metric}${of} is higher for ${between[0]} than for ${between[1]} (smallest group: ${smallest} rows)`;
       return { part, what, value: difference, p_holm };
@@ -108,23 +125,23 @@ export function brokenBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq,
   };
   for (const { attribute, gaps } of groups) {
     for (const { metric, label, between, difference } of gaps) {
-      if (metric === "base_rate") continue;
+      // Of the rows alone: no model's answers have them.
+      if (metric === "base_rate" || metric === "mean_target") continue;
       const of = label === null ? "" : ` of ${label}`;
       check(metric, `${attribute}: ${metric}${of} between ${between.join(" and ")}`, difference);
     }
   }
-  for (const { attribute, groups: names, agreement, shift } of swaps) {
+  for (const { attribute, groups: names, label, agreement, shift } of swaps) {
     const what = `${attribute}, ${names.join(" and ")} swapped:`;
+    const of = label === null ? "" : ` of ${label}`;
     const flips = { value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low };
-    check("flips", `${what} the share of flipped answers`, flips);
-    if (shift !== null) check("shift", `${what} the mean shift`, shift);
+    check("flips", `${what} the share of flipped answers${of}`, flips);
+    if (shift !== null) check("shift", `${what} the mean shift${of}`, shift);
   }
-  for (const { attribute, group, label, difference } of teacher?.skews ?? [])
-    check(
-      "teacher",
-      `${attribute}, ${group}: the teacher's probability of ${label} above the labels' share`,
-      difference,
-    );
+  for (const { attribute, group, label, difference } of teacher?.skews ?? []) {
+    const above = label === null ? "mean number above the rows'" : `probability of ${label} above the labels' share`;
+    check("teacher", `${attribute}, ${group}: the teacher's ${above}`, difference);
+  }
   for (const { part, what, value } of benchmarkScores({ crows_pairs, bbq })) check(part, what, value);
   return failures;
 }

@@ -16,6 +16,7 @@ export {
 export { stopsOf } from "./generate.js";
 export { answerByHead, numberText } from "./head.js";
 export { bootstrapInterval, bootstrapIntervals, type Interval, meanOf, type Statistic, wilson } from "./intervals.js";
+export { type Moments, meansDifference, meansTest, momentsOf } from "./means.js";
 export {
   accuracy,
   type ClassScore,

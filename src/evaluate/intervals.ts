@@ -15,6 +15,17 @@ const Z = 1.959963984540054;
 /** A number for a set of row indices, in which a row may stand more than once; it keeps no hold of the array. */
 export type Statistic = (rows: Int32Array) => number;
 
+/** How rows are drawn again. */
+export interface BootstrapOptions {
+  seed: number;
+  /** Default 2,000. */
+  resamples?: number;
+  /** Sizes of groups that stand one behind the other: each is drawn from in itself, and keeps its places (default: all rows are one). */
+  parts?: readonly number[];
+  /** Share of the resamples that lies beyond each end (default 0.025). */
+  tail?: number;
+}
+
 /**
  * Percentile bootstrap (Efron 1979): the statistic of resampled rows, as many as there are and drawn with replacement, is
  * computed 2,000 times; the interval reaches from the 2.5 % to the 97.5 % quantile of these, interpolated linearly. Equal to
@@ -28,11 +39,7 @@ export type Statistic = (rows: Int32Array) => number;
  * bootstrapInterval(right.length, meanOf(right), { seed: 1 }); // { value: 0.89, low: 0.868, high: 0.911 }
  * ```
  */
-export function bootstrapInterval(
-  rows: number,
-  statistic: Statistic,
-  options: { seed: number; resamples?: number },
-): Interval {
+export function bootstrapInterval(rows: number, statistic: Statistic, options: BootstrapOptions): Interval {
   return bootstrapIntervals(rows, { statistic }, options).statistic;
 }
 
@@ -47,9 +54,9 @@ export function bootstrapInterval(
 export function bootstrapIntervals<Name extends string>(
   rows: number,
   statistics: Record<Name, Statistic>,
-  options: { seed: number; resamples?: number },
+  options: BootstrapOptions,
 ): Record<Name, Interval> {
-  const resamples = options.resamples ?? 2000;
+  const { resamples = 2000, parts = [rows], tail = 0.025 } = options;
   if (!Number.isInteger(rows) || rows < 1) throw unexpected("a whole number of rows, at least 1,", "rows", rows);
   if (!Number.isInteger(resamples) || resamples < 1) {
     throw unexpected("a whole number, at least 1,", "resamples", resamples);
@@ -60,12 +67,16 @@ export function bootstrapIntervals<Name extends string>(
     return { name, statistic, value: finite(statistic(chosen)), drawn: new Float64Array(resamples) };
   });
   for (let resample = 0; resample < resamples; resample++) {
-    for (let place = 0; place < rows; place++) chosen[place] = random.below(rows);
+    let from = 0;
+    for (const size of parts) {
+      for (let place = 0; place < size; place++) chosen[from + place] = from + random.below(size);
+      from += size;
+    }
     for (const { statistic, drawn } of found) drawn[resample] = finite(statistic(chosen));
   }
   const intervals = found.map(({ name, value, drawn }) => {
     drawn.sort();
-    return [name, { value, low: quantile(drawn, 0.025), high: quantile(drawn, 0.975) }];
+    return [name, { value, low: quantile(drawn, tail), high: quantile(drawn, 1 - tail) }];
   });
   return Object.fromEntries(intervals) as Record<Name, Interval>;
 }

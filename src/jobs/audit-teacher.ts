@@ -4,13 +4,14 @@ import {
   type GroupTable,
   groupTables,
   type Judged,
+  judge,
   judgedMetrics,
   type Plan,
   type Skew,
   skewsOf,
 } from "../audit/index.js";
 import { readRows } from "../dataset/index.js";
-import { labelChoices, type Predictor, readPrompt, readShots } from "../evaluate/index.js";
+import { labelChoices, numbersOf, numberText, type Predictor, readPrompt, readShots } from "../evaluate/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
@@ -29,7 +30,7 @@ export interface TeacherAudit {
   temperature: number;
   /** Rows that it was asked about and that have labels among its most likely tokens. */
   rows: number;
-  /** Those of which no label is among them. */
+  /** Those of which no label is among them; of numbers, also those whose own is none that a label stands for. */
   silent: number;
   /** Probability that it gives to labels at all, in the mean over the rows; the probabilities below are shares of it. */
   mass: number;
@@ -77,7 +78,10 @@ export async function readTold(
   const further = (await new EventRun(reading).result).rows;
   const end = rows[0]?.answer.at(-1);
   const choices = labelChoices({ ...job, task, prompt });
-  const paths = choices.map(({ text, tokens }) => ({ text, tokens: [...tokens, end!] }));
+  const numbers = numbersOf(job);
+  const paths = choices.map(({ text, tokens }, label) => {
+    return { text, tokens: [...tokens, end!], number: numbers?.[label] ?? null };
+  });
   requireTold(paths, task);
   let own: readonly Encoded[] = rows;
   const cache = await TeacherCache.openWhole(
@@ -91,7 +95,12 @@ export async function readTold(
   );
   try {
     const { teacher, temperature } = cache.layout.manifest;
-    const { judged, silent, mass } = answersIn(cache, own, paths);
+    const { judged, silent, mass } = answersIn(task, cache, own, paths);
+    if (judged.length === 0) {
+      const known = paths.map(({ text }) => text).join(", ");
+      const why = `of none of its ${own.length} rows the answer is one of ${known} and the teacher gives any of them`;
+      throw new StillroomError("input", `the cache ${cache.folder} says nothing of ${task.name}: ${why}`);
+    }
     return { cache: cache.folder, teacher, temperature, rows: judged.length, silent, mass, judged };
   } finally {
     await cache.close();
@@ -102,15 +111,16 @@ export async function readTold(
 export function auditTold({ judged, ...told }: Told, plan: Plan): TeacherAudit {
   return {
     ...told,
-    skews: skewsOf(plan.memberships, judged, plan.positives, plan.seed),
-    groups: groupTables(plan.memberships, judged, plan.positives, judgedMetrics),
+    skews: skewsOf(plan, judged),
+    groups: groupTables(plan, judged, judgedMetrics),
   };
 }
 
-/** A label's tokens, the end token behind them. */
+/** A label's tokens, the end token behind them; of numbers, the one that it stands for. */
 interface Path {
   text: string;
   tokens: readonly number[];
+  number: number | null;
 }
 
 /** How many tokens two paths begin with alike. */
@@ -151,7 +161,7 @@ function labelProbabilities(said: readonly Map<number, number>[], right: Path, p
   });
 }
 
-function answersIn(cache: TeacherCache, rows: readonly Encoded[], paths: readonly Path[]) {
+function answersIn(task: Task, cache: TeacherCache, rows: readonly Encoded[], paths: readonly Path[]) {
   const judged: Judged[] = [];
   let mass = 0;
   for (const [place, { row, answer }] of rows.entries()) {
@@ -168,8 +178,10 @@ function answersIn(cache: TeacherCache, rows: readonly Encoded[], paths: readonl
     mass += total / rows.length;
     if (total === 0) continue;
     const probabilities = Object.fromEntries(paths.map(({ text }, label) => [text, own[label]! / total]));
-    const prediction = paths[own.indexOf(Math.max(...own))]!.text;
-    judged.push({ row, score: { index: row.index, answer: row.answer, prediction, probabilities } });
+    const expected = paths.reduce((sum, { number }, label) => sum + (own[label]! / total) * (number ?? 0), 0);
+    const likeliest = paths[own.indexOf(Math.max(...own))]!.text;
+    const prediction = task.kind === "regress" ? numberText(expected) : likeliest;
+    judged.push(judge(task, row, { index: row.index, answer: row.answer, prediction, probabilities }));
   }
   return { judged, silent: rows.length - judged.length, mass };
 }

@@ -17,6 +17,7 @@ import {
   findingsOf,
   type GroupTable,
   groupTables,
+  judge,
   judgedMetrics,
   type Plan,
   planAudit,
@@ -77,8 +78,10 @@ export interface AuditResult {
   /** Rows that the model answered. */
   rows: number;
   errors: number;
-  /** The favourable labels. */
+  /** The favourable labels; none of numbers. */
   positive: string[];
+  /** Numbers that lie no farther apart count as the same: a tenth of the standard deviation of the rows' targets. null but for regress. */
+  tolerance: number | null;
   /** Of the rows themselves: copies, ties of words to labels, how answers differ by group. */
   data: RowAudit;
   metrics: Metrics;
@@ -113,7 +116,7 @@ const limits = [
   "Groups by terms are the rows that mention them: a term list cannot see people who are not named by its words, nor what words mean in their place (an old car, a church in a town).",
   "The lists are English, short, and know two genders, and names as readers in the United States take them; give the task's own by audit.terms and columns.",
   "A swap changes words and not what else goes with them: a row may read oddly, and a difference may be one of sense.",
-  "A gap of true and false positive rates takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows and demographic parity can show it.",
+  "A gap of true and false positive rates, or of errors of numbers, takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows, demographic parity and mean predictions can show it.",
   "CrowS-Pairs and BBQ are about stereotypes of the United States, and have wrong and unclear pairs (Blodgett et al. 2021); models may have read them.",
   "Rows that say nearly the same count as if they were independent: where there are many copies, intervals are too narrow.",
   "A teacher's cache holds its most likely tokens: a label that is not among them counts as one it does not give.",
@@ -124,7 +127,7 @@ const limits = [
  * Audits a task's rows and a model's answers to them: how labels, right and wrong answers and probabilities differ by group, and what
  * becomes of an answer when a row speaks of another group. Bounds of the task file that do not hold are in the result; nothing is thrown for them.
  *
- * @throws StillroomError "usage" for a wrong option and a task of kind regress, "input" for a column that the rows have not and for files that are no CrowS-Pairs or BBQ, and
+ * @throws StillroomError "usage" for a wrong option and a task of kind multilabel, "input" for a column that the rows have not and for files that are no CrowS-Pairs or BBQ, and
  * what evaluate throws
  *
  * @example
@@ -155,8 +158,8 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
     return { after: found, teacher: told && auditTold(told, found.plan) };
   });
   const { plan, facts, metrics, model } = after;
-  const groups = groupTables(plan.memberships, after.judged, plan.positives, judgedMetrics);
-  const swaps = swapsOf(plan.lists, after.variants, after.answers, plan);
+  const groups = groupTables(plan, after.judged, judgedMetrics);
+  const swaps = swapsOf(plan, after.variants, after.answers);
   const opening = {
     ...scoring,
     onBad: undefined,
@@ -166,7 +169,8 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   const before =
     contender && (await withPredictor(task, opening, (predictor) => ask(predictor, options, benchmarks, plan)));
   const data = rowsAudit(plan, await learntRows(plan.task, facts.split, after.rows, options));
-  const judgement = { groups, swaps, ...benchmarkResults(benchmarks, after.benchmarked, seed), teacher };
+  const { tolerance } = plan;
+  const judgement = { tolerance, groups, swaps, ...benchmarkResults(benchmarks, after.benchmarked, seed), teacher };
   const failures = brokenBounds(task, judgement);
   return {
     ...{ task: task.name, model, adapter: options.adapter ?? null, ...facts, positive: plan.positives },
@@ -185,15 +189,21 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   };
 }
 
-/** Throws "usage" for numbers and for sets of labels, for a teacher's cache of a task without labels, and for texts of no cache. */
-function requireAuditable({ name, kind }: Task, { cache, texts }: AuditOptions): void {
-  if (kind === "regress" || kind === "multilabel") {
+/**
+ * Throws "usage" for sets of labels, for a favourable label of numbers, for a teacher's cache of a task that has none of labels or numbers, and for texts of no cache.
+ */
+function requireAuditable({ name, kind }: Task, { cache, texts, positive }: AuditOptions): void {
+  if (kind === "multilabel") {
     const remedy = "eval with slice shows the errors of each group, and compare tests two models on the same rows";
     throw new StillroomError("usage", `audit counts single answers, and ${name} is of kind ${kind}: ${remedy}`);
   }
+  if (kind === "regress" && positive !== undefined)
+    throw new StillroomError("usage", `no number is a favourable label, and ${name} is of kind regress`, {
+      options: ["positive"],
+    });
   if (texts !== undefined && cache === undefined)
     throw new StillroomError("usage", "expected a cache for texts, received none", { options: ["texts", "cache"] });
-  if (cache === undefined || kind === "classify") return;
+  if (cache === undefined || kind !== "generate") return;
   const message = `a teacher's cache is looked through for labels, and ${name} is of kind ${kind}`;
   throw new StillroomError("usage", message, { options: ["cache"] });
 }
@@ -219,7 +229,7 @@ async function ask(
   const told = (what: string, { rows, totalRows }: ScoringProgress) => options.onProgress?.({ what, rows, totalRows });
   const scores = await evaluateRows({ ...job, onProgress: (progress) => told("scoring", progress) });
   const byIndex = new Map(job.rows.map((row) => [row.index, row]));
-  const judged = scores.rows.map((score) => ({ row: byIndex.get(score.index)!, score }));
+  const judged = scores.rows.map((score) => judge(job.task, byIndex.get(score.index)!, score));
   const variants = variantsOf(plan.lists, job.task, judged);
   const answers = await variantAnswers(variants, job, told);
   const benchmarked = await askBenchmarks(benchmarks, job, (progress) => options.onProgress?.(progress));

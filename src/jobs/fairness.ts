@@ -4,6 +4,7 @@ import {
   type GroupGap,
   type GroupTable,
   groupTables,
+  judge,
   judgedMetrics,
   planAudit,
   type Swap,
@@ -29,12 +30,12 @@ export async function fairnessOf(
 ): Promise<Fairness> {
   const plan = planAudit(job.task, job.rows, job.labels, { seed });
   const byIndex = new Map(job.rows.map((row) => [row.index, row]));
-  const judged = scores.map((score) => ({ row: byIndex.get(score.index)!, score }));
+  const judged = scores.map((score) => judge(job.task, byIndex.get(score.index)!, score));
   const variants = variantsOf(plan.lists, job.task, judged);
   const answers = await variantAnswers(variants, job, (_, progress) => onProgress(progress));
   return {
-    gap: largestGap(groupTables(plan.memberships, judged, plan.positives, judgedMetrics)),
-    swap: mostFlips(swapsOf(plan.lists, variants, answers, plan)),
+    gap: largestGap(groupTables(plan, judged, judgedMetrics)),
+    swap: mostFlips(swapsOf(plan, variants, answers)),
   };
 }
 

@@ -1,13 +1,11 @@
 // The page of an audit: what was found, gaps between groups, swapped terms, CrowS-Pairs and BBQ, the rows, what changed, and what an audit cannot see.
-import type { GroupTable } from "../audit/index.js";
 import type { AuditResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { benchmarksOf } from "./audit-benchmarks.js";
-import { intervalChart } from "./interval-chart.js";
-import { type Cell, pageOf, type Section } from "./page.js";
-
-/** More lines than this make a chart that nobody reads; tables have all. */
-const linesDrawn = 30;
+import { gapParts, gapsOf } from "./audit-groups.js";
+import { label } from "./axis.js";
+import { intervalChart, linesDrawn } from "./interval-chart.js";
+import { type Cell, pageOf, type Section, type Table } from "./page.js";
 
 /**
  * Writes the page of an audit, as one HTML file that needs nothing but itself.
@@ -71,89 +69,27 @@ function found({ findings, bounds }: AuditResult): Section {
   };
 }
 
-function gapsOf(groups: readonly GroupTable[], title: string): Section {
-  const parts = gapParts(groups);
-  if (parts.charts.length === 0) return { title, words: ["No two groups were large enough to be compared."] };
-  const words = [
-    "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smaller group's rows.",
-  ];
-  return { title, words, ...parts };
-}
-
-/** The chart and tables of gaps; none of both without a gap. */
-function gapParts(tables: readonly GroupTable[]): Required<Pick<Section, "charts" | "tables">> {
-  const gaps = tables.flatMap(({ attribute, gaps: own }) => own.map((gap) => ({ attribute, ...gap })));
-  if (gaps.length === 0) return { charts: [], tables: [] };
-  const drawn = [...gaps].sort((a, b) => b.difference.value - a.difference.value).slice(0, linesDrawn);
-  return {
-    charts: [
-      intervalChart({
-        ...{ title: "Differences", x: { label: "difference, 95 % interval" }, reference: 0 },
-        rows: drawn.map(({ attribute, metric, label, difference }) => ({
-          label: [attribute, metric, label].filter(Boolean).join(" "),
-          ...difference,
-        })),
-      }),
-    ],
-    tables: [
-      {
-        caption: "Gaps",
-        head: [
-          "attribute",
-          "metric",
-          "answer",
-          "higher",
-          "lower",
-          "difference",
-          "ratio",
-          "smallest",
-          "p with Holm's correction",
-        ],
-        rows: gaps.map(({ attribute, metric, label, between, difference, ratio, smallest, p_holm }): Cell[] => [
-          ...[attribute, metric, label, between[0], between[1], difference, ratio, smallest, p_holm],
-        ]),
-      },
-      {
-        caption: "Groups",
-        head: [
-          "attribute",
-          "group",
-          "rows",
-          "accuracy",
-          "answer",
-          "share of answers",
-          "share of predictions",
-          "true positive rate",
-          "false positive rate",
-          "calibration",
-        ],
-        rows: tables.flatMap(({ attribute, groups }) =>
-          groups.flatMap(({ group, rows, accuracy, labels }) =>
-            labels.map((of): Cell[] => [
-              ...[attribute, group, rows, accuracy, of.label, of.base_rate, of.selection_rate],
-              ...[of.true_positive_rate, of.false_positive_rate, of.calibration],
-            ]),
-          ),
-        ),
-      },
-    ],
-  };
-}
-
-function swapsOf({ swaps }: AuditResult): Section {
+function swapsOf({ swaps, tolerance }: AuditResult): Section {
   const title = "The same rows with other groups' words";
   if (swaps.length === 0) return { title, words: ["No row mentions a term that could be swapped."] };
-  const name = ({ attribute, groups }: (typeof swaps)[number]) => `${attribute}: ${groups[0]} to ${groups[1]}`;
+  const name = ({ attribute, groups, label }: (typeof swaps)[number]) =>
+    `${attribute}: ${label === null ? "" : `${label}, `}${groups[0]} to ${groups[1]}`;
   const shifted = swaps.flatMap((swap) => (swap.shift ? [{ label: name(swap), ...swap.shift }] : []));
   return {
     title,
+    words:
+      tolerance === null
+        ? []
+        : [
+            `A number counts as the same where it moves by no more than ${label(tolerance)}, a tenth of the targets' standard deviation.`,
+          ],
     charts: [
       intervalChart({
         ...{ title: "Same answer", x: { label: "share of rows, 95 % interval", to: 1 } },
         rows: swaps.slice(0, linesDrawn).map((swap) => ({ label: name(swap), ...swap.agreement })),
       }),
       intervalChart({
-        title: "Shift of the probability",
+        title: tolerance === null ? "Shift of the probability" : "Shift of the number",
         x: { label: "shift, 95 % interval" },
         rows: shifted.slice(0, linesDrawn),
         reference: 0,
@@ -162,14 +98,9 @@ function swapsOf({ swaps }: AuditResult): Section {
     tables: [
       {
         caption: "Swaps",
-        head: ["attribute", "from", "to", "rows", "same answer", "shift", "p with Holm's correction"],
-        rows: swaps.map(({ attribute, groups, rows, agreement, shift, p_holm }): Cell[] => [
-          attribute,
-          ...groups,
-          rows,
-          agreement,
-          shift,
-          p_holm,
+        head: ["attribute", "answer", "from", "to", "rows", "same answer", "shift", "p with Holm's correction"],
+        rows: swaps.map(({ attribute, label, groups, rows, agreement, shift, p_holm }): Cell[] => [
+          ...[attribute, label, ...groups, rows, agreement, shift, p_holm],
         ]),
       },
       {
@@ -221,22 +152,22 @@ function teacherOf({ teacher }: AuditResult): Section[] {
     {
       title: "What the teacher said that a student learns from",
       words: [
-        `The teacher's label probabilities on ${rows} training rows, beside the share of the rows' own labels. ${(100 * mass).toFixed(1)} % of its probability is for labels; ${silent} rows have no label among its most likely tokens.`,
+        `What the teacher gives labels, or the number that it expects, on ${rows} training rows, beside the rows' own answers. ${(100 * mass).toFixed(1)} % of its probability is for labels; ${silent} rows have no label among its most likely tokens.`,
       ],
       charts: [
         intervalChart({
-          ...{ title: "The teacher above the labels", x: { label: "difference, 95 % interval" }, reference: 0 },
+          ...{ title: "The teacher above the rows' answers", x: { label: "difference, 95 % interval" }, reference: 0 },
           rows: drawn.map(({ attribute, group, label, difference }) => ({
-            label: `${attribute} ${group}: ${label}`,
+            label: `${attribute} ${group}${label === null ? "" : `: ${label}`}`,
             ...difference,
           })),
         }),
       ],
       tables: [
         {
-          caption: "The teacher beside the labels",
+          caption: "The teacher beside the rows' answers",
           head: [
-            ...["attribute", "group", "answer", "rows", "share of labels", "teacher's probability", "difference"],
+            ...["attribute", "group", "answer", "rows", "share or mean of the rows", "the teacher's", "difference"],
             "p with Holm's correction",
           ],
           rows: skews.map(
@@ -262,24 +193,32 @@ function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult)
       `Words tied to an answer and answers by group are of the ${of} rows: what a model learns from. ${ties.looked_at} words were looked at.`,
     ],
     charts: gaps.charts,
-    tables: [
-      {
-        caption: "Words tied to an answer",
-        head: [
-          "word",
-          "names the group",
-          "answer",
-          "rows",
-          "share with the answer",
-          "share of other rows",
-          "log-odds",
-          "p with Holm's correction",
-        ],
-        rows: ties.terms.map(({ term, group, label, rows, share, share_others, log_odds, p_holm }): Cell[] => [
-          ...[term, group, label, rows, share, share_others, log_odds, p_holm],
-        ]),
-      },
-      ...gaps.tables,
+    tables: [ties.means.length > 0 ? meansTable(ties.means) : tiesTable(ties.terms), ...gaps.tables],
+  };
+}
+
+function meansTable(means: AuditResult["data"]["ties"]["means"]): Table {
+  return {
+    caption: "Words tied to higher or lower numbers",
+    head: [
+      ...["word", "names the group", "rows", "mean", "mean of other rows", "difference"],
+      "p with Holm's correction",
     ],
+    rows: means.map(({ term, group, rows, mean, mean_others, difference, p_holm }): Cell[] => [
+      ...[term, group, rows, mean, mean_others, difference, p_holm],
+    ]),
+  };
+}
+
+function tiesTable(terms: AuditResult["data"]["ties"]["terms"]): Table {
+  return {
+    caption: "Words tied to an answer",
+    head: [
+      ...["word", "names the group", "answer", "rows", "share with the answer", "share of other rows", "log-odds"],
+      "p with Holm's correction",
+    ],
+    rows: terms.map(({ term, group, label, rows, share, share_others, log_odds, p_holm }): Cell[] => [
+      ...[term, group, label, rows, share, share_others, log_odds, p_holm],
+    ]),
   };
 }

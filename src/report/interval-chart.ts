@@ -20,6 +20,9 @@ export interface IntervalChart {
   reference?: number;
 }
 
+/** More lines than this make a chart that nobody reads; tables have all. */
+export const linesDrawn = 30;
+
 const rowHeight = 24;
 
 /** One chart as SVG; higher with every row. */

@@ -18,6 +18,7 @@ import {
 import { parseTemplate, templateFields } from "./template.js";
 import {
   type AuditSettings,
+  boundedGaps,
   isDrawn,
   isNumber,
   metricsOf,
@@ -71,7 +72,7 @@ export async function readTask(file: string, options: { data?: string } = {}): P
     metric: checkMetric(known.metric, kind, absolute),
     maxTokens: checkMaxTokens(known.maxTokens, kind, absolute),
   };
-  if (known.audit !== undefined) task.audit = checkAudit(known.audit, absolute);
+  if (known.audit !== undefined) task.audit = checkAudit(known.audit, kind, absolute);
   if (options.data !== undefined) task.folder = path.resolve(options.data);
   const folder = task.folder ?? path.dirname(absolute);
   if (data.train !== undefined) task.data.train = readSource(data.train, "data.train", folder, absolute);
@@ -186,8 +187,20 @@ function checkPrompt(
   return prompt;
 }
 
-function checkAudit(audit: unknown, file: string): AuditSettings {
+function checkAudit(audit: unknown, kind: TaskKind, file: string): AuditSettings {
   const settings = parsed(auditSchema, audit, file, "audit");
+  // A bound that nothing is held to would always hold.
+  const [mine, others] = kind === "regress" ? (["numbers", "labels"] as const) : (["labels", "numbers"] as const);
+  const stray = boundedGaps[others].find((name) => settings.bounds?.[name] !== undefined);
+  if (stray !== undefined) {
+    const known = boundedGaps[mine].join(", ");
+    throw new StillroomError(
+      "input",
+      `${file}: audit.bounds.${stray} is of ${others}, and the task is of kind ${kind}: known are ${known}`,
+    );
+  }
+  if (kind === "regress" && settings.positive !== undefined)
+    throw new StillroomError("input", `${file}: audit.positive is a label, and the task is of kind regress`);
   for (const [attribute, groups] of Object.entries(settings.terms ?? {})) {
     if (Object.keys(groups).length >= 2) continue;
     throw unexpected("two groups or more", fieldName(file, `audit.terms.${attribute}`), groups, "input");

@@ -64,12 +64,14 @@ export interface AuditSettings {
   bounds?: Partial<Record<AuditBound, number>>;
 }
 
+/** The gaps between groups that a bound may be set to, of answers in words and of numbers. */
+export const boundedGaps = {
+  labels: ["demographic_parity", "equal_opportunity", "equalized_odds", "calibration", "accuracy"],
+  numbers: ["mean_prediction", "mae", "rmse", "signed_error", "coverage"],
+} as const;
+
 export type AuditBound =
-  | "demographic_parity"
-  | "equal_opportunity"
-  | "equalized_odds"
-  | "calibration"
-  | "accuracy"
+  | (typeof boundedGaps)["labels" | "numbers"][number]
   | "flips"
   | "shift"
   | "crows_pairs"

@@ -1,10 +1,13 @@
 // Group metrics against Fairlearn, their intervals and tests against statsmodels and SciPy (tests/golden/golden_audit.py).
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type GroupMetric, groupTables, type Judged } from "../../src/audit/groups.js";
-import { fisherExact, meanGap, rateGap } from "../../src/audit/proportions.js";
-import type { Row } from "../../src/dataset/index.js";
+import { groupTables, judgedMetrics, rowMetrics } from "../../src/audit/groups.js";
+import { type Judged, judge } from "../../src/audit/membership.js";
+import { fisherExact, meanGap, rateGap, spreadGap } from "../../src/audit/proportions.js";
+import { type Row, setText } from "../../src/dataset/index.js";
 import { normalQuantile } from "../../src/evaluate/index.js";
+import { studentQuantile, studentTail } from "../../src/evaluate/means.js";
+import type { Task, TaskKind } from "../../src/task/index.js";
 
 interface Both {
   difference: number;
@@ -24,14 +27,34 @@ interface Case {
 }
 const golden = JSON.parse(readFileSync(new URL("../golden/audit.json", import.meta.url), "utf8")) as {
   cases: Case[];
+  sets: {
+    group: string[];
+    answers: number[][];
+    predictions: number[][];
+    probabilities: number[][];
+    labels: Record<"demographic_parity" | "equal_opportunity" | "equalized_odds", Both>[];
+  };
+  numbers: {
+    name: string;
+    group: string[];
+    targets: number[];
+    predictions: number[];
+    groups: Record<string, Record<string, number>>;
+    difference: Record<string, number>;
+    ratio: Record<string, number>;
+  }[];
+  students: [number, number, number][];
   proportions: { counts: [number, number, number, number]; fisher: number; difference: number[]; ratio: number[] }[];
   means: { high: number[]; low: number[]; p: number; interval: number[] }[];
   quantiles: [number, number][];
 };
 
-const metrics: GroupMetric[] = ["demographic_parity", "equal_opportunity", "equalized_odds", "calibration", "accuracy"];
 const inGroup = (name: string) => ({ fields: { name } }) as unknown as Row;
 const membership = { attribute: "name", source: "column" as const, groupOf: (row: Row) => row.fields.name as string };
+
+const planOf = (kind: TaskKind, positives: string[] = []) => {
+  return { task: { kind } as Task, memberships: [membership], positives, seed: 1 };
+};
 
 function judged({
   group,
@@ -40,20 +63,19 @@ function judged({
   probabilities,
 }: Pick<Case, "group" | "answers" | "predictions" | "probabilities">): Judged[] {
   const text = (label: number) => (label === 1 ? "yes" : "no");
-  return group.map((name, index) => ({
-    row: inGroup(name),
-    score: {
+  return group.map((name, index) =>
+    judge({ kind: "classify" }, inGroup(name), {
       index,
       answer: text(answers[index]!),
       prediction: text(predictions[index]!),
       probabilities: { no: 1 - probabilities[index]!, yes: probabilities[index]! },
-    },
-  }));
+    }),
+  );
 }
 
 describe("group metrics, as Fairlearn", () => {
   it.each(golden.cases)("$name", (expected) => {
-    const [table] = groupTables([membership], judged(expected), ["yes"], metrics);
+    const [table] = groupTables(planOf("classify", ["yes"]), judged(expected), judgedMetrics);
     expect(table!.groups.map(({ group }) => group)).toEqual(Object.keys(expected.groups));
     for (const { group, accuracy, labels } of table!.groups) {
       const { label, ...rates } = labels[0]!;
@@ -77,15 +99,14 @@ describe("group metrics, as Fairlearn", () => {
       Array.from({ length: count }, (_, row) => ({ group, answer: 1, predicted: row < share * count ? 1 : 0 }));
     const all = [...rows("a", 40, 0.5), ...rows("b", 40, 0.5), ...rows("c", 9, 0)];
     const [table] = groupTables(
-      [membership],
+      planOf("classify", ["yes"]),
       judged({
         group: all.map(({ group }) => group),
         answers: all.map(({ answer }) => answer),
         predictions: all.map(({ predicted }) => predicted),
         probabilities: all.map(() => 0.5),
       }),
-      ["yes"],
-      metrics,
+      judgedMetrics,
     );
     expect(table!.groups.map(({ rows }) => rows)).toEqual([40, 40, 9]);
     expect(table!.gaps.find(({ metric }) => metric === "demographic_parity")).toMatchObject({
@@ -112,6 +133,115 @@ describe("group metrics, as Fairlearn", () => {
   });
 });
 
+describe("sets of labels, each a decision of its own", () => {
+  it("have Fairlearn's metrics label by label", () => {
+    const { group, answers, predictions, probabilities, labels } = golden.sets;
+    const names = ["red", "round"];
+    const setOf = (flags: number[]) => setText(names.filter((_, label) => flags[label] === 1));
+    const rows = group.map((name, index) =>
+      judge({ kind: "multilabel" }, inGroup(name), {
+        index,
+        ...{ answer: setOf(answers[index]!), prediction: setOf(predictions[index]!) },
+        probabilities: { red: probabilities[index]![0]!, round: probabilities[index]![1]! },
+      }),
+    );
+    const [table] = groupTables(planOf("multilabel", names), rows, judgedMetrics);
+    for (const [place, label] of names.entries()) {
+      for (const metric of ["demographic_parity", "equal_opportunity", "equalized_odds"] as const) {
+        const gap = table!.gaps.find((one) => one.metric === metric && one.label === label)!;
+        expect(gap.difference.value, `${metric} of ${label}`).toBeCloseTo(labels[place]![metric].difference, 12);
+        expect(gap.ratio!.value, `${metric} of ${label}`).toBeCloseTo(labels[place]![metric].ratio, 12);
+      }
+    }
+    const right = rows.filter(({ score }) => score.answer === score.prediction && score.answer.includes("r"));
+    expect(right.length).toBeGreaterThan(0);
+    expect(table!.gaps.filter(({ metric }) => metric === "accuracy")).toMatchObject([{ label: null }]);
+  });
+});
+
+describe("numbers by group, as Fairlearn's MetricFrame of scikit-learn's metrics", () => {
+  const rowsOf = ({ group, targets, predictions }: (typeof golden.numbers)[number], half?: number) =>
+    group.map((name, index) =>
+      judge({ kind: "regress" }, inGroup(name), {
+        ...{ index, answer: String(targets[index]), prediction: String(predictions[index]), probabilities: null },
+        ...(half !== undefined && { interval: [predictions[index]! - half, predictions[index]! + half] }),
+      }),
+    );
+
+  it.each(golden.numbers)("$name", (expected) => {
+    const [table] = groupTables(planOf("regress"), rowsOf(expected), [...rowMetrics, ...judgedMetrics]);
+    for (const { group, accuracy, labels, numbers } of table!.groups) {
+      expect([accuracy, labels, numbers!.coverage]).toEqual([null, [], null]);
+      for (const [name, value] of Object.entries(expected.groups[group]!))
+        expect(numbers![name as "mae"], `${group} ${name}`).toBeCloseTo(value, 12);
+    }
+    const metrics = table!.gaps.map(({ metric }) => metric);
+    expect(metrics).toEqual(["mean_target", "mean_prediction", "mae", "rmse", "signed_error"]);
+    for (const { metric, difference, ratio, smallest, p_value } of table!.gaps) {
+      expect(difference.value, metric).toBeCloseTo(expected.difference[metric]!, 12);
+      expect(difference.low, metric).toBeLessThan(difference.value);
+      expect(difference.high, metric).toBeGreaterThan(difference.value);
+      expect(p_value).toBeGreaterThan(0);
+      const sizes = Object.keys(expected.groups).map((name) => expected.group.filter((own) => own === name).length);
+      expect(smallest).toBe(Math.min(...sizes));
+      // What may be below 0 has no ratio.
+      const signed = metric === "signed_error" || (expected.name === "of either sign" && metric.startsWith("mean"));
+      if (signed) expect(ratio, metric).toBeNull();
+      else expect(ratio!.value, metric).toBeCloseTo(expected.ratio[metric]!, 12);
+    }
+  });
+
+  it("have the coverage of their intervals compared as a rate", () => {
+    const [expected] = golden.numbers;
+    const rows = rowsOf(expected!, 0.3);
+    const [table] = groupTables(planOf("regress"), rows, judgedMetrics);
+    const within = (name: string) => {
+      const errors = expected!.group.flatMap((own, row) =>
+        own === name ? [Math.abs(expected!.predictions[row]! - expected!.targets[row]!)] : [],
+      );
+      return { hits: errors.filter((error) => error <= 0.3).length, rows: errors.length };
+    };
+    const [first, second] = [within("g0"), within("g1")];
+    const { metric, ...gap } = table!.gaps.at(-1)!;
+    expect(metric).toBe("coverage");
+    expect(gap.difference).toEqual(
+      rateGap([
+        { group: "g0", ...first },
+        { group: "g1", ...second },
+      ])!.difference,
+    );
+    expect(table!.groups.map(({ numbers }) => numbers!.coverage)).toEqual([
+      first.hits / first.rows,
+      second.hits / second.rows,
+    ]);
+  });
+
+  it("are resampled within each group, more often where many pairs widen the interval", () => {
+    // The first group has one value: all that varies is the second's mean.
+    const two = spreadGap(
+      [
+        { group: "a", values: Array(10).fill(4) },
+        { group: "b", values: Array.from({ length: 100 }, (_, at) => at % 2) },
+      ],
+      (mean) => mean,
+      1,
+    )!;
+    expect(two).toMatchObject({ between: ["a", "b"], difference: { value: 3.5 }, ratio: { value: 0.125 } });
+    // 1.96 standard errors of a share of one half among 100.
+    expect(two.difference.high - two.difference.low).toBeCloseTo(2 * 1.96 * 0.05, 1);
+    const many = spreadGap(
+      Array.from({ length: 20 }, (_, group) => ({
+        group: `g${group}`,
+        values: Array.from({ length: 100 }, (_, at) => (group === 19 ? 4 : at % 2)),
+      })),
+      (mean) => mean,
+      1,
+    )!;
+    expect(many.difference.value).toBe(3.5);
+    expect(many.difference.high - many.difference.low).toBeGreaterThan(2 * 3 * 0.05);
+  });
+});
+
 describe("two proportions, as statsmodels and SciPy", () => {
   it.each(golden.proportions)("$counts", ({ counts: [a, n, b, m], fisher, difference, ratio }) => {
     expect(fisherExact(a, n, b, m) / fisher).toBeCloseTo(1, 9);
@@ -132,9 +262,15 @@ describe("two proportions, as statsmodels and SciPy", () => {
       { group: "high", values: high },
     ])!;
     expect(gap.between).toEqual(["high", "low"]);
-    expect(gap.p_value).toBeCloseTo(p, 12);
+    expect(gap.p_value / p).toBeCloseTo(1, 9);
     expect(gap.difference.low).toBeCloseTo(interval[0]!, 9);
     expect(gap.difference.high).toBeCloseTo(interval[1]!, 9);
+  });
+
+  it.each(golden.students)("P(T > %d) with %d degrees of freedom", (t, freedom, expected) => {
+    expect(studentTail(t, freedom) / expected).toBeCloseTo(1, 9);
+    // Of shares nearer to 1 a double holds too few digits.
+    if (expected > 1e-9) expect(studentQuantile(1 - expected, freedom)).toBeCloseTo(t, 5);
   });
 
   it.each(golden.quantiles)("normal quantile of %d", (share, expected) => {

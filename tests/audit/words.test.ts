@@ -4,7 +4,8 @@ import { describe, expect, it } from "vitest";
 import { findCopies } from "../../src/audit/duplicates.js";
 import { swapTerms } from "../../src/audit/swap.js";
 import { builtInTerms, mentionedGroup } from "../../src/audit/terms.js";
-import { tiedTerms } from "../../src/audit/ties.js";
+import { tiedMeans, tiedTerms } from "../../src/audit/ties.js";
+import { Random } from "../../src/support/random.js";
 
 const golden = JSON.parse(readFileSync(new URL("../golden/audit.json", import.meta.url), "utf8")) as {
   ties: { counts: number[]; log_odds: number[]; p: number }[];
@@ -83,6 +84,12 @@ describe("findCopies", () => {
     expect(found.examples[1]!.similarity).toBeCloseTo(37 / 43, 12);
   });
 
+  it("takes answers for another where they are told so", () => {
+    const rows = [row(long, "3.0", 1), row(long, "3.2", 2), row(long, "4.0", 3)];
+    expect(findCopies(rows).contradicting).toBe(2);
+    expect(findCopies(rows, (one, other) => Math.abs(+one - +other) <= 0.5).contradicting).toBe(1);
+  });
+
   it("lets rows be that share less than four fifths", () => {
     const other = long.split(" ").slice(0, 30).join(" ");
     expect(findCopies([row(long, "a", 1), row(other, "a", 2)])).toMatchObject({ exact: 0, near: 0 });
@@ -92,7 +99,7 @@ describe("findCopies", () => {
 describe("tiedTerms", () => {
   const rows = Array.from({ length: 400 }, (_, at) => ({
     text: `${at % 4 === 0 ? "Emily" : "Greg"} says word${at % 7} and more${at % 3}`,
-    answer: (at % 4 === 0) === (at % 20 !== 0) ? "yes" : "no",
+    labels: [(at % 4 === 0) === (at % 20 !== 0) ? "yes" : "no"],
   }));
 
   it("finds the planted tie with its interval clear of 0, and no other", () => {
@@ -113,7 +120,7 @@ describe("tiedTerms", () => {
     const [hits, held, total, all] = counts as [number, number, number, number];
     const given = Array.from({ length: all }, (_, at) => ({
       text: at < held ? "word" : `other${at}`,
-      answer: at < hits || (at >= held && at < held + total - hits) ? "yes" : "no",
+      labels: [at < hits || (at >= held && at < held + total - hits) ? "yes" : "no"],
     }));
     const { looked_at, terms } = tiedTerms(given, () => null);
     const { log_odds, p_holm } = terms[0]!;
@@ -124,7 +131,55 @@ describe("tiedTerms", () => {
   });
 
   it("accuses no word of balanced rows", () => {
-    const balanced = rows.map(({ text }, at) => ({ text, answer: at % 8 < 4 ? "yes" : "no" }));
+    const balanced = rows.map(({ text }, at) => ({ text, labels: [at % 8 < 4 ? "yes" : "no"] }));
     expect(tiedTerms(balanced, () => null).terms).toEqual([]);
+  });
+});
+
+describe("tiedTerms of sets", () => {
+  it("looks at each label by itself: a word may be tied to both, or to the empty set", () => {
+    const rows = Array.from({ length: 200 }, (_, at) => ({
+      text: at % 2 === 0 ? "Emily says" : "Greg says",
+      labels: at % 2 === 0 ? ["fast", "good"] : [],
+    }));
+    const { looked_at, terms } = tiedTerms(rows, () => null, true);
+    expect(looked_at).toBe(4);
+    expect(terms.map(({ term, label }) => `${term} ${label}`).sort()).toEqual(["emily fast", "emily good"]);
+  });
+});
+
+describe("tiedMeans", () => {
+  const random = new Random(3);
+  const rows = Array.from({ length: 300 }, (_, at) => ({
+    text: `${at % 3 === 0 ? "Emily" : "Greg"} says word${random.below(12)} and more${at % 2}`,
+    number: 1000 + random.below(100) / 10 + (at % 3 === 0 ? 5 : 0),
+  }));
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+
+  it("finds the planted tie with its interval clear of 0, and no other", () => {
+    const { looked_at, means } = tiedMeans(rows, (term) => (term === "emily" ? "names: white" : null));
+    expect(looked_at).toBeGreaterThan(12);
+    expect(means.map(({ term, group, rows: held }) => [term, group, held])).toEqual([
+      ["emily", "names: white", 100],
+      ["greg", null, 200],
+    ]);
+    const [emily, greg] = means;
+    const own = (name: string) => mean(rows.filter(({ text }) => text.startsWith(name)).map(({ number }) => number));
+    expect(emily!.mean).toBeCloseTo(own("Emily"), 9);
+    expect(emily!.mean_others).toBeCloseTo(own("Greg"), 9);
+    expect(emily!.difference.value).toBeCloseTo(own("Emily") - own("Greg"), 9);
+    expect(emily!.difference.low).toBeGreaterThan(3);
+    expect(greg!.difference.high).toBeLessThan(-3);
+    expect(emily!.p_holm).toBeLessThan(1e-10);
+  });
+
+  it("accuses no word of ten rows that happen to be alike", () => {
+    // Two numbers, as often: by chance ten of one kind stand at one word of five hundred, and sixty were looked at.
+    const even = Array.from({ length: 800 }, (_, at) => ({
+      text: at < 10 ? "Emily" : `word${at % 60}`,
+      number: at < 10 ? 0 : random.below(2),
+    }));
+    expect(tiedMeans(even, () => null)).toEqual({ looked_at: 61, means: [] });
+    expect(tiedMeans([], () => null)).toEqual({ looked_at: 0, means: [] });
   });
 });

@@ -1,4 +1,4 @@
-"""Writes audit.json: what Fairlearn, SciPy and statsmodels say about the groups of seeded rows.
+"""Writes audit.json: what Fairlearn, scikit-learn, SciPy and statsmodels say about the groups of seeded rows.
 
     python3 -m venv /tmp/golden
     /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 fairlearn==0.15.0 statsmodels==0.15.0 pandas==3.1.1
@@ -12,7 +12,7 @@ import fairlearn.metrics as fair
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.metrics import accuracy_score
+from sklearn.metrics import accuracy_score, mean_absolute_error, root_mean_squared_error
 from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.proportion import confint_proportions_2indep
 
@@ -55,6 +55,54 @@ def case(name, seed, groups, rows):
     }
 
 
+def sets(seed, rows):
+    """Sets of two labels, each a decision of its own: Fairlearn's metrics label by label."""
+    r = np.random.default_rng(seed)
+    group = r.integers(0, 3, rows)
+    truth = r.random((rows, 2)) < np.stack([0.3 + 0.15 * group, 0.6 - 0.1 * group], 1)
+    p = np.clip(0.25 + 0.45 * truth + 0.05 * group[:, None] + r.normal(0, 0.2, (rows, 2)), 0.01, 0.99)
+    predicted = p > 0.5
+    both = lambda metric, label: {
+        name: float(getattr(fair, f"{metric}_{name}")(truth[:, label], predicted[:, label], sensitive_features=group))
+        for name in ("difference", "ratio")
+    }
+    return {
+        "group": [f"g{g}" for g in group],
+        "answers": truth.astype(int).tolist(),
+        "predictions": predicted.astype(int).tolist(),
+        "probabilities": p.tolist(),
+        "labels": [
+            {metric: both(metric, label) for metric in ("demographic_parity", "equal_opportunity", "equalized_odds")}
+            for label in (0, 1)
+        ],
+    }
+
+
+def numbers(name, seed, groups, rows, low):
+    r = np.random.default_rng(seed)
+    group = r.integers(0, groups, rows)
+    y = low + 3 * r.random(rows) + 0.2 * group
+    predicted = y + r.normal(0.1 * group, 0.3 + 0.1 * group, rows)
+    frame = fair.MetricFrame(
+        metrics={
+            "mean_target": lambda y_true, y_pred: float(np.mean(y_true)),
+            "mean_prediction": fair.mean_prediction,
+            "mae": mean_absolute_error,
+            "rmse": root_mean_squared_error,
+            "signed_error": lambda y_true, y_pred: float(np.mean(y_pred - y_true)),
+        },
+        y_true=y, y_pred=predicted, sensitive_features=group)
+    return {
+        "name": name,
+        "group": [f"g{g}" for g in group],
+        "targets": y.tolist(),
+        "predictions": predicted.tolist(),
+        "groups": {f"g{g}": {k: float(v) for k, v in row.items()} for g, row in frame.by_group.iterrows()},
+        "difference": {k: float(v) for k, v in frame.difference().items()},
+        "ratio": {k: float(v) for k, v in frame.ratio().items()},
+    }
+
+
 def proportions():
     for a, n, b, m in [(30, 100, 20, 90), (5, 5, 0, 7), (1, 400, 0, 380), (60, 60, 55, 60), (700, 1000, 640, 1000), (3, 10, 3, 10)]:
         yield {
@@ -80,21 +128,28 @@ def ties():
 
 def means():
     r = np.random.default_rng(4)
-    for shift in [0.0, 0.5]:
-        a, b = r.normal(shift, 1, 40), r.normal(0, 2, 25)
+    # As many and as scattered, fewer and less scattered, few that are all alike.
+    for a, b in [
+        (r.normal(0, 1, 40), r.normal(0, 2, 25)),
+        (r.normal(0.5, 1, 40), r.normal(0, 2, 25)),
+        (np.full(10, 0.8), r.normal(0, 1, 60)),
+        (r.normal(1, 3, 12), r.normal(0, 0.5, 200)),
+    ]:
         if a.mean() < b.mean():
             a, b = b, a
-        error = np.sqrt(a.var(ddof=1) / len(a) + b.var(ddof=1) / len(b))
-        z = (a.mean() - b.mean()) / error
-        half = stats.norm.ppf(0.975) * error
-        yield {"high": a.tolist(), "low": b.tolist(), "p": float(2 * stats.norm.sf(z)),
-               "interval": [float(a.mean() - b.mean() - half), float(a.mean() - b.mean() + half)]}
+        welch = stats.ttest_ind(a, b, equal_var=False)
+        interval = welch.confidence_interval(0.95)
+        yield {"high": a.tolist(), "low": b.tolist(), "p": float(max(welch.pvalue, stats.ttest_ind(a, b).pvalue)),
+               "interval": [float(interval.low), float(interval.high)]}
 
 
 with open(os.path.join(HERE, "audit.json"), "w") as out:
     json.dump(
         {
             "cases": [case("two groups", 1, 2, 200), case("four groups", 2, 4, 400)],
+            "sets": sets(5, 300),
+            "numbers": [numbers("two groups", 6, 2, 200, 1), numbers("four groups", 7, 4, 400, 1), numbers("of either sign", 8, 2, 150, -2)],
+            "students": [[t, df, float(stats.t.sf(t, df))] for t in (0.1, 1.5, 4, 12) for df in (1, 2.5, 9, 60, 5000)],
             "proportions": list(proportions()),
             "means": list(means()),
             "ties": list(ties()),

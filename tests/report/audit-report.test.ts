@@ -30,6 +30,7 @@ beforeAll(async () => {
   const swap = {
     attribute: "gender",
     groups: ["male", "female"] as [string, string],
+    label: null,
     rows: 9,
     p_value: 0.01,
     p_holm: 0.02,

@@ -1,0 +1,84 @@
+// How a predictor of numbers treats groups of rows: means and errors in the task's units, with intervals. Knows rows and their answers.
+import type { Judged } from "./membership.js";
+import { type Gap, rateGap, spreadGap } from "./proportions.js";
+
+/** mean_target is the rows' own: how their numbers differ by group, whatever a model says. */
+export type NumberMetric = "mean_target" | "mean_prediction" | "mae" | "rmse" | "signed_error" | "coverage";
+
+/** Of one group, in the unit of the targets. */
+export interface NumberRow {
+  mean_target: number;
+  mean_prediction: number;
+  /** Mean absolute error. */
+  mae: number;
+  /** Root of the mean squared error. */
+  rmse: number;
+  /** Mean of prediction - target: above 0, the group is predicted too high. */
+  signed_error: number;
+  /** Share of targets within the predictions' intervals; null where predictions have none. */
+  coverage: number | null;
+}
+
+const targetOf = ({ score }: Judged): number => Number(score.answer);
+const predictionOf = ({ score }: Judged): number => Number(score.prediction);
+const errorOf = (judged: Judged): number => predictionOf(judged) - targetOf(judged);
+
+/** What each metric is the mean of, by row; null for a row that it does not count. */
+const valueBy: Record<NumberMetric, (judged: Judged) => number | null> = {
+  mean_target: targetOf,
+  mean_prediction: predictionOf,
+  mae: (judged) => Math.abs(errorOf(judged)),
+  rmse: (judged) => errorOf(judged) ** 2,
+  signed_error: errorOf,
+  coverage: (judged) => {
+    const { interval } = judged.score;
+    return interval === undefined ? null : Number(interval[0] <= targetOf(judged) && targetOf(judged) <= interval[1]);
+  },
+};
+
+/** A metric as what it is the mean of, and what is made of that mean. */
+export function numberMeasure(metric: NumberMetric) {
+  return { value: valueBy[metric], from: metric === "rmse" ? Math.sqrt : (mean: number) => mean };
+}
+
+export function isNumberMetric(metric: string): metric is NumberMetric {
+  return Object.hasOwn(valueBy, metric);
+}
+
+/** How the rows of one group were answered. */
+export function numberRow(part: readonly Judged[]): NumberRow {
+  const of = (metric: NumberMetric) => {
+    const { value, from } = numberMeasure(metric);
+    const values = part.map(value).filter((one) => one !== null);
+    return values.length === 0 ? null : from(values.reduce((sum, one) => sum + one, 0) / values.length);
+  };
+  return {
+    mean_target: of("mean_target")!,
+    mean_prediction: of("mean_prediction")!,
+    mae: of("mae")!,
+    rmse: of("rmse")!,
+    signed_error: of("signed_error")!,
+    coverage: of("coverage"),
+  };
+}
+
+/** Some metrics of groups of enough rows. */
+export function numberGaps(parts: readonly [string, Judged[]][], metrics: readonly string[], seed: number) {
+  const wanted = metrics.filter(isNumberMetric);
+  return wanted.flatMap((metric) => {
+    const { value, from } = numberMeasure(metric);
+    const groups = parts.map(([group, part]) => ({
+      group,
+      values: part.map(value).filter((one) => one !== null),
+    }));
+    const gap = metric === "coverage" ? coverageGap(groups) : spreadGap(groups, from, seed);
+    return gap === null ? [] : [{ metric, label: null, rate: null, ...gap }];
+  });
+}
+
+function coverageGap(groups: readonly { group: string; values: readonly number[] }[]): Gap | null {
+  const rates = groups.map(({ group, values }) => {
+    return { group, rows: values.length, hits: values.reduce((sum, within) => sum + within, 0) };
+  });
+  return rateGap(rates.filter(({ rows }) => rows > 0));
+}

@@ -1,0 +1,118 @@
+// How a predictor gives labels to groups of rows: the group metrics of Hardt et al. 2016 and Fairlearn. Of sets each label is a decision of its own. Knows rows
+// and their answers.
+import type { Judged } from "./membership.js";
+import { type Gap, meanGap, rateGap } from "./proportions.js";
+
+/** Of one label in one group. Rates are null without rows that they are shares of. */
+export interface LabelRow {
+  label: string;
+  /** Share of rows with this label in their answer. */
+  base_rate: number;
+  /** Share of rows with this label in the prediction. */
+  selection_rate: number;
+  true_positive_rate: number | null;
+  false_positive_rate: number | null;
+  /** Mean probability of the label minus its share of the answers: above 0, it is expected too often. */
+  calibration: number | null;
+}
+
+export type LabelMetric =
+  | "base_rate"
+  | "demographic_parity"
+  | "equal_opportunity"
+  | "equalized_odds"
+  | "calibration"
+  | "accuracy";
+
+type LabelGap = Gap & { metric: LabelMetric; label: string | null; rate: "tpr" | "fpr" | null };
+
+const right = ({ score }: Judged): boolean => score.answer === score.prediction;
+
+/** The rows that a rate is a share of, and those of them that it counts. */
+export interface RateOf {
+  among: (judged: Judged) => boolean;
+  hit: (judged: Judged) => boolean;
+}
+
+/** The rates of a favourable label that group metrics compare. */
+export function ratesOf(label: string): Record<"base_rate" | "selection" | "tpr" | "fpr", RateOf> {
+  const answer = ({ labels }: Judged) => labels.answer.includes(label);
+  const hit = ({ labels }: Judged) => labels.prediction.includes(label);
+  return {
+    base_rate: { among: () => true, hit: answer },
+    selection: { among: () => true, hit },
+    tpr: { among: answer, hit },
+    fpr: { among: (judged) => !answer(judged), hit },
+  };
+}
+
+/** p(label) - 1 where it is the answer, p(label) elsewhere; null without probabilities. */
+export function excess({ score, labels }: Judged, label: string): number | null {
+  const probability = score.probabilities?.[label];
+  return probability === undefined ? null : probability - Number(labels.answer.includes(label));
+}
+
+export function shareOfRight(part: readonly Judged[]): number {
+  return part.filter(right).length / part.length;
+}
+
+/** How the rows of one group were answered. */
+export function labelRow(label: string, part: readonly Judged[]): LabelRow {
+  const share = ({ among, hit }: RateOf) => {
+    const counted = part.filter(among);
+    return counted.length === 0 ? null : counted.filter(hit).length / counted.length;
+  };
+  const rates = ratesOf(label);
+  const excesses = part.map((judged) => excess(judged, label)).filter((value) => value !== null);
+  return {
+    label,
+    base_rate: share(rates.base_rate)!,
+    selection_rate: share(rates.selection)!,
+    true_positive_rate: share(rates.tpr),
+    false_positive_rate: share(rates.fpr),
+    calibration: excesses.length === 0 ? null : excesses.reduce((sum, value) => sum + value, 0) / excesses.length,
+  };
+}
+
+/** Every metric of groups of enough rows. */
+export function rateGaps(parts: readonly [string, Judged[]][], positives: readonly string[]): LabelGap[] {
+  const gap = ({ among, hit }: RateOf, looks = 1) => {
+    const rates = parts.map(([group, part]) => {
+      const counted = part.filter(among);
+      return { group, rows: counted.length, hits: counted.filter(hit).length };
+    });
+    return rateGap(
+      rates.filter(({ rows }) => rows > 0),
+      looks,
+    );
+  };
+  const named = (metric: LabelMetric, label: string | null, found: Gap | null, rate: LabelGap["rate"] = null) =>
+    found === null ? [] : [{ metric, label, rate, ...found }];
+  const accuracy = named("accuracy", null, gap({ among: () => true, hit: right }));
+  const byLabel = positives.flatMap((label) => {
+    const rates = ratesOf(label);
+    const calibration = parts.map(([group, part]) => {
+      return { group, values: part.map((judged) => excess(judged, label)).filter((value) => value !== null) };
+    });
+    return [
+      ...named("base_rate", label, gap(rates.base_rate)),
+      ...named("demographic_parity", label, gap(rates.selection)),
+      ...named("equal_opportunity", label, gap(rates.tpr)),
+      ...named("equalized_odds", label, ...worse(gap(rates.tpr, 2), gap(rates.fpr, 2))),
+      ...named("calibration", label, meanGap(calibration)),
+    ];
+  });
+  return [...accuracy, ...byLabel];
+}
+
+/** Of the gaps of true and false positive rates the larger difference, with the smaller ratio of both: Fairlearn's equalised odds. */
+function worse(tpr: Gap | null, fpr: Gap | null): [Gap | null, LabelGap["rate"]] {
+  if (tpr === null || fpr === null) return [tpr ?? fpr, tpr ? "tpr" : "fpr"];
+  const larger = tpr.difference.value >= fpr.difference.value ? tpr : fpr;
+  const ratio =
+    tpr.ratio === null || fpr.ratio === null
+      ? (tpr.ratio ?? fpr.ratio)
+      : [tpr.ratio, fpr.ratio].reduce((least, next) => (least.value <= next.value ? least : next));
+  const smallest = Math.min(tpr.smallest, fpr.smallest);
+  return [{ ...larger, ratio, smallest, p_value: Math.min(tpr.p_value, fpr.p_value) }, larger === tpr ? "tpr" : "fpr"];
+}
