@@ -59,7 +59,8 @@ function toleranceOf(rows: readonly Row[]): number {
 
 function favourable(task: Task, labels: readonly Label[], option: string | undefined): string | null {
   const name = option ?? task.audit?.positive;
-  if (name === undefined) return labels.length === 2 ? labels[1]!.text : null;
+  // Of a set's two labels neither is the other's opposite.
+  if (name === undefined) return labels.length === 2 && task.kind === "classify" ? labels[1]!.text : null;
   const found = labels.find(({ text, value }) => text === name || value === name);
   if (found) return found.text;
   const known = labels.map(({ text }) => text).join(", ") || "no labels: the task has none";

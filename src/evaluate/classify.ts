@@ -27,10 +27,6 @@ export interface LabelChoice {
 /** The labels of a job. Throws "input" for fewer than two. */
 export function labelChoices(job: Pick<ScoringJob, "task" | "labels" | "prompt" | "model">): LabelChoice[] {
   const texts = job.labels.map(({ text }) => text);
-  if (job.task.kind === "regress" && texts.length < 2) {
-    const why = "a number needs a head (tune), or answer.labels in the task file: numbers on its scale, to be asked by";
-    throw new StillroomError("input", `${job.task.name} is of kind regress: ${why}`);
-  }
   if (texts.length < 2)
     throw unexpected("at least two labels", `answer.labels of the task ${job.task.name}`, texts, "input");
   return texts.map((text) => ({ text, tokens: labelTokens(job, text) }));

@@ -129,17 +129,15 @@ function answer(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Pr
   return task.kind === "generate" ? generateRows(job, rows, step) : classifyRows(job, rows, step);
 }
 
-/** Throws "input" where a head answers another question than the task's, and where sets of labels are asked for without one. */
+/** Throws "input" where a head answers another question than the task's, and where without one sets of labels are asked for, or numbers that no labels stand for. */
 export function requireHead(
   head: Head | null | undefined,
   { task, labels }: Pick<ScoringJob, "task" | "labels">,
 ): void {
   if (!head) {
-    if (task.kind !== "multilabel") return;
-    const why =
-      "a set of labels needs a head, which gives each label a probability of its own: tune it, and give its run";
-    const message = `${task.name} is of kind multilabel: ${why} as adapter`;
-    throw new StillroomError("input", message, { options: ["adapter"] });
+    const why = headless(task);
+    if (why === null) return;
+    throw new StillroomError("input", `${task.name} is of kind ${task.kind}: ${why}`, { options: ["adapter"] });
   }
   const kind = kindOfLoss[head.loss];
   const asked = labels.map(({ text }) => text).sort();
@@ -153,6 +151,14 @@ export function requireHead(
     "input",
     `the head of this adapter, trained on ${head.task}, gives ${words(kind, known)}; ${task.name} asks for ${words(task.kind, asked)}`,
   );
+}
+
+/** Why a task cannot be answered without a head; null where it can. */
+export function headless({ kind, answer }: Task): string | null {
+  if (kind === "regress" && answer.labels === undefined)
+    return "a number needs a head (tune), or answer.labels in the task file: numbers on its scale, to be asked by";
+  if (kind !== "multilabel") return null;
+  return "a set of labels needs a head, which gives each label a probability of its own: tune it, and give its run as adapter";
 }
 
 /** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits. */

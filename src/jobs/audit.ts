@@ -34,6 +34,7 @@ import {
   evaluateRows,
   type Metrics,
   type Predictor,
+  requireHead,
   type ScoringProgress,
   summarise,
   withPredictor,
@@ -50,7 +51,7 @@ export interface AuditOptions extends AskingOptions, Pick<EvaluateOptions, "mode
   against?: string | undefined;
   /** Columns whose values are groups, besides those of the task file. */
   groups?: readonly string[] | undefined;
-  /** The favourable label, as its text or its value (default: the task file's; of two labels the second; else each in turn, up to ten). */
+  /** The favourable label, as its text or its value (default: the task file's; of two labels the second; else each in turn, up to ten, and so of sets). */
   positive?: string | undefined;
   /** Pairs of words to swap, besides the lists in the box and the task file's. */
   swaps?: readonly (readonly [string, string])[] | undefined;
@@ -127,7 +128,7 @@ const limits = [
  * Audits a task's rows and a model's answers to them: how labels, right and wrong answers and probabilities differ by group, and what
  * becomes of an answer when a row speaks of another group. Bounds of the task file that do not hold are in the result; nothing is thrown for them.
  *
- * @throws StillroomError "usage" for a wrong option and a task of kind multilabel, "input" for a column that the rows have not and for files that are no CrowS-Pairs or BBQ, and
+ * @throws StillroomError "usage" for a wrong option, "input" for a column that the rows have not and for files that are no CrowS-Pairs or BBQ, and
  * what evaluate throws
  *
  * @example
@@ -151,6 +152,8 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   if (contender?.predictions) {
     throw unexpected("a model or a run, which can be asked about changed rows,", "against", against);
   }
+  // Before a model is opened.
+  if (options.adapter === undefined || contender?.adapter === null) requireHead(null, { task, labels: [] });
   const { after, teacher } = await withPredictor(task, scoring, async (predictor) => {
     // Before anything is scored: it may not fit.
     const told = cache === undefined ? null : await readTold(task, predictor, { ...options, cache, texts });
@@ -189,22 +192,16 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   };
 }
 
-/**
- * Throws "usage" for sets of labels, for a favourable label of numbers, for a teacher's cache of a task that has none of labels or numbers, and for texts of no cache.
- */
+/** Throws "usage" for a favourable label of numbers, for a teacher's cache of a task that has no single labels or numbers, and for texts of no cache. */
 function requireAuditable({ name, kind }: Task, { cache, texts, positive }: AuditOptions): void {
-  if (kind === "multilabel") {
-    const remedy = "eval with slice shows the errors of each group, and compare tests two models on the same rows";
-    throw new StillroomError("usage", `audit counts single answers, and ${name} is of kind ${kind}: ${remedy}`);
-  }
   if (kind === "regress" && positive !== undefined)
     throw new StillroomError("usage", `no number is a favourable label, and ${name} is of kind regress`, {
       options: ["positive"],
     });
   if (texts !== undefined && cache === undefined)
     throw new StillroomError("usage", "expected a cache for texts, received none", { options: ["texts", "cache"] });
-  if (cache === undefined || kind !== "generate") return;
-  const message = `a teacher's cache is looked through for labels, and ${name} is of kind ${kind}`;
+  if (cache === undefined || kind === "classify" || kind === "regress") return;
+  const message = `a teacher's cache is looked through for labels or numbers, and ${name} is of kind ${kind}`;
   throw new StillroomError("usage", message, { options: ["cache"] });
 }
 

@@ -5,6 +5,7 @@ import { findCopies } from "../../src/audit/duplicates.js";
 import { swapTerms } from "../../src/audit/swap.js";
 import { builtInTerms, mentionedGroup } from "../../src/audit/terms.js";
 import { tiedMeans, tiedTerms } from "../../src/audit/ties.js";
+import { meansDifference, momentsOf } from "../../src/evaluate/index.js";
 import { Random } from "../../src/support/random.js";
 
 const golden = JSON.parse(readFileSync(new URL("../golden/audit.json", import.meta.url), "utf8")) as {
@@ -154,7 +155,6 @@ describe("tiedMeans", () => {
     text: `${at % 3 === 0 ? "Emily" : "Greg"} says word${random.below(12)} and more${at % 2}`,
     number: 1000 + random.below(100) / 10 + (at % 3 === 0 ? 5 : 0),
   }));
-  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
   it("finds the planted tie with its interval clear of 0, and no other", () => {
     const { looked_at, means } = tiedMeans(rows, (term) => (term === "emily" ? "names: white" : null));
@@ -164,10 +164,12 @@ describe("tiedMeans", () => {
       ["greg", null, 200],
     ]);
     const [emily, greg] = means;
-    const own = (name: string) => mean(rows.filter(({ text }) => text.startsWith(name)).map(({ number }) => number));
-    expect(emily!.mean).toBeCloseTo(own("Emily"), 9);
-    expect(emily!.mean_others).toBeCloseTo(own("Greg"), 9);
-    expect(emily!.difference.value).toBeCloseTo(own("Emily") - own("Greg"), 9);
+    const own = (name: string) =>
+      momentsOf(rows.filter(({ text }) => text.startsWith(name)).map(({ number }) => number));
+    expect(emily!.mean).toBeCloseTo(own("Emily").mean, 9);
+    expect(emily!.mean_others).toBeCloseTo(own("Greg").mean, 9);
+    const whole = meansDifference(own("Emily"), own("Greg"));
+    for (const end of ["value", "low", "high"] as const) expect(emily!.difference[end], end).toBeCloseTo(whole[end], 9);
     expect(emily!.difference.low).toBeGreaterThan(3);
     expect(greg!.difference.high).toBeLessThan(-3);
     expect(emily!.p_holm).toBeLessThan(1e-10);

@@ -205,7 +205,7 @@ it("an answer that is no number is a bad row", async () => {
     readFileSync(file, "utf8")
       .replace("classify", "regress")
       .replace("accuracy", "mae")
-      .replace(/ {2}labels.*\n/, ""),
+      .replace("{ early: early, late: late }", '{ 0: "0", 60: "60" }'),
   );
   const task = await readTask(file);
   await expect(evaluate(task, { model, limit: 3 })).rejects.toThrow(/half "(early|late)" is no number/);

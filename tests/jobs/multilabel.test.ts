@@ -210,7 +210,7 @@ describe("without a head, or where none can answer,", () => {
       "usage",
       /expected "lora" or "head", with which a head of the task's own \(sigmoid\) goes, for method, received "full"/,
     ],
-    ["audit", () => audit(task, { model }), "usage", /is of kind multilabel: eval with slice shows/],
+    ["audit", () => audit(task, { model }), "input", /is of kind multilabel: a set of labels needs a head/],
     [
       "ladder",
       () => ladder(task, { model: gguf, out: named("x3") }),

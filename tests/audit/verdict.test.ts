@@ -1,0 +1,42 @@
+// What counts as found: numbers beyond the tolerance, probabilities beyond a twentieth, rates however small.
+import { expect, it } from "vitest";
+import type { GroupGap, GroupMetric } from "../../src/audit/groups.js";
+import { findingsOf } from "../../src/audit/verdict.js";
+
+const around = (value: number) => ({ value, low: value - 0.01, high: value + 0.01 });
+const gap = (metric: GroupMetric, value: number): GroupGap => ({
+  ...{ metric, label: null, rate: null, between: ["a", "b"], ratio: null, smallest: 40, p_value: 1e-6, p_holm: 1e-5 },
+  difference: around(value),
+});
+const table = (gaps: GroupGap[]) => [{ attribute: "region", source: "column" as const, groups: [], others: 0, gaps }];
+const swap = (value: number) => ({
+  ...{ attribute: "names", groups: ["a", "b"] as [string, string], label: null, rows: 40, agreement: around(0.5) },
+  ...{ shift: around(value), p_value: 1e-6, p_holm: 1e-5, examples: [] },
+});
+const tie = (term: string, group: string | null, value: number) => ({
+  ...{ term, group, rows: 20, mean: value, mean_others: 0, difference: around(value), p_holm: 1e-5 },
+});
+
+it.each([
+  [2, ["tied to lower", "mae", "coverage", "shift the number"]],
+  [
+    0.01,
+    ["tied to lower", "tied to higher", "mae", "signed_error", "coverage", "shift the number", "shift the number"],
+  ],
+])("of numbers, beyond a tolerance of %d", (tolerance, expected) => {
+  const means = [tie("zoe", "names: a", -3), tie("bob", "names: b", 1), tie("much", null, 9)];
+  const found = findingsOf(
+    {
+      ...{ splits: [], of: "train", groups: [] },
+      duplicates: { exact: 0, near: 0, contradicting: 0, across_splits: 0, examples: [] },
+      ties: { looked_at: 3, terms: [], means },
+    },
+    {
+      ...{ tolerance, crows_pairs: null, bbq: null, teacher: null },
+      groups: table([gap("mae", 3), gap("signed_error", 1), gap("coverage", 0.2)]),
+      swaps: [swap(1), swap(-3)],
+    },
+  );
+  const words = /tied to \w+|mae|signed_error|coverage|shift the \w+/;
+  expect(found.map(({ what }) => words.exec(what)![0])).toEqual(expected);
+});
