@@ -124,7 +124,7 @@ export function teachText(result: TeachResult): string {
   return `${first}\n${computed} asked now, ${rows - computed} were there\n${speed(result)}\n`;
 }
 
-export function ladderText({ task, metric, out, rungs }: LadderResult): string {
+export function ladderText({ task, metric, out, rungs, notes }: LadderResult): string {
   const c = colours(process.stdout);
   const head = ["rung", metric, "95 %", "p", "gap", "95 %", "flips", "95 %", "rows/s", "memory", "file", "made in"];
   const lines = rungs.map(
@@ -147,12 +147,16 @@ export function ladderText({ task, metric, out, rungs }: LadderResult): string {
     },
   );
   const last = rungs.at(-1);
+  const missing = notes.filter(({ climbed }) => !climbed);
+  const skipped = missing.map(({ rung }) => [rung, "not climbed", ...head.slice(2).map(() => "")]);
+  const test = notes.length === 0 ? "McNemar's exact test" : `a paired permutation test of ${metric}`;
   const note = [
-    "p: McNemar's exact test against the rung above",
+    ...notes.map(({ rung, why }) => `${rung}: ${why}`),
+    `p: ${test} against the rung above`,
     "gap: the largest difference between two groups (* more than chance, of all that were looked at)",
     "flips: the share of answers that turn when the row speaks of another group, of the worst pair of groups; audit shows all of both",
   ];
-  return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...lines])}${note.join("\n")}\nall of it in ${plain(out)}\n`;
+  return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...skipped, ...lines])}${note.join("\n")}\nall of it in ${plain(out)}\n`;
 }
 
 /** kind: of the task that it is made for. */

@@ -76,6 +76,7 @@ export {
   distill,
   type Fairness,
   type LadderEvent,
+  type LadderNote,
   type LadderOptions,
   type LadderResult,
   type LadderRung,

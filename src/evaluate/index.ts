@@ -45,6 +45,7 @@ export {
 export {
   evaluateRows,
   fitRows,
+  headless,
   type Label,
   type RowScore,
   type RowScores,

@@ -155,7 +155,8 @@ async function byModel(
 function summed(task: Task, answered: readonly Answered[], options: CompareOptions, bad: number): CompareResult {
   const { seed = 0, split = "test", metric = task.metric } = options;
   const common = commonRows(answered);
-  const labels = labelsIn(answered, common);
+  // A number may be expected of labels or come from a head: its probabilities are none of the metrics'.
+  const labels = task.kind === "regress" ? [] : labelsIn(answered, common);
   const known = Object.keys(statisticsOf(task, common[0]!, labels));
   if (!known.includes(metric)) throw unexpected(`one of ${known.join(", ")}`, "metric", metric);
   const pairs: Omit<ComparedPair, "p_holm">[] = [];

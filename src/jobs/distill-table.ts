@@ -86,13 +86,12 @@ export async function compareModels(
 export async function adapterBytes(adapter: string): Promise<number> {
   const found = await stat(adapter);
   if (found.isFile()) return found.size;
-  const candidates = [path.join(adapter, "adapter.gguf"), path.join(adapter, "adapter_model.safetensors")];
-  for (const file of candidates) {
-    const size = await stat(file).then(
+  const sizeOf = async (name: string) => {
+    return stat(path.join(adapter, name)).then(
       ({ size }) => size,
-      () => null,
+      () => 0,
     );
-    if (size !== null) return size;
-  }
-  return 0;
+  };
+  const adapted = (await sizeOf("adapter.gguf")) || (await sizeOf("adapter_model.safetensors"));
+  return adapted + (await sizeOf("head.safetensors"));
 }

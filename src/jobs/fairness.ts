@@ -16,10 +16,10 @@ import { variantAnswers } from "./audit-variants.js";
 
 /** The unevenest of what an audit would list. Intervals are 95 % and each number's own: that it is the largest of many, `p_holm` is corrected for. */
 export interface Fairness {
-  /** The largest difference between two groups, of all attributes and metrics; null where no two groups have ten rows. */
+  /** The largest difference between two groups, of all attributes and metrics, of numbers those in the task's units; null where no two groups have ten rows. */
   gap: ({ attribute: string } & Omit<GroupGap, "ratio" | "rate" | "p_value">) | null;
   /** The swap of two groups' words that turns the largest share of answers; null where no row has such words. */
-  swap: (Pick<Swap, "attribute" | "groups" | "rows"> & { flips: Interval }) | null;
+  swap: (Pick<Swap, "attribute" | "groups" | "label" | "rows"> & { flips: Interval }) | null;
 }
 
 /** scores: what the predictor answered to its rows. Throws what evaluateRows throws. */
@@ -41,7 +41,10 @@ export async function fairnessOf(
 
 function largestGap(tables: readonly GroupTable[]): Fairness["gap"] {
   const gaps = tables.flatMap(({ attribute, gaps: own }) => own.map((gap) => ({ attribute, ...gap })));
-  const [largest] = gaps.sort((a, b) => b.difference.value - a.difference.value);
+  // A share of intervals is not to be compared with errors.
+  const [largest] = gaps
+    .filter(({ metric }) => metric !== "coverage")
+    .sort((a, b) => b.difference.value - a.difference.value);
   if (largest === undefined) return null;
   const { ratio: _, rate: __, p_value: ___, ...gap } = largest;
   return gap;
@@ -50,9 +53,9 @@ function largestGap(tables: readonly GroupTable[]): Fairness["gap"] {
 function mostFlips(swaps: readonly Swap[]): Fairness["swap"] {
   const [most] = [...swaps].sort((a, b) => a.agreement.value - b.agreement.value);
   if (most === undefined) return null;
-  const { attribute, groups, rows, agreement } = most;
+  const { attribute, groups, label, rows, agreement } = most;
   return {
-    ...{ attribute, groups, rows },
+    ...{ attribute, groups, label, rows },
     flips: { value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low },
   };
 }

@@ -5,6 +5,7 @@ import { performance } from "node:perf_hooks";
 import {
   type Evaluation,
   evaluateWith,
+  headless,
   type Metrics,
   readPredictions,
   type ScoringProgress,
@@ -12,22 +13,17 @@ import {
 } from "../evaluate/index.js";
 import { inspect } from "../model/index.js";
 import { readPromptFile, type Selection } from "../prompt/index.js";
-import { makeStudent, type StudentProgress } from "../student/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { lockFolder } from "../support/lock.js";
 import { watchMemory } from "../support/memory.js";
 import { rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
-import { distill } from "./distill.js";
+import { compare } from "./compare.js";
 import { adapterBytes } from "./distill-table.js";
 import { type Fairness, fairnessOf } from "./fairness.js";
+import { choosePrompt, distilStudent, quantiseUnder, tuneModel, tuneStudent } from "./ladder-make.js";
 import { type LadderOptions, type LadderSettings, ladderIdentity, ladderSettings } from "./ladder-options.js";
-import { prompt } from "./prompt.js";
-import { tune } from "./tune.js";
-
-/** Rows that prompts are chosen by. */
-const promptRows = 100;
 
 export type RungName = "zero-shot" | "few-shot" | "tuned" | "student" | "quantised student";
 
@@ -45,7 +41,7 @@ export interface LadderRung {
   adapter: string | null;
   rows: number;
   metrics: Metrics;
-  /** Of McNemar's exact test against the rung before; null for the first. */
+  /** Against the rung before: of McNemar's exact test; of numbers and sets of labels, of a paired permutation test of the metric. null for the first. */
   p_value: number | null;
   /** How unevenly it treats groups, on the same rows. */
   fairness: Fairness;
@@ -58,6 +54,14 @@ export interface LadderRung {
   seconds: number;
 }
 
+/** What of a ladder is not as usual, for a task that a head answers. */
+export interface LadderNote {
+  rung: RungName;
+  /** Whether it is among the rungs. */
+  climbed: boolean;
+  why: string;
+}
+
 /** The result of ladder(), in the fields of `stillroom ladder --json`. */
 export interface LadderResult {
   task: string;
@@ -66,6 +70,8 @@ export interface LadderResult {
   /** The folder of all that was made. */
   out: string;
   rungs: LadderRung[];
+  /** Empty for classify and generate. */
+  notes: LadderNote[];
 }
 
 /** ladder.json: the rungs that are done, and what they depend on. */
@@ -80,7 +86,7 @@ interface LadderFile {
  * Climbs from a bare prompt over the best of several few-shot prompts, tuning and distilling to a quantised student, and measures each on the same test rows. All that is made lies in
  * one folder; a ladder that was cut off goes on from there, and within a rung that trains from its last checkpoint.
  *
- * @throws StillroomError "usage" for a wrong option, a task of kind regress or multilabel, a folder of another ladder, or one in which another process works; "input" for the task's data or a model that
+ * @throws StillroomError "usage" for a wrong option, a folder of another ladder, or one in which another process works; "input" for the task's data or a model that
  * cannot be tuned; "gate" for a student that quantising harms (cause: the {@link LadderResult} of the rungs before, the student's among them); "io" for the disk; "cancelled" on abort
  *
  * @example
@@ -93,13 +99,6 @@ interface LadderFile {
  */
 export async function ladder(task: Task, options: LadderOptions): Promise<LadderResult> {
   const settings = ladderSettings(options);
-  if (task.kind === "regress" || task.kind === "multilabel") {
-    const remedy = "prompt, tune and eval do, and compare shows their results side by side";
-    throw new StillroomError(
-      "usage",
-      `a student learns words, so a ladder takes no task of kind ${task.kind} such as ${task.name}: ${remedy}`,
-    );
-  }
   if (!task.data.test)
     throw new StillroomError("input", `${task.file} has no test rows: a ladder measures every rung on data.test`);
   const { model, layers } = await inspect(settings.model);
@@ -153,22 +152,34 @@ class Climb {
   }
 
   async run(layers: number): Promise<LadderResult> {
-    const { model, out } = this;
+    const { model, out, task } = this;
     const adapter = path.join(out, "tuned");
     const distilled = path.join(out, "distilled");
-    await this.#rung("zero-shot", { model });
-    const chosen = path.join(out, "prompt.json");
-    await this.#rung("few-shot", { model, prompt: chosen }, () => this.#choosePrompt(chosen));
-    await this.#rung("tuned", { model, adapter }, () => this.#tune(adapter));
+    const teaching = { out: distilled, teacherAdapter: adapter, layers };
+    if (headless(task) === null) {
+      await this.#rung("zero-shot", { model });
+      const chosen = path.join(out, "prompt.json");
+      await this.#rung("few-shot", { model, prompt: chosen }, () => choosePrompt(this, chosen));
+    }
+    await this.#rung("tuned", { model, adapter }, () => tuneModel(this, adapter));
+    if (isHeaded(task)) {
+      const student = path.join(out, "student.gguf");
+      const learn = async () => void (await tuneStudent(this, teaching));
+      await this.#rung("student", { model: student, adapter: distilled }, learn);
+      const quantized = path.join(out, "quantized.gguf");
+      const under = { model: quantized, adapter: distilled };
+      await this.#rung("quantised student", under, () => quantiseUnder(this, student, quantized));
+      return this.#result();
+    }
     let harm: string | null = null;
-    const distill = async () => {
-      harm = await this.#distill(distilled, adapter, layers);
+    const distil = async () => {
+      harm = await distilStudent(this, teaching);
     };
-    await this.#rung("student", { model: path.join(distilled, "model.gguf") }, distill);
+    await this.#rung("student", { model: path.join(distilled, "model.gguf") }, distil);
     const quantized = path.join(distilled, "quantized.gguf");
     await this.#rung("quantised student", { model: quantized }, async () => {
       // Not there where this ladder, or the one that it goes on from, came no further than the gate.
-      if (harm === null && !(await stat(quantized).catch(() => null))) await distill();
+      if (harm === null && !(await stat(quantized).catch(() => null))) await distil();
       // What the rungs before came to is not lost with a student that quantising harms.
       if (harm !== null) throw new StillroomError("gate", harm, { cause: this.#result() });
     });
@@ -177,7 +188,7 @@ class Climb {
 
   #result(): LadderResult {
     const { task, out } = this;
-    return { task: task.name, metric: task.metric, out, rungs: this.#rungs };
+    return { task: task.name, metric: task.metric, out, rungs: this.#rungs, notes: notesOf(task) };
   }
 
   /** One rung: what makes it, then the test rows. One that is done is not done again. */
@@ -197,7 +208,7 @@ class Climb {
     const predictions = this.#predictions(rung);
     const options = {
       ...({ model, adapter, prompt, split: "test", limit, seed, threads, precision, signal, predictions } as const),
-      against: last && this.#predictions(last.rung),
+      against: isHeaded(this.task) ? undefined : last && this.#predictions(last.rung),
       onProgress: (progress: ScoringProgress) => onEvent?.({ type: "scoring", rung, progress }),
     };
     const done = await withPredictor(this.task, options, async (predictor) => {
@@ -208,7 +219,15 @@ class Climb {
     });
     const select = prompt === undefined ? null : (await readPromptFile(prompt, this.task)).select;
     const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
-    await this.#keep(rungOf(rung, done, { select, bytes, seconds }));
+    const p_value = last && isHeaded(this.task) ? await this.#test(last.rung, rung) : null;
+    await this.#keep(rungOf(rung, done, { select, bytes, seconds, p_value }));
+  }
+
+  /** Of the metric: numbers and sets are not only right or wrong. */
+  async #test(...rungs: [RungName, RungName]): Promise<number> {
+    const files = rungs.map((rung) => this.#predictions(rung));
+    const { pairs } = await compare(this.task, files, { seed: this.settings.seed });
+    return pairs[0]!.p_value;
   }
 
   #predictions(rung: RungName): string {
@@ -221,71 +240,35 @@ class Climb {
     await writeFileAtomic(this.#file, `${JSON.stringify(file, null, 2)}\n`);
     this.settings.onEvent?.({ type: "end", rung });
   }
+}
 
-  /** The best of the ways to choose examples, on few validation rows; its file is the rung's. */
-  async #choosePrompt(save: string): Promise<void> {
-    const { shots, limit, seed, threads, precision, signal, onEvent } = this.settings;
-    await prompt(this.task, {
-      ...{ model: this.model, shots: [shots], select: ["random", "similar", "diverse"], compare: true, save },
-      ...{ limit: promptRows, pool: limit, seed, threads, precision, signal },
-      onProgress: (progress) => onEvent?.({ type: "scoring", rung: "few-shot", progress }),
-    });
-  }
+/** Whether what tuning leaves is a head, which no GGUF holds and no words teach. */
+const isHeaded = ({ kind }: Task): boolean => kind === "regress" || kind === "multilabel";
 
-  async #tune(out: string): Promise<void> {
-    const { epochs, learningRate, limit, seed, threads, precision, signal, onEvent } = this.settings;
-    const common = { limit, seed, threads, precision, signal, resume: true };
-    const work = tune(this.task, { model: this.model, out, epochs, learningRate, ...common });
-    for await (const event of work) onEvent?.({ type: "tune", rung: "tuned", event });
-  }
-
-  /** The student and, if that does it no harm, the quantised one; else the gate's sentence on it. */
-  async #distill(out: string, teacherAdapter: string, layers: number): Promise<string | null> {
-    const {
-      studentEpochs,
-      studentLearningRate,
-      quantize,
-      checkLimit,
-      limit,
-      seed,
-      threads,
-      precision,
-      signal,
-      onEvent,
-    } = this.settings;
-    const student = path.join(this.out, "student.gguf");
-    const rung = "student";
-    if (!(await stat(student).catch(() => null))) {
-      const onProgress = (progress: StudentProgress) => onEvent?.({ type: "student", rung, progress });
-      await makeStudent({ teacher: this.model, task: this.task, layers, out: student, threads, signal, onProgress });
-    }
-    // All weights of the student are trained, which is exact only.
-    const common = { limit, seed, threads, signal, resume: true };
-    const teacher = { teacher: this.model, teacherAdapter, teacherPrecision: precision, student, quantize, checkLimit };
-    const work = distill(this.task, {
-      ...teacher,
-      out,
-      epochs: studentEpochs,
-      learningRate: studentLearningRate,
-      ...common,
-    });
-    try {
-      for await (const event of work) onEvent?.({ type: "distill", rung, event });
-      return null;
-    } catch (error) {
-      if (error instanceof StillroomError && error.code === "gate") return error.message;
-      throw error;
-    }
-  }
+function notesOf(task: Task): LadderNote[] {
+  if (!isHeaded(task)) return [];
+  const why = headless(task);
+  const prompted = why === null ? [] : (["zero-shot", "few-shot"] as const);
+  const taught =
+    task.kind === "regress" ? "numbers half-way between the rows' and the tuned model's" : "the rows' own sets";
+  return [
+    ...prompted.map((rung) => ({ rung, climbed: false, why: why! })),
+    {
+      rung: "student",
+      climbed: true,
+      why: `a head is not distilled: the student tunes an adapter and a head, on ${taught}`,
+    },
+    { rung: "quantised student", climbed: true, why: "quantised under its adapter and head, without a gate" },
+  ];
 }
 
 function rungOf(
   rung: RungName,
   { found, fairness, memory }: { found: Evaluation; fairness: Fairness; memory: number | null },
-  made: { select: Selection | null; bytes: number; seconds: number },
+  { p_value: tested, ...made }: { p_value: number | null; select: Selection | null; bytes: number; seconds: number },
 ): LadderRung {
   const { shots, prompt, model, adapter, rows, metrics, against, rows_per_second } = found;
-  const p_value = against?.p_value ?? null;
+  const p_value = against?.p_value ?? tested;
   const measured = { rows, metrics, p_value, fairness, rows_per_second, memory_bytes: memory };
   return { rung, shots, prompt, model, adapter, ...measured, ...made };
 }

@@ -20,7 +20,7 @@ import { pageOf } from "./page.js";
  * ```
  */
 export async function reportLadder(result: LadderResult, command: string, file: string): Promise<void> {
-  const { task, metric, rungs } = result;
+  const { task, metric, rungs, notes } = result;
   const scores = rungs.flatMap(({ rung, metrics }) => (metrics[metric] ? [{ label: rung, ...metrics[metric] }] : []));
   const chart = (title: string, label: string, of: (rung: (typeof rungs)[number]) => number | null) =>
     intervalChart({
@@ -56,7 +56,10 @@ export async function reportLadder(result: LadderResult, command: string, file: 
     sections: [
       {
         title: "What each rung bought, and what it costs",
-        words: ["p is McNemar's exact test of the same rows against the rung before."],
+        words: [
+          `p is ${notes.length === 0 ? "McNemar's exact test" : `a paired permutation test of ${metric}`} on the same rows against the rung before.`,
+          ...notes.map(({ rung, climbed, why }) => `${rung}: ${climbed ? "" : "not climbed: "}${why}.`),
+        ],
         charts: [
           intervalChart({ title: metric, x: { label: `${metric}, 95 % interval` }, rows: scores }),
           chart("Speed", "rows a second", (rung) => rung.rows_per_second),
@@ -87,5 +90,7 @@ function gapName({ gap }: Fairness): string | null {
 }
 
 function swapName({ swap }: Fairness): string | null {
-  return swap && `${swap.attribute}: ${swap.groups.join(" and ")}, ${swap.rows} rows`;
+  if (swap === null) return null;
+  const of = swap.label === null ? "" : `${swap.label}, `;
+  return `${swap.attribute}: ${of}${swap.groups.join(" and ")}, ${swap.rows} rows`;
 }

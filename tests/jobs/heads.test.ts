@@ -7,7 +7,7 @@ import { batch } from "../../src/batch/index.js";
 import { readRows } from "../../src/dataset/index.js";
 import { evaluate, readPredictions } from "../../src/evaluate/index.js";
 import { exportModel } from "../../src/export/index.js";
-import { ladder, prompt, tune } from "../../src/jobs/index.js";
+import { prompt, tune } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
 import { openStore } from "../../src/store/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
@@ -194,8 +194,6 @@ it("without a head, a number is what is expected of the labels that stand for nu
     /is of kind regress: a number needs a head \(tune\), or answer\.labels/,
   );
   await expect(evaluate(numbers, { model, against: gguf })).rejects.toThrow(/numbers are neither: compare tests/);
-  await expect(ladder(numbers, { model: gguf, out: named("ladder") })).rejects.toThrow(/no task of kind regress/);
-  expect(existsSync(named("ladder"))).toBe(false);
 });
 
 it("an answer that is no number is a bad row", async () => {

@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { evaluate, readPredictions } from "../../src/evaluate/index.js";
 import { exportModel } from "../../src/export/index.js";
-import { audit, compare, distill, ladder, prompt, teach, tune } from "../../src/jobs/index.js";
+import { audit, compare, distill, prompt, teach, tune } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
 import { reportEvaluation } from "../../src/report/index.js";
 import { openStore } from "../../src/store/index.js";
@@ -211,12 +211,6 @@ describe("without a head, or where none can answer,", () => {
       /expected "lora" or "head", with which a head of the task's own \(sigmoid\) goes, for method, received "full"/,
     ],
     ["audit", () => audit(task, { model }), "input", /is of kind multilabel: a set of labels needs a head/],
-    [
-      "ladder",
-      () => ladder(task, { model: gguf, out: named("x3") }),
-      "usage",
-      /no task of kind multilabel such as letters/,
-    ],
     [
       "teach",
       () => teach(task, { teacher: gguf, out: named("x4") }).result,

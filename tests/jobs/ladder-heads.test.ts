@@ -1,0 +1,164 @@
+// ladder() of tasks that a head answers, on a toy: numbers and sets of labels. Which rungs there are, what the student learns from, what is said of the others.
+import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { beforeAll, describe, expect, it } from "vitest";
+import { ladderText } from "../../bin/print.js";
+import {
+  audit,
+  compare,
+  evaluate,
+  type LadderOptions,
+  type LadderResult,
+  ladder,
+  reportLadder,
+} from "../../src/index.js";
+import { readTask, type Task } from "../../src/task/index.js";
+import { textToy, writeTextToy } from "../support/text_toy.js";
+import { writeSetTask } from "./toy-sets.js";
+import { writeToyTask } from "./toy-task.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "stillroom-ladder-heads-"));
+let model: string;
+const small = (out: string, change: Partial<LadderOptions> = {}): LadderOptions => ({
+  ...{ model, out: path.join(folder, out), shots: 2, epochs: 3, studentEpochs: 3, quantize: "Q8_0", threads: 1 },
+  ...{ learningRate: 1e-2, studentLearningRate: 1e-2, ...change },
+});
+
+/** The toy task with 10 for early and 50 for late; each test row once of a Zoe and once of a Bob. */
+async function numberTask(): Promise<Task> {
+  const { folder: data, file } = writeToyTask({ rows: 120 });
+  for (const name of ["train.jsonl", "test.jsonl"]) {
+    const lines = readFileSync(path.join(data, name), "utf8")
+      .replaceAll('"early"', "10")
+      .replaceAll('"late"', "50")
+      .trim()
+      .split("\n");
+    const people = ["Zoe ", "Bob "];
+    const doubled = lines.flatMap((line) => people.map((one) => line.replace('"text":"', `"text":"${one}`)));
+    writeFileSync(path.join(data, name), (name === "test.jsonl" ? doubled : lines).join("\n"));
+  }
+  const text = readFileSync(file, "utf8").replace("classify", "regress").replace("accuracy", "mae");
+  const labels = text.replace("{ early: early, late: late }", '{ 0: "0", 60: "60" }');
+  writeFileSync(file, labels.replace(", stratify: half", ""));
+  appendFileSync(file, "audit: { terms: { people: { north: [Zoe], south: [Bob] } } }\n");
+  return readTask(file);
+}
+
+beforeAll(() => {
+  model = writeTextToy({}, { ...textToy, layers: 3 });
+});
+
+describe("a ladder of numbers", () => {
+  let task: Task;
+  let whole: LadderResult;
+  beforeAll(async () => {
+    task = await numberTask();
+    whole = await ladder(task, small("numbers"));
+  }, 60_000);
+
+  it("has all five rungs, the task's metric, and p of a permutation test", async () => {
+    const names = ["zero-shot", "few-shot", "tuned", "student", "quantised student"];
+    expect(whole.rungs.map(({ rung }) => rung)).toEqual(names);
+    expect(whole.rungs.map(({ p_value }) => typeof p_value)).toEqual(["object", ...Array(4).fill("number")]);
+    const [zero, , tuned, student, quantised] = whole.rungs;
+    expect(tuned!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low);
+    expect(student!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low);
+    expect(quantised!.bytes).toBeLessThan(student!.bytes);
+    expect([student!.adapter, quantised!.adapter]).toEqual(Array(2).fill(path.join(folder, "numbers/distilled")));
+    const files = ["few-shot", "tuned"].map((rung) => path.join(folder, "numbers", `${rung}.predictions.jsonl`));
+    const { pairs } = await compare(task, files, {});
+    expect(pairs).toMatchObject([{ test: "permutation", p_value: tuned!.p_value }]);
+  });
+
+  it("has a student of numbers half-way between the rows' and the tuned model's", async () => {
+    const predictions = path.join(folder, "train.jsonl");
+    await evaluate(task, {
+      model,
+      adapter: path.join(folder, "numbers/tuned"),
+      split: "train",
+      predictions,
+      threads: 1,
+    });
+    const said = readFileSync(predictions, "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    const taught = readFileSync(path.join(folder, "numbers/taught-train.jsonl"), "utf8").trim().split("\n");
+    expect(taught).toHaveLength(said.length);
+    for (const [place, line] of taught.entries()) {
+      const { half } = JSON.parse(line);
+      expect(Number(half)).toBeCloseTo((Number(said[place].answer) + Number(said[place].prediction)) / 2, 3);
+    }
+    const run = JSON.parse(readFileSync(path.join(folder, "numbers/distilled/run.json"), "utf8"));
+    expect(run.model.path).toBe(path.join(folder, "numbers/student.gguf"));
+    // The rows that the run is validated on keep their own numbers.
+    const kept = readFileSync(path.join(folder, "numbers/taught-validation.jsonl"), "utf8").trim().split("\n");
+    expect(new Set(kept.map((line) => JSON.parse(line).half))).toEqual(new Set(["10", "50"]));
+  });
+
+  it("says of each rung the largest gap in the task's units, as an audit finds it", async () => {
+    const [, , tuned] = whole.rungs;
+    const found = await audit(task, { model, adapter: tuned!.adapter!, threads: 1 });
+    const gaps = found.groups.flatMap(({ attribute, gaps }) => gaps.map((gap) => ({ attribute, ...gap })));
+    const { gap, swap } = tuned!.fairness;
+    expect(gaps).toContainEqual(expect.objectContaining(gap!));
+    expect(["mean_prediction", "mae", "rmse", "signed_error"]).toContain(gap!.metric);
+    expect(swap).toMatchObject({ attribute: "people", groups: ["north", "south"], label: null, rows: 40 });
+  });
+
+  it("says what is not as usual, on the terminal and on its page", async () => {
+    expect(whole.notes.map(({ rung, climbed }) => [rung, climbed])).toEqual([
+      ["student", true],
+      ["quantised student", true],
+    ]);
+    expect(ladderText(whole)).toMatch(/student: a head is not distilled: .* half-way between/);
+    expect(ladderText(whole)).toContain("p: a paired permutation test of mae against the rung above");
+    const file = path.join(folder, "ladder.html");
+    await reportLadder(whole, "stillroom ladder", file);
+    expect(readFileSync(file, "utf8")).toContain("a head is not distilled");
+  });
+
+  it("without numbers on its scale begins with tuning, and goes on where it was cut off", async () => {
+    const bare: Task = { ...task, answer: { field: "half" } };
+    const controller = new AbortController();
+    const cut = ladder(
+      bare,
+      small("bare", {
+        signal: controller.signal,
+        onEvent: (event) => event.type === "tune" && event.rung === "student" && controller.abort(),
+      }),
+    );
+    await expect(cut).rejects.toMatchObject({ code: "cancelled" });
+    const begun: string[] = [];
+    const found = await ladder(
+      bare,
+      small("bare", { onEvent: (event) => event.type === "begin" && begun.push(event.rung) }),
+    );
+    expect(begun).toEqual(["student", "quantised student"]);
+    expect(found.rungs.map(({ rung }) => rung)).toEqual(["tuned", "student", "quantised student"]);
+    expect(found.notes.filter(({ climbed }) => !climbed).map(({ rung }) => rung)).toEqual(["zero-shot", "few-shot"]);
+    expect(ladderText(found)).toMatch(/zero-shot +not climbed/);
+    expect(ladderText(found)).toMatch(/few-shot: a number needs a head/);
+    expect(found.rungs.slice(1).map(({ metrics }) => metrics)).toEqual(
+      whole.rungs.slice(3).map(({ metrics }) => metrics),
+    );
+  }, 60_000);
+});
+
+describe("a ladder of sets of labels", () => {
+  it("begins with tuning, and its student learns the rows' own sets", async () => {
+    const own = mkdtempSync(path.join(tmpdir(), "stillroom-ladder-sets-"));
+    const task = await readTask(writeSetTask(own));
+    const { rungs, notes } = await ladder(task, small("sets", { learningRate: 3e-2, studentLearningRate: 3e-2 }));
+    expect(rungs.map(({ rung }) => rung)).toEqual(["tuned", "student", "quantised student"]);
+    expect(rungs.map(({ p_value }) => typeof p_value)).toEqual(["object", "number", "number"]);
+    for (const { metrics } of rungs) expect(metrics[task.metric]!.value).toBeGreaterThan(0.6);
+    expect(notes).toMatchObject([
+      { rung: "zero-shot", climbed: false, why: expect.stringMatching(/a set of labels needs a head/) },
+      { rung: "few-shot", climbed: false },
+      { rung: "student", why: expect.stringMatching(/on the rows' own sets$/) },
+      { rung: "quantised student", climbed: true },
+    ]);
+  }, 60_000);
+});
