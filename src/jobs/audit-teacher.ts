@@ -73,7 +73,7 @@ export async function readTold(
   const { of: examples } = await readShots(task, read, { prompt: asked, model, strict, signal });
   const encoding = { tokenizer, prompt, examples, maxLength, onLong: "truncate" as const, signal: signal ?? null };
   const { rows } = await encodeRows(read, encoding);
-  const reading = readTextRows(texts ?? null, model, { maxLength, strict, signal: signal ?? null });
+  const reading = readTextRows(texts ?? null, tokenizer, { maxLength, strict, signal: signal ?? null });
   // Which lines hold none was told when the teacher was asked.
   const further = (await new EventRun(reading).result).rows;
   const end = rows[0]?.answer.at(-1);

@@ -27,12 +27,13 @@ import { requireTexts, type TeachEvent, type TeachingOptions, teachInto, teachin
 import { type AnswerOptions, answerOptions, answerSettings, teacherAnswers } from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
 import { ending, tuneInFolder } from "./tune.js";
+import { recutWarning } from "./tune-data.js";
 import { readRunFile } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
 
 /** What distill() takes beside the options of {@link tune}. */
 export interface DistillationOptions extends TeachingOptions, QuantizingOptions, AnswerOptions {
-  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or those of it that `student --vocab` kept. */
+  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or those of it that `student --vocab` kept; or the teacher's are such a part of its own. */
   student: string;
   /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
   cache?: string | undefined;
@@ -67,6 +68,8 @@ export interface DistillResult extends TuneResult {
   cache: string | null;
   /** Texts of no task, or pieces of them, that were learnt beside the task's rows in each epoch. */
   texts: number;
+  /** Rows of the task that were learnt in the teacher's tokens, of which the student has more and would cut them otherwise; 0 where the teacher has all of its tokens. */
+  recut_rows: number;
   /** The quantised student; null with "none". */
   quantized: string | null;
   /** As export's; null with "none" and where the task has no held-out rows. */
@@ -185,7 +188,10 @@ function lessonOf(
     throw new StillroomError("usage", message, { options: ["hiddenWeight", "targets"] });
   }
   const { teacher: teacherFile, adapter, topK, tail, temperature, precision } = asking;
+  let opened: { teacher: Teacher; tokens: TokenMap } | null = null;
+  let cache: TeacherCache | null = null;
   let cacheFolder: string | null = null;
+  let recutRows = 0;
   // How many of the rows are of texts: the last ones.
   let texts = 0;
   // Of a teacher that llama.cpp runs with an adapter: it can be asked about tokens, and gives no answers of its own.
@@ -203,60 +209,58 @@ function lessonOf(
       const hidden = asking.hidden ? hiddenBytes((await inspect(teacherFile)).width, student, trained) : 0;
       return bytesRounded(student, quantizing) + hidden;
     },
-    async revise(rows, folder) {
-      if (answering.answers === "data") return rows;
+    async begin(student) {
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       try {
-        const file = path.join(folder, "answers.json");
-        return await teacherAnswers(task, teacher, rows, { file, signal: signal ?? null, prompt, ...answering, seed });
+        const tokens = TokenMap.between(student, teacher.model);
+        opened = { teacher, tokens };
+        return tokens.reading(student.tokenizer, teacher.model.tokenizer);
       } finally {
-        await teacher.close();
+        if (!opened) await teacher.close();
       }
     },
-    async *further({ student, maxLength, strict }) {
-      const found = yield* readTextRows(asking.texts, student, { maxLength, strict, signal: signal ?? null });
+    async revise(rows, folder) {
+      if (answering.answers === "data") return rows;
+      const file = path.join(folder, "answers.json");
+      return teacherAnswers(task, opened!.teacher, rows, { file, signal: signal ?? null, prompt, ...answering, seed });
+    },
+    async *further({ tokenizer, maxLength, strict }) {
+      const found = yield* readTextRows(asking.texts, tokenizer, { maxLength, strict, signal: signal ?? null });
       texts = found.rows.length;
       return found;
     },
-    async *ask({ folder, student, rows, steps }) {
+    async *ask({ folder, student, rows, recut, steps }) {
       const last = quantizedSteps(quantizing, steps);
-      const teacher = await Teacher.open({ ...asking, threads, variant, signal });
-      let cache: TeacherCache | null = null;
-      const close = async () => {
-        await cache?.close();
-        await teacher.close();
-      };
-      try {
-        const tokens = TokenMap.between(student, teacher.model);
-        answersItself = adapter === null || teacher.model.tunable;
-        const common = { teacher, signal: signal ?? null };
-        if (onPolicy < 1) {
-          cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
-          cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), texts, ...common });
-        }
-        const beside = path.join(folder, "quantized.gguf");
-        const quantized = await quantizedTypes(student, quantizing, { beside, steps: last, targets: run.targets });
-        const facts = teacher.facts(task, { rows: "", texts: null });
-        if (onPolicy === 0) await teacher.close();
-        return {
-          distillation: { loss, beta, temperature, labelWeight, hiddenWeight },
-          hiddenWidth: asking.hidden ? teacher.model.info.width : null,
-          fingerprint: {
-            ...{ teacher: facts.teacher, teacherAdapter: facts.adapter, template: facts.template },
-            ...{ topK, tail, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
-            ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }), ...(asking.hidden && { hiddenWeight }) },
-            ...(quantized && { quantize: quantizing.quantize, quantizeAware: quantizing.quantizeAware }),
-          },
-          taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices, asking.hidden))),
-          written:
-            onPolicy > 0 ? writingSteps({ student, tokens, rows, texts, share: onPolicy, seed, ...common }) : null,
-          quantized,
-          close,
-        };
-      } catch (error) {
-        await close();
-        throw error;
+      const { teacher, tokens } = opened!;
+      recutRows = recut.rows;
+      yield* recutWarning(task, recut, { student: student.info.vocabulary, teacher: teacher.model.info.vocabulary });
+      answersItself = adapter === null || teacher.model.tunable;
+      const common = { teacher, signal: signal ?? null };
+      if (onPolicy < 1) {
+        cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
+        cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), texts, ...common });
       }
+      const beside = path.join(folder, "quantized.gguf");
+      const quantized = await quantizedTypes(student, quantizing, { beside, steps: last, targets: run.targets });
+      const facts = teacher.facts(task, { rows: "", texts: null });
+      if (onPolicy === 0) await teacher.close();
+      return {
+        distillation: { loss, beta, temperature, labelWeight, hiddenWeight },
+        hiddenWidth: asking.hidden ? teacher.model.info.width : null,
+        fingerprint: {
+          ...{ teacher: facts.teacher, teacherAdapter: facts.adapter, template: facts.template },
+          ...{ topK, tail, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
+          ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }), ...(asking.hidden && { hiddenWeight }) },
+          ...(quantized && { quantize: quantizing.quantize, quantizeAware: quantizing.quantizeAware }),
+        },
+        taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices, asking.hidden))),
+        written: onPolicy > 0 ? writingSteps({ student, tokens, rows, texts, share: onPolicy, seed, ...common }) : null,
+        quantized,
+      };
+    },
+    async close() {
+      await cache?.close();
+      await opened?.teacher.close();
     },
     async *finish({ folder, student, result }) {
       const trained = result.model ?? student;
@@ -277,7 +281,7 @@ function lessonOf(
       const quantized = exported && out;
       const gate = exported?.gate ?? null;
       if (refused) throw notQuantized(refused, trained, { metric: task.metric, comparison });
-      return { cache: cacheFolder, texts, quantized, gate, metric: task.metric, comparison };
+      return { cache: cacheFolder, texts, recut_rows: recutRows, quantized, gate, metric: task.metric, comparison };
     },
   };
 }

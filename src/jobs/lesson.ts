@@ -1,9 +1,15 @@
 // What distillation adds to a run of tune: another loss, whose teacher is asked before the first step. The interface between the two.
 import type { Row } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
-import type { NativeDistillation, NativeModelInfo, NativeTaught, NativeTensorType } from "../support/native.js";
+import type {
+  NativeDistillation,
+  NativeModelInfo,
+  NativeTaught,
+  NativeTensorType,
+  NativeTokenizer,
+} from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
-import type { Fingerprint, TuneSettings } from "../train/index.js";
+import type { Fingerprint, FittedRows, TuneSettings } from "../train/index.js";
 import type { WriteStep } from "./on-policy.js";
 import type { TextRows } from "./text-rows.js";
 import type { Warning } from "./tune-data.js";
@@ -22,7 +28,6 @@ export interface Asked {
   written: WriteStep | null;
   /** The types in which the last steps see the student's matrices, and how many steps; null for none. */
   quantized: { types: NativeTensorType[]; steps: number } | null;
-  close(): Promise<void>;
 }
 
 /** Another loss for a run. Event: what it tells beside the events of tune. */
@@ -31,12 +36,24 @@ export interface Lesson<Event> {
   readonly options: Record<string, unknown>;
   /** Most bytes that it holds in training beside what a run of tune does. */
   bytesBeside(student: NativeModelInfo, settings: TuneSettings): Promise<number>;
+  /** Opens the teacher. Gives what cuts the training rows into tokens that it has, too. Throws "input" where that cannot be. */
+  begin(student: Model): Promise<NativeTokenizer>;
   /** The training rows as they are to be learnt. */
   revise(rows: readonly Row[], folder: string): Promise<readonly Row[]>;
   /** Rows beside the task's that are to be learnt: they follow those. */
-  further(run: { student: Model; maxLength: number; strict: boolean }): AsyncGenerator<Warning, TextRows>;
-  /** Asks the teacher about the training rows, the further ones included, before anything is trained. steps: of the run. */
-  ask(run: { folder: string; student: Model; rows: readonly Encoded[]; steps: number }): AsyncGenerator<Event, Asked>;
-  /** What follows training, with the student closed; gives fields for the result. */
+  further(run: { tokenizer: NativeTokenizer; maxLength: number; strict: boolean }): AsyncGenerator<Warning, TextRows>;
+  /**
+   * Asks the teacher about the training rows, the further ones included, before anything is trained. steps: of the run.
+   */
+  ask(run: {
+    folder: string;
+    student: Model;
+    rows: readonly Encoded[];
+    recut: FittedRows["recut"];
+    steps: number;
+  }): AsyncGenerator<Event, Asked>;
+  /** Ends what begin opened. Idempotent. */
+  close(): Promise<void>;
+  /** What follows training, with student and teacher closed; gives fields for the result. */
   finish(run: { folder: string; student: string; result: TuneResult }): AsyncGenerator<Event, Record<string, unknown>>;
 }

@@ -52,9 +52,12 @@ export function writingSteps({ student, teacher, tokens, rows, texts, share, see
     const requests = asked.map(({ prompt }) => ({ prompt, maxTokens, temperature: 1, seed: draws.bits() }));
     const written = new Array<Encoded>(asked.length);
     const options = { lora, longest: longestOwn, ...(signal && { signal }) };
-    for await (const { index, tokens, ended, reason } of decodeRows(student, requests, options)) {
+    for await (const { index, tokens: found, ended, reason } of decodeRows(student, requests, options)) {
       if (ended === "refused") throw new StillroomError("input", `the student cannot answer a row: ${reason}`);
-      written[index] = { ...asked[index]!, answer: ended === "end" ? withEnd(student, tokens) : tokens };
+      // The place of a token that the teacher has not is asked about, whatever stands there, and nothing behind it.
+      const readable = tokens.readable(found);
+      const ends = ended === "end" || readable < found.length;
+      written[index] = { ...asked[index]!, answer: ends ? withEnd(student, found.subarray(0, readable)) : found };
     }
     return [
       ...written,

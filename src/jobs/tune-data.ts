@@ -6,6 +6,8 @@ import { type GivenPrompt, type Label, readPromptParts } from "../evaluate/index
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, compilePrompt, type Examples } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
+import type { NativeTokenizer } from "../support/native.js";
+import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { encodeRows, type FittedRows, type Limits, type TrainEvent, type TuneSettings } from "../train/index.js";
@@ -27,6 +29,8 @@ export interface TuneData {
   /** What it should give for a row; a text: why it cannot. */
   targetOf: ((row: Row) => readonly number[] | string) | undefined;
   badRows: number;
+  /** Training rows, and answers of these, that are cut otherwise than the model's own tokenizer cuts them. */
+  recut: FittedRows["recut"];
   truncatedRows: number;
   droppedRows: number;
 }
@@ -41,14 +45,20 @@ const told = 20;
 type DataSettings = Pick<TuneSettings, "strict" | "limit" | "onLong"> &
   Partial<HeadSettings & Pick<TuneSettings, "seed">>;
 
-/** Reads and encodes the rows of a task, the training rows as revise leaves them. Throws "input" when no row is left to train on. */
+/** What a lesson changes of the training rows: which they are, and what cuts them into tokens (default: the model's tokenizer). */
+interface Learning {
+  revise?: (rows: readonly Row[]) => Promise<readonly Row[]>;
+  tokenizer?: NativeTokenizer | undefined;
+}
+
+/** Reads and encodes the rows of a task, the training rows as the lesson has them. Throws "input" when no row is left to train on. */
 export async function* readTuneData(
   task: Task,
   model: Model,
   settings: DataSettings,
   limits: Pick<Limits, "maxLength">,
   signal: AbortSignal | null,
-  revise: (rows: readonly Row[]) => Promise<readonly Row[]> = async (rows) => rows,
+  { revise = async (rows) => rows, tokenizer = model.tokenizer }: Learning = {},
   promptFile?: GivenPrompt,
 ): AsyncGenerator<Warning, TuneData> {
   const reading = { strict: settings.strict, signal: signal ?? undefined };
@@ -67,7 +77,8 @@ export async function* readTuneData(
   const { shots } = await readPromptParts(task, asked, async () => read);
   await shots.prepare([...rows, ...(validation?.rows ?? [])]);
   const fitted = await encodeRows(rows, {
-    tokenizer: model.tokenizer,
+    tokenizer,
+    usual: tokenizer === model.tokenizer ? undefined : model.tokenizer,
     prompt,
     maxLength,
     onLong,
@@ -95,6 +106,7 @@ export async function* readTuneData(
     head,
     targetOf,
     badRows: allBad.length,
+    recut: fitted.recut,
     truncatedRows: fitted.truncated.length,
     droppedRows: fitted.dropped.length,
   };
@@ -110,6 +122,19 @@ export async function* duplicateWarnings(task: Task, signal: AbortSignal | null)
   const one = `${place(first.row)} is the same as ${place(first.of)}`;
   const message = found.length === 1 ? one : `${found.length} rows stand in two splits, such as: ${one}`;
   yield { type: "warning", kind: "duplicate", message };
+}
+
+/** Tells how many rows a student learns in its teacher's tokens, since it has more of them. */
+export function* recutWarning(
+  { kind }: Task,
+  { rows, answers }: FittedRows["recut"],
+  tokens: { student: number; teacher: number },
+): Generator<Warning, void> {
+  if (rows === 0) return;
+  const learnt = `${counted(rows, "row")} are learnt in the ${tokens.teacher} tokens of the teacher and not as the student, which has ${tokens.student}, cuts them; of ${answers} the answer`;
+  const remedy = "labels are asked in the student's own tokens: trim the teacher to this task (student --vocab)";
+  const message = answers > 0 && kind !== "generate" ? `${learnt}. ${remedy}` : learnt;
+  yield { type: "warning", kind: "tokens", message };
 }
 
 export function badRowWarnings(bad: readonly BadRow[]): Generator<Warning, void> {

@@ -130,10 +130,8 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
       precision,
       ...(signal && { signal }),
     });
-    const trained = yield* closing(
-      model,
-      withModel({ task, lesson, given: options, settings, folder, before, model, signal: signal ?? null }),
-    );
+    const work = withModel({ task, lesson, given: options, settings, folder, before, model, signal: signal ?? null });
+    const trained = yield* closing(model, lesson ? closing(lesson, work) : work);
     const { run, result } = trained;
     const further = lesson ? yield* lesson.finish({ folder: folder.folder, student: run.model.path, result }) : {};
     const whole = { ...result, ...further } as Result;
@@ -147,13 +145,13 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
 }
 
 async function* closing<Event, Result>(
-  model: Model,
+  opened: { close(): Promise<void> },
   work: AsyncGenerator<Event, Result>,
 ): AsyncGenerator<Event, Result> {
   try {
     return yield* work;
   } finally {
-    await model.close();
+    await opened.close();
   }
 }
 
@@ -170,10 +168,12 @@ async function* withModel<Event>(
   const { lesson, settings, folder, before, model, signal } = given;
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
   const limits = planLimits(settings, model.native.info, await lesson?.bytesBeside(model.native.info, settings));
+  const tokenizer = (await lesson?.begin(model)) ?? model.tokenizer;
   const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
-  const own = yield* readTuneData(task, model, settings, limits, signal, revise, promptFile);
+  const learning = { tokenizer, ...(revise && { revise }) };
+  const own = yield* readTuneData(task, model, settings, limits, signal, learning, promptFile);
   const { maxLength } = limits;
-  const further = lesson ? yield* lesson.further({ student: model, maxLength, strict: settings.strict }) : null;
+  const further = lesson ? yield* lesson.further({ tokenizer, maxLength, strict: settings.strict }) : null;
   const data = further ? withRows(own, further) : own;
   if (!before) yield* duplicateWarnings(task, signal);
   const once = planRun(settings, limits, data.train.length);
@@ -182,16 +182,14 @@ async function* withModel<Event>(
   const within = settings.precision === "f32" || data.head ? model : yield* modelWithin(given, data.train, plan);
   const precision = within === model ? settings.precision : "f32";
   const job: Job<Event> = { ...given, task, model: within };
-  let asked: Asked | null = null;
   try {
     const validation = await prepareValidation(job, data, plan);
     if (validation === null) requireNoFit(task, settings);
     if (!before) requirePatience(settings, plan, validation !== null);
-    const run = { folder: folder.folder, student: within, rows: data.train, steps: plan.steps };
-    asked = lesson ? yield* lesson.ask(run) : null;
+    const run = { folder: folder.folder, student: within, rows: data.train, recut: data.recut, steps: plan.steps };
+    const asked = lesson ? yield* lesson.ask(run) : null;
     return yield* training(job, { data, plan, precision, validation, asked });
   } finally {
-    await asked?.close();
     if (within !== model) await within.close();
   }
 }

@@ -1,32 +1,38 @@
-// How a student's tokens stand for its teacher's: the same ones, or those that a trimmed vocabulary kept. Knows no loss.
+// How a student's tokens stand for its teacher's: the same ones, or those that the trimmed vocabulary of one of the two kept. Knows no loss.
 import type { Model } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
-import type { NativeBatch, NativeTaught } from "../support/native.js";
+import type { NativeBatch, NativeTaught, NativeTokenizer } from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
 import { decodeEntry, noEntry, renamedEntry } from "./format.js";
 import { hashTokenizer } from "./teacher.js";
 
-/** Tokens of a student as its teacher numbers them, and back. */
+/** Tokens of a student as its teacher numbers them, and back. One of the two may have only some of the other's. */
 export class TokenMap {
   private constructor(
-    /** For each token of the student its number in the teacher's vocabulary; null where they are the same. */
+    /** For each token of the student its number in the teacher's vocabulary, or -1; null where they are the same. */
     readonly ids: Int32Array | null,
     /** For each token of the teacher the student's, or -1. */
     readonly own: Int32Array,
   ) {}
 
-  /** Throws "input" with both counts where the student's tokens are neither the teacher's nor some of them. */
+  /** Throws "input" with both counts where neither's tokens are the other's or some of them. */
   static between(student: Model, teacher: Model): TokenMap {
     if (hashTokenizer(student.tokenizer) === hashTokenizer(teacher.tokenizer))
       return new TokenMap(null, new Int32Array());
-    const { teacherIds, teacherSize, vocabulary, path } = student.info;
-    if (teacherIds && teacherSize === teacher.info.vocabulary && sameTexts(student, teacher, teacherIds)) {
-      return TokenMap.trimmed(teacherIds, teacherSize);
-    }
+    const { vocabulary, path } = student.info;
+    const found = TokenMap.#ofPart(student, teacher) ?? TokenMap.#ofPart(teacher, student)?.turned();
+    if (found) return found;
     throw new StillroomError(
       "input",
-      `the student's tokens are not the teacher's: ${path} has ${vocabulary}, ${teacher.info.path} has ${teacher.info.vocabulary}; give a student made from this teacher`,
+      `the student's tokens are not the teacher's: ${path} has ${vocabulary}, ${teacher.info.path} has ${teacher.info.vocabulary}; give a student made from this teacher, or the one that this teacher was made from`,
     );
+  }
+
+  /** From a vocabulary that was trimmed to that which it was trimmed from; null where it was not. */
+  static #ofPart(part: Model, whole: Model): TokenMap | null {
+    const { teacherIds: ids, teacherSize: size } = part.info;
+    const fits = ids !== null && size === whole.info.vocabulary && sameTexts(part, whole, ids);
+    return fits ? TokenMap.trimmed(ids, size) : null;
   }
 
   /** @param ids - rising numbers below size */
@@ -34,6 +40,33 @@ export class TokenMap {
     const own = new Int32Array(size).fill(-1);
     for (const [token, id] of ids.entries()) own[id] = token;
     return new TokenMap(ids, own);
+  }
+
+  /** The same for a student that has all the tokens, and a teacher that has those that were kept. */
+  turned(): TokenMap {
+    return new TokenMap(this.own, this.ids!);
+  }
+
+  /**
+   * What cuts text into tokens that both have, in the student's numbers: its own tokenizer; where the teacher has only some of its tokens, the teacher's, which
+   * cuts as the student's does what is made of these. It works as long as both are open.
+   */
+  reading(student: NativeTokenizer, teacher: NativeTokenizer): NativeTokenizer {
+    if (!this.ids?.includes(-1)) return student;
+    const { vocabulary, bos, eos, endTokens, addsBos } = student;
+    return {
+      ...{ vocabulary, bos, eos, endTokens, addsBos },
+      tokenize: (...asked) => renamed(teacher.tokenize(...asked), this.own),
+      detokenize: (...asked) => student.detokenize(...asked),
+      close: async () => undefined,
+    };
+  }
+
+  /** How many of a student's tokens stand before the first one that the teacher has not. */
+  readable(tokens: Int32Array): number {
+    const { ids } = this;
+    const cut = ids === null ? -1 : tokens.findIndex((token) => ids[token] === -1);
+    return cut < 0 ? tokens.length : cut;
   }
 
   /** Rows in the teacher's numbers: it reads the very tokens that the student reads. */
@@ -75,7 +108,7 @@ export class TokenMap {
 
 const renamed = (tokens: Int32Array, ids: Int32Array): Int32Array => tokens.map((token) => ids[token]!);
 
-function sameTexts(student: Model, teacher: Model, ids: Int32Array): boolean {
+function sameTexts(part: Model, whole: Model, ids: Int32Array): boolean {
   const text = ({ tokenizer }: Model, token: number) => tokenizer.detokenize(Int32Array.of(token), true);
-  return ids.every((id, token) => text(student, token) === text(teacher, id));
+  return ids.every((id, token) => text(part, token) === text(whole, id));
 }

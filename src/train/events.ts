@@ -10,6 +10,7 @@ export type WarningKind =
   | "checkpoint"
   | "machine"
   | "cache"
+  | "tokens"
   | "precision";
 
 /** A step was done. */

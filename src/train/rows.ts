@@ -3,7 +3,7 @@ import type { BadRow, Row } from "../dataset/index.js";
 import { type CompiledPrompt, type Examples, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import type { NativeBatch, NativeTaught, NativeTokenizer } from "../support/native.js";
-import { type Encoded, encodeRow, fitRow, microBatches, packRows } from "../tokens/index.js";
+import { compareTokens, type Encoded, encodeRow, fitRow, microBatches, packRows } from "../tokens/index.js";
 import type { MicroBatch } from "./loop.js";
 
 /** Rows that fit, and what became of the others. */
@@ -13,6 +13,8 @@ export interface FittedRows {
   truncated: Row[];
   /** Rows left out for their length. */
   dropped: Row[];
+  /** How many rows the model's own tokenizer, where another one cuts, would cut otherwise; and of how many of these the answer. */
+  recut: { rows: number; answers: number };
   /** Rows left out because they do not suit the template, or their prompt has no token to go on from. */
   bad: BadRow[];
 }
@@ -20,6 +22,8 @@ export interface FittedRows {
 /** How rows are encoded. */
 export interface Encoding {
   tokenizer: NativeTokenizer;
+  /** The model's own, where tokenizer is another: rows are compared. */
+  usual?: NativeTokenizer | undefined;
   prompt: CompiledPrompt;
   /** Tokens, answer included. */
   maxLength: number;
@@ -39,7 +43,7 @@ const slice = 256;
  * is left out in either case. Gives the event loop room between slices, so that an abort is seen.
  */
 export async function encodeRows(rows: readonly Row[], encoding: Encoding): Promise<FittedRows> {
-  const fitted: FittedRows = { rows: [], truncated: [], dropped: [], bad: [] };
+  const fitted: FittedRows = { rows: [], truncated: [], dropped: [], recut: { rows: 0, answers: 0 }, bad: [] };
   for (const [index, row] of rows.entries()) {
     if (index % slice === 0) {
       await new Promise(setImmediate);
@@ -53,7 +57,7 @@ export async function encodeRows(rows: readonly Row[], encoding: Encoding): Prom
 function encodeInto(
   fitted: FittedRows,
   row: Row,
-  { tokenizer, prompt, maxLength, onLong, targetOf, examples = [] }: Encoding,
+  { tokenizer, usual, prompt, maxLength, onLong, targetOf, examples = [] }: Encoding,
 ): void {
   const text = promptOf(prompt, row, examples);
   if ("reason" in text) {
@@ -66,6 +70,7 @@ function encodeInto(
     return;
   }
   const whole = encodeRow(tokenizer, text, row, { withEnd: true });
+  if (usual) countRecut(fitted.recut, whole, encodeRow(usual, text, row, { withEnd: true }));
   const encoded = target === undefined ? whole : { ...whole, answer: Int32Array.of(0), target };
   if (encoded.prompt.length === 0) {
     fitted.bad.push({ file: row.file, line: row.line, reason: "its prompt has no token" });
@@ -109,6 +114,12 @@ export function microBatcher(
 function withTargets(batch: NativeBatch, rows: readonly Encoded[]): NativeBatch {
   if (rows[0]?.target === undefined) return batch;
   return { ...batch, targets: Float32Array.from(rows.flatMap(({ target }) => target!)) };
+}
+
+function countRecut(recut: FittedRows["recut"], one: Encoded, other: Encoded): void {
+  const answer = compareTokens(one.answer, other.answer) !== 0;
+  if (answer) recut.answers++;
+  if (answer || compareTokens(one.prompt, other.prompt) !== 0) recut.rows++;
 }
 
 function lengthOf({ prompt, answer }: Encoded): number {

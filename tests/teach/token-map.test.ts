@@ -20,6 +20,17 @@ test("tokens go to the teacher's numbers", () => {
   expect(map.batchOfTeacher(batch)).toEqual({ ...batch, tokens: Int32Array.of(5, 5), queryTokens: Int32Array.of(6) });
 });
 
+test("a teacher that has a part of the student's tokens", () => {
+  const map = TokenMap.trimmed(Int32Array.of(2, 5, 6), 9).turned();
+  expect([...map.ids!]).toEqual([-1, -1, 0, -1, -1, 1, 2, -1, -1]);
+  expect([...map.own]).toEqual([2, 5, 6]);
+  expect([[6, 2, 3, 5], [5, 6], []].map((tokens) => map.readable(Int32Array.from(tokens)))).toEqual([2, 2, 0]);
+  const taught = { topK: 2, tail: "bucket" as const, entries: Uint32Array.of(entry(1, 0.5), nothing) };
+  // Nothing is lost: the student's further tokens are of its tail, of which the teacher's mass is as it was.
+  const own = { ...taught, entries: Uint32Array.of(entry(5, 0.5), nothing), tails: Float32Array.of(0.5) };
+  expect(map.ofStudent({ ...taught, tails: Float32Array.of(0.5) })).toEqual(own);
+});
+
 const entries = Uint32Array.of(entry(5, 0.5), entry(3, 0.25), entry(2, 0.125), entry(8, 1), entry(6, 0.5), nothing);
 
 test("what the student has not is the bucket's", () => {
