@@ -8,7 +8,14 @@ export function distillText(result: DistillResult): string {
   const passed = colours(process.stdout).green("the gate is passed");
   const checked = gate ? `${passed} on ${counted(gate.rows, `${gate.split} row`)}\n` : "";
   const made = quantized === null ? "" : `quantised ${plain(quantized)} (GGUF)\n`;
-  return `${tuneText(result)}${made}${checked}${comparisonText(result)}`;
+  return `${tuneText(result)}${answersText(result)}${made}${checked}${comparisonText(result)}`;
+}
+
+function answersText({ answers }: DistillResult): string {
+  if (answers === null) return "";
+  const { labelled, right, unlabelled } = answers;
+  const open = unlabelled > 0 ? `, and those to ${counted(unlabelled, "row")} without a label` : "";
+  return `the teacher's own answers: right to ${right} of ${counted(labelled, "labelled row")}${open}\n`;
 }
 
 export function comparisonText({ metric, comparison }: Pick<DistillResult, "metric" | "comparison">): string {

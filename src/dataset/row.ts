@@ -7,7 +7,7 @@ import { conversationColumns, recognise } from "./shapes.js";
 
 /** A good row of a task's data. */
 export interface Row {
-  /** From 0, over the good rows of its file. */
+  /** From 0, over the good rows of its file; of rows without an answer, where these are numbered apart, from 2^40. */
   index: number;
   file: string;
   line: number;
@@ -38,12 +38,16 @@ export function usedFields(task: Task): { all: string[]; required: string[] } {
   return { all: ["messages"], required: ["messages"] };
 }
 
-/** What turns the records of a source into rows of the task. */
+/**
+ * What turns the records of a source into rows of the task.
+ *
+ * @param unanswered - whether rows without a known answer are good; "missing": only those whose answer is missing or empty
+ */
 export function rowMaker(
   task: Task,
   source: Source,
   alsoRequired: readonly string[] = [],
-  unanswered = false,
+  unanswered: boolean | "missing" = false,
 ): RowMaker {
   const columns = Object.entries(source.columns);
   const required = new Set([...usedFields(task).required, ...columns.map(([field]) => field), ...alsoRequired]);
@@ -68,7 +72,9 @@ export function rowMaker(
     const none = unanswered ? { fields, value: "", answer: "" } : null;
     if (value === undefined || value === null) return none ?? missing(task.answer.field, source, record);
     const made = answerOf(task, value);
-    return typeof made === "string" ? (none ?? made) : { fields, ...made };
+    if (typeof made !== "string") return { fields, ...made };
+    const open = unanswered === true || (typeof value === "string" && value.trim() === "");
+    return open ? (none ?? made) : made;
   };
 }
 

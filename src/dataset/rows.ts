@@ -19,8 +19,11 @@ export interface RowOptions {
   strict?: boolean | undefined;
   /** Called for every bad row. A split that is drawn from another one's file has none: they are that one's. */
   onBad?: ((bad: BadRow) => void) | undefined;
-  /** Take rows without a known answer as well, their answer "" (default: they are bad rows). */
-  unanswered?: boolean | undefined;
+  /**
+   * Take rows without a known answer as well, their answer "" (default: they are bad rows). "training": only training rows whose answer is missing or empty; they
+   * are numbered apart and drawn into no other split, so that all other rows stay what they are without them.
+   */
+  unanswered?: boolean | "training" | undefined;
   /** Longest row of the file in bytes (default 16 MiB). */
   maxBytes?: number | undefined;
   signal?: AbortSignal | undefined;
@@ -33,6 +36,8 @@ export interface Dataset {
 }
 
 type DrawnName = "test" | "validation";
+/** The number of the first row without an answer where these are numbered apart: more than a file has rows. */
+const firstUnanswered = 2 ** 40;
 /** Parts are drawn in this order, so that the test rows do not depend on the validation part. */
 const drawOrder: readonly DrawnName[] = ["test", "validation"];
 
@@ -55,7 +60,8 @@ export async function* streamRows(task: Task, split: SplitName, options: RowOpti
   const onBad = split === owner ? options.onBad : undefined;
   let given = 0;
   for await (const row of goodRows(task, source, { ...options, onBad }, splitKeys(task, draws))) {
-    if (parts !== null && parts[row.index] !== own) continue;
+    // One that is numbered apart is its owner's.
+    if (parts !== null && (parts[row.index] ?? 0) !== own) continue;
     yield row;
     given += 1;
     if (given >= limit) return;
@@ -90,7 +96,8 @@ export function labelsOf(task: Task, rows: readonly Row[]): { value: string; tex
   if (task.answer.labels !== undefined) {
     return Object.entries(task.answer.labels).map(([value, text]) => ({ value, text }));
   }
-  const values = [...new Set(rows.flatMap(({ value }) => labelsIn(task.kind, value)))].sort();
+  const answered = rows.filter(({ value }) => value !== "");
+  const values = [...new Set(answered.flatMap(({ value }) => labelsIn(task.kind, value)))].sort();
   return values.map((value) => ({ value, text: value }));
 }
 
@@ -130,6 +137,7 @@ async function drawParts(
   const keys: number[][] = splits.map(() => []);
   let rows = 0;
   for await (const row of goodRows(task, source, { ...options, onBad: undefined }, splitKeys(task, draws))) {
+    if (row.index >= firstUnanswered) continue;
     rows += 1;
     for (const [index, split] of splits.entries()) {
       const field = keyField(split);
@@ -150,22 +158,25 @@ async function drawParts(
 }
 
 async function* goodRows(task: Task, source: Source, options: RowOptions, splitFields: string[]): AsyncGenerator<Row> {
-  const unanswered = options.unanswered ?? false;
+  const { unanswered: asked = false } = options;
+  const apart = asked === "training";
+  const unanswered = asked === "training" ? source === task.data.train && "missing" : asked;
   const make = rowMaker(task, source, splitFields, unanswered);
   let index = 0;
+  let without = firstUnanswered;
   let checked = source.format === "jsonl";
   for await (const record of readRecords(source, {
     maxBytes: options.maxBytes ?? defaultMaxBytes,
     signal: options.signal,
   })) {
     if (!checked && "fields" in record) {
-      checkColumns(task, source, Object.keys(record.fields), splitFields, unanswered);
+      checkColumns(task, source, Object.keys(record.fields), splitFields, unanswered !== false);
       checked = true;
     }
     const made = "fields" in record ? make(record.fields) : record.reason;
     if (typeof made !== "string") {
-      yield { index, file: source.path, line: record.line, ...made };
-      index += 1;
+      const number = apart && made.value === "" ? without++ : index++;
+      yield { index: number, file: source.path, line: record.line, ...made };
       continue;
     }
     if (options.strict) throw new StillroomError("input", `${source.path}:${record.line}: ${made}`);

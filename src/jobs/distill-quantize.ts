@@ -118,27 +118,29 @@ export async function quantizedTypes(
   }
 }
 
-/** Writes the quantised student beside its run, through export's gate. Gives what was exported, null where none is asked for or the gate refused it, and the gate's error. */
+/** Writes the quantised student beside its run, through export's gate. labelled: whether training rows have labels, to be measured on. Gives what was exported, null where none is asked for or the gate refused it, and the gate's error. */
 export async function quantizeStudent(
   task: Task,
   { quantize, size, quantizeAware, checkLimit }: QuantizingSettings,
-  given: { model: string; adapter: string | null; out: string; seed: number } & Pick<
+  given: { model: string; adapter: string | null; out: string; seed: number; labelled: boolean } & Pick<
     TuneOptions,
     "threads" | "signal" | "prompt"
   >,
 ): Promise<{ exported: ExportResult | null; refused: StillroomError | null }> {
   if (quantize === null && size === null) return { exported: null, refused: null };
-  const { adapter, prompt, ...rest } = given;
+  const { adapter, prompt, labelled, ...rest } = given;
+  const measured = quantizeAware === 0 && labelled;
   const heldOut = task.data.validation !== undefined || task.data.test !== undefined;
   const work = exportModel({
     ...{ ...rest, limit: checkLimit },
     ...(size === null ? { quantize: quantize! } : { size }),
     // What was trained is the rounded model, rounded without a matrix; the weights that it is rounded from are none to be near to.
-    ...(quantizeAware === 0 ? { imatrix: task } : { bounds: { mergedQuantizedKl: null } }),
+    ...(quantizeAware > 0 && { bounds: { mergedQuantizedKl: null } }),
+    ...(measured && { imatrix: task }),
     ...(adapter !== null && { adapter }),
     ...(heldOut && { check: task }),
     // Without a task nothing is asked.
-    ...((heldOut || quantizeAware === 0) && { prompt }),
+    ...((heldOut || measured) && { prompt }),
   });
   try {
     return { exported: await work, refused: null };

@@ -24,7 +24,13 @@ import { type ComparedModel, type Contender, compareModels } from "./distill-tab
 import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
 import { requireTexts, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
-import { type AnswerOptions, answerOptions, answerSettings, teacherAnswers } from "./teacher-answers.js";
+import {
+  type AnsweredRows,
+  type AnswerOptions,
+  answerOptions,
+  answerSettings,
+  teacherAnswers,
+} from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { recutWarning } from "./tune-data.js";
@@ -70,6 +76,8 @@ export interface DistillResult extends TuneResult {
   texts: number;
   /** Rows of the task that were learnt in the teacher's tokens, of which the student has more and would cut them otherwise; 0 where the teacher has all of its tokens. */
   recut_rows: number;
+  /** With the teacher's own answers: of how many rows they were learnt; else null. */
+  answers: AnsweredRows | null;
   /** The quantised student; null with "none". */
   quantized: string | null;
   /** As export's; null with "none" and where the task has no held-out rows. */
@@ -192,6 +200,7 @@ function lessonOf(
   let cache: TeacherCache | null = null;
   let cacheFolder: string | null = null;
   let recutRows = 0;
+  let answered: AnsweredRows | null = null;
   // How many of the rows are of texts: the last ones.
   let texts = 0;
   // Of a teacher that llama.cpp runs with an adapter: it can be asked about tokens, and gives no answers of its own.
@@ -219,10 +228,14 @@ function lessonOf(
         if (!opened) await teacher.close();
       }
     },
+    unanswered: answering.answers === "teacher",
     async revise(rows, folder) {
       if (answering.answers === "data") return rows;
       const file = path.join(folder, "answers.json");
-      return teacherAnswers(task, opened!.teacher, rows, { file, signal: signal ?? null, prompt, ...answering, seed });
+      const asked = { file, signal: signal ?? null, prompt, ...answering, seed };
+      const { rows: learnt, counts } = await teacherAnswers(task, opened!.teacher, rows, asked);
+      answered = counts;
+      return learnt;
     },
     async *further({ tokenizer, maxLength, strict }) {
       const found = yield* readTextRows(asking.texts, tokenizer, { maxLength, strict, signal: signal ?? null });
@@ -271,7 +284,8 @@ function lessonOf(
       ];
       const out = path.join(folder, "quantized.gguf");
       if (quantizing.quantize !== null || quantizing.size !== null) yield { type: "phase", phase: "quantize" };
-      const model = { model: trained, adapter: own, out, seed, threads, signal, prompt: prompt?.file };
+      const labelled = answered === null || answered.labelled > 0;
+      const model = { model: trained, adapter: own, out, seed, labelled, threads, signal, prompt: prompt?.file };
       const { exported, refused } = await quantizeStudent(task, quantizing, model);
       if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
       yield { type: "phase", phase: "compare" };
@@ -281,7 +295,16 @@ function lessonOf(
       const quantized = exported && out;
       const gate = exported?.gate ?? null;
       if (refused) throw notQuantized(refused, trained, { metric: task.metric, comparison });
-      return { cache: cacheFolder, texts, recut_rows: recutRows, quantized, gate, metric: task.metric, comparison };
+      return {
+        cache: cacheFolder,
+        texts,
+        recut_rows: recutRows,
+        answers: answered,
+        quantized,
+        gate,
+        metric: task.metric,
+        comparison,
+      };
     },
   };
 }

@@ -38,6 +38,8 @@ export interface Lesson<Event> {
   bytesBeside(student: NativeModelInfo, settings: TuneSettings): Promise<number>;
   /** Opens the teacher. Gives what cuts the training rows into tokens that it has, too. Throws "input" where that cannot be. */
   begin(student: Model): Promise<NativeTokenizer>;
+  /** Whether training rows without an answer can be learnt. */
+  readonly unanswered: boolean;
   /** The training rows as they are to be learnt. */
   revise(rows: readonly Row[], folder: string): Promise<readonly Row[]>;
   /** Rows beside the task's that are to be learnt: they follow those. */

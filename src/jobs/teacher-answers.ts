@@ -1,4 +1,5 @@
-// The teacher's own answers in place of the data's: to which training rows it gives one that the task's metric finds right, kept in a file of the run.
+// The teacher's own answers in place of the data's: to which training rows it gives one that the task's metric finds right, and those to rows that have none,
+// kept in a file of the run.
 import { createHash } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import { labelsOf, type Row } from "../dataset/index.js";
@@ -27,7 +28,7 @@ const noRows = { rows: "", texts: null };
 interface Kept {
   /** Of the teacher, its prompt and the rows. */
   facts: string;
-  /** [index of the row, an answer of the teacher's] of those that are right. */
+  /** [index of the row, an answer of the teacher's] of those that are right, or have nothing to be right by. */
   answers: [number, string][];
   /** SHA-256 of both. */
   sha256: string;
@@ -37,7 +38,8 @@ interface Kept {
 export interface AnswerOptions {
   /**
    * The training rows' answers: the data's (default), or the teacher's own greedy ones to the rows that it answers rightly, and no other rows: with the row's label, or of a
-   * task of kind generate with a text for which the task's metric is at least `answerScore`.
+   * task of kind generate with a text for which the task's metric is at least `answerScore`. Rows whose answer is missing or empty, which are bad rows otherwise, are
+   * learnt with the teacher's, whatever it is.
    */
   answers?: "data" | "teacher" | undefined;
   /** With answers "teacher" and a task of kind generate: from 0 (all of them) to 1 (default). */
@@ -77,9 +79,21 @@ export function answerOptions({ answers, answerScore, samples, ...draws }: Answe
   return { answers, ...(answerScore !== 1 && { answerScore }), ...(samples > 0 && { samples, ...draws }) };
 }
 
+/** Training rows by what became of the teacher's answers to them. */
+export interface AnsweredRows {
+  /** Rows that have an answer of their own, and to how many of these one of the teacher's is right. */
+  labelled: number;
+  right: number;
+  /** Rows without one. */
+  unlabelled: number;
+  /** Answers that are learnt, each as a row: of a row that several were drawn for, there may be more than one. */
+  learnt: number;
+}
+
 /**
- * The rows that the teacher answers rightly, with its answers: the most likely one, or those that differ among several that were drawn. A file that is there is read where it is of the same teacher and rows.
- * Throws "input" where it has none right, and for an adapter on a teacher that llama.cpp runs.
+ * The rows that the teacher answers rightly, and those without an answer, with its answers: the most likely one, or those that differ among several that were drawn. A
+ * file that is there is read where it is of the same teacher and rows.
+ * Throws "input" where there is none, for labels that nobody names, and for an adapter on a teacher that llama.cpp runs.
  */
 export async function teacherAnswers(
   task: Task,
@@ -92,7 +106,7 @@ export async function teacherAnswers(
     seed,
     ...settings
   }: { file: string; signal: AbortSignal | null; prompt: GivenPrompt; seed: number } & AnswerSettings,
-): Promise<Row[]> {
+): Promise<{ rows: Row[]; counts: AnsweredRows }> {
   const { model, lora, options } = teacher;
   if (options.adapter !== null && !model.tunable) {
     throw new StillroomError(
@@ -111,11 +125,12 @@ export async function teacherAnswers(
     const { message, options } = unexpected(`${usual}`, option, value);
     throw new StillroomError("usage", `${message}: ${task.name} is of kind ${task.kind}, ${why}`, { options });
   }
-  const asked = rows.map(({ fields, answer }) => [fields, answer]);
+  const said = rows.map(({ fields, answer }) => [fields, answer]);
+  const unlabelled = new Set(rows.filter(({ answer }) => answer === "").map(({ index }) => index));
   const behind = asking ? [asking.content.examples ?? asking.content] : [];
   const facts = sha256([
     teacher.facts(task, noRows),
-    asked,
+    said,
     ...(drawn ? [{ samples, temperature, topP, seed }] : []),
     ...(task.kind === "generate" ? [task.metric, answerScore] : []),
     ...behind,
@@ -133,28 +148,45 @@ export async function teacherAnswers(
     );
   }
   const byIndex = new Map(rows.map((row) => [row.index, row]));
-  return answers.map(([index, answer]) => ({ ...byIndex.get(index)!, answer }));
+  const learnt = new Set(answers.map(([index]) => index));
+  const labelled = rows.length - unlabelled.size;
+  const right = [...learnt].filter((index) => !unlabelled.has(index)).length;
+  return {
+    rows: answers.map(([index, answer]) => ({ ...byIndex.get(index)!, answer })),
+    counts: { labelled, right, unlabelled: unlabelled.size, learnt: answers.length },
+  };
 
   async function ask(): Promise<Kept["answers"]> {
     const prompt = compilePrompt(task, model.template);
-    const shots = await readShots(task, rows, { prompt: asking, model, signal: signal ?? undefined });
-    if (drawn) return draw(prompt, shots.of);
     const labels = task.kind === "classify" ? labelsOf(task, rows) : [];
+    if (task.kind === "classify" && labels.length === 0) {
+      const message = `no training row of ${task.name} has a label, and the task file names none: expected them as answer.labels`;
+      throw new StillroomError("input", message);
+    }
+    // Scoring takes no row whose answer is none of the labels; of these it is not looked at.
+    const asked = rows.map((row) => (row.answer === "" ? { ...row, answer: labels[0]?.text ?? "" } : row));
+    const shots = await readShots(task, asked, { prompt: asking, model, signal: signal ?? undefined });
+    if (drawn) return draw(prompt, asked, shots.of);
     const calibrateBehind = asking?.content.calibrate ? await shots.sets() : undefined;
-    const job = { model, lora, task, rows, prompt, examples: shots.of, labels, calibrateBehind };
+    const job = { model, lora, task, rows: asked, prompt, examples: shots.of, labels, calibrateBehind };
     const { rows: scores } = await evaluateRows({ ...job, ...(signal && { signal }) });
-    const right = rightOf(scores);
-    return scores.filter((_, place) => right[place] === 1).map(({ index, prediction }) => [index, prediction]);
+    return kept(scores);
   }
 
-  function rightOf(scores: readonly RowScore[]): ArrayLike<number> {
-    if (task.kind !== "generate") return rightRows(task, scores);
-    return textScores(task.metric, scores).map((score) => Number(score >= answerScore));
+  function kept(scores: readonly RowScore[]): Kept["answers"] {
+    const right =
+      task.kind === "generate"
+        ? textScores(task.metric, scores).map((score) => score >= answerScore)
+        : Array.from(rightRows(task, scores), Boolean);
+    const learnt = scores.filter(({ index, prediction }, place) =>
+      unlabelled.has(index) ? prediction !== "" : right[place],
+    );
+    return learnt.map(({ index, prediction }) => [index, prediction]);
   }
 
-  async function draw(prompt: CompiledPrompt, examples: Examples): Promise<Kept["answers"]> {
+  async function draw(prompt: CompiledPrompt, asked: readonly Row[], examples: Examples): Promise<Kept["answers"]> {
     const common = { maxTokens: task.maxTokens, stop: stopsOf(task), temperature, topP };
-    const draws = rows.flatMap((row) => {
+    const draws = asked.flatMap((row) => {
       const text = promptOf(prompt, row, examples);
       if ("reason" in text) return [];
       const tokens = encodePrompt(model.tokenizer, text);
@@ -181,11 +213,7 @@ export async function teacherAnswers(
       prediction: texts[place]!,
       probabilities: null,
     }));
-    const right = rightOf(scores);
-    const kept = scores.flatMap(({ index, prediction }, place): Kept["answers"] =>
-      right[place] === 1 ? [[index, prediction]] : [],
-    );
-    return [...new Map(kept.map((answer) => [JSON.stringify(answer), answer])).values()];
+    return [...new Map(kept(scores).map((answer) => [JSON.stringify(answer), answer])).values()];
   }
 }
 

@@ -45,8 +45,9 @@ const told = 20;
 type DataSettings = Pick<TuneSettings, "strict" | "limit" | "onLong"> &
   Partial<HeadSettings & Pick<TuneSettings, "seed">>;
 
-/** What a lesson changes of the training rows: which they are, and what cuts them into tokens (default: the model's tokenizer). */
+/** What a lesson changes of the training rows: which they are, whether some may have no answer, and what cuts them into tokens (default: the model's tokenizer). */
 interface Learning {
+  unanswered?: boolean;
   revise?: (rows: readonly Row[]) => Promise<readonly Row[]>;
   tokenizer?: NativeTokenizer | undefined;
 }
@@ -58,10 +59,11 @@ export async function* readTuneData(
   settings: DataSettings,
   limits: Pick<Limits, "maxLength">,
   signal: AbortSignal | null,
-  { revise = async (rows) => rows, tokenizer = model.tokenizer }: Learning = {},
+  { revise = async (rows) => rows, unanswered = false, tokenizer = model.tokenizer }: Learning = {},
   promptFile?: GivenPrompt,
 ): AsyncGenerator<Warning, TuneData> {
-  const reading = { strict: settings.strict, signal: signal ?? undefined };
+  const open = unanswered && { unanswered: "training" as const };
+  const reading = { strict: settings.strict, signal: signal ?? undefined, ...open };
   const { rows: read, bad } = await readRows(task, "train", { ...reading, limit: settings.limit ?? undefined });
   const validation = task.data.validation ? await readRows(task, "validation", reading) : null;
   const allBad = [...bad, ...(validation?.bad ?? [])];
@@ -73,7 +75,14 @@ export async function* readTuneData(
   const labels = labelsOf(task, read);
   const head = headFor(task, rows, labels, settings);
   const targetOf = head ? targetFor(head) : undefined;
-  const asked = { split: "train" as const, shots: 0, seed: settings.seed ?? 0, prompt: promptFile, model, ...reading };
+  const asked = {
+    split: "train" as const,
+    shots: 0,
+    seed: settings.seed ?? 0,
+    prompt: promptFile,
+    model,
+    signal: reading.signal,
+  };
   const { shots } = await readPromptParts(task, asked, async () => read);
   await shots.prepare([...rows, ...(validation?.rows ?? [])]);
   const fitted = await encodeRows(rows, {

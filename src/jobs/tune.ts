@@ -169,8 +169,8 @@ async function* withModel<Event>(
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
   const limits = planLimits(settings, model.native.info, await lesson?.bytesBeside(model.native.info, settings));
   const tokenizer = (await lesson?.begin(model)) ?? model.tokenizer;
-  const revise = lesson ? (rows: readonly Row[]) => lesson.revise(rows, folder.folder) : undefined;
-  const learning = { tokenizer, ...(revise && { revise }) };
+  const revise = (rows: readonly Row[]) => lesson!.revise(rows, folder.folder);
+  const learning = lesson ? { tokenizer, revise, unanswered: lesson.unanswered } : {};
   const own = yield* readTuneData(task, model, settings, limits, signal, learning, promptFile);
   const { maxLength } = limits;
   const further = lesson ? yield* lesson.further({ tokenizer, maxLength, strict: settings.strict }) : null;
