@@ -1,16 +1,18 @@
-// The model card beside an exported GGUF: Markdown with the Hub's front matter, from what was measured or read, and nothing else.
+// The model card beside a GGUF that was made: Markdown with the Hub's front matter, from what was measured or read, and nothing else.
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { stringify } from "yaml";
-import type { Model } from "../model/index.js";
+import type { Interval } from "../evaluate/index.js";
+import { type Inspection, inspect, type Model } from "../model/index.js";
 import type { PromptFile } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import { hashFile, writeFileAtomic } from "../support/files.js";
 import { counted } from "../support/words.js";
-import type { Task } from "../task/index.js";
+import type { Task, TaskKind } from "../task/index.js";
 import type { ExportResult } from "./export.js";
+import type { Gate } from "./gate.js";
 
-/** What a card tells of, besides the result. */
+/** What the cards of an export tell of, besides the result. */
 export interface CardFacts {
   base: Model;
   /** Of the gate; null without one. */
@@ -22,7 +24,7 @@ export interface CardFacts {
 /** By this a card of ours is known: it may be replaced. */
 const mark = "<!-- written by stillroom export -->";
 
-/** The card of an exported file: the same name, .md in place of .gguf. */
+/** The card of a file: the same name, .md in place of .gguf. */
 export function cardFile(out: string): string {
   return `${out.replace(/\.gguf$/i, "")}.md`;
 }
@@ -35,28 +37,132 @@ export async function requireOwnCard(file: string): Promise<void> {
   throw new StillroomError("usage", message, { options: ["out"] });
 }
 
-/** Writes the card of a file that is in place. */
-export async function writeCard(result: ExportResult, facts: CardFacts): Promise<void> {
-  const metadata = await readMetadata(result.out);
-  const run = result.adapter === null ? null : await readRun(result.adapter);
-  const front = stringify(frontMatter(result, facts, metadata));
+/** Writes the card of an exported file, and where the merged model is kept that of its file; both files are in place. */
+export async function writeExportCards(result: ExportResult, facts: CardFacts, merged: string | null): Promise<void> {
+  const { adapter, gate, type, imatrix_tokens } = result;
+  const { name, path: file } = facts.base.info;
+  const common = { base: { path: file, name, sha256: await hashFile(file) }, run: await readRun(adapter, file) };
+  const from: Line = ["adapter", adapter === null ? "none" : `${path.basename(adapter)}, merged in f32`];
+  const first = ({ metric }: Gate): Measure[] =>
+    metric.adapter ? [["with the adapter at run time", metric.adapter]] : [];
+  const imatrix = imatrix_tokens === null ? "none" : `of ${imatrix_tokens} tokens`;
+  await writeCard({
+    ...{ ...common, file: result.out, tag: type.toLowerCase() },
+    made: [from, ["type", type], ["importance matrix", imatrix]],
+    measured: gated(gate, facts, (found) => ({
+      before: [...first(found), ["merged", found.metric.merged]],
+      value: found.metric.quantized,
+      also: `KL(merged ‖ this file) is ${nats(found.kl.merged_quantized)} a position over ${found.positions} positions; at ${(100 * found.top1_agreement).toFixed(1)} % of them both have the same most likely token.`,
+    })),
+  });
+  if (merged === null) return;
+  await writeCard({
+    ...{ ...common, file: merged, tag: "merged" },
+    made: [from, ["type", "merged weights in f32, the others as in the base"]],
+    measured: gated(gate, facts, (found) => ({
+      before: first(found),
+      value: found.metric.merged,
+      also: `KL(adapter at run time ‖ this file) is ${nats(found.kl.adapter_merged!)} a position over ${found.positions} positions.`,
+    })),
+  });
+}
+
+/** What run.json says of a training. */
+export interface CardRun {
+  started: string;
+  options: Record<string, unknown>;
+  /** Of distill. */
+  distillation?: Record<string, unknown>;
+  task: { name: string; kind: TaskKind; metric: string };
+  model: { path: string; name: string | null; sha256: string };
+  data: { rows: number; validation_rows: number };
+  result?: {
+    steps: number;
+    loss: { first: number; last: number };
+    best_step: number;
+    model: string | null;
+    /** Of the best step: the loss, and intervals by the names of the metrics. */
+    validation: Record<string, unknown> | null;
+  };
+}
+
+/** Writes the card of the whole model that a run has trained; the file is in place. */
+export async function writeRunCard(file: string, run: CardRun): Promise<void> {
+  const { task, data, result, model: base } = run;
+  const { loss, [task.metric]: found } = (result?.validation ?? {}) as Record<string, Interval> & { loss?: number };
+  await writeCard({
+    ...{ file, tag: "f32", base, run },
+    made: [["type", "trained weights in f32, the others as in the base"]],
+    measured: found
+      ? {
+          ...{ task, split: "validation", metric: task.metric },
+          where: `${counted(data.validation_rows, "validation row")} of ${task.name}, by which this step was chosen`,
+          ...{ before: [], value: found },
+          also: `The loss of their answers is ${nats(loss!)} a token.`,
+        }
+      : null,
+  });
+}
+
+type Line = [string, string];
+type Measure = [string, Interval];
+
+/** What a card says. */
+interface Card {
+  /** The GGUF. */
+  file: string;
+  /** The type of its weights, for the Hub. */
+  tag: string;
+  base: { path: string; name: string | null; sha256: string };
+  /** The training; null where none is known. */
+  run: CardRun | null;
+  /** What became of the base. */
+  made: Line[];
+  /** null where nothing was. */
+  measured:
+    | (Measured & { task: { name: string; kind: TaskKind }; split: string; metric: string; where: string })
+    | null;
+}
+
+interface Measured {
+  /** Of what the file was made of. */
+  before: Measure[];
+  value: Interval;
+  /** A last sentence. */
+  also: string;
+}
+
+function gated(
+  gate: ExportResult["gate"],
+  { check, prompt }: CardFacts,
+  measured: (gate: Gate) => Measured,
+): Card["measured"] {
+  if (!gate || !check) return null;
+  const behind = prompt ? `, each behind a prompt file's ${counted(prompt.shots, "example")} (${prompt.select})` : "";
+  const where = `${gate.rows} ${gate.split} rows of ${check.name}${behind}`;
+  return { task: check, split: gate.split, metric: gate.metric.name, where, ...measured(gate) };
+}
+
+async function writeCard(card: Card): Promise<void> {
+  const metadata = await readMetadata(card.file);
+  const info = await inspect(card.file);
   const body = [
-    `# ${path.basename(result.out)}`,
+    `# ${path.basename(card.file)}`,
     mark,
     "Made by stillroom. Every figure on this page was measured when the file was made; what is not here was not measured.",
-    ...(await madeOf(result, facts, metadata)),
-    ...(run ? trainedOn(run) : []),
-    ...measured(result, facts),
-    ...limits(result, facts),
+    ...(await madeOf(card, info, metadata)),
+    ...(card.run ? trainedOn(card.run) : []),
+    ...measured(card),
+    ...limits(card),
   ];
-  await writeFileAtomic(result.card, `---\n${front}---\n\n${body.join("\n\n")}\n`);
+  const front = stringify(frontMatter(card, info, metadata));
+  await writeFileAtomic(cardFile(card.file), `---\n${front}---\n\n${body.join("\n\n")}\n`);
 }
 
 /** The general.* metadata of a GGUF that was opened before. */
 interface Metadata {
   license?: string;
   languages?: string[];
-  name?: string;
 }
 
 async function readMetadata(file: string): Promise<Metadata> {
@@ -69,76 +175,62 @@ async function readMetadata(file: string): Promise<Metadata> {
   return (metadata.general ?? {}) as Metadata;
 }
 
-/** What run.json says of an adapter's training; null for an adapter of other origin. */
-interface Run {
-  started: string;
-  options: Record<string, unknown>;
-  task: { name: string };
-  data: { rows: number };
-  result?: { steps: number; rows: number; loss: { first: number; last: number }; best_step: number };
-}
-
-async function readRun(adapter: string): Promise<Run | null> {
+/** The run of an adapter, or without one that which wrote the base as its whole model; null for what is of other origin. */
+async function readRun(adapter: string | null, base: string): Promise<CardRun | null> {
   try {
-    const run = JSON.parse(await readFile(path.join(adapter, "run.json"), "utf8"));
-    return run.format === "stillroom-run" ? run : null;
+    const run = JSON.parse(await readFile(path.join(adapter ?? path.dirname(base), "run.json"), "utf8"));
+    const wrote = adapter !== null || path.basename(run.result.model) === path.basename(base);
+    return run.format === "stillroom-run" && wrote ? run : null;
   } catch {
     return null;
   }
 }
 
-function frontMatter(
-  { gate, type }: ExportResult,
-  { base, check }: CardFacts,
-  { license, languages }: Metadata,
-): object {
-  const results = gate &&
-    check && [
-      {
-        task: { type: check.kind === "generate" ? "text-generation" : "text-classification" },
-        dataset: { name: check.name, type: check.name, split: gate.split },
-        metrics: [{ type: gate.metric.name, value: gate.metric.quantized.value }],
-      },
-    ];
+function frontMatter({ base, measured, tag }: Card, { architecture }: Inspection, metadata: Metadata): object {
+  const { license, languages } = metadata;
+  const results = measured && [
+    {
+      task: { type: measured.task.kind === "generate" ? "text-generation" : "text-classification" },
+      dataset: { name: measured.task.name, type: measured.task.name, split: measured.split },
+      metrics: [{ type: measured.metric, value: measured.value.value }],
+    },
+  ];
   return {
     ...(license !== undefined && { license }),
     ...(languages !== undefined && { language: languages }),
-    ...(base.info.name !== null && { base_model: base.info.name }),
+    ...(base.name !== null && { base_model: base.name }),
     library_name: "gguf",
-    tags: ["stillroom", "gguf", base.info.architecture, type.toLowerCase()],
-    ...(results && { "model-index": [{ name: check.name, results }] }),
+    tags: ["stillroom", "gguf", architecture, tag],
+    ...(results && { "model-index": [{ name: measured.task.name, results }] }),
   };
 }
 
-async function madeOf(result: ExportResult, { base }: CardFacts, { license }: Metadata): Promise<string[]> {
-  const { info } = base;
-  const rows: [string, string][] = [
-    [
-      "base",
-      `${info.name ?? path.basename(info.path)}, ${path.basename(info.path)}, SHA-256 ${await hashFile(info.path)}`,
-    ],
-    [
-      "architecture",
-      `${info.architecture}, ${info.parameters.toLocaleString("en")} parameters, context ${info.contextLength}`,
-    ],
-    ["adapter", result.adapter === null ? "none" : `${path.basename(result.adapter)}, merged in f32`],
-    ["type", result.type],
-    ["importance matrix", result.imatrix_tokens === null ? "none" : `of ${result.imatrix_tokens} tokens`],
-    ["file", `${result.bytes.toLocaleString("en")} bytes, SHA-256 ${await hashFile(result.out)}`],
+async function madeOf({ file, base, made }: Card, info: Inspection, { license }: Metadata): Promise<string[]> {
+  const name = path.basename(base.path);
+  const parameters = `${info.parameters.toLocaleString("en")} parameters`;
+  const rows: Line[] = [
+    ["base", `${base.name ?? name}, ${name}, SHA-256 ${base.sha256}`],
+    ["architecture", `${info.architecture}, ${parameters}, context ${info.context_length}`],
+    ...made,
+    ["file", `${info.bytes.toLocaleString("en")} bytes, SHA-256 ${await hashFile(file)}`],
     ["licence", license ?? "not said in the base's metadata"],
   ];
   return ["## Made of", table(["", ""], rows)];
 }
 
-function trainedOn({ started, options, task, data, result }: Run): string[] {
+function trainedOn({ started, options, distillation = {}, task, data, result }: CardRun): string[] {
   const given = ["method", "rank", "alpha", "learningRate", "batchSize", "epochs", "steps", "seed", "precision"];
-  const rows: [string, string][] = [
+  const lesson = ["teacher", "teacherAdapter", "loss", "labelWeight", "temperature", "onPolicy", "answers"];
+  const lines = (names: string[], from: Record<string, unknown>) =>
+    names.filter((name) => from[name] !== undefined).map((name): Line => [name, String(from[name])]);
+  const files = (name: string, value: unknown) => (name.startsWith("teacher") ? path.basename(String(value)) : value);
+  const taught = Object.fromEntries(Object.entries(distillation).map(([name, value]) => [name, files(name, value)]));
+  const rows: Line[] = [
     ["task", task.name],
     ["begun", started],
     ["training rows", `${data.rows}`],
-    ...given
-      .filter((name) => options[name] !== undefined)
-      .map((name): [string, string] => [name, String(options[name])]),
+    ...lines(given, options),
+    ...lines(lesson, taught),
   ];
   if (result)
     rows.push(
@@ -148,36 +240,27 @@ function trainedOn({ started, options, task, data, result }: Run): string[] {
   return ["## Trained", table(["", ""], rows)];
 }
 
-function measured({ gate }: ExportResult, { check, prompt }: CardFacts): string[] {
-  if (!gate || !check) return [];
-  const { name, adapter, merged, quantized } = gate.metric;
-  const behind = prompt ? `, each behind a prompt file's ${counted(prompt.shots, "example")} (${prompt.select})` : "";
-  const line = (what: string, { value, low, high }: { value: number; low: number; high: number }): [string, string] => [
+function measured({ measured }: Card): string[] {
+  if (!measured) return [];
+  const { metric, where, before, value, also } = measured;
+  const line = ([what, { value, low, high }]: Measure): Line => [
     what,
     `${value.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`,
   ];
-  const rows = [
-    ...(adapter ? [line("with the adapter at run time", adapter)] : []),
-    line("merged", merged),
-    line("this file", quantized),
-  ];
-  return [
-    "## Measured",
-    `${name} on ${gate.rows} ${gate.split} rows of ${check.name}${behind}, with 95 % intervals:`,
-    table(["", name], rows),
-    `KL(merged ‖ this file) is ${gate.kl.merged_quantized.toPrecision(3)} nats a position over ${gate.positions} positions; at ${(100 * gate.top1_agreement).toFixed(1)} % of them both have the same most likely token.`,
-  ];
+  const rows = [...before, ["this file", value] as Measure].map(line);
+  return ["## Measured", `${metric} on ${where}, with 95 % intervals:`, table(["", metric], rows), also];
 }
 
-function limits({ gate }: ExportResult, { check }: CardFacts): string[] {
-  const only =
-    gate && check
-      ? `The figures hold for rows like those of ${check.name}; for other uses nothing was measured.`
-      : "No quality was measured when this file was made.";
+function limits({ measured }: Card): string[] {
+  const only = measured
+    ? `The figures hold for rows like those of ${measured.task.name}; for other uses nothing was measured.`
+    : "No quality was measured when this file was made.";
   return ["## Limits", `${only} Fairness was not audited here: \`stillroom audit\` does that.`];
 }
 
-function table(head: [string, string], rows: [string, string][]): string {
+const nats = (value: number) => `${value.toPrecision(3)} nats`;
+
+function table(head: Line, rows: Line[]): string {
   const safe = (text: string) => text.replaceAll("|", "\\|").replaceAll("\n", " ");
   return [head, ["---", "---"], ...rows].map(([left, right]) => `| ${safe(left!)} | ${safe(right!)} |`).join("\n");
 }

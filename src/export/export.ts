@@ -13,7 +13,7 @@ import { makeFolder, placeFile, requireWritable, temporaryName } from "../suppor
 import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
-import { cardFile, requireOwnCard, writeCard } from "./card.js";
+import { cardFile, requireOwnCard, writeExportCards } from "./card.js";
 import { type Gate, runGate } from "./gate.js";
 import { type Mixture, quantizeWithin } from "./mixture.js";
 import { type ExportOptions, type ExportProgress, type ExportSettings, exportSettings } from "./options.js";
@@ -34,6 +34,8 @@ export interface ExportResult {
   model_bytes: number;
   /** The model card: Markdown with the Hub's front matter, from what was measured. */
   card: string;
+  /** That of the merged model, where it is kept; else null. */
+  merged_card: string | null;
   /** Tokens that the importance matrix was made of; null without one. */
   imatrix_tokens: number | null;
   /** What size chose; null without it. */
@@ -74,6 +76,8 @@ export async function exportModel(options: ExportOptions): Promise<ExportResult>
 class Export {
   readonly #started = performance.now();
   readonly #out: string;
+  /** Where the merged model is to be kept. */
+  readonly #merged: string | null;
   /** Removed at the end, whatever happens. */
   readonly #temporary: string[] = [];
   readonly #models: Model[] = [];
@@ -83,6 +87,7 @@ class Export {
     readonly settings: ExportSettings,
   ) {
     this.#out = path.resolve(settings.out);
+    this.#merged = settings.keepMerged === undefined ? null : path.resolve(settings.keepMerged);
   }
 
   async run(): Promise<ExportResult> {
@@ -104,9 +109,11 @@ class Export {
       }
       throwIfCancelled(this.settings.signal, "exporting");
       await this.#closeModels();
-      if (lora && this.settings.keepMerged) await placeFile(source, path.resolve(this.settings.keepMerged));
+      const merged = lora ? this.#merged : null;
+      if (merged !== null) await placeFile(source, merged);
       await placeFile(quantized, this.#out);
-      await writeCard(result, { base: this.base, check: check ?? null, prompt: this.settings.prompt?.content ?? null });
+      const facts = { base: this.base, check: check ?? null, prompt: this.settings.prompt?.content ?? null };
+      await writeExportCards(result, facts, merged);
       return result;
     } finally {
       await this.#closeModels();
@@ -122,14 +129,14 @@ class Export {
       ...[imatrix, check].flatMap((task) => (task ? taskFiles(task) : [])),
       ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt.file }]),
     ];
-    await requireOwnCard(cardFile(this.#out));
     for (const file of [this.settings.out, keepMerged]) {
       if (file === undefined) continue;
+      await requireOwnCard(cardFile(path.resolve(file)));
       await requireNoInput(file, inputs);
       await requireSameKind(file, "GGUF", "GGUF");
     }
-    if (keepMerged && path.resolve(keepMerged) === this.#out) {
-      throw new StillroomError("usage", "out and keepMerged are the same file; choose another one", {
+    if (this.#merged !== null && cardFile(this.#merged) === cardFile(this.#out)) {
+      throw new StillroomError("usage", "out and keepMerged are the same file or of one name; choose another one", {
         options: ["out", "keepMerged"],
       });
     }
@@ -206,14 +213,16 @@ class Export {
     mixture: Mixture | null,
     gate: Gate | null,
   ): Promise<ExportResult> {
+    const { adapter } = this.settings;
     return {
       out: this.#out,
       model: this.base.info.path,
-      adapter: this.settings.adapter ?? null,
+      adapter: adapter ?? null,
       type: mixture?.type ?? this.settings.quantize,
       bytes: (await stat(file)).size,
       model_bytes: this.base.info.fileBytes,
       card: cardFile(this.#out),
+      merged_card: adapter !== undefined && this.#merged !== null ? cardFile(this.#merged) : null,
       imatrix_tokens: importance?.tokens ?? null,
       mixture,
       gate,

@@ -1,4 +1,5 @@
-// The room's door: from a base and an adapter to one checked GGUF.
+// The room's door: from a base and an adapter to one checked GGUF, and the cards of what was made.
+export { cardFile, writeRunCard } from "./card.js";
 export { type ExportResult, exportModel } from "./export.js";
 export { type Gate, type GateModels, judge } from "./gate.js";
 export type { Mixture } from "./mixture.js";

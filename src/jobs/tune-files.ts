@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { type Head, isHeadTensor, writeAdapterFolder, writeHead } from "../adapter/index.js";
+import { cardFile } from "../export/index.js";
 import { type Model, packageRoot } from "../model/index.js";
 import { reasonOf, StillroomError } from "../support/errors.js";
 import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
@@ -12,6 +13,7 @@ import type { Task } from "../task/index.js";
 import type { Fingerprint, FoundCheckpoint, RunPlan, TrainEvent, TuneOptions, TuneSettings } from "../train/index.js";
 import type { Lesson } from "./lesson.js";
 import type { TuneData } from "./tune-data.js";
+import type { TuneResult } from "./tune-result.js";
 
 /** The machine and the versions that worked on a run. Threads and variant decide the bytes together with the fingerprint. */
 export interface Machine {
@@ -176,15 +178,15 @@ export async function writeTrained(
     head,
     name,
   }: { parameters: NativeLora | NativeWeights; model: Model; head: Head | null; name: string },
-): Promise<{ adapter: { peft: string; gguf: string } | null; head: string | null; model: string | null }> {
+): Promise<Pick<TuneResult, "adapter" | "head" | "model" | "card">> {
   if ("save" in parameters) {
     const file = path.join(folder, "model.gguf");
     await parameters.save(file);
-    return { adapter: null, head: null, model: file };
+    return { adapter: null, head: null, model: file, card: cardFile(file) };
   }
   const written = head && (await writeHead(folder, parameters, head));
   const adapter = parameters.options.targets.length > 0 ? await writeAdapters(folder, parameters, model, name) : null;
-  return { adapter, head: written, model: null };
+  return { adapter, head: written, model: null, card: null };
 }
 
 async function writeAdapters(folder: string, lora: NativeLora, model: Model, name: string) {

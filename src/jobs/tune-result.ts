@@ -61,6 +61,8 @@ export interface TuneResult {
   calibration: string | null;
   /** Of the other methods: the whole model as a GGUF, trained weights in f32; null otherwise. */
   model: string | null;
+  /** The model card beside it; null without one. */
+  card: string | null;
 }
 
 /** Sums up a run. */
@@ -68,7 +70,7 @@ export function resultOf(
   run: string,
   data: TuneData,
   { step, progress, bestStep }: TrainOutcome,
-  written: Pick<TuneResult, "adapter" | "head" | "precision" | "calibration" | "model">,
+  written: Pick<TuneResult, "adapter" | "head" | "precision" | "calibration" | "model" | "card">,
 ): TuneResult {
   const { rows, tokens, loss, best, stepSeconds, seconds, peakMemoryBytes, skipped } = progress;
   return {

@@ -3,6 +3,7 @@ import { freemem } from "node:os";
 import type { Head } from "../adapter/index.js";
 import { type Row, sampleRows } from "../dataset/index.js";
 import { readPrompt, type ScoringJob } from "../evaluate/index.js";
+import { writeRunCard } from "../export/index.js";
 import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
@@ -269,6 +270,7 @@ async function* training<Event>(
       : null;
   const result = resultOf(folder.folder, data, outcome, { ...written, precision, calibration });
   await folder.writeRun({ ...run, result });
+  if (result.model !== null) await writeRunCard(result.model, { ...run, result });
   return { run, result };
 }
 

@@ -9,7 +9,7 @@ import { CheckpointStore } from "./checkpoint-store.js";
 /** What a run writes beside run.json. In a folder without a run.json these are somebody else's. */
 const ownNames = [
   ...["metrics.jsonl", "validation.jsonl", "checkpoints"],
-  ...["adapter", "adapter.gguf", "model.gguf", "quantized.gguf", "quantized.md"],
+  ...["adapter", "adapter.gguf", "model.gguf", "model.md", "quantized.gguf", "quantized.md"],
 ];
 
 /** A locked run folder. */

@@ -62,6 +62,30 @@ describe("a model card", () => {
     expect(text).not.toMatch(/## Measured|model-index|## Trained/);
   });
 
+  it("is written beside the merged model that is kept, with that model's own figures", async () => {
+    const check: Task = { ...(await readTask(writeToyTask().file)), metric: "log_loss" };
+    const keepMerged = path.join(folder, "merged.gguf");
+    const adapter = path.join(folder, "run");
+    const bounds = { mergedQuantizedKl: 10, metricDrop: 10 };
+    const out = path.join(folder, "coarse.gguf");
+    const options = { model, adapter, check, bounds, keepMerged, threads: 1 };
+    const { merged_card, gate } = await exportModel({ ...options, quantize: "Q4_0", out });
+    expect(merged_card).toBe(path.join(folder, "merged.md"));
+    const text = readFileSync(merged_card!, "utf8");
+    const { merged, quantized } = gate!.metric;
+    expect(merged.value.toFixed(3)).not.toBe(quantized.value.toFixed(3));
+    expect(text).toContain(`| this file | ${merged.value.toFixed(3)} [`);
+    expect(text).toContain(`SHA-256 ${await hashFile(keepMerged)} |`);
+    expect(text).toMatch(/^# merged\.gguf$/m);
+    expect(text).toMatch(/\| with the adapter at run time \| (.|\n)*KL\(adapter at run time ‖ this file\) is \S+ nats/);
+    expect(text).not.toMatch(/importance matrix|Q4_0|\| merged \|/);
+    writeFileSync(path.join(folder, "other.md"), "mine");
+    const taken = exportModel({ ...options, keepMerged: path.join(folder, "other.gguf"), quantize: "Q4_0", out });
+    await expect(taken).rejects.toThrow("other.md is the name of the model card, and holds something else");
+    const twin = exportModel({ ...options, keepMerged: path.join(folder, "coarse"), quantize: "Q4_0", out });
+    await expect(twin).rejects.toThrow("out and keepMerged are the same file or of one name");
+  });
+
   it("says that rows were asked behind a prompt file's examples", async () => {
     const task: Task = { ...(await readTask(writeToyTask().file)), metric: "log_loss" };
     const [file, out] = [path.join(folder, "two.json"), path.join(folder, "prompted.gguf")];

@@ -57,7 +57,16 @@ describe("exportModel", () => {
       ...{ model, adapter, quantize: "q8_0", check, out, keepMerged, limit: 10 },
       onProgress: ({ phase, done }) => done === 0 && phases.push(phase),
     });
-    expect(found).toMatchObject({ out, type: "Q8_0", adapter, model: model.info.path, imatrix_tokens: null });
+    const [card, merged_card] = [path.join(folder, "out.md"), path.join(folder, "merged.md")];
+    expect(found).toMatchObject({
+      card,
+      merged_card,
+      out,
+      type: "Q8_0",
+      adapter,
+      model: model.info.path,
+      imatrix_tokens: null,
+    });
     expect(found.bytes).toBe(readFileSync(out).length);
     const gate = found.gate!;
     expect(gate).toMatchObject({ passed: true, failures: [], split: "validation", rows: 10, errors: 0 });
@@ -65,7 +74,7 @@ describe("exportModel", () => {
     expect(gate.kl.merged_quantized).toBeGreaterThan(0);
     expect(gate.metric.adapter!.value).toBe(gate.metric.merged.value);
     expect([...new Set(phases)]).toEqual(["merge", "quantize", "check"]);
-    expect(readdirSync(folder).sort()).toEqual(["merged.gguf", "out.gguf", "out.md"]);
+    expect(readdirSync(folder).sort()).toEqual(["merged.gguf", "merged.md", "out.gguf", "out.md"]);
     expect((await inspect(out)).types.q8_0).toBeGreaterThan(0);
     expect((await inspect(keepMerged)).types.q8_0).toBeUndefined();
   });

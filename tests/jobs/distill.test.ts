@@ -46,6 +46,7 @@ test("a student learns what its teacher says, is quantised and compared", async 
       "checkpoints",
       "metrics.jsonl",
       "model.gguf",
+      "model.md",
       "quantized.gguf",
       "quantized.md",
       "run.json",
@@ -60,6 +61,7 @@ test("a student learns what its teacher says, is quantised and compared", async 
   expect(second!.parameters).toBeLessThan(first!.parameters);
   expect(third!.bytes).toBeLessThan(second!.bytes);
   expect(second!.agreement).toBeGreaterThan(0.8);
+  expect(readFileSync(result.card!, "utf8")).toContain(`| teacher | ${path.basename(teacher)} |`);
   const { result: kept, distillation } = JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"));
   expect(kept).toEqual(JSON.parse(JSON.stringify(result)));
   const asked = { topK: 16, tail: "sample", loss: "forward_kl" };

@@ -1,5 +1,5 @@
 // tune() of the model's own weights, on a toy that takes text: what it leaves, what stays as it was, resume, and the refusals.
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { evaluate, exportModel, inspect, type TuneOptions, tune } from "../../src/index.js";
@@ -28,12 +28,26 @@ test("a run leaves a whole model that is the best validated step's", async () =>
   expect(result).toMatchObject({ adapter: null, model: path.join(out, "model.gguf"), steps: 40 });
   expect(result.loss.last).toBeLessThan(result.loss.first * 0.8);
   expect(readdirSync(out).sort()).toEqual([
-    ...["checkpoints", "metrics.jsonl", "model.gguf", "run.json", "validation.jsonl"],
+    ...["checkpoints", "metrics.jsonl", "model.gguf", "model.md", "run.json", "validation.jsonl"],
   ]);
   expect(await inspect(result.model!)).toMatchObject({ architecture: "llama", types: { f32: expect.any(Number) } });
   const validated = result.validation!.accuracy as { value: number };
   const { metrics } = await evaluate(task, { model: result.model!, split: "validation" });
   expect(metrics.accuracy!.value).toBe(validated.value);
+  expect(result.card).toBe(path.join(out, "model.md"));
+  const card = readFileSync(result.card!, "utf8");
+  const { loss } = result.validation!;
+  expect(card).toContain(`| this file | ${validated.value.toFixed(3)} [`);
+  expect(card).toMatch(/accuracy on 12 validation rows of halves, by which this step was chosen, with 95 % intervals:/);
+  expect(card).toContain(`The loss of their answers is ${loss.toPrecision(3)} nats a token.`);
+  expect(card).toContain("| type | trained weights in f32, the others as in the base |");
+  expect(card).toContain(`SHA-256 ${sha(model)}`);
+  expect(card).toContain(`bytes, SHA-256 ${sha(result.model!)} |`);
+  expect(card).toMatch(/\| method \| full \|(.|\n)*\| steps \| 40, best /);
+  // What is made of it says how it was trained.
+  const quantized = path.join(path.dirname(out), "quantized.gguf");
+  const made = await exportModel({ model: result.model!, quantize: "Q8_0", out: quantized, threads: 1 });
+  expect(readFileSync(made.card, "utf8")).toMatch(/\| steps \| 40, best .*\n(.|\n)*No quality was measured/);
 });
 
 test("the step whose weights are the best is written, not the last", async () => {
