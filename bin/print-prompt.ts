@@ -1,5 +1,5 @@
 // How the results of prompt look to a person.
-import type { ComparedPrompt, PromptResult } from "../src/index.js";
+import type { ComparedPrompt, PromptPair, PromptResult } from "../src/index.js";
 import { counted } from "../src/support/words.js";
 import { colours, interval, plain, share, significant, table } from "./print.js";
 
@@ -24,6 +24,7 @@ export function promptText({ task, prompt, shown, tried, compared, saved }: Prom
         `${best + 1} against ${other + 1}: only ${best + 1} right: ${ours}, only ${other + 1}: ${theirs}; McNemar p = ${significant(p_value)}, with Holm's correction ${significant(p_holm)}\n`,
       );
     }
+    out.push(pairsText(pairs));
     for (const { refused } of prompts) if (refused) out.push(`${c.yellow("not scored:")} ${plain(refused)}\n`);
   }
   if (shown) {
@@ -44,6 +45,21 @@ export function promptText({ task, prompt, shown, tried, compared, saved }: Prom
   if (saved) out.push(`saved ${plain(saved)}: ${counted(prompt.shots, "shot")}, ${prompt.select}\n`);
   return out.join("");
 }
+
+/** Of three prompts and more, every two: the lines above have those with the best. */
+function pairsText(pairs: readonly PromptPair[]): string {
+  const places = [...new Set(pairs.flatMap(({ first, second }) => [first, second]))].sort((a, b) => a - b);
+  if (places.length < 3) return "";
+  const cell = (row: number, column: number) => {
+    const pair = pairs.find(({ first, second }) => first === Math.min(row, column) && second === Math.max(row, column));
+    return pair === undefined ? "" : short(row < column ? pair.p_value : pair.p_holm);
+  };
+  const lines = places.map((row) => [`${row + 1}`, ...places.map((column) => cell(row, column))]);
+  const head = ["", ...places.map((place) => `${place + 1}`)];
+  return `McNemar p of every two, below the diagonal with Holm's correction\n${table([head, ...lines])}`;
+}
+
+const short = (p: number) => (p < 0.001 ? "<0.001" : p.toFixed(3));
 
 function comparedRow(one: ComparedPrompt, place: number, best: number, several: boolean): string[] {
   const { shots, select, calibrate, metric, tokens_per_row, rows_per_second, instruction } = one;

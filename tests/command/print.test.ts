@@ -80,6 +80,23 @@ describe("print", () => {
     expect(promptText({ tried: single } as unknown as PromptResult)).not.toMatch(/label|never/);
   });
 
+  it("shows McNemar's test of every two prompts that were scored", () => {
+    const metric = { value: 0.5, low: 0.4, high: 0.6 };
+    const one = { instruction: "", shots: 0, select: "random", calibrate: false, rows: 9, refused: null };
+    const prompts = [metric, metric, null, metric].map((metric) => ({ ...one, metric }));
+    const pair = (first: number, second: number, p_value: number, p_holm: number) => ({
+      ...{ first, second, only_first: 1, only_second: 2, p_value, p_holm },
+    });
+    const pairs = [pair(0, 1, 0.5, 1), pair(0, 3, 0.00001, 0.00003), pair(1, 3, 0.02, 0.04)];
+    const compared = { prompts, pairs, best: 3, split: "test", metric: "accuracy" };
+    const shown = (change = {}) =>
+      promptText({ task: "t", compared: { ...compared, ...change } } as unknown as PromptResult);
+    expect(shown()).toMatch(/ +1 +2 +4\n1 +0\.500 +<0\.001\n2 +1\.000 +0\.020\n4 +<0\.001 +0\.040\n/);
+    // Of two, the line says it.
+    expect(shown({ pairs: pairs.slice(1, 2) })).not.toContain("every two");
+    expect(shown({ pairs: pairs.slice(1, 2) })).toContain("with Holm's correction 0.00003");
+  });
+
   it("reads sizes in powers of 1024", () => {
     expect(["1000", "2G", "512M", "1.5GiB", "3kb"].map(size)).toEqual([1000, 2 ** 31, 2 ** 29, 1.5 * 2 ** 30, 3072]);
     expect(() => size("big")).toThrow(/such as 2G/);
