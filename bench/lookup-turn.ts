@@ -4,7 +4,7 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { latency } from "./numbers.js";
-import { emit, type LookupDone } from "./side.js";
+import { emit, emitDone, type LookupDone } from "./side.js";
 
 export interface LookupJob {
   /** A folder for the side's own files. */
@@ -88,11 +88,11 @@ export async function playTurns(job: LookupJob, look: (text: string) => string):
     }
     emit(turn.done());
   }
-  emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+  emitDone();
 }
 
 /** A side that serves: it waits until stdin ends. */
 export async function whileServing(): Promise<void> {
   for await (const _ of createInterface({ input: process.stdin }));
-  emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+  emitDone();
 }

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { getLlama, type LlamaContextSequence, LlamaLogLevel, type Token, TokenBias } from "node-llama-cpp";
 import type { BatchJob } from "./batch.js";
 import { type Choose, fastest, playBatches } from "./batch-side.js";
-import { emit } from "./side.js";
+import { emit, emitDone } from "./side.js";
 
 interface Settings {
   sequences: number;
@@ -56,6 +56,6 @@ const { version } = JSON.parse(await readFile(manifest, "utf8")) as { version: s
 const used = { threads: job.threads, batch_tokens: 512, prefix_cached: true, ...best, tried };
 emit({ event: "ready", versions: { "node-llama-cpp": version }, settings: used });
 await playBatches(job, choose, best.sequences);
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+emitDone();
 await close();
 await llama.dispose();

@@ -4,7 +4,7 @@ import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 import { getLlama, type LlamaContext, LlamaLogLevel, type Token } from "node-llama-cpp";
 import type { DecodeJob } from "./decode.js";
-import { type DecodeDone, emit } from "./side.js";
+import { type DecodeDone, emit, emitDone } from "./side.js";
 import { decodeTurn } from "./turn.js";
 
 /** Answers of the runs that look for the best setting, in tokens. */
@@ -57,5 +57,5 @@ emit({ event: "ready", versions: { "node-llama-cpp": version }, settings });
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 while (!(await lines.next()).done) emit(await answer(context, job.answerTokens));
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+emitDone();
 await llama.dispose();

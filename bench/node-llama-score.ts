@@ -4,7 +4,7 @@
 import { readFile } from "node:fs/promises";
 import { getLlama, type LlamaContextSequence, LlamaLogLevel, type Token } from "node-llama-cpp";
 import type { ScoreJob } from "./score.js";
-import { emit, turnsOf } from "./side.js";
+import { emit, emitDone, turnsOf } from "./side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as ScoreJob;
 const llama = await getLlama({ gpu: false, build: "never", logLevel: LlamaLogLevel.error });
@@ -69,5 +69,5 @@ for await (const [, turn] of turnsOf(job.turns)) {
   }, 0);
   emit({ event: "step", means, tokens, seconds: (performance.now() - start) / 1000 });
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+emitDone();
 await llama.dispose();

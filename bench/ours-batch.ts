@@ -4,7 +4,7 @@ import path from "node:path";
 import { createInterface } from "node:readline";
 import { batch, openModel, readTask } from "../src/index.js";
 import type { BatchJob } from "./batch.js";
-import { emit } from "./side.js";
+import { emit, emitDone } from "./side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as BatchJob;
 const { threads, precision } = job;
@@ -36,5 +36,5 @@ for await (const _ of createInterface({ input: process.stdin })) {
   });
   emit({ event: "step", answers: lines.map(({ prediction }) => prediction), margins, seconds });
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+emitDone();
 await model.close();

@@ -5,7 +5,7 @@ import { createInterface } from "node:readline";
 import { decodeRows } from "../src/decode/index.js";
 import { openModel } from "../src/index.js";
 import type { DecodeJob } from "./decode.js";
-import { type DecodeDone, emit } from "./side.js";
+import { type DecodeDone, emit, emitDone } from "./side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as DecodeJob;
 const { threads, precision, answerTokens } = job;
@@ -60,5 +60,5 @@ for await (const _ of createInterface({ input: process.stdin })) {
   if (turns++ === 1) profile(); // what came before is forgotten
   emit(await answer());
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...profile() });
+emitDone(profile());
 await model.close();

@@ -5,7 +5,7 @@ import { type NativeTaught, native } from "../src/support/native.js";
 import { everyWeight, lossBytes, microBatcher } from "../src/train/index.js";
 import type { DistillJob } from "./distill.js";
 import { encodedRow, workOf } from "./job.js";
-import { emit, turnsOf } from "./side.js";
+import { emit, emitDone, turnsOf } from "./side.js";
 import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as DistillJob;
@@ -74,6 +74,6 @@ for await (const [index, step] of turnsOf(job.steps)) {
 // A whole chunk of logits, or one of the positions that there are.
 const chunk = lossBytes(student.info, { method: "full", targets: everyWeight });
 const loss_memory_bytes = Math.min(chunk, mostLogits * student.info.vocabulary * 4);
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, loss_memory_bytes });
+emitDone({ loss_memory_bytes });
 await teacher.close();
 await student.close();

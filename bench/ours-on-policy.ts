@@ -8,7 +8,7 @@ import { Teacher, TokenMap } from "../src/teach/index.js";
 import { everyWeight } from "../src/train/index.js";
 import { encodedRow } from "./job.js";
 import type { OnPolicyJob } from "./on-policy.js";
-import { emit, turnsOf } from "./side.js";
+import { emit, emitDone, turnsOf } from "./side.js";
 import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as OnPolicyJob;
@@ -44,6 +44,6 @@ for await (const [index, step] of turnsOf(job.steps)) {
   const answers = batches.flatMap(({ batch }) => answersOf(batch));
   emit({ event: "step", loss, labels, answers, seconds });
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+emitDone();
 await teacher.close();
 await student.close();

@@ -5,7 +5,7 @@ import { openModel } from "../src/index.js";
 import { packChoices } from "../src/tokens/index.js";
 import { workOf } from "./job.js";
 import type { ScoreJob } from "./score.js";
-import { emit, turnsOf } from "./side.js";
+import { emit, emitDone, turnsOf } from "./side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as ScoreJob;
 const model = await openModel(job.model, { threads: job.threads, precision: job.precision });
@@ -32,5 +32,5 @@ for await (const [index, turn] of turnsOf(job.turns)) {
   emit({ event: "step", means, tokens, seconds, work: workOf(batch) });
 }
 const profile = model.tunable ? { profile: model.native.profile() } : {};
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...profile });
+emitDone(profile);
 await model.close();

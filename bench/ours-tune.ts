@@ -5,7 +5,7 @@ import { writeAdapterFolder } from "../src/adapter/index.js";
 import { native } from "../src/support/native.js";
 import { everyWeight, microBatcher } from "../src/train/index.js";
 import { encodedRow, type TuneJob, workOf } from "./job.js";
-import { emit, turnsOf, type Work } from "./side.js";
+import { emit, emitDone, turnsOf, type Work } from "./side.js";
 import { emitReady, takeStep } from "./training-side.js";
 
 const job = JSON.parse(await readFile(process.argv[2]!, "utf8")) as TuneJob;
@@ -45,5 +45,5 @@ if (job.out && lora) {
     baseModel: info.path,
   });
 }
-emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, profile: model.profile() });
+emitDone({ profile: model.profile() });
 await model.close();

@@ -8,7 +8,7 @@ import { createInterface } from "node:readline";
 import { setTimeout } from "node:timers/promises";
 import { serveLookups } from "./lookup-server.js";
 import { type Answered, answerOf, type LookupJob, numbersOf, Turn, textOf, whileServing } from "./lookup-turn.js";
-import { emit } from "./side.js";
+import { emit, emitDone } from "./side.js";
 
 /** Requests under way at once, where many may be. */
 const pipeline = 128;
@@ -94,7 +94,7 @@ if (job.http) {
       (await client.send(numbers.slice(at, at + pipeline).map((key) => ["GET", textOf(key)]))).map(answered);
     emit(turn.done({ pipelined_seconds: (performance.now() - before) / 1000 }));
   }
-  emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024 });
+  emitDone();
 }
 client.socket.destroy();
 server.kill();

@@ -130,6 +130,11 @@ export function emit(
   process.stdout.write(`${JSON.stringify(line)}\n`);
 }
 
+/** Says the last line, with the most memory that this process had. */
+export function emitDone(more: Pick<SideDone, "profile" | "loss_memory_bytes"> = {}): void {
+  emit({ event: "done", peak_memory_bytes: process.resourceUsage().maxRSS * 1024, ...more });
+}
+
 /** What a side is to do, each turn once its line has come on our own stdin, until that ends. */
 export async function* turnsOf<Turn>(turns: readonly Turn[]): AsyncGenerator<[number, Turn]> {
   const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();

@@ -104,7 +104,7 @@ Examples:
           } catch (error) {
             const { code, message, cause } = error as StillroomError;
             if (code !== "gate") throw error;
-            const measured = cause as DistillResult;
+            const measured = cause as Pick<DistillResult, "metric" | "comparison">;
             return { result: measured, text: comparisonText(measured), failures: [message] };
           }
           const result = await work.result;

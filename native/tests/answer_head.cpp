@@ -1,8 +1,6 @@
 // A task's own head: its gradients, and those of the adapter below it, against differences of the loss; outputs against sums by hand; targets that do not fit.
 #include "core/answer_head.h"
 
-#include <algorithm>
-
 #include "core/failure.h"
 #include "core/train.h"
 #include "tests/check.h"
@@ -28,17 +26,6 @@ const std::vector<Case> cases = {
     {{1, HeadLoss::huber, {0.05f}}, {50}},       {{3, HeadLoss::pinball, {0.1f, 0.5f, 0.8f}}, {50}}, {{2, HeadLoss::pinball, {0.1f, 0.9f}}, {-50}},
 };
 
-std::shared_ptr<Lora> lora_with(const std::shared_ptr<Model>& model, const std::vector<std::string>& targets, const HeadOptions& head) {
-    LoraOptions options;
-    options.rank = 2;
-    options.alpha = 4;
-    options.targets = targets;
-    options.head = head;
-    auto lora = std::make_shared<Lora>(model, options);
-    lora->values = random_values(static_cast<int64_t>(lora->values.size()), 7, 0.4f);
-    return lora;
-}
-
 Batch asked(int64_t vocabulary, const std::vector<float>& targets) {
     Batch batch = forest(vocabulary);
     for (size_t q = 0; q < batch.query_positions.size(); q++) batch.targets.insert(batch.targets.end(), targets.begin(), targets.end());
@@ -50,30 +37,12 @@ double loss_of(Graph& graph, const Lora& lora, const Batch& batch) {
     return head_loss(graph, batch, lora, nullptr);
 }
 
-// As direction_error of tests/decoder_gradient.h, of the head's loss.
 double error_of(Graph& graph, Lora& lora, const Batch& batch, const std::vector<float>& gradient) {
-    const std::vector<float> at = lora.values;
-    const auto size = static_cast<int64_t>(at.size());
-    double worst = 0, norm = 0;
-    for (float g : gradient) norm += static_cast<double>(g) * g;
-    for (int64_t first = 0; first < size; first += std::max<int64_t>(1, size / 9)) {
-        const int64_t last = std::min(size, first + std::max<int64_t>(1, size / 9));
-        const auto direction = random_values(last - first, 11 + first);
-        const float step = 4e-4f;
-        double slope = 0, length = 0;
-        auto moved = [&](float by) {
-            lora.values = at;
-            for (int64_t i = first; i < last; i++) lora.values[i] += by * direction[i - first];
-            return loss_of(graph, lora, batch);
-        };
-        for (int64_t i = first; i < last; i++) {
-            slope += static_cast<double>(gradient[i]) * direction[i - first];
-            length += static_cast<double>(direction[i - first]) * direction[i - first];
-        }
-        worst = std::max(worst, std::fabs((moved(step) - moved(-step)) / (2.0 * step) - slope) / (std::sqrt(norm * length / size) + 1e-9));
-    }
-    lora.values = at;
-    return worst;
+    const auto value = [&](const std::vector<float>& at) {
+        lora.values = at;
+        return loss_of(graph, lora, batch);
+    };
+    return direction_error(value, lora.values, gradient, 4e-4f);
 }
 
 }  // namespace
@@ -84,7 +53,7 @@ TEST(gradients_of_a_head_and_the_adapter_below_equal_differences_and_a_planted_f
         for (const Case& one : cases) {
             Toy toy(shapes[s]);
             Graph graph(toy.model, choose_kernels(""), 2);
-            const auto lora = lora_with(toy.model, below[s % 3], one.head);
+            const auto lora = lora_of(toy.model, below[s % 3], 0, 0, one.head);
             Trainer trainer(lora, {}, s % 2 == 0, 0);
             const Batch batch = asked(shapes[s].vocabulary, one.targets);
             const auto step = trainer.accumulate(graph, batch, 0, 0);
@@ -93,16 +62,14 @@ TEST(gradients_of_a_head_and_the_adapter_below_equal_differences_and_a_planted_f
             std::vector<float> gradient = trainer.gradients();
             CHECK(std::fabs(step.loss_sum - loss_of(graph, *lora, batch)) <= 1e-9 * std::fabs(step.loss_sum) + 1e-12);
             CHECK(error_of(graph, *lora, batch, gradient) < tolerance);
-            double norm = 0;
-            for (float g : gradient) norm += static_cast<double>(g) * g;
-            gradient[lora->head_weight] += static_cast<float>(5 * std::sqrt(norm));
+            gradient[lora->head_weight] += static_cast<float>(5 * norm_of(gradient));
             CHECK(error_of(graph, *lora, batch, gradient) > 0.05);
         }
 }
 
 TEST(outputs_of_a_head_are_products_with_the_states_on_any_number_of_threads) {
     Toy toy(shapes[3]);
-    const auto lora = lora_with(toy.model, {"q"}, {3, HeadLoss::softmax, {}});
+    const auto lora = lora_of(toy.model, {"q"}, 0, 0, {3, HeadLoss::softmax, {}});
     const Batch batch = forest(shapes[3].vocabulary);
     std::vector<float> first;
     for (int threads : {1, 3}) {
@@ -125,7 +92,7 @@ TEST(a_head_refuses_targets_and_parameters_that_do_not_fit) {
     Graph graph(toy.model, choose_kernels(""), 1);
     auto refused = [&](const HeadOptions& head, const std::vector<float>& targets) {
         try {
-            const auto lora = lora_with(toy.model, {}, head);
+            const auto lora = lora_of(toy.model, {}, 0, 0, head);
             loss_of(graph, *lora, asked(shapes[2].vocabulary, targets));
         } catch (const Failure& failure) {
             return failure.code == Code::usage;

@@ -46,14 +46,20 @@ inline double loss_at(Graph& graph, Parameters& parameters, const Batch& batch, 
     return sum;
 }
 
+inline double norm_of(const std::vector<float>& gradient) {
+    double squares = 0;
+    for (float g : gradient) squares += static_cast<double>(g) * g;
+    return std::sqrt(squares);
+}
+
 // |g·d - (loss(w + e d) - loss(w - e d)) / 2e| relative to |g||d|/sqrt(n), over directions d that each touch one tensor's stretch of the array. value: the
 // loss at an array; it is called with values as they were at the end.
 template <typename Value>
 double direction_error(const Value& value, const std::vector<float>& values, const std::vector<float>& gradient, float step = 4e-3f) {
     const std::vector<float> at = values;
     const int64_t size = static_cast<int64_t>(at.size()), stretch = std::max<int64_t>(1, size / 12);
-    double worst = 0, norm = 0;
-    for (float g : gradient) norm += static_cast<double>(g) * g;
+    const double norm = norm_of(gradient);
+    double worst = 0;
     for (int64_t first = 0; first < size; first += stretch) {
         const int64_t last = std::min(size, first + stretch);
         const auto direction = random_values(last - first, 11 + first);
@@ -66,7 +72,7 @@ double direction_error(const Value& value, const std::vector<float>& values, con
             length += static_cast<double>(direction[i - first]) * direction[i - first];
         }
         const double difference = (value(high) - value(low)) / (2.0 * step);
-        worst = std::max(worst, std::fabs(difference - slope) / (std::sqrt(norm * length / size) + 1e-9));
+        worst = std::max(worst, std::fabs(difference - slope) / (norm * std::sqrt(length / size) + 1e-9));
     }
     value(at);
     return worst;

@@ -69,10 +69,9 @@ void check_gradients(Graph& graph, const std::shared_ptr<Parameters>& parameters
     const auto value = [&](const std::vector<float>& moved) { return twin(graph, batch, *parameters, moved).loss; };
     std::vector<float> gradient = trainer.gradients();
     CHECK(direction_error(value, at, gradient, step) < 0.02);
-    double norm = 0;
-    for (float g : gradient) norm += static_cast<double>(g) * g;
+    const auto half = static_cast<float>(0.5 * norm_of(gradient));
     // The projection's off by half of the gradient's norm each.
-    for (int64_t i = 0; i < parameters->projection.size(); i++) gradient[parameters->projection.offset + i] += static_cast<float>(0.5 * std::sqrt(norm));
+    for (int64_t i = 0; i < parameters->projection.size(); i++) gradient[parameters->projection.offset + i] += half;
     CHECK(direction_error(value, at, gradient, step) > 0.05);
 }
 

@@ -84,13 +84,14 @@ struct Toy {
 };
 
 inline std::shared_ptr<Lora> lora_of(const std::shared_ptr<Model>& model, const std::vector<std::string>& targets, float dropout = 0,
-                                     int64_t hidden_width = 0) {
+                                     int64_t hidden_width = 0, const HeadOptions& head = {}) {
     LoraOptions options;
     options.rank = 3;
     options.alpha = 4;
     options.dropout = dropout;
     options.targets = targets;
     options.hidden_width = hidden_width;
+    options.head = head;
     auto lora = std::make_shared<Lora>(model, options);
     lora->values = random_values(static_cast<int64_t>(lora->values.size()), 7, 0.4f);  // B too
     return lora;

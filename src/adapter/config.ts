@@ -1,7 +1,7 @@
 // adapter_config.json, PEFT's description of a LoRA: which of its settings we have, and which we refuse by name.
 // Knows nothing of tensors.
 import { open } from "node:fs/promises";
-import { reasonOf, StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import type { NativeLoraOptions } from "../support/native.js";
 import { moduleName } from "./names.js";
 import { type Json, type JsonObject, parseStrictJson } from "./strict_json.js";
@@ -106,7 +106,7 @@ async function readText(file: string): Promise<string> {
     }
   } catch (error) {
     if (error instanceof StillroomError) throw error;
-    throw new StillroomError("io", `cannot read ${file}: ${reasonOf(error, file)}`, { cause: error });
+    throw cannot("read", file, error);
   }
   return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
 }

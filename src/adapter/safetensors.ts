@@ -5,7 +5,7 @@
 // A file that carries one is refused when the hash differs, so that no flipped bit of the data goes unseen.
 import { createHash } from "node:crypto";
 import { type FileHandle, open } from "node:fs/promises";
-import { reasonOf, StillroomError, unexpected } from "../support/errors.js";
+import { cannot, StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { fromBfloat16, fromFloat16 } from "./half_floats.js";
 import {
@@ -153,7 +153,7 @@ async function withFile<T>(file: string, use: (handle: FileHandle) => Promise<T>
     return await use(handle);
   } catch (error) {
     if (error instanceof StillroomError) throw error;
-    throw new StillroomError("io", `cannot read ${file}: ${reasonOf(error, file)}`, { cause: error });
+    throw cannot("read", file, error);
   } finally {
     await handle?.close();
   }

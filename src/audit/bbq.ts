@@ -6,7 +6,7 @@ import { readJsonl } from "../dataset/index.js";
 import { bootstrapIntervals, holm, type Interval, mcnemar, scoreChoices } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { reasonOf, StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
 import { Random } from "../support/random.js";
 import { encodeAnswer, encodePrompt } from "../tokens/index.js";
@@ -59,9 +59,7 @@ export interface BbqRows {
  */
 export async function readBbq(folder: string, limit: number | undefined, seed: number): Promise<BbqRows> {
   const names = await readdir(folder).catch((cause: Error) => {
-    throw new StillroomError("missing", `cannot read the folder of BBQ ${folder}: ${reasonOf(cause, folder)}`, {
-      cause,
-    });
+    throw cannot("read the folder of BBQ", folder, cause, "missing");
   });
   const rows: BbqRow[] = [];
   let found = 0;

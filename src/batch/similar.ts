@@ -3,7 +3,17 @@
 
 import { embedBatches } from "../embed/index.js";
 import { Model, type OpenModelOptions, openModel } from "../model/index.js";
-import { type Fit, fitOf, keepNear, type Lookup, leadsNear, NearIndex, type Store, spaceOf } from "../store/index.js";
+import {
+  type Fit,
+  fitOf,
+  keepNear,
+  type Lookup,
+  leadsNear,
+  NearIndex,
+  type Store,
+  spaceOf,
+  told,
+} from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import { encodePrompt } from "../tokens/index.js";
 import { type Engine, openEngine } from "./engine.js";
@@ -102,10 +112,8 @@ export class Similar {
     const vectors = await vectorsOf(this.engine, this.fit.pooling, asked);
     for (const [at, near] of (await this.#index.find(vectors, this.fit.threshold)).entries()) {
       if (!near) continue;
-      const { text: answer, probabilities, interval, ended, made_by } = near.answer;
-      const { similarity, text: similar_to } = near;
-      const known = { answer: answer.trim(), made_by, probabilities, ended, ...(interval && { interval }) };
-      found[missing[at]!] = { key: asked[at]!, hit: true, ...known, similarity, similar_to };
+      const { answer, similarity, text: similar_to } = near;
+      found[missing[at]!] = { key: asked[at]!, hit: true, ...told(answer, answer.made_by), similarity, similar_to };
     }
     return found;
   }

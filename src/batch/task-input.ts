@@ -8,6 +8,7 @@ import {
   readPrompt,
   readPromptParts,
   requireHead,
+  shownBefore,
   stopsOf,
 } from "../evaluate/index.js";
 import { compilePrompt, compileSubject, type Prompt, promptOf } from "../prompt/index.js";
@@ -52,7 +53,7 @@ export async function openTaskRows(
   requireHead(head, { task, labels });
   const choices = head ? [] : task.kind === "generate" ? null : labelChoices({ task, labels, prompt, model });
   const values = head ? undefined : numbersOf({ task, labels });
-  const calibrateBehind = file?.content.calibrate ? await shots.sets() : undefined;
+  const { examples, calibrateBehind } = await shownBefore(shots, file?.content);
   const prior = choices && !head ? await priorOf({ task, model, lora, prompt, calibrateBehind }, choices) : undefined;
   const answerTokens = choices ? Math.max(0, ...choices.map(({ tokens }) => tokens.length)) : task.maxTokens;
   const [stop, question, context] = [stopsOf(task), compileSubject(task), model.info.contextLength];
@@ -74,7 +75,7 @@ export async function openTaskRows(
     return { ...settings, prompt: tokens };
   };
   const itemOf = (row: Row): Item => {
-    const laid = promptOf(prompt, row, shots.of);
+    const laid = promptOf(prompt, row, examples);
     if ("reason" in laid) return badItem(laid);
     const text = laidText(laid);
     return {

@@ -13,7 +13,7 @@ import { requireKnown, requireWhole, type Task, taskFiles } from "../task/index.
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ReliabilityBin } from "./calibration.js";
 import type { ClassScore } from "./metrics.js";
-import { readJobRows, readPrompt, requireOnePrompt } from "./rows.js";
+import { readJobRows, readPrompt, requireOnePrompt, shownBefore } from "./rows.js";
 import { evaluateRows, requireHead, type ScoringJob, type ScoringProgress } from "./scoring.js";
 import { requireSlices, type SliceTable, sliceTable } from "./slices.js";
 import { type Confusion, type Metrics, summarise } from "./summary.js";
@@ -160,11 +160,10 @@ async function predictorOf(model: Model, given: Task, options: EvaluateOptions):
   const { task, prompt } = await readPrompt(given, options.prompt);
   const reading = { ...options, shots: options.shots ?? 0, split, seed, prompt, model };
   const { rows, bad, labels, shots } = await readJobRows(task, reading);
-  const calibrateBehind = prompt?.content.calibrate ? await shots.sets() : undefined;
+  const shown = await shownBefore(shots, prompt?.content);
   const jobFor = (other: Model): ScoringJob => ({
     ...{ task, rows, labels, tokenBudget: options.tokenBudget, signal: options.signal },
-    examples: shots.of,
-    calibrateBehind,
+    ...shown,
     model: other,
     ...(other === model ? { lora, head, calibration } : { lora: null }),
     prompt: compilePrompt(task, other.template),

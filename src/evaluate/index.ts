@@ -41,6 +41,7 @@ export {
   readPromptParts,
   readShots,
   requireOnePrompt,
+  shownBefore,
 } from "./rows.js";
 export {
   evaluateRows,

@@ -2,10 +2,10 @@
 import { type BadRow, labelsOf, type Row, readRows, type SplitName, sampleRows } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import { chooseExamples, exampleRows, type PromptFile, readPromptFile, withPrompt } from "../prompt/index.js";
-import { StillroomError, unexpected } from "../support/errors.js";
+import { StillroomError } from "../support/errors.js";
 import { counted } from "../support/words.js";
-import { hasLabels, type Task } from "../task/index.js";
-import type { Label } from "./scoring.js";
+import { hasLabels, requirePath, type Task } from "../task/index.js";
+import type { Label, ScoringJob } from "./scoring.js";
 import { fixedShots, Neighbours, type Shots, similarShots } from "./shots.js";
 
 /** A prompt file that was read; undefined without one. */
@@ -34,9 +34,10 @@ export interface JobRows {
   shots: Shots;
 }
 
-/** The task with the texts of a prompt file, and that file; the task as it is without one. Throws what readPromptFile throws. */
+/** The task with the texts of a prompt file, and that file; the task as it is without one. Throws "usage" for what is no path, and what readPromptFile throws. */
 export async function readPrompt(task: Task, file: string | undefined): Promise<{ task: Task; prompt: GivenPrompt }> {
   if (file === undefined) return { task, prompt: undefined };
+  requirePath("prompt", file);
   const content = await readPromptFile(file, task);
   return { task: withPrompt(task, content), prompt: { file, content } };
 }
@@ -44,7 +45,7 @@ export async function readPrompt(task: Task, file: string | undefined): Promise<
 /** Throws "usage" for shots beside a prompt file, which says how many. */
 export function requireOnePrompt({ shots, prompt }: { shots?: number | undefined; prompt?: unknown }): void {
   if (prompt === undefined) return;
-  if (typeof prompt !== "string" || prompt === "") throw unexpected("a path", "prompt", prompt);
+  requirePath("prompt", prompt);
   if (shots !== undefined)
     throw new StillroomError("usage", "expected shots or prompt, received both: a prompt file says how many", {
       options: ["shots", "prompt"],
@@ -110,20 +111,28 @@ export async function readPromptParts(
   return { labels, shots: fixedShots(task, examples), taken };
 }
 
-/** The examples that a prompt file puts before rows, made ready for them; none without a file. Throws what readRows throws. */
+/** What of a job of scoring stands before its rows: shots that were made ready for them, and what their prompt file calibrates behind. */
+export async function shownBefore(
+  shots: Shots,
+  content: PromptFile | undefined,
+): Promise<Pick<ScoringJob, "examples" | "calibrateBehind">> {
+  return { examples: shots.of, calibrateBehind: content?.calibrate ? await shots.sets() : undefined };
+}
+
+/** What a prompt file puts before rows, made ready for them; no examples without a file. Throws what readRows throws. */
 export async function readShots(
   task: Task,
   rows: readonly Row[],
   { prompt, model, strict, signal }: Pick<JobRowsOptions, "prompt" | "model" | "strict" | "signal">,
-): Promise<Shots> {
-  if (prompt === undefined) return fixedShots(task, []);
+): ReturnType<typeof shownBefore> {
+  if (prompt === undefined) return shownBefore(fixedShots(task, []), undefined);
   const similar = prompt.content.select === "similar" && task.data.train !== undefined;
   const train = similar
     ? (await readRows(task, "train", { strict: strict ?? false, ...(signal && { signal }) })).rows
     : [];
   const shots = shotsOf(task, prompt, { train, model, signal });
   await shots.prepare(rows);
-  return shots;
+  return shownBefore(shots, prompt.content);
 }
 
 function shotsOf(

@@ -50,9 +50,7 @@ export function summarise(task: Task, rows: readonly RowScore[], labels: readonl
   };
 }
 
-const textMetrics: Record<string, (answer: string, prediction: string) => number> = {
-  ...{ exact_match: exactMatch, f1: tokenF1, rouge_l: rougeL },
-};
+const textMetrics: Record<string, typeof tokenF1> = { exact_match: exactMatch, f1: tokenF1, rouge_l: rougeL };
 
 /** Of each row of a generate task what one of its metrics says. */
 export function textScores(metric: string, rows: readonly Pick<RowScore, "answer" | "prediction">[]): number[] {

@@ -175,8 +175,8 @@ class Export {
     });
     const importance = native().createImportance();
     const model = await this.#open(source);
-    const shots = await readShots(task, rows, { ...this.settings, model: this.base });
-    const batches = answerBatches(model, task, rows, false, shots.of);
+    const { examples } = await readShots(task, rows, { ...this.settings, model: this.base });
+    const batches = answerBatches(model, task, rows, false, examples);
     for (const [index, batch] of batches.entries()) {
       throwIfCancelled(signal, "collecting the importance matrix");
       await model.native.collectImportance(batch, importance);

@@ -49,9 +49,8 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   let part = 0;
   const progress = (done: number) => settings.onProgress?.({ phase: "check", done: (part + done) / parts });
   // The same examples for all three, as the base finds them.
-  const shots = await readShots(task, rows, { ...settings, model: models.base });
-  const calibrateBehind = settings.prompt?.content.calibrate ? await shots.sets() : undefined;
-  const batches = answerBatches(models.base, task, rows, true, shots.of);
+  const shown = await readShots(task, rows, { ...settings, model: models.base });
+  const batches = answerBatches(models.base, task, rows, true, shown.examples);
   const distance = async (from: Model, lora: NativeLora | null, to: Model): Promise<Distance> => {
     const found = await compareBatches(batches, from, lora, to, settings.signal, progress);
     part++;
@@ -59,7 +58,7 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   };
   const metric = async (model: Model, lora: NativeLora | null): Promise<{ value: Interval; scores: RowScores }> => {
     const scores = await evaluateRows({
-      ...{ model, lora, task, rows, labels, examples: shots.of, calibrateBehind },
+      ...{ model, lora, task, rows, labels, ...shown },
       prompt: compilePrompt(task, model.template),
       onProgress: ({ rows: done, totalRows }) => progress(done / totalRows),
       signal: settings.signal,

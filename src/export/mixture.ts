@@ -135,8 +135,8 @@ async function measuredBatch(
     ...(signal && { signal }),
   });
   const drawn = new Random(seed).shuffle(rows).slice(0, limit);
-  const shots = await readShots(task, drawn, { ...settings, model });
-  const found = firstBatch(model, task, drawn, shots.of, tokenBudget);
+  const { examples } = await readShots(task, drawn, { ...settings, model });
+  const found = firstBatch(model, task, drawn, examples, tokenBudget);
   if (found) return { ...found, split };
   throw new StillroomError("input", `none of the ${split} rows of ${task.name} fits the context of ${model.info.path}`);
 }

@@ -107,7 +107,6 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
 /** The tasks with the texts of the prompt file, and that file. Throws "usage" where there is no task, and what readPrompt throws. */
 async function promptedTasks({ prompt: file, imatrix, check }: ExportOptions) {
   if (file === undefined) return { prompt: undefined };
-  requirePath("prompt", file);
   const [first, second] = [imatrix && (await readPrompt(imatrix, file)), check && (await readPrompt(check, file))];
   const { prompt } = first ?? second ?? {};
   if (prompt) return { prompt, imatrix: first?.task, check: second?.task };

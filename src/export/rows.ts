@@ -27,7 +27,7 @@ export function answerBatches(
   task: Task,
   rows: readonly Row[],
   sharePrefix: boolean,
-  examples: Examples = [],
+  examples: Examples,
 ): NativeBatch[] {
   const encoded = encodedRows(model, task, rows, examples);
   return microBatches(encoded, { tokenBudget, sharePrefix }).map((group) => packRows(group, { sharePrefix }));

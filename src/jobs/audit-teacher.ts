@@ -70,7 +70,7 @@ export async function readTold(
   const read = (await readRows(task, "train", { strict, signal })).rows;
   const maxLength = Math.min(defaultMaxLength, model.info.contextLength);
   const { tokenizer } = model;
-  const { of: examples } = await readShots(task, read, { prompt: asked, model, strict, signal });
+  const { examples } = await readShots(task, read, { prompt: asked, model, strict, signal });
   const encoding = { tokenizer, prompt, examples, maxLength, onLong: "truncate" as const, signal: signal ?? null };
   const { rows } = await encodeRows(read, encoding);
   const reading = readTextRows(texts ?? null, tokenizer, { maxLength, strict, signal: signal ?? null });

@@ -58,10 +58,9 @@ export async function compareModels(
     try {
       const lora = adapter === null ? null : await loadAdapter(model.native, adapter);
       const prompt = compilePrompt(task, model.template);
-      const shots = await readShots(task, rows, { prompt: asked, model, signal: opening.signal });
-      const calibrateBehind = asked?.content.calibrate ? await shots.sets() : undefined;
-      const job = { model, lora, task, rows, prompt, examples: shots.of, calibrateBehind, labels };
-      const { rows: scores, seconds } = await evaluateRows({ ...job, signal: opening.signal });
+      const shown = await readShots(task, rows, { prompt: asked, model, signal: opening.signal });
+      const job = { model, lora, task, rows, prompt, ...shown, labels, signal: opening.signal };
+      const { rows: scores, seconds } = await evaluateRows(job);
       const line = {
         ...{ name, model: model.info.path, adapter },
         parameters: model.info.parameters,

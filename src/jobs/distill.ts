@@ -2,7 +2,7 @@
 import path from "node:path";
 import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
-import { inspect, resolveDefaultModel } from "../model/index.js";
+import { inspect } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import type { NativeDistillation } from "../support/native.js";
@@ -123,8 +123,7 @@ async function* distilling(
   requireTexts(task);
   const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
-  merged.teacher ??= await resolveDefaultModel({ signal: rest.signal });
-  const { student, ...lessons } = distillationSettings(merged);
+  const { student, ...lessons } = await distillationSettings(merged, rest.signal);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
   // A run that goes on has its prompt and its method.
   const { task: asked, prompt } = await readPrompt(task, rest.prompt ?? before?.options.prompt ?? undefined);
@@ -150,7 +149,7 @@ function part(options: DistillOptions) {
   return { own: chosen(true) as Partial<DistillationOptions>, rest };
 }
 
-function distillationSettings(options: Partial<DistillationOptions>) {
+async function distillationSettings(options: Partial<DistillationOptions>, signal: AbortSignal | undefined) {
   const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, hiddenWeight = 0 } = options;
   const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
   if (student === undefined) {
@@ -175,14 +174,11 @@ function distillationSettings(options: Partial<DistillationOptions>) {
     ...{ student, cache, loss, beta, labelWeight, hiddenWeight, onPolicy },
     answering: answerSettings(options),
     quantizing: quantizingSettings(options),
-    asking: {
-      ...teachingSettings({ ...options, tail } as TeachingOptions & { teacher: string }),
-      hidden: hiddenWeight > 0,
-    },
+    asking: { ...(await teachingSettings({ ...options, tail }, signal)), hidden: hiddenWeight > 0 },
   };
 }
 
-type Settings = ReturnType<typeof distillationSettings> & { prompt: GivenPrompt };
+type Settings = Awaited<ReturnType<typeof distillationSettings>> & { prompt: GivenPrompt };
 
 function lessonOf(
   task: Task,

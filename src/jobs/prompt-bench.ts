@@ -1,7 +1,7 @@
 // A prompt that can be scored, and what all prompts of a call are scored with.
 import type { Calibration, Head } from "../adapter/index.js";
 import type { Row } from "../dataset/index.js";
-import { fitRows, type Label, type ScoringJob, type Shots } from "../evaluate/index.js";
+import { fitRows, type Label, type ScoringJob, type Shots, shownBefore } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt, type PromptFile } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -37,8 +37,7 @@ export async function jobOf(bench: Bench, candidate: Candidate, rows: readonly R
   return {
     ...{ model, lora, head, calibration, task, rows, labels, signal: settings.signal, onProgress: settings.onProgress },
     prompt: compilePrompt(task, model.template),
-    examples: shots.of,
-    calibrateBehind: content.calibrate ? await shots.sets() : undefined,
+    ...(await shownBefore(shots, content)),
   };
 }
 

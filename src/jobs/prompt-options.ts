@@ -2,7 +2,7 @@
 import type { SplitName } from "../dataset/index.js";
 import type { ScoringProgress } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
-import { type Selection, selections } from "../prompt/index.js";
+import { type Selection, selections, whyUncalibrated } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
@@ -79,12 +79,8 @@ export function promptSettings(task: Task, options: PromptOptions): PromptSettin
     if (!selections.includes(name)) throw unexpected(`one of ${selections.join(", ")}`, "select", name);
   if (shots.length === 0 || select.length === 0)
     throw unexpected("at least one", "shots and select", { shots, select });
-  if (options.calibrate && (task.kind === "generate" || task.kind === "multilabel"))
-    throw new StillroomError(
-      "usage",
-      `calibrate is for labels that are asked for by their texts, not for kind ${task.kind}`,
-      { options: ["calibrate"] },
-    );
+  const uncalibrated = options.calibrate ? whyUncalibrated(task) : null;
+  if (uncalibrated !== null) throw new StillroomError("usage", uncalibrated, { options: ["calibrate"] });
   const own = (["shots", "select", "instructions", "calibrate", "pool"] as const).find(
     (name) => options[name] !== undefined,
   );

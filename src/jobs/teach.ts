@@ -130,15 +130,11 @@ async function* teaching(given: Task, options: TeachOptions): AsyncGenerator<Tea
   requireKnown(options, optionNames, "teach");
   requireTexts(given);
   requirePath("out", options.out);
-  if (options.prompt !== undefined) requirePath("prompt", options.prompt);
   requireWhole("limit", options.limit, 1);
   requireWhole("maxLength", options.maxLength, 2);
   const { threads, signal, limit = null, strict = false, onLong = "truncate", hidden = false } = options;
   if (typeof hidden !== "boolean") throw unexpected("true or false", "hidden", hidden);
-  const settings = teachingSettings({
-    ...options,
-    teacher: options.teacher ?? (await resolveDefaultModel({ signal })),
-  });
+  const settings = await teachingSettings(options, signal);
   const { task, prompt } = await readPrompt(given, options.prompt);
   if (prompt?.content.select === "similar") {
     const message =
@@ -195,9 +191,14 @@ export function requireTexts({ name, kind }: Task): void {
   );
 }
 
-/** The teacher's options with their defaults. Throws "usage". */
-export function teachingSettings(options: TeachingOptions & { teacher: string }) {
-  const { teacher, teacherAdapter, topK = defaultTopK, tail = "sample" } = options;
+/** The teacher's options with their defaults. Throws "usage", and what resolveDefaultModel throws. */
+export async function teachingSettings(options: TeachingOptions, signal: AbortSignal | undefined) {
+  const {
+    teacher = await resolveDefaultModel({ signal }),
+    teacherAdapter,
+    topK = defaultTopK,
+    tail = "sample",
+  } = options;
   const { temperature = 1, texts, teacherPrecision = "f32" } = options;
   requirePath("teacher", teacher);
   if (teacherAdapter !== undefined) requirePath("teacherAdapter", teacherAdapter);

@@ -165,10 +165,9 @@ export async function teacherAnswers(
     }
     // Scoring takes no row whose answer is none of the labels; of these it is not looked at.
     const asked = rows.map((row) => (row.answer === "" ? { ...row, answer: labels[0]?.text ?? "" } : row));
-    const shots = await readShots(task, asked, { prompt: asking, model, signal: signal ?? undefined });
-    if (drawn) return draw(prompt, asked, shots.of);
-    const calibrateBehind = asking?.content.calibrate ? await shots.sets() : undefined;
-    const job = { model, lora, task, rows: asked, prompt, examples: shots.of, labels, calibrateBehind };
+    const shown = await readShots(task, asked, { prompt: asking, model, signal: signal ?? undefined });
+    if (drawn) return draw(prompt, asked, shown.examples);
+    const job = { model, lora, task, rows: asked, prompt, ...shown, labels };
     const { rows: scores } = await evaluateRows({ ...job, ...(signal && { signal }) });
     return kept(scores);
   }

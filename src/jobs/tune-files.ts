@@ -7,7 +7,7 @@ import path from "node:path";
 import { type Head, isHeadTensor, writeAdapterFolder, writeHead } from "../adapter/index.js";
 import { cardFile } from "../export/index.js";
 import { type Model, packageRoot } from "../model/index.js";
-import { reasonOf, StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import type { Fingerprint, FoundCheckpoint, RunPlan, TrainEvent, TuneOptions, TuneSettings } from "../train/index.js";
@@ -69,7 +69,7 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
   } catch (error) {
     // ENOTDIR: what should be its folder is a file.
     if (["ENOENT", "ENOTDIR"].includes((error as { code?: string }).code ?? "")) return null;
-    throw new StillroomError("io", `cannot read ${file}: ${reasonOf(error, file)}`, { cause: error });
+    throw cannot("read", file, error);
   }
   try {
     const run = JSON.parse(text) as RunFile;

@@ -1,7 +1,7 @@
 // From what a user gives as a model, or gives not, to a file that is there. Opens nothing.
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { reasonOf, StillroomError, unexpected } from "../support/errors.js";
+import { cannot, StillroomError, unexpected } from "../support/errors.js";
 import { type DownloadOptions, downloadModel, isModelUri } from "./download.js";
 import { packageRoot } from "./folders.js";
 
@@ -22,7 +22,7 @@ export async function resolveModel(model: string | undefined, options: DownloadO
     if (cause.code === "ENOENT" || cause.code === "ENOTDIR") {
       throw new StillroomError("missing", `there is no model ${model} (give a path or an hf: URI)`, { cause });
     }
-    throw new StillroomError("io", `cannot read the model ${model}: ${reasonOf(cause, model)}`, { cause });
+    throw cannot("read the model", model, cause);
   });
   if (!found.isFile()) throw unexpected("a GGUF file", "model", found.isDirectory() ? `${model}/` : model, "input");
   return file;

@@ -1,7 +1,7 @@
 // A prompt file: a task's prompt as it was found to be best, for every command that shows a model the rows of the task. Owns the format.
 import { readFile, stat } from "node:fs/promises";
 import { answerOf, labelsOfSet, type Row } from "../dataset/index.js";
-import { reasonOf, StillroomError, unexpected } from "../support/errors.js";
+import { cannot, StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
 
@@ -71,12 +71,15 @@ export async function readPromptFile(file: string, task: Task): Promise<PromptFi
   if (examples !== null && examples.length !== shots) throw wrong("shots", `${examples.length}, as many as examples,`);
   if (given.task !== task.name)
     throw new StillroomError("input", `${file} is a prompt of the task ${given.task}, not of ${task.name}`);
-  if (given.calibrate !== null && (task.kind === "generate" || task.kind === "multilabel"))
-    throw new StillroomError(
-      "input",
-      `${file}: calibrate is for labels that are asked for by their texts, not for kind ${task.kind}`,
-    );
+  const uncalibrated = given.calibrate === null ? null : whyUncalibrated(task);
+  if (uncalibrated !== null) throw new StillroomError("input", `${file}: ${uncalibrated}`);
   return given;
+}
+
+/** Why a prompt of a task is not calibrated; null where it may be. */
+export function whyUncalibrated({ kind }: Task): string | null {
+  const texts = kind === "generate" || kind === "multilabel";
+  return texts ? `calibrate is for labels that are asked for by their texts, not for kind ${kind}` : null;
 }
 
 async function parse(file: string): Promise<PromptFile> {
@@ -89,13 +92,7 @@ async function parse(file: string): Promise<PromptFile> {
     if (error instanceof StillroomError) throw error;
     const { code } = error as NodeJS.ErrnoException;
     const missing = code === "ENOENT" || code === "ENOTDIR";
-    throw new StillroomError(
-      missing ? "missing" : "io",
-      `cannot read the prompt file ${file}: ${reasonOf(error, file)}`,
-      {
-        cause: error,
-      },
-    );
+    throw cannot("read the prompt file", file, error, missing ? "missing" : "io");
   }
   try {
     const given: unknown = JSON.parse(text);

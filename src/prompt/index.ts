@@ -8,6 +8,7 @@ export {
   readPromptFile,
   type Selection,
   selections,
+  whyUncalibrated,
   withPrompt,
   writePromptFile,
 } from "./file.js";

@@ -152,22 +152,13 @@ function factRows(of: object, before = ""): Cell[][] {
   });
 }
 
-/** Flags of the options of a run; what is not here has none, and only the API changes it. */
-const flags: Record<string, string> = {
-  ...Object.fromEntries(
-    [
-      ..."model method epochs steps batchSize tokenBudget memory recompute maxLength onLong evaluateEvery".split(" "),
-      ..."validationLimit patience checkpointEvery targets layers rank alpha dropout rsLora optimizer".split(" "),
-      ..."schedule warmup weightDecay clipNorm seed threads precision limit strict".split(" "),
-      ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight".split(" "),
-      ..."onPolicy quantize size quantizeAware checkLimit hiddenWeight answers answerScore samples sampleTemperature".split(
-        " ",
-      ),
-      ..."sampleTopP texts prompt head quantiles huberDelta classWeights calibrate targetPrecision coverage".split(" "),
-    ].map((name) => [name, name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)]),
-  ),
-  learningRate: "lr",
-};
+/** Options of a run that only the API has. */
+const withoutFlag = ["betas", "epsilon", "variant", "sharePrefix"];
+
+function flagOf(name: string): string {
+  const flag = name === "learningRate" ? "lr" : name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+  return shellWord(`--${flag}`);
+}
 
 /** The command that repeats a run. */
 function commandOf(run: string, { task, options, distillation }: RunFacts): string {
@@ -176,8 +167,8 @@ function commandOf(run: string, { task, options, distillation }: RunFacts): stri
   const all = distillation ? { ...distillation, ...others } : { model, ...others };
   const given = Object.entries(all).flatMap(([name, value]) => {
     // No target stands for none that could be named: a head alone is trained.
-    if (flags[name] === undefined || value === false || value === null || String(value) === "") return [];
-    return value === true ? [`--${flags[name]}`] : [`--${flags[name]} ${shellWord(String(value))}`];
+    if (withoutFlag.includes(name) || value === false || value === null || String(value) === "") return [];
+    return value === true ? [flagOf(name)] : [`${flagOf(name)} ${shellWord(String(value))}`];
   });
   const command = distillation ? "stillroom distill" : "stillroom tune";
   const data = task.folder === undefined ? [] : [`--data ${shellWord(task.folder)}`];

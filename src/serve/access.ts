@@ -2,7 +2,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { isIP } from "node:net";
-import { reasonOf, StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import { ApiError } from "./errors.js";
 
 const digest = (text: string) => createHash("sha256").update(text).digest();
@@ -17,7 +17,7 @@ export class Tokens {
     try {
       text = readFileSync(file, "utf8");
     } catch (error) {
-      throw new StillroomError("missing", `cannot read the file of tokens ${file}: ${reasonOf(error, file)}`);
+      throw cannot("read the file of tokens", file, error, "missing");
     }
     const lines = text.split(/\r?\n/).map((line, index) => ({ line: line.trim(), number: index + 1 }));
     this.#known = lines

@@ -30,11 +30,10 @@ export function namesOf({ maker, model }: Engine): string[] {
 export function requireModel(engine: Engine, name: unknown): void {
   const names = namesOf(engine);
   if (typeof name === "string" && names.includes(name)) return;
-  const [status, code] = typeof name === "string" ? [404, "model_not_found"] : [400, "invalid_value"];
   const received = name === undefined ? "none" : described(name);
-  throw new ApiError(status as number, `expected ${names[0]} for model, as /v1/models lists it, received ${received}`, {
-    ...{ param: "model", code: code as string },
-  });
+  const message = `expected ${names[0]} for model, as /v1/models lists it, received ${received}`;
+  if (typeof name === "string") throw new ApiError(404, message, { param: "model", code: "model_not_found" });
+  throw new ApiError(400, message, { param: "model", code: "invalid_value" });
 }
 
 export function completionsHandler(answers: Answers, limit: number, log: Log, logPrompts: boolean) {

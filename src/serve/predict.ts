@@ -3,7 +3,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { type Engine, frontOfFirst, frontRows, type Item, openTaskRows, type TaskRows } from "../batch/index.js";
 import { fieldsOf, type Row, type RowMaker, rowMaker, type SplitName, streamRows } from "../dataset/index.js";
-import type { Answer, LabelsRequest, TextRequest } from "../store/index.js";
+import { type LabelsRequest, type TextRequest, told } from "../store/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { Answers, Wish } from "./answers.js";
 import { ApiError } from "./errors.js";
@@ -81,15 +81,10 @@ export function predictHandler({ rows, make }: Served, answers: Answers, limit: 
     const { from, answers: found } = isChoice
       ? await answers.choose(wishes as Wish<LabelsRequest>[], leaving)
       : await answers.write(wishes as Wish<TextRequest>[], leaving);
-    const shown = found.map((answer) => predictionOf(answer, answers.engine));
+    const shown = found.map((answer) => told(answer, answers.engine.maker));
     sendJson(outgoing, row === undefined ? { answers: shown } : shown[0], { "x-stillroom-cache": from });
   };
 }
 
 const badRow = (param: "row" | "rows", index: number, reason: string) =>
   new ApiError(400, `${param === "row" ? param : `rows[${index}]`}: ${reason}`, { param, code: "invalid_value" });
-
-/** The fields of a look-up that has a hit. */
-function predictionOf({ text, probabilities, interval, ended }: Answer, { maker }: Engine): object {
-  return { answer: text.trim(), probabilities, ...(interval && { interval }), ended, made_by: maker };
-}

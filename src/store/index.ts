@@ -33,6 +33,7 @@ export {
   openStore,
   Store,
   type StoreCounts,
+  told,
 } from "./store.js";
 export { backupStore, type ExportedStore, exportStore, type ImportedStore, importStore } from "./transfer.js";
 export {

@@ -49,7 +49,7 @@ const at = { ended: 1, maker: 2, written: 10, expires: 18, sequence: 26, tokens:
 const headerBytes = 50;
 const checksumBytes = 4;
 
-/** The record's bytes, in the order of `at`; then text, labels as JSON, their probabilities (f64), log-probabilities as JSON, the embedding (f32) or the interval (f64); the checksum over key and all of it. */
+/** The record's bytes: a header of `at`, the parts as docs/formats.md has them, and the checksum over key and all of it. */
 export function packRecord(key: Uint8Array, record: StoredRecord): Buffer {
   const { text, probabilities, interval, ended, promptTokens, answerTokens, logProbabilities, embedding } =
     record.answer;

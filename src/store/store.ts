@@ -70,6 +70,11 @@ export interface Lookup {
   ended: Answer["ended"] | null;
 }
 
+/** What a look-up tells of an answer. */
+export function told({ text, probabilities, interval, ended }: Answer, made_by: Maker) {
+  return { answer: text.trim(), made_by, probabilities, ...(interval && { interval }), ended };
+}
+
 /** An answer to be kept. */
 export interface Entry {
   /** Of requestKey. */
@@ -151,17 +156,7 @@ export class Store {
     this.#count(found);
     if (typeof found === "string")
       return { key: text, hit: false, answer: null, made_by: null, probabilities: null, ended: null };
-    const { text: answer, probabilities, interval, ended } = found.answer;
-    const made_by = this.maker(found.maker);
-    return {
-      key: text,
-      hit: true,
-      answer: answer.trim(),
-      made_by,
-      probabilities,
-      ...(interval && { interval }),
-      ended,
-    };
+    return { key: text, hit: true, ...told(found.answer, this.maker(found.maker)) };
   }
 
   /** @internal The answer to a request, by its key. */

@@ -88,7 +88,6 @@ export async function studentSettings(options: StudentOptions): Promise<StudentS
   requirePath("out", options.out);
   if (typeof options.vocabulary !== "object") requireWhole("vocabulary", options.vocabulary, 1);
   if (options.task === undefined) throw unexpected("a task", "task", options.task);
-  if (options.prompt !== undefined) requirePath("prompt", options.prompt);
   const { task, prompt } = await readPrompt(options.task, options.prompt);
   const { vocabulary } = options;
   const texts = typeof vocabulary === "object" ? (await readPrompt(vocabulary, options.prompt)).task : vocabulary;

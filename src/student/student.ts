@@ -83,8 +83,8 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
   await requireWritable(out);
   await requireSpace(path.dirname(out), teacher.info.parameters * (type === "f16" ? 2 : 4));
   const { rows, errors } = await measuredRows(settings);
-  const shots = await readShots(task, rows, { ...settings, model: teacher });
-  const measuring = new Measuring(teacher, rows, shots.of, settings);
+  const { examples } = await readShots(task, rows, { ...settings, model: teacher });
+  const measuring = new Measuring(teacher, rows, examples, settings);
   const parts = await measuring.parts(size);
   throwIfCancelled(settings.signal, "making a student");
   settings.onProgress?.({ phase: "write", done: 0 });

@@ -36,14 +36,14 @@ export async function wantedTokens(
   for (const split of ["train", "validation"] as const) {
     if (!task.data[split]) continue;
     const { rows } = await readRows(task, split, { strict: false, ...(signal && { signal }) });
-    const shots = await readShots(task, rows, { prompt: asked, model: teacher, signal });
+    const { examples } = await readShots(task, rows, { prompt: asked, model: teacher, signal });
     for (const [index, row] of rows.entries()) {
       if (index % slice === 0) {
         await new Promise(setImmediate);
         throwIfCancelled(signal, `reading the ${split} rows of ${task.name} for their tokens`);
         onProgress?.(index / rows.length);
       }
-      const text = promptOf(prompt, row, shots.of);
+      const text = promptOf(prompt, row, examples);
       if ("reason" in text) continue;
       const encoded = encodeRow(tokenizer, text, row, { withEnd: true });
       count(answers, encoded.answer);

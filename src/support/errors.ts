@@ -61,6 +61,11 @@ export function described(value: unknown): string {
   }
 }
 
+/** What could not be done with a file or a folder, and why the system says so. */
+export function cannot(what: string, file: string, error: unknown, code: ErrorCode = "io"): StillroomError {
+  return new StillroomError(code, `cannot ${what} ${file}: ${reasonOf(error, file)}`, { cause: error });
+}
+
 /** What the system says of a call on a file, without the path where that is the file's, or a temporary one beside it: the message around it names the file. */
 export function reasonOf(error: unknown, file: string): string {
   const { message, syscall, path } = error as NodeJS.ErrnoException;

@@ -3,7 +3,7 @@ import { createHash, randomBytes } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { reasonOf, StillroomError } from "./errors.js";
+import { cannot, reasonOf, StillroomError } from "./errors.js";
 import { alive } from "./processes.js";
 
 /** The calls that a write is made of, so that a test can let the nth of them fail. */
@@ -117,8 +117,7 @@ function cannotWrite(file: string, error: unknown): never {
 
 /** Throws "missing" where there is no such file, else "io". */
 export function cannotRead(file: string, error: unknown): never {
-  const kind = (error as NodeJS.ErrnoException).code === "ENOENT" ? "missing" : "io";
-  throw new StillroomError(kind, `cannot read ${file}: ${reasonOf(error, file)}`, { cause: error });
+  throw cannot("read", file, error, (error as NodeJS.ErrnoException).code === "ENOENT" ? "missing" : "io");
 }
 
 /** Throws "io", as writeFileAtomic would, where a file cannot be written: for long work whose result goes there. */

@@ -2,7 +2,7 @@
 import { link, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
-import { reasonOf, StillroomError } from "./errors.js";
+import { cannot, StillroomError } from "./errors.js";
 import { alive, startOf } from "./processes.js";
 
 interface Owner {
@@ -108,6 +108,6 @@ async function readOrNull(file: string): Promise<string | null> {
     return await readFile(file, "utf8");
   } catch (error) {
     if ((error as { code?: string }).code === "ENOENT") return null;
-    throw new StillroomError("io", `cannot read ${file}: ${reasonOf(error, file)}`, { cause: error });
+    throw cannot("read", file, error);
   }
 }

@@ -2,7 +2,7 @@
 import { closeSync, openSync, readSync } from "node:fs";
 import { type FileHandle, open, readdir, readFile } from "node:fs/promises";
 import path from "node:path";
-import { reasonOf, StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import type { NativeTaught } from "../support/native.js";
@@ -74,7 +74,7 @@ export class TeacherCache {
     const absolute = path.resolve(folder);
     const file = path.join(absolute, manifestName);
     const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT" && error.code !== "ENOTDIR") return cannot("read", file, error);
+      if (error.code !== "ENOENT" && error.code !== "ENOTDIR") throw cannot("read", file, error);
       throw new StillroomError("missing", `expected a teacher's cache in ${folder}, found no ${manifestName}`);
     });
     const found = parse(text, file) as CacheManifest;
@@ -118,7 +118,11 @@ export class TeacherCache {
     if (this.complete) return;
     const { layout } = this;
     const file = path.join(this.folder, rowsName);
-    const handle = await open(file, "r+").catch(() => open(file, "w+").catch((error) => cannot("write", file, error)));
+    const handle = await open(file, "r+")
+      .catch(() => open(file, "w+"))
+      .catch((error) => {
+        throw cannot("write", file, error);
+      });
     try {
       for (let block = this.whole; block < layout.blocks; block++) {
         const [first, last] = layout.rowsOf(block);
@@ -162,7 +166,7 @@ export class TeacherCache {
         at += count;
       }
     } catch (error) {
-      cannot("read", file, error);
+      throw cannot("read", file, error);
     }
     return states ? { ...taught, hidden: { width, states } } : taught;
   }
@@ -189,7 +193,7 @@ async function requireFit(
   const file = path.join(folder, manifestName);
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return null;
-    return cannot("read", file, error);
+    throw cannot("read", file, error);
   });
   if (text === null) {
     const others = (await readdir(folder)).filter((name) => !name.startsWith("lock") && !name.endsWith(".tmp"));
@@ -245,7 +249,7 @@ async function verify(folder: string, layout: CacheLayout): Promise<{ whole: num
   const file = path.join(folder, rowsName);
   const handle = await open(file, "r").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return null;
-    return cannot("read", file, error);
+    throw cannot("read", file, error);
   });
   if (handle === null) return { whole: 0, damage: null };
   try {
@@ -279,10 +283,6 @@ async function append(handle: FileHandle, file: string, offset: number, bytes: U
       done += (await handle.write(bytes, done, bytes.length - done, offset + done)).bytesWritten;
     await handle.sync();
   } catch (error) {
-    cannot("write", file, error);
+    throw cannot("write", file, error);
   }
-}
-
-function cannot(what: string, file: string, error: unknown): never {
-  throw new StillroomError("io", `cannot ${what} ${file}: ${reasonOf(error, file)}`, { cause: error });
 }

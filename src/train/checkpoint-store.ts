@@ -2,7 +2,7 @@
 // weights that they may need, where those are too large for a checkpoint.
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { reasonOf, StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import { type FileSystem, fileSystem, makeFolder, writeFileAtomic } from "../support/files.js";
 import { Checkpoint, type CheckpointSource, encodeCheckpoint } from "./checkpoint.js";
 
@@ -97,7 +97,7 @@ export class CheckpointStore {
     try {
       await this.files.remove(file);
     } catch (error) {
-      throw new StillroomError("io", `cannot remove ${file}: ${reasonOf(error, file)}`, { cause: error });
+      throw cannot("remove", file, error);
     }
   }
 
@@ -119,6 +119,6 @@ async function list(folder: string): Promise<string[]> {
     return await readdir(folder);
   } catch (error) {
     if ((error as { code?: string }).code === "ENOENT") return [];
-    throw new StillroomError("io", `cannot read ${folder}: ${reasonOf(error, folder)}`, { cause: error });
+    throw cannot("read", folder, error);
   }
 }

@@ -1,7 +1,7 @@
 // The files of a RUN folder but the checkpoints' content: run.json, metrics.jsonl, validation.jsonl, and who may write them.
 import { access, type FileHandle, open, readdir, readFile, rm, rmdir } from "node:fs/promises";
 import path from "node:path";
-import { reasonOf, StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import { CheckpointStore } from "./checkpoint-store.js";
@@ -125,7 +125,7 @@ export class StepLines {
     try {
       await work();
     } catch (error) {
-      throw new StillroomError("io", `cannot ${what} ${this.file}: ${reasonOf(error, this.file)}`, { cause: error });
+      throw cannot(what, this.file, error);
     }
   }
 }

@@ -11,6 +11,7 @@ import { openStore, storeStats, verifyStore } from "../../src/store/index.js";
 import { readTask } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { flipped, tamper } from "../store/make.js";
+import { jsonLines } from "../support/json-lines.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { chat, completion, freshFolder, manyRequests, writeLines, writeOpenTask } from "./requests.js";
 
@@ -27,11 +28,7 @@ function options(given: Partial<BatchOptions> = {}): BatchOptions {
   return { model, threads: 1, store: path.join(folder, "store"), out: path.join(folder, "out.jsonl"), ...given };
 }
 
-const lines = (file: string) =>
-  readFileSync(file, "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as { [name: string]: never });
+const lines = (file: string): { [name: string]: never }[] => jsonLines(file);
 
 describe("a task", () => {
   it("gets the predictions of eval, once, and look-ups find them", async () => {

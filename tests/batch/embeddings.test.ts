@@ -5,6 +5,7 @@ import { expect, it } from "vitest";
 import { type BatchOptions, batch } from "../../src/batch/index.js";
 import { embed } from "../../src/index.js";
 import { openStore } from "../../src/store/index.js";
+import { jsonLines } from "../support/json-lines.js";
 import { writeBrokenToy } from "../support/text_toy.js";
 import { completion, embedding, freshFolder, writeLines } from "./requests.js";
 
@@ -28,11 +29,7 @@ interface Line {
   };
 }
 
-const lines = (file: string) =>
-  readFileSync(file, "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Line);
+const lines = (file: string): Line[] => jsonLines(file);
 
 it("gives what embed() gives, as numbers and as base64, and computes each text once", async () => {
   const to = options();

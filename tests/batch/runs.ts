@@ -1,11 +1,11 @@
 // What answers a toy's rows beside the model alone: runs with a calibration and a head, and a calibrated prompt file.
-import { readFileSync } from "node:fs";
 import path from "node:path";
 import { writeCalibration } from "../../src/adapter/index.js";
 import { batch } from "../../src/batch/index.js";
 import { prompt, tune } from "../../src/jobs/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { writeSetTask } from "../jobs/toy-sets.js";
+import { jsonLines } from "../support/json-lines.js";
 import { freshFolder } from "./requests.js";
 
 /** A run with what tune saves beside an adapter: a calibration that leaves the unsure half open, and a head where one is asked for. */
@@ -17,8 +17,7 @@ export async function calibratedRun(task: Task, model: string, head: boolean): P
   const calibration = { split: "validation", rows: 12, temperature: 0.5, isotonic: null, conformal: null };
   await writeCalibration(run, { ...calibration, abstain: null });
   await batch(task, { model, threads: 1, adapter: run, store: path.join(folder, "store"), out });
-  const lines = readFileSync(out, "utf8").trim().split("\n");
-  const sure = lines.map((line) => Math.max(...(Object.values(JSON.parse(line).probabilities) as number[])));
+  const sure = jsonLines(out).map(({ probabilities }) => Math.max(...(Object.values(probabilities) as number[])));
   const threshold = sure.sort((a, b) => a - b)[sure.length >> 1]!;
   await writeCalibration(run, { ...calibration, abstain: { precision: 0.9, threshold } });
   return run;

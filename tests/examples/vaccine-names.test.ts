@@ -8,6 +8,7 @@ import { parse } from "csv-parse/sync";
 import { expect, it } from "vitest";
 import { count, play, searches, trafficOf } from "../../examples/vaccine-names/traffic.mjs";
 import { serve } from "../../src/serve/index.js";
+import { jsonLines } from "../support/json-lines.js";
 import { writeTextToy } from "../support/text_toy.js";
 
 const folder = fileURLToPath(new URL("../../examples/vaccine-names/", import.meta.url));
@@ -48,14 +49,11 @@ it("runs on a toy, does nothing twice, and its names are recognised as people ty
     computed: 0,
     traffic: first.traffic,
   });
-  const names = readFileSync(path.join(out, "meant.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line).prediction as string);
-  const known = readFileSync(path.join(out, "names.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line, at) => ({ search: JSON.parse(line).search as string, disease: names[at]! }));
+  const meant = jsonLines(path.join(out, "meant.jsonl"));
+  const known = jsonLines(path.join(out, "names.jsonl")).map(({ search }, at) => ({
+    search: search as string,
+    disease: meant[at].prediction as string,
+  }));
   const server = await serve({ store: path.join(out, "store"), port: 0 });
   const counts = count(await play(server.url, trafficOf([...known, { search: "nobody asked", disease: "" }])));
   await server.close();

@@ -12,6 +12,7 @@ import { type Model, openModel } from "../../src/model/index.js";
 import { openStore } from "../../src/store/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
+import { jsonLines } from "../support/json-lines.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { cutAfter } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
@@ -116,10 +117,7 @@ describe("a head", () => {
     await evaluate(task, { model, adapter, predictions });
     const { errors, from_store } = await batch(task, { model, adapter, store: named(`${kind}-store`), out });
     expect(errors).toBe(0);
-    const told = readFileSync(out, "utf8")
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line));
+    const told = jsonLines(out);
     for (const [index, row] of (await readPredictions(predictions)).entries()) {
       expect(told[index]).toMatchObject({ index: row.index, prediction: row.prediction });
       expect(told[index].interval === undefined).toBe(kind === "classes");
@@ -128,8 +126,7 @@ describe("a head", () => {
     }
     const again = await batch(task, { model, adapter, store: named(`${kind}-store`), out });
     expect(again.from_store).toBe(told.length);
-    const kept = readFileSync(out, "utf8").trim().split("\n");
-    expect(kept.map((line) => JSON.parse(line))).toEqual(told);
+    expect(jsonLines(out)).toEqual(told);
     const store = await openStore(named(`${kind}-store`), { readOnly: true });
     const { rows } = await readRows(task, "test");
     expect(store.lookup(String(rows[0]!.fields.text)).interval).toEqual(told[0].interval);

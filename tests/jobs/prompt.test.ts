@@ -18,6 +18,7 @@ import { audit, distill, type PromptOptions, prompt, teach, tune } from "../../s
 import { type Model, openModel } from "../../src/model/index.js";
 import { compilePrompt, type PromptFile } from "../../src/prompt/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
+import { jsonLines } from "../support/json-lines.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { writeToyTask } from "./toy-task.js";
 
@@ -157,10 +158,7 @@ describe("a prompt file", () => {
     );
     await evaluate(task, { model, prompt: file, predictions: predictions! });
     const { computed } = await batch(task, { model, prompt: file, store: named(`${select}-store`), out: out! });
-    const told = readFileSync(out!, "utf8")
-      .trim()
-      .split("\n")
-      .map((line) => JSON.parse(line));
+    const told = jsonLines(out!);
     const ours = await readPredictions(predictions!);
     for (const [index, row] of ours.entries()) {
       expect(told[index].prediction).toBe(row.prediction);

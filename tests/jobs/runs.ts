@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect } from "vitest";
+import { jsonLines } from "../support/json-lines.js";
 
 /** A RUN folder that is not there yet. */
 export const runFolder = () => path.join(mkdtempSync(path.join(tmpdir(), "stillroom-run-")), "run");
@@ -19,11 +20,7 @@ interface Step {
 }
 
 /** The lines of metrics.jsonl. */
-export const stepsOf = (run: string) =>
-  readFileSync(path.join(run, "metrics.jsonl"), "utf8")
-    .trim()
-    .split("\n")
-    .map((line) => JSON.parse(line) as Step);
+export const stepsOf = (run: string): Step[] => jsonLines(path.join(run, "metrics.jsonl"));
 
 /** Begins a run and calls it off after a step. */
 export async function cutAfter(

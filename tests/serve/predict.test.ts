@@ -9,6 +9,7 @@ import { readTask, type Task } from "../../src/task/index.js";
 import { freshFolder } from "../batch/requests.js";
 import { calibratedPrompt, calibratedRun } from "../batch/runs.js";
 import { writeToyTask } from "../jobs/toy-task.js";
+import { jsonLines } from "../support/json-lines.js";
 import { writeTextToy } from "../support/text_toy.js";
 import { metric, post, started } from "./server.js";
 
@@ -18,8 +19,7 @@ beforeAll(async () => {
   model = writeTextToy();
   const toy = writeToyTask();
   task = await readTask(toy.file);
-  const rows = readFileSync(path.join(toy.folder, "test.jsonl"), "utf8").trim().split("\n");
-  texts = rows.map((line) => JSON.parse(line).text as string);
+  texts = jsonLines(path.join(toy.folder, "test.jsonl")).map(({ text }) => text as string);
 });
 
 interface Predicted {
@@ -32,11 +32,7 @@ async function batched(given: Partial<BatchOptions>): Promise<{ answers: Predict
   const folder = freshFolder();
   const [store, out] = [path.join(folder, "store"), path.join(folder, "out.jsonl")];
   await batch(task, { model, threads: 1, ...given, store, out });
-  const lines = readFileSync(out, "utf8").trim().split("\n");
-  const answers = lines.map((line) => {
-    const { prediction, probabilities } = JSON.parse(line);
-    return { answer: prediction, probabilities };
-  });
+  const answers = jsonLines(out).map(({ prediction, probabilities }) => ({ answer: prediction, probabilities }));
   return { answers, store };
 }
 

@@ -51,18 +51,14 @@ export const essence = ({ tokens, text, ended, logProbabilities }: NativeDecoded
 export function expectSame(one: NativeDecoded, other: NativeDecoded, within: number, temperature: number): boolean {
   const [got, expected] = [essence(one), essence(other)];
   if (within === 0) expect(got).toEqual(expected);
-  const different = got.tokens.findIndex((token, at) => token !== expected.tokens[at]);
-  const left = different === -1 ? got.tokens.length : different;
+  const left = got.tokens.findIndex((token, at) => token !== expected.tokens[at]);
+  if (left === -1) expect({ ...got, logProbabilities: [] }).toEqual({ ...expected, logProbabilities: [] });
   const columns = got.logProbabilities.length / got.tokens.length;
+  const values = left === -1 ? got.logProbabilities : got.logProbabilities.slice(0, (left + 1) * columns);
   // Where they part, what was chosen differs, and the most likely tokens' values do not.
-  for (let at = 0; at < Math.min(got.logProbabilities.length, (left + 1) * columns); at++) {
-    if (at === left * columns) continue;
-    expect(Math.abs(got.logProbabilities[at]! - expected.logProbabilities[at]!)).toBeLessThanOrEqual(within);
-  }
-  if (different === -1) {
-    expect({ ...got, logProbabilities: [] }).toEqual({ ...expected, logProbabilities: [] });
-    return false;
-  }
+  for (const [at, value] of values.entries())
+    if (at !== left * columns) expect(Math.abs(value - expected.logProbabilities[at]!)).toBeLessThanOrEqual(within);
+  if (left === -1) return false;
   const [, best, second] = expected.logProbabilities.slice(left * columns);
   if (temperature === 0) expect(best! - second!).toBeLessThan(2 * within);
   return true;

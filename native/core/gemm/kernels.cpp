@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstring>
 #include <ctime>
+#include <utility>
 
 #include "core/gemm/unpack.h"
 
@@ -113,70 +114,61 @@ void multiply(int64_t m, int n, int64_t k, const float* a, int64_t a_block, cons
 }
 
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
-template <int a, int b, int c, int d>
-inline Four shuffle(Four x, Four y) {
-#if defined(__clang__)
-    return __builtin_shufflevector(x, y, a, b, c, d);
-#else
-    typedef int32_t Index __attribute__((vector_size(16)));
-    return __builtin_shuffle(x, y, Index{a, b, c, d});
-#endif
-}
-#if defined(__AVX512F__) || defined(__AVX2__)
-// The same within each four lanes of a vector.
-template <int l, int e>
-constexpr int lane = 4 * l + e % 4 + (e < 4 ? 0 : width);
-#define OF_FOUR(l) lane<l, a>, lane<l, b>, lane<l, c>, lane<l, d>
-#if defined(__AVX512F__)
-#define OF_ALL OF_FOUR(0), OF_FOUR(1), OF_FOUR(2), OF_FOUR(3)
-#else
-#define OF_ALL OF_FOUR(0), OF_FOUR(1)
-#endif
-template <int a, int b, int c, int d>
-inline Vector shuffle(Vector x, Vector y) {
-#if defined(__clang__)
-    return __builtin_shufflevector(x, y, OF_ALL);
-#else
-    return __builtin_shuffle(x, y, Integers{OF_ALL});
-#endif
-}
-// Four values of every fourth row, side by side.
-inline Vector fours(const float* source, int64_t ld) {
-    const auto two = [&](int64_t row) { return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(source + row * ld)), _mm_loadu_ps(source + (row + 4) * ld), 1); };
-#if defined(__AVX512F__)
-    return _mm512_insertf32x8(_mm512_castps256_ps512(two(0)), two(8), 1);
-#else
-    return two(0);
-#endif
-}
-#else
-inline Four fours(const float* source, int64_t) { return *reinterpret_cast<const Four*>(source); }
-#endif
-inline Four four(const float* source, int64_t) { return *reinterpret_cast<const Four*>(source); }
 
-// out[p * out_ld + j] = source[j * ld + p] for four p and as many j as a vector of V holds.
-template <typename V, V (*values)(const float*, int64_t)>
+// Four values of every fourth row, side by side: of as many rows as V has room for.
+template <typename V>
+inline V fours(const float* source, [[maybe_unused]] int64_t ld) {
+#if defined(__AVX2__)
+    const auto two = [&](int64_t row) { return _mm256_loadu2_m128(source + (row + 4) * ld, source + row * ld); };
+    if constexpr (sizeof(V) == 32) return two(0);
+#if defined(__AVX512F__)
+    if constexpr (sizeof(V) == 64) return _mm512_insertf32x8(_mm512_castps256_ps512(two(0)), two(8), 1);
+#endif
+#endif
+    if constexpr (sizeof(V) == 16) return *reinterpret_cast<const Four*>(source);
+}
+
+// Of each four lanes x takes the lower two of both by turns, y the upper two.
+template <typename V, int... i>
+inline void interleave(V& x, V& y, std::integer_sequence<int, i...>) {
+    constexpr auto lane = [](int at, int from) { return at / 4 * 4 + from + at % 4 / 2 + at % 2 * static_cast<int>(sizeof...(i)); };
+#if defined(__clang__)
+    const V low = __builtin_shufflevector(x, y, lane(i, 0)...), high = __builtin_shufflevector(x, y, lane(i, 2)...);
+#else
+    typedef int32_t Index __attribute__((vector_size(sizeof(V))));
+    const V low = __builtin_shuffle(x, y, Index{lane(i, 0)...}), high = __builtin_shuffle(x, y, Index{lane(i, 2)...});
+#endif
+    x = low;
+    y = high;
+}
+template <typename V>
+inline void interleave(V& x, V& y) { interleave(x, y, std::make_integer_sequence<int, sizeof(V) / sizeof(float)>{}); }
+
+// out[p * out_ld + j] = source[j * ld + p] for four p and as many j as a V holds.
+template <typename V>
 inline void transpose_block(const float* source, int64_t ld, float* out, int64_t out_ld) {
-    const V r0 = values(source, ld), r1 = values(source + ld, ld), r2 = values(source + 2 * ld, ld), r3 = values(source + 3 * ld, ld);
-    const V t0 = shuffle<0, 4, 1, 5>(r0, r1), t1 = shuffle<2, 6, 3, 7>(r0, r1);
-    const V t2 = shuffle<0, 4, 1, 5>(r2, r3), t3 = shuffle<2, 6, 3, 7>(r2, r3);
-    const V rows[4] = {shuffle<0, 1, 4, 5>(t0, t2), shuffle<2, 3, 6, 7>(t0, t2), shuffle<0, 1, 4, 5>(t1, t3), shuffle<2, 3, 6, 7>(t1, t3)};
+    V r0 = fours<V>(source, ld), r1 = fours<V>(source + ld, ld), r2 = fours<V>(source + 2 * ld, ld), r3 = fours<V>(source + 3 * ld, ld);
+    interleave(r0, r2);
+    interleave(r1, r3);
+    interleave(r0, r1);
+    interleave(r2, r3);
+    const V rows[4] = {r0, r1, r2, r3};
     for (int p = 0; p < 4; p++) std::memcpy(out + p * out_ld, &rows[p], sizeof(V));
 }
 
 // The same for a 2 x 4 block.
 inline void transpose2(const float* source, int64_t ld, float* out, int64_t out_ld) {
-    const Four r0 = *(const Four*)(source), r1 = *(const Four*)(source + ld);
-    const Four pairs[2] = {shuffle<0, 4, 1, 5>(r0, r1), shuffle<2, 6, 3, 7>(r0, r1)};
+    Four pairs[2] = {*(const Four*)(source), *(const Four*)(source + ld)};
+    interleave(pairs[0], pairs[1]);
     for (int p = 0; p < 4; p++) std::memcpy(out + p * out_ld, reinterpret_cast<const float*>(pairs) + 2 * p, 2 * sizeof(float));
 }
 
-template <typename V, V (*values)(const float*, int64_t)>
+template <typename V>
 int64_t transpose_blocks(int64_t j, int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
     constexpr int64_t columns = sizeof(V) / sizeof(float);
     for (; j + columns <= n; j += columns) {
         int64_t p = 0;
-        for (; p + 4 <= k; p += 4) transpose_block<V, values>(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
+        for (; p + 4 <= k; p += 4) transpose_block<V>(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
         for (; p < k; p++)
             for (int64_t q = j; q < j + columns; q++) out[p * out_ld + q] = source[q * ld + p];
     }
@@ -184,8 +176,8 @@ int64_t transpose_blocks(int64_t j, int64_t n, int64_t k, const float* source, i
 }
 
 void transpose_stretch(int64_t n, int64_t k, const float* source, int64_t ld, float* out, int64_t out_ld) {
-    int64_t j = transpose_blocks<Vector, fours>(0, n, k, source, ld, out, out_ld);
-    j = transpose_blocks<Four, four>(j, n, k, source, ld, out, out_ld);
+    int64_t j = transpose_blocks<Vector>(0, n, k, source, ld, out, out_ld);
+    j = transpose_blocks<Four>(j, n, k, source, ld, out, out_ld);
     for (; j + 2 <= n; j += 2) {
         int64_t p = 0;
         for (; p + 4 <= k; p += 4) transpose2(source + j * ld + p, ld, out + p * out_ld + j, out_ld);
