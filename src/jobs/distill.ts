@@ -1,5 +1,6 @@
 // The public distill(): a run of tune whose loss is a teacher's, then export and the table. Composes tune, teach and export; holds no loop and no equation.
 import path from "node:path";
+import { readTexts } from "../dataset/index.js";
 import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
 import { inspect } from "../model/index.js";
@@ -8,7 +9,7 @@ import { EventRun } from "../support/event-run.js";
 import type { NativeDistillation } from "../support/native.js";
 import { requirePath, type Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
-import { hiddenBytes, type TuneOptions } from "../train/index.js";
+import { hiddenBytes, type TuneOptions, textBytes } from "../train/index.js";
 import {
   bytesRounded,
   notQuantized,
@@ -212,7 +213,8 @@ function lessonOf(
     },
     async bytesBeside(student, trained) {
       const hidden = asking.hidden ? hiddenBytes((await inspect(teacherFile)).width, student, trained) : 0;
-      return bytesRounded(student, quantizing) + hidden;
+      const texts = asking.texts === null ? [] : (await readTexts(asking.texts, { signal })).texts;
+      return bytesRounded(student, quantizing) + hidden + textBytes(texts);
     },
     async begin(student) {
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });

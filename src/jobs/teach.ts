@@ -147,8 +147,8 @@ async function* teaching(given: Task, options: TeachOptions): AsyncGenerator<Tea
   try {
     const { model } = teacher;
     const maxLength = Math.min(options.maxLength ?? defaultMaxLength, model.info.contextLength);
-    const limits = [{ limit, strict, onLong }, { maxLength }, signal ?? null] as const;
-    const data = yield* readTuneData(task, model, ...limits, {}, prompt);
+    const how = [{ limit, strict, onLong }, () => ({ maxLength }), signal ?? null] as const;
+    const data = yield* readTuneData(task, model, ...how, {}, prompt);
     const further = yield* readTextRows(settings.texts, model.tokenizer, { maxLength, strict, signal: signal ?? null });
     const rows = [...data.train, ...further.rows];
     const texts = further.rows.length;

@@ -10,7 +10,14 @@ import type { NativeTokenizer } from "../support/native.js";
 import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import type { Encoded } from "../tokens/index.js";
-import { encodeRows, type FittedRows, type Limits, type TrainEvent, type TuneSettings } from "../train/index.js";
+import {
+  encodeRows,
+  type FittedRows,
+  type Limits,
+  rowBytes,
+  type TrainEvent,
+  type TuneSettings,
+} from "../train/index.js";
 import { type HeadSettings, headFor, targetFor } from "./tune-head.js";
 
 /** What a run is given of its task. */
@@ -52,16 +59,20 @@ interface Learning {
   tokenizer?: NativeTokenizer | undefined;
 }
 
-/** Reads and encodes the rows of a task, the training rows as the lesson has them. Throws "input" when no row is left to train on. */
-export async function* readTuneData(
+/**
+ * Reads and encodes the rows of a task, the training rows as the lesson has them. Throws "input" when no row is left to train on.
+ *
+ * @param limitsOf - the limits of a run that holds rows of so many bytes
+ */
+export async function* readTuneData<Bounds extends Pick<Limits, "maxLength">>(
   task: Task,
   model: Model,
   settings: DataSettings,
-  limits: Pick<Limits, "maxLength">,
+  limitsOf: (bytes: number) => Bounds,
   signal: AbortSignal | null,
   { revise = async (rows) => rows, unanswered = false, tokenizer = model.tokenizer }: Learning = {},
   promptFile?: GivenPrompt,
-): AsyncGenerator<Warning, TuneData> {
+): AsyncGenerator<Warning, TuneData & { limits: Bounds }> {
   const open = unanswered && { unanswered: "training" as const };
   const reading = { strict: settings.strict, signal: signal ?? undefined, ...open };
   const { rows: read, bad } = await readRows(task, "train", { ...reading, limit: settings.limit ?? undefined });
@@ -69,7 +80,6 @@ export async function* readTuneData(
   const allBad = [...bad, ...(validation?.bad ?? [])];
   yield* badRowWarnings(allBad);
   const prompt = compilePrompt(task, model.template);
-  const { maxLength } = limits;
   const { onLong } = settings;
   const rows = await revise(read);
   const labels = labelsOf(task, read);
@@ -85,11 +95,15 @@ export async function* readTuneData(
   };
   const { shots } = await readPromptParts(task, asked, async () => read);
   await shots.prepare([...rows, ...(validation?.rows ?? [])]);
+  let limits = limitsOf(0);
   const fitted = await encodeRows(rows, {
     tokenizer,
     usual: tokenizer === model.tokenizer ? undefined : model.tokenizer,
     prompt,
-    maxLength,
+    maxLength(encoded) {
+      limits = limitsOf(rowBytes([...read, ...(validation?.rows ?? [])], encoded));
+      return limits.maxLength;
+    },
     onLong,
     signal,
     targetOf,
@@ -99,7 +113,7 @@ export async function* readTuneData(
   if (settings.strict && first) throw new StillroomError("input", `${first.file}:${first.line}: ${first.reason}`);
   allBad.push(...fitted.bad);
   yield* badRowWarnings(fitted.bad);
-  yield* longRowWarnings(fitted, maxLength);
+  yield* longRowWarnings(fitted, limits.maxLength);
   if (fitted.rows.length === 0) {
     throw new StillroomError(
       "input",
@@ -107,6 +121,7 @@ export async function* readTuneData(
     );
   }
   return {
+    limits,
     prompt,
     examples: shots.of,
     train: fitted.rows,

@@ -168,15 +168,18 @@ async function* withModel<Event>(
 ): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
   const { lesson, settings, folder, before, model, signal } = given;
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
-  const limits = planLimits(settings, model.native.info, await lesson?.bytesBeside(model.native.info, settings));
+  const beside = (await lesson?.bytesBeside(model.native.info, settings)) ?? 0;
+  const limitsOf = (rows: number) => planLimits(settings, model.native.info, beside + rows);
+  limitsOf(0); // what cannot be with any rows is refused before they are read
+  if (!before) yield* duplicateWarnings(task, signal);
   const tokenizer = (await lesson?.begin(model)) ?? model.tokenizer;
   const revise = (rows: readonly Row[]) => lesson!.revise(rows, folder.folder);
   const learning = lesson ? { tokenizer, revise, unanswered: lesson.unanswered } : {};
-  const own = yield* readTuneData(task, model, settings, limits, signal, learning, promptFile);
+  const own = yield* readTuneData(task, model, settings, limitsOf, signal, learning, promptFile);
+  const { limits } = own;
   const { maxLength } = limits;
   const further = lesson ? yield* lesson.further({ tokenizer, maxLength, strict: settings.strict }) : null;
   const data = further ? withRows(own, further) : own;
-  if (!before) yield* duplicateWarnings(task, signal);
   const once = planRun(settings, limits, data.train.length);
   const plan = keepFrozen(once, settings, model.native.info, data.train, freeBytes());
   // A head of the task's own begins at zero: its loss says nothing of the products yet.

@@ -1,4 +1,5 @@
 // An estimate of what a tuning run will hold in memory, and the choice of micro-batch and recomputation from a limit.
+import type { Row } from "../dataset/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeModelInfo, WeightTarget } from "../support/native.js";
 import { memorySize } from "../support/words.js";
@@ -9,8 +10,12 @@ import { outside, type TuneSettings } from "./options.js";
 const defaultTokenBudget = 512;
 /** With fewer tokens than this in a micro-batch a run would crawl: refused. */
 const leastTokenBudget = 32;
-/** Node, the addon, the tokenizer and the rows. */
-const processBytes = 160 * 2 ** 20;
+/** Node, the addon, the tokenizer, and what reading rows leaves behind that is not collected yet. */
+const processBytes = 200 * 2 ** 20;
+/** What of that is collected by the time a run trains: as much as training takes at least. */
+const readingBytes = 64 * 2 ** 20;
+/** Of a row that is held, of each character of its fields, of an encoded row and of each of its tokens: at most what V8 was seen to take. */
+const held = { row: 300, character: 2, encoded: 450, token: 4 };
 /** Rows of logits that the loss holds at once; their gradient takes their place (Graph::head_chunk): with the head itself under training more. */
 const logitRows = ({ method, targets }: Pick<Trained, "method" | "targets">): number =>
   method !== "lora" && targets.includes("head") ? 264 : 108;
@@ -32,6 +37,19 @@ export interface MemoryPlan {
   recompute: boolean;
   /** Estimated peak of the process. */
   bytes: number;
+}
+
+/** Bytes of rows that a run holds, and of their tokens. */
+export function rowBytes(rows: readonly Pick<Row, "fields">[], encoded: readonly Encoded[]): number {
+  const characters = rows.reduce((sum, { fields }) => sum + JSON.stringify(fields).length, 0);
+  const tokens = encoded.reduce((sum, { prompt, answer }) => sum + prompt.length + answer.length, 0);
+  return rows.length * held.row + characters * held.character + encoded.length * held.encoded + tokens * held.token;
+}
+
+/** Most bytes of texts that are rows of their own, whatever their tokens are: none is shorter than a byte. */
+export function textBytes(texts: readonly { text: string }[]): number {
+  const bytes = texts.reduce((sum, { text }) => sum + Buffer.byteLength(text), 0);
+  return texts.length * (held.row + held.encoded) + bytes * (held.character + held.token);
 }
 
 /** What of a model is trained. */
@@ -155,23 +173,21 @@ export function hiddenBytes(
 export function planMemory(info: NativeModelInfo, settings: TuneSettings, beside = 0): MemoryPlan {
   const wanted = settings.tokenBudget ?? defaultTokenBudget;
   const fixed = fixedBytes(info, settings) + beside;
+  const least = processBytes + info.fileBytes + beside + readingBytes;
   const plan = (tokenBudget: number, recompute: boolean): MemoryPlan => ({
     tokenBudget,
     recompute,
-    bytes: fixed + tokenBudget * activationBytes(info, recompute, settings),
+    bytes: Math.max(least, fixed + tokenBudget * activationBytes(info, recompute, settings)),
   });
   if (settings.memory === null) return plan(wanted, settings.recompute ?? false);
   const room = settings.memory - fixed;
   const fits = (recompute: boolean) => Math.min(wanted, Math.floor(room / activationBytes(info, recompute, settings)));
   const recompute = settings.recompute ?? fits(false) < wanted;
   const tokenBudget = fits(recompute);
-  if (tokenBudget < Math.min(wanted, leastTokenBudget)) {
-    const least = fixed + leastTokenBudget * activationBytes(info, settings.recompute ?? true, settings);
-    throw new StillroomError(
-      "usage",
-      `expected at least ${memorySize(least)} for memory with this model, received ${memorySize(settings.memory)}`,
-      { options: ["memory"] },
-    );
+  if (tokenBudget < Math.min(wanted, leastTokenBudget) || settings.memory < least) {
+    const working = fixed + leastTokenBudget * activationBytes(info, settings.recompute ?? true, settings);
+    const message = `expected at least ${memorySize(Math.max(least, working))} for memory with this model and these rows`;
+    throw new StillroomError("usage", `${message}, received ${memorySize(settings.memory)}`, { options: ["memory"] });
   }
   return plan(tokenBudget, recompute);
 }

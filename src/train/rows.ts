@@ -25,8 +25,8 @@ export interface Encoding {
   /** The model's own, where tokenizer is another: rows are compared. */
   usual?: NativeTokenizer | undefined;
   prompt: CompiledPrompt;
-  /** Tokens, answer included. */
-  maxLength: number;
+  /** Tokens, answer included; or what says so once all rows are encoded. */
+  maxLength: number | ((encoded: readonly Encoded[]) => number);
   onLong: "truncate" | "drop";
   signal: AbortSignal | null;
   /** Answered rows before each prompt (default: none). */
@@ -44,45 +44,46 @@ const slice = 256;
  */
 export async function encodeRows(rows: readonly Row[], encoding: Encoding): Promise<FittedRows> {
   const fitted: FittedRows = { rows: [], truncated: [], dropped: [], recut: { rows: 0, answers: 0 }, bad: [] };
+  const whole: Encoded[] = [];
   for (const [index, row] of rows.entries()) {
     if (index % slice === 0) {
       await new Promise(setImmediate);
       throwIfCancelled(encoding.signal ?? undefined, `encoding rows, after ${index} of ${rows.length}`);
     }
-    encodeInto(fitted, row, encoding);
+    const encoded = encodeOne(row, encoding, fitted.recut);
+    if ("reason" in encoded) fitted.bad.push(encoded);
+    else whole.push(encoded);
   }
+  const { maxLength, onLong } = encoding;
+  const most = typeof maxLength === "number" ? maxLength : maxLength(whole);
+  for (const encoded of whole) fitInto(fitted, encoded, most, onLong);
   return fitted;
 }
 
-function encodeInto(
-  fitted: FittedRows,
+function encodeOne(
   row: Row,
-  { tokenizer, usual, prompt, maxLength, onLong, targetOf, examples = [] }: Encoding,
-): void {
+  { tokenizer, usual, prompt, targetOf, examples = [] }: Encoding,
+  recut: FittedRows["recut"],
+): Encoded | BadRow {
   const text = promptOf(prompt, row, examples);
-  if ("reason" in text) {
-    fitted.bad.push(text);
-    return;
-  }
+  if ("reason" in text) return text;
   const target = targetOf?.(row);
-  if (typeof target === "string") {
-    fitted.bad.push({ file: row.file, line: row.line, reason: target });
-    return;
-  }
+  if (typeof target === "string") return { file: row.file, line: row.line, reason: target };
   const whole = encodeRow(tokenizer, text, row, { withEnd: true });
-  if (usual) countRecut(fitted.recut, whole, encodeRow(usual, text, row, { withEnd: true }));
+  if (usual) countRecut(recut, whole, encodeRow(usual, text, row, { withEnd: true }));
   const encoded = target === undefined ? whole : { ...whole, answer: Int32Array.of(0), target };
-  if (encoded.prompt.length === 0) {
-    fitted.bad.push({ file: row.file, line: row.line, reason: "its prompt has no token" });
-    return;
-  }
+  if (encoded.prompt.length === 0) return { file: row.file, line: row.line, reason: "its prompt has no token" };
+  return encoded;
+}
+
+function fitInto(fitted: FittedRows, encoded: Encoded, maxLength: number, onLong: Encoding["onLong"]): void {
   if (lengthOf(encoded) <= maxLength) {
     fitted.rows.push(encoded);
     return;
   }
   const shorter = onLong === "truncate" ? fitRow(encoded, maxLength) : null;
   if (shorter) fitted.rows.push(shorter);
-  (shorter ? fitted.truncated : fitted.dropped).push(row);
+  (shorter ? fitted.truncated : fitted.dropped).push(encoded.row);
 }
 
 /**

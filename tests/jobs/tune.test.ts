@@ -280,6 +280,29 @@ test.each([
   expect(told).toEqual([{ type: "warning", kind: "duplicate", message: expect.stringMatching(message) }]);
 });
 
+test("memory counts the rows, also what no prompt shows of them", async () => {
+  const toy = writeToyTask();
+  const train = path.join(toy.folder, "train.jsonl");
+  const started = async (change: Partial<TuneOptions> = {}) => {
+    const { events, error } = await follow(tune(await readTask(toy.file), small(runFolder(), { steps: 1, ...change })));
+    const start = events.find((event) => event.type === "start");
+    return { bytes: start?.memoryBytes ?? 0, error };
+  };
+  const { bytes } = await started();
+  expect(await started({ memory: bytes })).toEqual({ bytes, error: undefined });
+  const wide = JSON.stringify({ text: "abc", half: "early", note: "x".repeat(2e6) });
+  writeFileSync(train, `${wide}\n${readFileSync(train, "utf8")}`);
+  const { bytes: wider } = await started();
+  expect(wider - bytes).toBeGreaterThan(4e6);
+  expect(wider - bytes).toBeLessThan(4e6 + 2000);
+  expect(await started({ memory: bytes })).toMatchObject({
+    error: {
+      code: "usage",
+      message: expect.stringMatching(/^expected at least \d+ MiB for memory with this model and these rows/),
+    },
+  });
+});
+
 test("a damaged newest checkpoint is told, and costs only the steps since the one before", async () => {
   const task = await readTask(writeToyTask().file);
   const [whole, out] = [runFolder(), runFolder()];

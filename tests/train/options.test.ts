@@ -2,7 +2,14 @@
 import { expect, test } from "vitest";
 import type { NativeModelInfo } from "../../src/support/native.js";
 import type { Encoded } from "../../src/tokens/index.js";
-import { activationBytes, frozenStateBytes, planMemory, trainedParameters } from "../../src/train/memory.js";
+import {
+  activationBytes,
+  frozenStateBytes,
+  planMemory,
+  rowBytes,
+  textBytes,
+  trainedParameters,
+} from "../../src/train/memory.js";
 import { type TuneOptions, type TuneSettings, tuneSettings } from "../../src/train/options.js";
 import { keepFrozen, planLimits, planRun, requirePatience } from "../../src/train/plan.js";
 
@@ -125,8 +132,11 @@ test("activations and trained weights by hand", () => {
   expect(trained({ method: "head" }, true)).toBe(1010);
 });
 
+/** The loss over so many tokens takes more than reading rows did. */
+const large = { ...info, vocabulary: 2e5 };
+
 test("a trained weight takes 16 bytes, or 10 with moments in 8 bits", () => {
-  const bytes = (options: Partial<TuneOptions>) => planMemory(info, settings(options)).bytes;
+  const bytes = (options: Partial<TuneOptions>) => planMemory(large, settings(options)).bytes;
   const [both, one] = [bytes({ method: "full", targets: ["q", "o"] }), bytes({ method: "full", targets: ["q"] })];
   expect(both - one).toBe(200 * 16);
   const narrow = { method: "full", optimizer: "adamw_8bit" } as const;
@@ -137,22 +147,33 @@ test("a trained weight takes 16 bytes, or 10 with moments in 8 bits", () => {
 });
 
 test("memory chooses the micro-batch, then recomputation, and refuses what cannot work", () => {
-  const fixed = planMemory(info, settings()).bytes - 512 * 2272;
-  expect(planMemory(info, settings())).toMatchObject({ tokenBudget: 512, recompute: false });
-  expect(planMemory(info, settings({ tokenBudget: 50 }))).toMatchObject({ tokenBudget: 50, recompute: false });
-  expect(planMemory(info, settings({ memory: fixed + 512 * 2272 }))).toMatchObject({
+  const fixed = planMemory(large, settings()).bytes - 512 * 2272;
+  expect(planMemory(large, settings())).toMatchObject({ tokenBudget: 512, recompute: false });
+  expect(planMemory(large, settings({ tokenBudget: 50 }))).toMatchObject({ tokenBudget: 50, recompute: false });
+  expect(planMemory(large, settings({ memory: fixed + 512 * 2272 }))).toMatchObject({
     tokenBudget: 512,
     recompute: false,
   });
-  expect(planMemory(info, settings({ memory: fixed + 300 * 2272 }))).toMatchObject({
+  expect(planMemory(large, settings({ memory: fixed + 300 * 2272 }))).toMatchObject({
     tokenBudget: 443,
     recompute: true,
   });
   const kept = settings({ memory: fixed + 300 * 2272, recompute: false });
-  expect(planMemory(info, kept)).toEqual({ tokenBudget: 300, recompute: false, bytes: fixed + 300 * 2272 });
-  expect(() => planMemory(info, settings({ memory: fixed }))).toThrow(
-    /^expected at least \d+ MiB for memory with this model, received \d+ MiB$/,
+  expect(planMemory(large, kept)).toEqual({ tokenBudget: 300, recompute: false, bytes: fixed + 300 * 2272 });
+  expect(() => planMemory(large, settings({ memory: fixed }))).toThrow(
+    /^expected at least \d+ MiB for memory with this model and these rows, received \d+ MiB$/,
   );
+});
+
+test("rows count by their number, characters and tokens, and leave the rest to the micro-batch", () => {
+  const encoded = [1, 2].map((answer) => ({ prompt: new Int32Array(10), answer: new Int32Array(answer) }) as Encoded);
+  // {"a":"xyz"} has 11 characters, {} has 2; 11 and 12 tokens.
+  const rows = rowBytes([{ fields: { a: "xyz" } }, { fields: {} }], encoded);
+  expect(rows).toBe(2 * 300 + 13 * 2 + 2 * 450 + 23 * 4);
+  expect(textBytes([{ text: "xyz" }, { text: "x" }])).toBe(2 * 750 + 4 * 6);
+  const fixed = planMemory(large, settings()).bytes - 512 * 2272;
+  const limited = settings({ memory: fixed + 100 * 1536 });
+  expect(planLimits(limited, large, 40 * 1536)).toMatchObject({ tokenBudget: 60, maxLength: 60 });
 });
 
 test("the longest row is bounded by the model's context, and by memory", () => {
@@ -160,8 +181,15 @@ test("the longest row is bounded by the model's context, and by memory", () => {
   expect(planLimits(settings(), { ...info, contextLength: 512 }).maxLength).toBe(512);
   expect(planLimits(settings({ maxLength: 4096 }), info).maxLength).toBe(4096);
   expect(() => planLimits(settings({ maxLength: 4097 }), info)).toThrow("expected at most 4096 tokens");
-  const fixed = planMemory(info, settings()).bytes - 512 * 2272;
-  expect(planLimits(settings({ memory: fixed + 100 * 1536 }), info).maxLength).toBe(100);
+  const fixed = planMemory(large, settings()).bytes - 512 * 2272;
+  expect(planLimits(settings({ memory: fixed + 100 * 1536 }), large).maxLength).toBe(100);
+});
+
+test("a small model's run takes what reading its rows took", () => {
+  const least = (200 + 64) * 2 ** 20 + info.fileBytes;
+  expect(planMemory(info, settings()).bytes).toBe(least);
+  expect(planMemory(info, settings({ memory: least + 7 }), 7)).toMatchObject({ tokenBudget: 512, bytes: least + 7 });
+  expect(() => planMemory(info, settings({ memory: least + 6 }), 7)).toThrow(/at least 265 MiB/);
 });
 
 test("steps from epochs, or as given; four validations a run", () => {
