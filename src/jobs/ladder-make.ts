@@ -77,18 +77,17 @@ export async function distilStudent(
   }
 }
 
-/** The student of a task that a head answers: an adapter and a head of its own over the cut model. Gives that model. */
+/** The student of a task that a head answers: an adapter and a head of its own over the cut model. */
 export async function tuneStudent(
   making: Making,
   { out, teacherAdapter, layers }: { out: string; teacherAdapter: string; layers: number },
-): Promise<string> {
+): Promise<void> {
   const { studentEpochs: epochs, studentLearningRate: learningRate, ...settings } = making.settings;
   const { limit, seed, threads, precision, signal, onEvent } = settings;
   const model = await cutStudent(making, layers);
   const task = making.task.kind === "regress" ? await taughtTask(making, teacherAdapter) : making.task;
   const work = tune(task, { model, out, epochs, learningRate, limit, seed, threads, precision, signal, resume: true });
   for await (const event of work) onEvent?.({ type: "tune", rung: "student", event });
-  return model;
 }
 
 /**

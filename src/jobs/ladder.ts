@@ -164,8 +164,7 @@ class Climb {
     await this.#rung("tuned", { model, adapter }, () => tuneModel(this, adapter));
     if (isHeaded(task)) {
       const student = path.join(out, "student.gguf");
-      const learn = async () => void (await tuneStudent(this, teaching));
-      await this.#rung("student", { model: student, adapter: distilled }, learn);
+      await this.#rung("student", { model: student, adapter: distilled }, () => tuneStudent(this, teaching));
       const quantized = path.join(out, "quantized.gguf");
       const under = { model: quantized, adapter: distilled };
       await this.#rung("quantised student", under, () => quantiseUnder(this, student, quantized));

@@ -3,17 +3,21 @@
 import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type AuditResult, audit, teach, tune } from "../../src/jobs/index.js";
 import { reportAudit } from "../../src/report/index.js";
 import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
 import { stillroom } from "../command/program.js";
+import { closeBrowser, flawsOf } from "../report/browser.js";
+import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
 
 const names = { north: ["Zoe", "Zed"], south: ["Bob", "Bea"] };
 let model: string;
+/** The page of an audit. */
+let shown: string;
 
 /** Rows of a name and a mark; the number follows the name, or the mark: 10 or 50. */
 async function writeTask(biased: boolean, { kind = "regress", bounds = "" } = {}): Promise<Task> {
@@ -148,9 +152,15 @@ describe("a planted bias of numbers", () => {
     expect(page).toContain("Words tied to higher or lower numbers");
     expect(page).toContain("mean signed error");
     expect(page).toContain("Shift of the number");
+    shown = file;
     expect(page).toMatch(/A number counts as the same where it moves by no more than 2\.013,/);
   });
 });
+
+needs("chromium")("the page of an audit of numbers is drawn without a complaint", async () => {
+  expect(await flawsOf(shown)).toEqual([]);
+});
+afterAll(closeBrowser);
 
 describe("an even set of numbers", () => {
   it("is not accused, by a model that has learnt it", async () => {
