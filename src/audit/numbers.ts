@@ -1,6 +1,6 @@
 // How a predictor of numbers treats groups of rows: means and errors in the task's units, with intervals. Knows rows and their answers.
 import type { Judged } from "./membership.js";
-import { type Gap, rateGap, spreadGap } from "./proportions.js";
+import { type Gap, meanGap, rateGap, spreadGap, type Values } from "./proportions.js";
 
 /** mean_target is the rows' own: how their numbers differ by group, whatever a model says. */
 export type NumberMetric = "mean_target" | "mean_prediction" | "mae" | "rmse" | "signed_error" | "coverage";
@@ -64,21 +64,25 @@ export function numberRow(part: readonly Judged[]): NumberRow {
 
 /** Some metrics of groups of enough rows. */
 export function numberGaps(parts: readonly [string, Judged[]][], metrics: readonly string[], seed: number) {
-  const wanted = metrics.filter(isNumberMetric);
-  return wanted.flatMap((metric) => {
-    const { value, from } = numberMeasure(metric);
+  return metrics.filter(isNumberMetric).flatMap((metric) => {
+    const { value } = numberMeasure(metric);
     const groups = parts.map(([group, part]) => ({
       group,
       values: part.map(value).filter((one) => one !== null),
     }));
-    const gap = metric === "coverage" ? coverageGap(groups) : spreadGap(groups, from, seed);
+    const gap = gapOf(metric, groups, seed);
     return gap === null ? [] : [{ metric, label: null, rate: null, ...gap }];
   });
 }
 
-function coverageGap(groups: readonly { group: string; values: readonly number[] }[]): Gap | null {
-  const rates = groups.map(({ group, values }) => {
-    return { group, rows: values.length, hits: values.reduce((sum, within) => sum + within, 0) };
-  });
-  return rateGap(rates.filter(({ rows }) => rows > 0));
+function gapOf(metric: NumberMetric, groups: readonly Values[], seed: number): Gap | null {
+  if (metric === "coverage") {
+    const rates = groups.map(({ group, values }) => {
+      return { group, rows: values.length, hits: values.reduce((sum, within) => sum + within, 0) };
+    });
+    return rateGap(rates.filter(({ rows }) => rows > 0));
+  }
+  // Of training rows there may be millions: what has a formula is not resampled.
+  if (metric === "mean_target") return meanGap(groups);
+  return spreadGap(groups, numberMeasure(metric).from, seed);
 }

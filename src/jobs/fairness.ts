@@ -39,7 +39,8 @@ export async function fairnessOf(
   };
 }
 
-function largestGap(tables: readonly GroupTable[]): Fairness["gap"] {
+/** The largest of all gaps. */
+export function largestGap(tables: readonly Pick<GroupTable, "attribute" | "gaps">[]): Fairness["gap"] {
   const gaps = tables.flatMap(({ attribute, gaps: own }) => own.map((gap) => ({ attribute, ...gap })));
   // A share of intervals is not to be compared with errors.
   const [largest] = gaps

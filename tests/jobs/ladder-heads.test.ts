@@ -1,5 +1,5 @@
 // ladder() of tasks that a head answers, on a toy: numbers and sets of labels. Which rungs there are, what the student learns from, what is said of the others.
-import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -13,6 +13,7 @@ import {
   ladder,
   reportLadder,
 } from "../../src/index.js";
+import { largestGap } from "../../src/jobs/fairness.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { writeSetTask } from "./toy-sets.js";
@@ -65,6 +66,8 @@ describe("a ladder of numbers", () => {
     expect(tuned!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low);
     expect(student!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low);
     expect(quantised!.bytes).toBeLessThan(student!.bytes);
+    const sizes = [model, ...["adapter.gguf", "head.safetensors"].map((name) => path.join(tuned!.adapter!, name))];
+    expect(tuned!.bytes).toBe(sizes.reduce((sum, file) => sum + statSync(file).size, 0));
     expect([student!.adapter, quantised!.adapter]).toEqual(Array(2).fill(path.join(folder, "numbers/distilled")));
     const files = ["few-shot", "tuned"].map((rung) => path.join(folder, "numbers", `${rung}.predictions.jsonl`));
     const { pairs } = await compare(task, files, {});
@@ -103,7 +106,10 @@ describe("a ladder of numbers", () => {
     const gaps = found.groups.flatMap(({ attribute, gaps }) => gaps.map((gap) => ({ attribute, ...gap })));
     const { gap, swap } = tuned!.fairness;
     expect(gaps).toContainEqual(expect.objectContaining(gap!));
-    expect(["mean_prediction", "mae", "rmse", "signed_error"]).toContain(gap!.metric);
+    expect(gap!.difference.value).toBe(Math.max(...gaps.map(({ difference }) => difference.value)));
+    // A share of intervals, however large, is no error.
+    const covered = { ...gaps[0]!, metric: "coverage" as const, difference: { value: 1e3, low: 0, high: 1e3 } };
+    expect(largestGap([{ attribute: "people", gaps: [covered, ...gaps] }])).toEqual(gap);
     expect(swap).toMatchObject({ attribute: "people", groups: ["north", "south"], label: null, rows: 40 });
   });
 
