@@ -1,4 +1,5 @@
 // How a predictor of numbers treats groups of rows: means and errors in the task's units, with intervals. Knows rows and their answers.
+import { withinInterval } from "../evaluate/index.js";
 import type { Judged } from "./membership.js";
 import { type Gap, meanGap, rateGap, spreadGap, type Values } from "./proportions.js";
 
@@ -30,9 +31,9 @@ const valueBy: Record<NumberMetric, (judged: Judged) => number | null> = {
   mae: (judged) => Math.abs(errorOf(judged)),
   rmse: (judged) => errorOf(judged) ** 2,
   signed_error: errorOf,
-  coverage: (judged) => {
-    const { interval } = judged.score;
-    return interval === undefined ? null : Number(interval[0] <= targetOf(judged) && targetOf(judged) <= interval[1]);
+  coverage: ({ score }) => {
+    const within = withinInterval(score);
+    return within === null ? null : Number(within);
   },
 };
 

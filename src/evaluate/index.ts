@@ -65,5 +65,6 @@ export {
   statisticsOf,
   summarise,
   textScores,
+  withinInterval,
 } from "./summary.js";
 export { exactMatch, normaliseAnswer, tokenF1 } from "./text.js";

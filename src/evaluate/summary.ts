@@ -95,13 +95,17 @@ function openStatistics(scores: readonly RowScore[], right: Float64Array): Recor
   return { answered: share, answered_accuracy: (rows) => (share(rows) > 0 ? rightShare(rows) / share(rows) : 0) };
 }
 
+/** Whether the right number lies within its prediction's interval; null without one. */
+export function withinInterval({ answer, interval }: RowScore): boolean | null {
+  if (interval === undefined) return null;
+  return interval[0] <= Number(answer) && Number(answer) <= interval[1];
+}
+
 /** How many answers lie within their intervals, and how wide these are; nothing where rows have none. */
 function intervalStatistics(rows: readonly RowScore[]): Record<string, Statistic> {
   const intervals = rows.flatMap(({ interval }) => (interval ? [interval] : []));
   if (intervals.length < rows.length) return {};
-  const within = intervals.map(([low, high], row) =>
-    Number(low <= Number(rows[row]!.answer) && Number(rows[row]!.answer) <= high),
-  );
+  const within = rows.map((row) => Number(withinInterval(row)));
   return { coverage: meanOf(within), interval_width: meanOf(intervals.map(([low, high]) => high - low)) };
 }
 
