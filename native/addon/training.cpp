@@ -122,9 +122,9 @@ void cover(const std::vector<Moments::Piece>& pieces, int64_t offset, int64_t co
 }
 
 // The optimiser's state, read and written where it lies.
-Napi::Value from_state(Napi::Env env, const std::shared_ptr<Trainer>& trainer, const std::shared_ptr<Handle<Engine>>& engine) {
+Napi::Value from_state(Napi::Env env, const std::shared_ptr<Handle<Trainer>>& trainer, const std::shared_ptr<Handle<Engine>>& engine) {
     int64_t bytes = 0;
-    for (const auto& piece : trainer->optimizer.state()) bytes += piece.size;
+    for (const auto& piece : trainer->use()->optimizer.state()) bytes += piece.size;
     // (offset, array)
     auto stretch = [trainer, bytes](const Napi::CallbackInfo& call, const char* name, auto body) {
         const int64_t offset = to_integer(call[0], "offset", 0, bytes);
@@ -132,7 +132,7 @@ Napi::Value from_state(Napi::Env env, const std::shared_ptr<Trainer>& trainer, c
         if (static_cast<int64_t>(array.ElementLength()) > bytes - offset)
             throw unexpected("at most " + std::to_string(bytes - offset) + " bytes", name, call[1]);
         uint8_t* at = array.Data();
-        cover(trainer->optimizer.state(), offset, static_cast<int64_t>(array.ElementLength()), [&](uint8_t* data, int64_t size) {
+        cover(trainer->use()->optimizer.state(), offset, static_cast<int64_t>(array.ElementLength()), [&](uint8_t* data, int64_t size) {
             body(data, at, size);
             at += size;
         });
@@ -271,11 +271,14 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
     options.eight_bit = optimizer == "adamw_8bit";
     const Napi::Value frozen = from.Get("frozenBytes");
     const std::optional<Distillation> distillation = to_distillation(from.Get("distillation"));
-    const auto trainer = std::make_shared<Trainer>(parameters, options, to_boolean(from.Get("recompute"), "recompute"),
-                                                   static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)),
-                                                   frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact), distillation);
+    const auto handle = Handle<Trainer>::make(
+        "the trainer", std::make_shared<Trainer>(parameters, options, to_boolean(from.Get("recompute"), "recompute"),
+                                             static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)),
+                                             frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact), distillation));
     Napi::Object object = Napi::Object::New(info.Env());
-    add_async_method(object, "accumulate", [trainer, engine](const Napi::CallbackInfo& call) {
+    add_close(object, handle);
+    add_async_method(object, "accumulate", [handle, engine](const Napi::CallbackInfo& call) {
+        const auto trainer = handle->use();
         const auto batch = std::make_shared<Batch>(checked_batch(call[0], *engine->use()->graph.model));
         const auto step = static_cast<uint64_t>(to_integer(call[1], "step", 0, most_exact));
         const auto micro_batch = static_cast<uint64_t>(to_integer(call[2], "microBatch", 0, most_exact));
@@ -290,14 +293,16 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
                 return result;
             });
     });
-    add_async_method(object, "observe", [trainer, engine](const Napi::CallbackInfo& call) {
+    add_async_method(object, "observe", [handle, engine](const Napi::CallbackInfo& call) {
+        const auto trainer = handle->use();
         const auto batch = std::make_shared<Batch>(checked_batch(call[0], *engine->use()->graph.model));
         return run_graph(call.Env(), engine, [trainer, batch](Graph& graph) { trainer->observe(graph, *batch); });
     });
-    add_async_method(object, "fit", [trainer, engine](const Napi::CallbackInfo& call) {
-        return run_graph(call.Env(), engine, [trainer](Graph& graph) { trainer->fit(graph); });
+    add_async_method(object, "fit", [handle, engine](const Napi::CallbackInfo& call) {
+        return run_graph(call.Env(), engine, [trainer = handle->use()](Graph& graph) { trainer->fit(graph); });
     });
-    add_async_method(object, "update", [trainer, engine](const Napi::CallbackInfo& call) {
+    add_async_method(object, "update", [handle, engine](const Napi::CallbackInfo& call) {
+        const auto trainer = handle->use();
         const Napi::Object options = to_object(call[0], "options");
         const auto rate = static_cast<float>(to_number(options.Get("learningRate"), "learningRate"));
         const double divisor = to_number(options.Get("divisor"), "divisor");
@@ -310,14 +315,15 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
             });
     });
     // These read or write what a running accumulate writes, so they wait for it.
-    add_method(object, "discard", locked(engine, [trainer, engine](const Napi::CallbackInfo& call) -> Napi::Value {
-        trainer->discard(engine->use()->graph);
+    add_method(object, "discard", locked(engine, [handle, engine](const Napi::CallbackInfo& call) -> Napi::Value {
+        handle->use()->discard(engine->use()->graph);
         return call.Env().Undefined();
     }));
-    add_method(object, "gradients", locked(engine, [trainer](const Napi::CallbackInfo& call) -> Napi::Value {
+    add_method(object, "gradients", locked(engine, [handle](const Napi::CallbackInfo& call) -> Napi::Value {
+        const auto trainer = handle->use();
         return from_flat(call.Env(), *trainer->parameters, trainer->gradients().data());
     }));
-    object.Set("state", from_state(info.Env(), trainer, engine));
+    object.Set("state", from_state(info.Env(), handle, engine));
     return object;
 }
 

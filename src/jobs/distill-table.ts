@@ -44,11 +44,17 @@ export interface Contender {
 export async function compareModels(
   task: Task,
   contenders: readonly Contender[],
-  options: { limit: number; seed: number; opening: OpenModelOptions; prompt: GivenPrompt },
+  options: {
+    limit: number;
+    seed: number;
+    opening: OpenModelOptions;
+    prompt: GivenPrompt;
+    tokenBudget: number | undefined;
+  },
 ): Promise<ComparedModel[]> {
   const split = task.data.test ? "test" : "validation";
   if (!task.data[split]) return [];
-  const { limit, seed, opening, prompt: asked } = options;
+  const { limit, seed, opening, prompt: asked, tokenBudget } = options;
   const { rows, labels } = await readJobRows(task, { split, shots: 0, seed, limit, signal: opening.signal });
   const answered: { line: Omit<ComparedModel, "agreement">; scores: readonly RowScore[] }[] = [];
   // The smallest first: memory that one gives back late would hide a part of the next one's.
@@ -59,7 +65,7 @@ export async function compareModels(
       const lora = adapter === null ? null : await loadAdapter(model.native, adapter);
       const prompt = compilePrompt(task, model.template);
       const shown = await readShots(task, rows, { prompt: asked, model, signal: opening.signal });
-      const job = { model, lora, task, rows, prompt, ...shown, labels, signal: opening.signal };
+      const job = { model, lora, task, rows, prompt, ...shown, labels, signal: opening.signal, tokenBudget };
       const { rows: scores, seconds } = await evaluateRows(job);
       const line = {
         ...{ name, model: model.info.path, adapter },

@@ -3,13 +3,13 @@ import path from "node:path";
 import { readTexts } from "../dataset/index.js";
 import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
-import { inspect } from "../model/index.js";
+import { resolveModel } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
-import type { NativeDistillation } from "../support/native.js";
+import { type NativeDistillation, native } from "../support/native.js";
 import { requirePath, type Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
-import { hiddenBytes, type TuneOptions, textBytes } from "../train/index.js";
+import { askingBytes, hiddenBytes, type TuneOptions, textBytes } from "../train/index.js";
 import {
   bytesRounded,
   notQuantized,
@@ -196,6 +196,7 @@ function lessonOf(
   let opened: { teacher: Teacher; tokens: TokenMap } | null = null;
   let cache: TeacherCache | null = null;
   let cacheFolder: string | null = null;
+  let tokenBudget: number | undefined;
   let recutRows = 0;
   let answered: AnsweredRows | null = null;
   // How many of the rows are of texts: the last ones.
@@ -212,11 +213,15 @@ function lessonOf(
       ...(asking.texts !== null && { texts: asking.texts }),
     },
     async bytesBeside(student, trained) {
-      const hidden = asking.hidden ? hiddenBytes((await inspect(teacherFile)).width, student, trained) : 0;
+      const asked = await native().inspect(await resolveModel(teacherFile, { signal }));
+      const hidden = asking.hidden ? hiddenBytes(asked.width, student, trained) : 0;
       const texts = asking.texts === null ? [] : (await readTexts(asking.texts, { signal })).texts;
-      return bytesRounded(student, quantizing) + hidden + textBytes(texts);
+      const always = bytesRounded(student, quantizing) + hidden + textBytes(texts);
+      const asks = askingBytes(asked, trained);
+      return onPolicy > 0 ? { always: always + asks, around: 0 } : { always, around: asks };
     },
-    async begin(student) {
+    async begin(student, budget) {
+      tokenBudget = budget;
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       try {
         const tokens = TokenMap.between(student, teacher.model);
@@ -230,7 +235,7 @@ function lessonOf(
     async revise(rows, folder) {
       if (answering.answers === "data") return rows;
       const file = path.join(folder, "answers.json");
-      const asked = { file, signal: signal ?? null, prompt, ...answering, seed };
+      const asked = { file, signal: signal ?? null, prompt, ...answering, seed, tokenBudget };
       const { rows: learnt, counts } = await teacherAnswers(task, opened!.teacher, rows, asked);
       answered = counts;
       return learnt;
@@ -249,7 +254,13 @@ function lessonOf(
       const common = { teacher, signal: signal ?? null };
       if (onPolicy < 1) {
         cacheFolder = path.resolve(settings.cache ?? path.join(folder, "teacher"));
-        cache = yield* teachInto(cacheFolder, { task, rows: tokens.rowsOfTeacher(rows), texts, ...common });
+        cache = yield* teachInto(cacheFolder, {
+          task,
+          rows: tokens.rowsOfTeacher(rows),
+          texts,
+          tokenBudget,
+          ...common,
+        });
       }
       const beside = path.join(folder, "quantized.gguf");
       const quantized = await quantizedTypes(student, quantizing, { beside, steps: last, targets: run.targets });
@@ -289,7 +300,7 @@ function lessonOf(
       yield { type: "phase", phase: "compare" };
       const opening = { threads, variant, ...(signal && { signal }) };
       const limit = quantizing.checkLimit;
-      const comparison = await compareModels(task, contenders, { limit, seed, opening, prompt });
+      const comparison = await compareModels(task, contenders, { limit, seed, opening, prompt, tokenBudget });
       const quantized = exported && out;
       const gate = exported?.gate ?? null;
       if (refused) throw notQuantized(refused, trained, { metric: task.metric, comparison });

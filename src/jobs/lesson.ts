@@ -34,10 +34,13 @@ export interface Asked {
 export interface Lesson<Event> {
   /** Options that repeat it, for run.json. */
   readonly options: Record<string, unknown>;
-  /** Most bytes that it holds in training beside what a run of tune does. */
-  bytesBeside(student: NativeModelInfo, settings: TuneSettings): Promise<number>;
-  /** Opens the teacher. Gives what cuts the training rows into tokens that it has, too. Throws "input" where that cannot be. */
-  begin(student: Model): Promise<NativeTokenizer>;
+  /** Most bytes that it holds beside what a run of tune does: in training, too, and before and after that alone. */
+  bytesBeside(student: NativeModelInfo, settings: TuneSettings): Promise<{ always: number; around: number }>;
+  /**
+   * Opens the teacher. Gives what cuts the training rows into tokens that it has, too. Throws "input" where that cannot be. tokenBudget: most tokens that it is asked
+   * about at once (default: as many as are fast).
+   */
+  begin(student: Model, tokenBudget: number | undefined): Promise<NativeTokenizer>;
   /** Whether training rows without an answer can be learnt. */
   readonly unanswered: boolean;
   /** The training rows as they are to be learnt. */

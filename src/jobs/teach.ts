@@ -227,13 +227,12 @@ export interface Teaching {
   rows: readonly Encoded[];
   /** How many of them are of texts. */
   texts: number;
+  /** Most tokens that go through the teacher at once (default 2048). */
+  tokenBudget?: number | undefined;
   signal: AbortSignal | null;
   /** Counts what was computed here. */
   work?: { rows: number; tokens: number; seconds: number };
 }
-
-/** Most tokens that go through the teacher at once. */
-const tokenBudget = 2048;
 
 /** A folder's cache for these rows, open and complete: what is missing is asked now. */
 export async function* teachInto(folder: string, teaching: Teaching): AsyncGenerator<TeachEvent, TeacherCache> {
@@ -249,7 +248,7 @@ export async function* teachInto(folder: string, teaching: Teaching): AsyncGener
   try {
     if (cache.damage !== null) yield { type: "warning", kind: "cache", message: cache.damage };
     const longest = rows.reduce((most, { prompt, answer }) => Math.max(most, prompt.length + answer.length), 0);
-    const batches = microBatcher(rows, tokenBudget, true);
+    const batches = microBatcher(rows, teaching.tokenBudget ?? 2048, true);
     const started = performance.now();
     const ask = async (first: number, last: number) => {
       const answers: { taught: NativeTaught; counts: readonly number[] }[] = [];

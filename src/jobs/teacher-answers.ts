@@ -104,8 +104,15 @@ export async function teacherAnswers(
     signal,
     prompt: asking,
     seed,
+    tokenBudget,
     ...settings
-  }: { file: string; signal: AbortSignal | null; prompt: GivenPrompt; seed: number } & AnswerSettings,
+  }: {
+    file: string;
+    signal: AbortSignal | null;
+    prompt: GivenPrompt;
+    seed: number;
+    tokenBudget: number | undefined;
+  } & AnswerSettings,
 ): Promise<{ rows: Row[]; counts: AnsweredRows }> {
   const { model, lora, options } = teacher;
   if (options.adapter !== null && !model.tunable) {
@@ -168,7 +175,7 @@ export async function teacherAnswers(
     const shown = await readShots(task, asked, { prompt: asking, model, signal: signal ?? undefined });
     if (drawn) return draw(prompt, asked, shown.examples);
     const job = { model, lora, task, rows: asked, prompt, ...shown, labels };
-    const { rows: scores } = await evaluateRows({ ...job, ...(signal && { signal }) });
+    const { rows: scores } = await evaluateRows({ ...job, tokenBudget, ...(signal && { signal }) });
     return kept(scores);
   }
 

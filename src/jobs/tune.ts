@@ -168,11 +168,11 @@ async function* withModel<Event>(
 ): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
   const { lesson, settings, folder, before, model, signal } = given;
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
-  const beside = (await lesson?.bytesBeside(model.native.info, settings)) ?? 0;
-  const limitsOf = (rows: number) => planLimits(settings, model.native.info, beside + rows);
-  limitsOf(0); // what cannot be with any rows is refused before they are read
+  const beside = (await lesson?.bytesBeside(model.native.info, settings)) ?? { always: 0, around: 0 };
+  const limitsOf = (rows: number) => planLimits(settings, model.native.info, beside.always + rows, beside.around);
+  const { tokenBudget } = limitsOf(0); // what cannot be with any rows is refused before they are read
   if (!before) yield* duplicateWarnings(task, signal);
-  const tokenizer = (await lesson?.begin(model)) ?? model.tokenizer;
+  const tokenizer = (await lesson?.begin(model, settings.memory === null ? undefined : tokenBudget)) ?? model.tokenizer;
   const revise = (rows: readonly Row[]) => lesson!.revise(rows, folder.folder);
   const learning = lesson ? { tokenizer, revise, unanswered: lesson.unanswered } : {};
   const own = yield* readTuneData(task, model, settings, limitsOf, signal, learning, promptFile);
@@ -247,7 +247,7 @@ async function* training<Event>(
   const lora = "save" in parameters ? null : parameters;
   const cutting = { tokenBudget: plan.tokenBudget, sharePrefix: settings.sharePrefix };
   const ofRows = microBatcher(data.train, cutting.tokenBudget, cutting.sharePrefix, asked?.taught);
-  const outcome = yield* train({
+  const work = train({
     parameters,
     trainer,
     plan,
@@ -266,6 +266,7 @@ async function* training<Event>(
     checkpointEvery: settings.checkpointEvery,
     signal,
   });
+  const outcome = yield* closing(trainer, work);
   const written = await writeTrained(folder.folder, { parameters, model, head: data.head, name: task.name });
   const calibration =
     validation && !("save" in parameters)

@@ -183,6 +183,8 @@ export interface NativeTrainer {
   gradients(): NativeTensor[];
   /** Optimiser moments and step count. */
   readonly state: NativeState;
+  /** Gives gradients and moments back, which V8 does not know the size of; the parameters stay. Idempotent. */
+  close(): Promise<void>;
 }
 
 export type NativePooling = "mean" | "last";

@@ -4,7 +4,7 @@ export { CheckpointStore, type FoundCheckpoint } from "./checkpoint-store.js";
 export type { TrainEvent, WarningKind } from "./events.js";
 export { fingerprintOf, hashRows, requireSameRun } from "./fingerprint.js";
 export { type MicroBatch, type TrainJob, type TrainOutcome, train } from "./loop.js";
-export { hiddenBytes, lossBytes, rowBytes, textBytes } from "./memory.js";
+export { askingBytes, hiddenBytes, lossBytes, rowBytes, textBytes } from "./memory.js";
 export {
   everyWeight,
   loraOptions,

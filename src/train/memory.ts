@@ -164,16 +164,24 @@ export function hiddenBytes(
   return teacherWidth * width * bytesEach(settings) + fit + (settings.tokenBudget ?? defaultTokenBudget) * token;
 }
 
+/** Most bytes of asking a model about rows, a step's tokens at once: its file, what a layer computes in passing, and the logits, of llama.cpp up to 64 MiB. */
+export function askingBytes(asked: NativeModelInfo, { tokenBudget }: Pick<TuneSettings, "tokenBudget">): number {
+  const passing = activationBytes(asked, true, { targets: ["head"], layers: null, rank: null });
+  const logits = asked.tunable ? lossBytes(asked, { method: "lora", targets: [] }) : 64 * 2 ** 20;
+  return asked.fileBytes + (tokenBudget ?? defaultTokenBudget) * passing + logits;
+}
+
 /**
  * Chooses tokens and recomputation. Without a limit: the options, else 512 tokens and no recomputation.
  * With one: as many tokens as fit, up to what the options say; recomputation as soon as they do not all fit without.
  *
  * @param beside - bytes that the run holds beside what tune knows of
+ * @param around - bytes that it holds before and after its training, when nothing of that is there
  */
-export function planMemory(info: NativeModelInfo, settings: TuneSettings, beside = 0): MemoryPlan {
+export function planMemory(info: NativeModelInfo, settings: TuneSettings, beside = 0, around = 0): MemoryPlan {
   const wanted = settings.tokenBudget ?? defaultTokenBudget;
   const fixed = fixedBytes(info, settings) + beside;
-  const least = processBytes + info.fileBytes + beside + readingBytes;
+  const least = processBytes + info.fileBytes + beside + readingBytes + around;
   const plan = (tokenBudget: number, recompute: boolean): MemoryPlan => ({
     tokenBudget,
     recompute,

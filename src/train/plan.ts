@@ -34,9 +34,9 @@ export interface RunPlan extends Limits {
   validationLimit: number;
 }
 
-/** Token budget, recomputation and longest row. A `memory` limit also bounds the longest row, which is never split. beside: as of {@link planMemory}. */
-export function planLimits(settings: TuneSettings, info: NativeModelInfo, beside = 0): Limits {
-  const memory = planMemory(info, settings, beside);
+/** Token budget, recomputation and longest row. A `memory` limit also bounds the longest row, which is never split. beside, around: as of {@link planMemory}. */
+export function planLimits(settings: TuneSettings, info: NativeModelInfo, beside = 0, around = 0): Limits {
+  const memory = planMemory(info, settings, beside, around);
   const most = settings.memory === null ? info.contextLength : Math.min(info.contextLength, memory.tokenBudget);
   if (settings.maxLength !== null && settings.maxLength > most) {
     throw unexpected(

@@ -227,6 +227,26 @@ test("a student that quantising harms is kept and compared, and the gate's error
   expect(JSON.parse(stdout)).toMatchObject({ error: { code: "gate" }, comparison: [{}, {}], gate: { passed: false } });
 });
 
+test("a limit of memory counts the teacher, and the run stops by the task's metric", async () => {
+  const wide = { ...textToy, width: 256, heads: 4, headWidth: 64, feedForward: 512, layers: 4 };
+  const large = { teacher: writeTextToy({}, wide), teacherAdapter: undefined, quantize: "none" };
+  const memory = 270 * 2 ** 20;
+  await tune(task, { model: student, out: runFolder(), method: "full", steps: 1, memory, threads: 1 }).result;
+  for (const onPolicy of [0, 1]) {
+    const refused = distill(task, small(runFolder(), { ...large, onPolicy, memory }));
+    await expect(refused.result).rejects.toThrow(/expected at least 28\d MiB for memory .*received 270 MiB/);
+  }
+  const enough = { memory: 290 * 2 ** 20, steps: 20, evaluateEvery: 2, patience: 3 };
+  const run = await distill(task, small(runFolder(), { ...large, ...enough })).result;
+  const lines = readFileSync(path.join(run.run, "validation.jsonl"), "utf8").trim().split("\n");
+  const seen = lines
+    .map((line) => JSON.parse(line))
+    .map(({ step, loss, metrics }) => [step, metrics.accuracy.value, -loss]);
+  const best = seen.reduce((a, b) => (b[1] > a[1] || (b[1] === a[1] && b[2] > a[2]) ? b : a));
+  expect(run.best_step).toBe(best[0]);
+  expect(run.steps).toBe(Math.min(20, best[0] + 6));
+});
+
 test("without another one the teacher is the model in the box", async () => {
   const box = await resolveModel(undefined);
   const found = await teach(task, { out: path.join(runFolder(), "taught"), limit: 2, threads: 1 }).result;

@@ -154,6 +154,8 @@ export class FakeTrainer implements NativeTrainer {
     this.#gradient.fill(0);
   }
 
+  async close(): Promise<void> {}
+
   gradients(): NativeTensor[] {
     const [a, b] = this.lora.tensors() as [NativeTensor, NativeTensor];
     return [

@@ -80,3 +80,26 @@ test
     }
   },
 );
+
+test.runIf(process.platform === "linux")("a trainer that is closed gives gradients and moments back", async () => {
+  const model = await native().openModel(file, { threads: 1, variant: null });
+  try {
+    const weights = await model.createWeights({ targets: ["q", "k", "v", "o", "gate", "up", "down"] });
+    const optimizer = { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0, clipNorm: 1 };
+    const before = await held();
+    const trainer = model.createTrainer(weights, { ...optimizer, recompute: false, seed: 1 });
+    const batch = { tokens: Int32Array.of(1, 2), segments: Int32Array.of(0, 2, -1) };
+    await trainer.accumulate({ ...batch, queryPositions: Int32Array.of(1), queryTokens: Int32Array.of(3) }, 1, 0);
+    await trainer.update({ learningRate: 1e-5, divisor: 1 });
+    const taken = (await held()) - before;
+    expect(taken).toBeGreaterThan(20 * 2 ** 20);
+    await trainer.close();
+    await trainer.close();
+    expect((await held()) - before).toBeLessThan(taken / 3);
+    expect(() => trainer.gradients()).toThrow("the trainer is closed");
+    await expect(trainer.update({ learningRate: 1e-5, divisor: 1 })).rejects.toThrow("the trainer is closed");
+    expect(() => trainer.state.read(0, new Uint8Array(1))).toThrow("the trainer is closed");
+  } finally {
+    await model.close();
+  }
+});

@@ -189,6 +189,10 @@ test("a small model's run takes what reading its rows took", () => {
   const least = (200 + 64) * 2 ** 20 + info.fileBytes;
   expect(planMemory(info, settings()).bytes).toBe(least);
   expect(planMemory(info, settings({ memory: least + 7 }), 7)).toMatchObject({ tokenBudget: 512, bytes: least + 7 });
+  // What is held around the training stands beside no activations.
+  expect(planMemory(large, settings(), 0, 9)).toEqual(planMemory(large, settings()));
+  expect(planMemory(info, settings({ memory: least + 9 }), 2, 7)).toMatchObject({ tokenBudget: 512, bytes: least + 9 });
+  expect(() => planMemory(info, settings({ memory: least + 8 }), 2, 7)).toThrow(/expected at least \d+ MiB for memory/);
   expect(() => planMemory(info, settings({ memory: least + 6 }), 7)).toThrow(/at least 265 MiB/);
 });
 
