@@ -273,8 +273,8 @@ Napi::Value create_trainer(const Napi::CallbackInfo& info, const std::shared_ptr
     const std::optional<Distillation> distillation = to_distillation(from.Get("distillation"));
     const auto handle = Handle<Trainer>::make(
         "the trainer", std::make_shared<Trainer>(parameters, options, to_boolean(from.Get("recompute"), "recompute"),
-                                             static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)),
-                                             frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact), distillation));
+                                                 static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, most_exact)),
+                                                 frozen.IsUndefined() ? 0 : to_integer(frozen, "frozenBytes", 0, most_exact), distillation));
     Napi::Object object = Napi::Object::New(info.Env());
     add_close(object, handle);
     add_async_method(object, "accumulate", [handle, engine](const Napi::CallbackInfo& call) {
