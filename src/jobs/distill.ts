@@ -1,66 +1,41 @@
 // The public distill(): a run of tune whose loss is a teacher's, then export and the table. Composes tune, teach and export; holds no loop and no equation.
 import path from "node:path";
 import { readTexts } from "../dataset/index.js";
-import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
+import { readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
 import { resolveModel } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
-import { type NativeDistillation, native } from "../support/native.js";
-import { requirePath, type Task } from "../task/index.js";
+import { native } from "../support/native.js";
+import type { Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
 import { askingBytes, hiddenBytes, type TuneOptions, textBytes } from "../train/index.js";
 import {
+  type DistillationOptions,
+  type DistillationSettings,
+  type DistillOptions,
+  distillationSettings,
+  optionParts,
+} from "./distill-options.js";
+import {
   bytesRounded,
   notQuantized,
-  type QuantizingOptions,
   quantizedSteps,
   quantizedTypes,
   quantizeStudent,
   quantizingOptions,
-  quantizingSettings,
   requireQuantizable,
 } from "./distill-quantize.js";
 import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
 import type { Lesson } from "./lesson.js";
 import { writingSteps } from "./on-policy.js";
-import { requireTexts, type TeachEvent, type TeachingOptions, teachInto, teachingSettings } from "./teach.js";
-import {
-  type AnsweredRows,
-  type AnswerOptions,
-  answerOptions,
-  answerSettings,
-  teacherAnswers,
-} from "./teacher-answers.js";
+import { requireTexts, type TeachEvent, teachInto } from "./teach.js";
+import { type AnsweredRows, answerOptions, teacherAnswers } from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { recutWarning } from "./tune-data.js";
 import { readRunFile } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
-
-/** What distill() takes beside the options of {@link tune}. */
-export interface DistillationOptions extends TeachingOptions, QuantizingOptions, AnswerOptions {
-  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or those of it that `student --vocab` kept; or the teacher's are such a part of its own. */
-  student: string;
-  /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
-  cache?: string | undefined;
-  /** KL(teacher || student) (default), KL(student || teacher), or the generalised Jensen-Shannon divergence. */
-  loss?: NativeDistillation["loss"] | undefined;
-  /** Of "jsd": the teacher's share of the mixture, above 0 and below 1 (default 0.5). */
-  beta?: number | undefined;
-  /** Share of the labels' own cross-entropy in the loss, from 0 to 1 (default 0.5; with onPolicy 0, and no other). */
-  labelWeight?: number | undefined;
-  /**
-   * Weight, at least 0 (default), of the distance of the student's hidden states from the teacher's, ‖P h − t‖² / ‖t‖², with a projection P that is learnt beside
-   * the student and left behind with it. The cache then keeps the teacher's states, as of teach with `hidden`.
-   */
-  hiddenWeight?: number | undefined;
-  /** Share of the steps, from 0 (default) to 1, in which the student answers the rows itself, and the teacher, which stays open, is asked about its tokens. */
-  onPolicy?: number | undefined;
-}
-
-/** Options of {@link distill}: those of tune, and the teacher's. */
-export type DistillOptions = Omit<TuneOptions, "model"> & DistillationOptions;
 
 /** What distill() tells while it works. */
 export type DistillEvent =
@@ -110,17 +85,11 @@ export function distill(task: Task, options: DistillOptions): EventRun<DistillEv
   return new EventRun(ending(distilling(task, options)));
 }
 
-const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight hiddenWeight onPolicy answers answerScore samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
-    " ",
-  ),
-];
-
 async function* distilling(
   task: Task,
   options: DistillOptions,
 ): AsyncGenerator<Exclude<DistillEvent, { type: "end" }>, DistillResult> {
-  const { own, rest } = part(options);
+  const { own, rest } = optionParts(options);
   requireTexts(task);
   const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
@@ -137,53 +106,9 @@ async function* distilling(
   );
 }
 
-/** The options of distillation, and those of tune. Undefined ones are left out. */
-function part(options: DistillOptions) {
-  const given = Object.entries(options).filter(([, value]) => value !== undefined);
-  const chosen = (own: boolean) => Object.fromEntries(given.filter(([name]) => optionNames.includes(name) === own));
-  const rest = chosen(false) as Omit<TuneOptions, "model">;
-  if ("model" in rest) throw new StillroomError("usage", "distill has no option model: give the student as student");
-  if (rest.head !== undefined) {
-    const message = "expected no head: a head of the task's own learns from rows, not from a teacher";
-    throw new StillroomError("usage", message, { options: ["head"] });
-  }
-  return { own: chosen(true) as Partial<DistillationOptions>, rest };
-}
-
-async function distillationSettings(options: Partial<DistillationOptions>, signal: AbortSignal | undefined) {
-  const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, hiddenWeight = 0 } = options;
-  const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
-  if (student === undefined) {
-    const message = "expected a path for student, received none; stillroom student makes one of a teacher";
-    throw new StillroomError("usage", message, { options: ["student"] });
-  }
-  requirePath("student", student);
-  if (cache !== undefined) requirePath("cache", cache);
-  if (!["forward_kl", "reverse_kl", "jsd"].includes(loss)) {
-    throw unexpected("one of forward_kl, reverse_kl, jsd", "loss", loss);
-  }
-  const { tail = loss === "forward_kl" ? "sample" : "bucket" } = options;
-  if (tail === "sample" && loss !== "forward_kl") throw unexpected(`bucket with loss ${loss}`, "tail", tail);
-  if (!(beta > 0 && beta < 1)) throw unexpected("a number above 0 and below 1", "beta", beta);
-  if (!(labelWeight >= 0 && labelWeight <= 1)) throw unexpected("a number from 0 to 1", "labelWeight", labelWeight);
-  if (!(hiddenWeight >= 0 && Number.isFinite(hiddenWeight)))
-    throw unexpected("a number of at least 0", "hiddenWeight", hiddenWeight);
-  if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
-  // What the student writes is no label.
-  if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);
-  return {
-    ...{ student, cache, loss, beta, labelWeight, hiddenWeight, onPolicy },
-    answering: answerSettings(options),
-    quantizing: quantizingSettings(options),
-    asking: { ...(await teachingSettings({ ...options, tail }, signal)), hidden: hiddenWeight > 0 },
-  };
-}
-
-type Settings = Awaited<ReturnType<typeof distillationSettings>> & { prompt: GivenPrompt };
-
 function lessonOf(
   task: Task,
-  settings: Settings,
+  settings: DistillationSettings,
   { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
   const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answering, quantizing, prompt } = settings;

@@ -3,13 +3,8 @@
 export { type AuditOptions, type AuditResult, audit } from "./audit.js";
 export type { TeacherAudit } from "./audit-teacher.js";
 export { type Compared, type ComparedPair, type CompareOptions, type CompareResult, compare } from "./compare.js";
-export {
-  type DistillationOptions,
-  type DistillEvent,
-  type DistillOptions,
-  type DistillResult,
-  distill,
-} from "./distill.js";
+export { type DistillEvent, type DistillResult, distill } from "./distill.js";
+export type { DistillationOptions, DistillOptions } from "./distill-options.js";
 export type { ComparedModel } from "./distill-table.js";
 export type { Fairness } from "./fairness.js";
 export { type LadderNote, type LadderResult, type LadderRung, ladder, type RungName } from "./ladder.js";

@@ -1,8 +1,8 @@
 // The public tune(): one run from a task file to an adapter in both formats, or to a whole model. Composes rooms; holds no loop and no equation.
 import { freemem } from "node:os";
 import type { Head } from "../adapter/index.js";
-import { type Row, sampleRows } from "../dataset/index.js";
-import { readPrompt, type ScoringJob } from "../evaluate/index.js";
+import type { Row } from "../dataset/index.js";
+import { readPrompt } from "../evaluate/index.js";
 import { writeRunCard } from "../export/index.js";
 import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -17,7 +17,6 @@ import {
 } from "../support/native.js";
 import type { Task, TaskKind } from "../task/index.js";
 import {
-  encodeRows,
   fingerprintOf,
   hashRows,
   keepFrozen,
@@ -33,7 +32,6 @@ import {
   type TuneSettings,
   train,
   tuneSettings,
-  type Validation,
 } from "../train/index.js";
 import { calibrateRun, requireFits, requireNoFit } from "./calibrate.js";
 import type { Asked, Lesson } from "./lesson.js";
@@ -51,7 +49,7 @@ import {
 import { nativeHead } from "./tune-head.js";
 import { modelWithin } from "./tune-precision.js";
 import { type RunEvent, resultOf, type TuneEvent, type TuneResult } from "./tune-result.js";
-import { validate } from "./validate.js";
+import { type PreparedValidation, prepareValidation } from "./validate.js";
 
 /** A run in work: iterate over its events, await its result, or both. */
 export type TuneRun = EventRun<TuneEvent, TuneResult>;
@@ -208,7 +206,7 @@ interface Prepared {
   plan: RunPlan;
   /** Of the products: as asked, or f32 where that would be too coarse. */
   precision: NativePrecision;
-  validation: Awaited<ReturnType<typeof prepareValidation>>;
+  validation: PreparedValidation | null;
   asked: Asked | null;
 }
 
@@ -304,37 +302,4 @@ async function createParameters(
   if (lora) return native.createLora({ ...lora, ...(head && { head: nativeHead(head) }), ...projection });
   const { targets, layers } = settings;
   return native.createWeights({ targets, ...(layers && { layers }), ...projection });
-}
-
-/** Validation rows, and the work on them with an adapter as it is (null: the model's own weights). */
-interface PreparedValidation {
-  rows: number;
-  hash: string;
-  job: (lora: NativeLora | null) => ScoringJob;
-  run: (lora: NativeLora | null) => Promise<Validation>;
-}
-
-/** The validation of a run, ready to be called with the adapter as it is (null: the model's own weights); null where the task has no validation rows. */
-async function prepareValidation(
-  { task, settings, model, signal }: Omit<Job<unknown>, "lesson">,
-  { validation, prompt, examples, labels, head, targetOf }: TuneData,
-  plan: RunPlan,
-): Promise<PreparedValidation | null> {
-  if (validation === null || validation.length === 0) return null;
-  const rows = sampleRows(validation, plan.validationLimit, settings.seed);
-  const { maxLength, tokenBudget } = plan;
-  const encoding = {
-    tokenizer: model.tokenizer,
-    prompt,
-    maxLength,
-    onLong: "truncate" as const,
-    signal,
-    targetOf,
-    examples,
-  };
-  const encoded = (await encodeRows(rows, encoding)).rows;
-  const batches = microBatcher(encoded, tokenBudget, settings.sharePrefix)(Int32Array.from(encoded.keys()));
-  const job = { model, task, rows, prompt, examples, labels, head, tokenBudget, batches, seed: settings.seed };
-  const jobOf = (lora: NativeLora | null) => ({ ...job, lora, signal: signal ?? undefined });
-  return { rows: rows.length, hash: hashRows(encoded), job: jobOf, run: (lora) => validate(jobOf(lora)) };
 }
