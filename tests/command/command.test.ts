@@ -196,7 +196,7 @@ describe("exit codes", () => {
       "too little memory, in the units people read",
       () => ["tune", task, "--model", model, "--out", path.join(folder, "unused"), "--memory", "100M"],
       64,
-      /expected at least \d+ MiB for --memory with this model, received 100 MiB/,
+      /expected at least \d+ MiB for --memory with this model and these rows, received 100 MiB/,
     ],
     [
       "a target that is none",
