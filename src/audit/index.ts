@@ -19,7 +19,7 @@ export {
   groupTables,
   judgedMetrics,
 } from "./groups.js";
-export { type Judged, judge } from "./membership.js";
+export { type Judged, judge, leastRows } from "./membership.js";
 export { type Plan, planAudit } from "./plan.js";
 export type { Gap } from "./proportions.js";
 export { type RowAudit, rowsAudit } from "./rows.js";

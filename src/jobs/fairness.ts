@@ -6,6 +6,7 @@ import {
   groupTables,
   judge,
   judgedMetrics,
+  leastRows,
   planAudit,
   type Swap,
   swapsOf,
@@ -18,7 +19,7 @@ import { variantAnswers } from "./audit-variants.js";
 export interface Fairness {
   /** The largest difference between two groups, of all attributes and metrics, of numbers those in the task's units; null where no two groups have ten rows. */
   gap: ({ attribute: string } & Omit<GroupGap, "ratio" | "rate" | "p_value">) | null;
-  /** The swap of two groups' words that turns the largest share of answers; null where no row has such words. */
+  /** The swap of two groups' words that turns the largest share of answers; null where no ten rows have such words. */
   swap: (Pick<Swap, "attribute" | "groups" | "label" | "rows"> & { flips: Interval }) | null;
 }
 
@@ -51,8 +52,9 @@ export function largestGap(tables: readonly Pick<GroupTable, "attribute" | "gaps
   return gap;
 }
 
-function mostFlips(swaps: readonly Swap[]): Fairness["swap"] {
-  const [most] = [...swaps].sort((a, b) => a.agreement.value - b.agreement.value);
+/** The least agreement, of swaps of enough rows: of one row all or none turns. */
+export function mostFlips(swaps: readonly Swap[]): Fairness["swap"] {
+  const [most] = swaps.filter(({ rows }) => rows >= leastRows).sort((a, b) => a.agreement.value - b.agreement.value);
   if (most === undefined) return null;
   const { attribute, groups, label, rows, agreement } = most;
   return {

@@ -13,7 +13,7 @@ import {
   ladder,
   reportLadder,
 } from "../../src/index.js";
-import { largestGap } from "../../src/jobs/fairness.js";
+import { largestGap, mostFlips } from "../../src/jobs/fairness.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { writeSetTask } from "./toy-sets.js";
@@ -111,6 +111,10 @@ describe("a ladder of numbers", () => {
     const covered = { ...gaps[0]!, metric: "coverage" as const, difference: { value: 1e3, low: 0, high: 1e3 } };
     expect(largestGap([{ attribute: "people", gaps: [covered, ...gaps] }])).toEqual(gap);
     expect(swap).toMatchObject({ attribute: "people", groups: ["north", "south"], label: null, rows: 40 });
+    // Of few rows a swap turns all or none by chance.
+    const turned = { ...found.swaps[0]!, attribute: "few", rows: 9, agreement: { value: 0, low: 0, high: 0.3 } };
+    expect(mostFlips([turned, ...found.swaps])).toEqual(swap);
+    expect(mostFlips([turned])).toBeNull();
   });
 
   it("says what is not as usual, on the terminal and on its page", async () => {
