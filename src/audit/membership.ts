@@ -26,11 +26,12 @@ export function textOf(task: Task): (row: Row) => string {
   return (row) => names.flatMap((name) => texts(row.fields[name])).join("\n");
 }
 
-/** Groups by the values of a column. Throws "input" for a column that no row has, or of too many values. */
+/** Groups by the values of a column; a row without a value, as an empty field of a CSV is none, is of no group. Throws "input" for a column that no row has, or of too many values. */
 export function byColumn(column: string, rows: readonly Row[]): Membership {
   const groupOf = ({ fields }: Row) => {
     const value = fields[column];
-    return value === undefined || value === null || typeof value === "object" ? null : String(value);
+    if (value === undefined || value === null || typeof value === "object") return null;
+    return String(value).trim() === "" ? null : String(value);
   };
   const values = new Set(rows.map(groupOf).filter((value) => value !== null));
   if (values.size === 0) {

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { groupTables, judgedMetrics, rowMetrics } from "../../src/audit/groups.js";
-import { type Judged, judge } from "../../src/audit/membership.js";
+import { byColumn, type Judged, judge } from "../../src/audit/membership.js";
 import { fisherExact, meanGap, rateGap, spreadGap } from "../../src/audit/proportions.js";
 import { type Row, setText } from "../../src/dataset/index.js";
 import { normalQuantile } from "../../src/evaluate/index.js";
@@ -282,4 +282,11 @@ describe("two proportions, as statsmodels and SciPy", () => {
   it.each(golden.quantiles)("normal quantile of %d", (share, expected) => {
     expect(normalQuantile(share)).toBeCloseTo(expected, 6);
   });
+});
+
+it("a row whose column is empty, blank, null or missing is of no group", () => {
+  const rows = ["north", "", "  ", null, undefined, 0].map((region): Row => ({ fields: { region } }) as unknown as Row);
+  const { groupOf } = byColumn("region", rows);
+  expect(rows.map(groupOf)).toEqual(["north", null, null, null, null, "0"]);
+  expect(() => byColumn("region", rows.slice(1, 4))).toThrow("expected a column region");
 });
