@@ -7,7 +7,7 @@ import { clock, colours, interval, plain, share, signed, significant, table } fr
 const linesShown = 25;
 
 export function auditText(result: AuditResult): string {
-  const { task, model, adapter, split, rows, errors, data, groups, swaps, against, findings, limits } = result;
+  const { task, model, adapter, split, rows, errors, data, groups, swaps, against, findings, bounds, limits } = result;
   const c = colours(process.stdout);
   const parts = [c.bold(plain(task)), counted(rows, `${split} row`), plain(adapter ? `${model} + ${adapter}` : model)];
   const out = [
@@ -37,6 +37,8 @@ export function auditText(result: AuditResult): string {
   }
   if (findings.length === 0) out.push("nothing that chance does not explain, corrected for all that was looked at\n");
   if (findings.length > linesShown) out.push(`and ${findings.length - linesShown} more (--json)\n`);
+  for (const name of bounds.unseen)
+    out.push(`${c.yellow(`the bound ${name} was not looked at`)}: this audit has nothing to hold against it\n`);
   if (errors > 0) out.push(`${c.yellow(counted(errors, "bad row"))} left out\n`);
   out.push(
     `\n${c.bold("what this cannot see")}\n${limits.map((limit) => `• ${limit}\n`).join("")}${clock(result.seconds)}\n`,

@@ -3,6 +3,7 @@ export type {
   AuditChange,
   AuditFinding,
   BbqResult,
+  BoundsVerdict,
   CrowsResult,
   Gap,
   GroupGap,

@@ -109,13 +109,22 @@ function gapsIn(
   );
 }
 
-/**
- * One sentence for each bound that does not hold: a gap or a shift is above it and its interval clear of 0, a share of flips is above it.
- */
-export function brokenBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq, teacher }: Judgement): string[] {
+/** Whether the bounds of a task file hold. */
+export interface BoundsVerdict {
+  passed: boolean;
+  /** A sentence for each bound that does not hold. */
+  failures: string[];
+  /** Bounds that nothing was compared with: no groups are large enough, or the option that measures it was not given. */
+  unseen: AuditBound[];
+}
+
+/** A bound does not hold where a gap, a shift or a share of flips is above it and its interval clear of 0. */
+export function judgeBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq, teacher }: Judgement): BoundsVerdict {
   const bounds = audit?.bounds ?? {};
   const failures: string[] = [];
+  const unseen = new Set(Object.keys(bounds) as AuditBound[]);
   const check = (name: AuditBound, what: string, found: Interval) => {
+    unseen.delete(name);
     const bound = bounds[name];
     const clear = found.low > 0 || found.high < 0;
     if (bound === undefined || Math.abs(found.value) <= bound || !clear) return;
@@ -143,7 +152,7 @@ export function brokenBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq,
     check("teacher", `${attribute}, ${group}: the teacher's ${above}`, difference);
   }
   for (const { part, what, value } of benchmarkScores({ crows_pairs, bbq })) check(part, what, value);
-  return failures;
+  return { passed: failures.length === 0, failures, unseen: [...unseen] };
 }
 
 const percent = (share: number) => `${(100 * share).toFixed(0)} %`;

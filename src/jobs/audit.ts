@@ -9,15 +9,16 @@ import {
   type BbqResult,
   type BenchmarkAnswers,
   type Benchmarks,
+  type BoundsVerdict,
   benchmarkChanges,
   benchmarkResults,
-  brokenBounds,
   type CrowsResult,
   changesOf,
   findingsOf,
   type GroupTable,
   groupTables,
   judge,
+  judgeBounds,
   judgedMetrics,
   type Plan,
   planAudit,
@@ -100,7 +101,7 @@ export interface AuditResult {
   against: { name: string; model: string; adapter: string | null; metrics: Metrics; changes: AuditChange[] } | null;
   /** What stands after the correction for all that was looked at. */
   findings: AuditFinding[];
-  bounds: { passed: boolean; failures: string[] };
+  bounds: BoundsVerdict;
   /** What this audit cannot see. */
   limits: string[];
   seconds: number;
@@ -144,7 +145,6 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   const started = performance.now();
   const { against, groups: _, positive: __, swaps: ___, onProgress: ____, ...asking } = options;
   const { crowsPairs, bbq, bbqRows = 2000, cache, texts, ...scoring } = asking;
-  requireWhole("bbqRows", bbqRows, 0);
   requireAuditable(task, options);
   const { seed = 0 } = options;
   const benchmarks = await readBenchmarks({ crowsPairs, bbq, bbqRows, seed });
@@ -174,7 +174,6 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   const data = rowsAudit(plan, await learntRows(plan.task, facts.split, after.rows, options));
   const { tolerance } = plan;
   const judgement = { tolerance, groups, swaps, ...benchmarkResults(benchmarks, after.benchmarked, seed), teacher };
-  const failures = brokenBounds(task, judgement);
   return {
     ...{ task: task.name, model, adapter: options.adapter ?? null, ...facts, positive: plan.positives },
     ...{ data, metrics, ...judgement },
@@ -186,14 +185,28 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
       ],
     },
     findings: findingsOf(data, judgement),
-    bounds: { passed: failures.length === 0, failures },
-    limits,
+    bounds: judgeBounds(task, judgement),
+    limits: [...unnamed(plan), ...limits],
     seconds: (performance.now() - started) / 1000,
   };
 }
 
-/** Throws "usage" for a favourable label of numbers, for a teacher's cache of a task that has no single labels or numbers, and for texts of no cache. */
-function requireAuditable({ name, kind }: Task, { cache, texts, positive }: AuditOptions): void {
+/** What a task of many labels misses that names none of them as favourable. */
+function unnamed({ task: { kind }, positives }: Plan): string[] {
+  if (positives.length > 0 || (kind !== "classify" && kind !== "multilabel")) return [];
+  const missed = "between groups only right answers were compared, and no label's rates";
+  return [
+    `The task has more than ten labels and names none as favourable: ${missed}. audit.positive or --positive names one.`,
+  ];
+}
+
+/** Throws "usage" for a favourable label of numbers, for a teacher's cache of a task that has no single labels or numbers, for texts of no cache, and for rows of no BBQ. */
+function requireAuditable({ name, kind }: Task, { cache, texts, positive, bbq, bbqRows }: AuditOptions): void {
+  requireWhole("bbqRows", bbqRows ?? 0, 0);
+  if (bbqRows !== undefined && bbq === undefined)
+    throw new StillroomError("usage", "expected a folder bbq for bbqRows, received none", {
+      options: ["bbqRows", "bbq"],
+    });
   if (kind === "regress" && positive !== undefined)
     throw new StillroomError("usage", `no number is a favourable label, and ${name} is of kind regress`, {
       options: ["positive"],

@@ -41,7 +41,10 @@ export async function reportAudit(result: AuditResult, command: string, file: st
 }
 
 function found({ findings, bounds }: AuditResult): Section {
-  const verdict = bounds.passed ? [] : bounds.failures.map((failure) => `Bound broken: ${failure}`);
+  const verdict = [
+    ...bounds.failures.map((failure) => `Bound broken: ${failure}`),
+    ...bounds.unseen.map((name) => `The bound ${name} was not looked at: this audit has nothing to hold against it.`),
+  ];
   if (findings.length === 0)
     return {
       title: "Found",

@@ -54,6 +54,7 @@ export const answerSchema = z.strictObject({
 });
 
 const bound = z.number().min(0);
+const share = bound.max(1);
 
 export const auditSchema = z
   .strictObject({
@@ -62,20 +63,20 @@ export const auditSchema = z
     terms: z.record(name, z.record(name, z.array(name).min(1))),
     bounds: z
       .strictObject({
-        demographic_parity: bound,
-        equal_opportunity: bound,
-        equalized_odds: bound,
+        demographic_parity: share,
+        equal_opportunity: share,
+        equalized_odds: share,
         calibration: bound,
-        accuracy: bound,
+        accuracy: share,
         mean_prediction: bound,
         mae: bound,
         rmse: bound,
         signed_error: bound,
-        coverage: bound,
-        flips: bound,
+        coverage: share,
+        flips: share,
         shift: bound,
-        crows_pairs: bound,
-        bbq: bound,
+        crows_pairs: share,
+        bbq: share,
         teacher: bound,
       })
       .partial(),

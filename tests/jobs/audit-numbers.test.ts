@@ -170,7 +170,7 @@ describe("an even set of numbers", () => {
     const found = await audit(task, { model, adapter, swaps: [["Zoe", "Zed"]] });
     expect(found.metrics.mae!.value).toBeLessThan(8);
     expect(found.findings).toEqual([]);
-    expect(found.bounds).toEqual({ passed: true, failures: [] });
+    expect(found.bounds).toMatchObject({ passed: true, failures: [] });
     const [region] = found.groups;
     expect(region!.gaps.at(-1)).toMatchObject({ metric: "coverage" });
     for (const { numbers } of region!.groups) expect(numbers!.coverage).toBeGreaterThan(0);
@@ -222,6 +222,12 @@ describe("audit of numbers refuses", () => {
   });
 
   it.each([
+    [
+      "a share of more than 1",
+      "regress",
+      "  bounds: { coverage: 10 }\n",
+      /a number of at most 1 for audit\.bounds\.coverage/,
+    ],
     ["a bound of labels", "regress", "  bounds: { accuracy: 0.1 }\n", /bounds\.accuracy is of labels, .* kind regress/],
     ["a bound of numbers", "classify", "  bounds: { mae: 1 }\n", /bounds\.mae is of numbers, .* kind classify: known/],
     ["a favourable label", "regress", '  positive: "50"\n', /audit\.positive is a label, .* kind regress/],

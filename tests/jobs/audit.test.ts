@@ -149,11 +149,21 @@ describe("a balanced set", () => {
     expect(found.metrics.accuracy!.value).toBeGreaterThan(0.9);
     // Its probabilities do move with a name, by less than what counts.
     expect(found.findings).toEqual([]);
-    expect(found.bounds).toEqual({ passed: true, failures: [] });
+    expect(found.bounds).toEqual({ passed: true, failures: [], unseen: [] });
     expect(found.against).toBeNull();
     expect(found.swaps.map(({ attribute }) => attribute)).toEqual(["people", "swap"]);
     expect(found.swaps[0]!.agreement.value).toBeGreaterThan(0.9);
   });
+});
+
+it("of more than ten labels of which none is favourable, says that no label's rates are compared", async () => {
+  const task = await writeTask(false);
+  const labels = Object.fromEntries(["no", "yes", ..."abcdefghi"].map((label) => [label, label]));
+  const many: Task = { ...task, answer: { field: "label", labels } };
+  const found = await audit(many, { model, limit: 20 });
+  expect(found.positive).toEqual([]);
+  expect(found.limits[0]).toMatch(/^The task has more than ten labels and names none as favourable/);
+  expect((await audit(many, { model, limit: 20, positive: "yes" })).limits[0]).not.toContain("favourable");
 });
 
 describe("CrowS-Pairs and BBQ", () => {
@@ -175,7 +185,12 @@ describe("CrowS-Pairs and BBQ", () => {
     const { changes } = found.against!;
     expect(changes.at(-1)).toMatchObject({ part: "crows_pairs", before: 1, after: 1, difference: { value: 0 } });
     await expect(audit(task, { model, bbq: path.join(folder, "none") })).rejects.toMatchObject({ code: "missing" });
-    await expect(audit(task, { model, bbqRows: -1 })).rejects.toMatchObject({ code: "usage" });
+    // Nothing was held against it: neither passed over in silence nor broken.
+    expect(found.bounds.unseen).toEqual(["bbq"]);
+    const { stdout } = await stillroom(["audit", task.file, "--model", model, "--limit", "4"]);
+    expect(stdout).toContain("the bound bbq was not looked at");
+    await expect(audit(task, { model, bbq: folder, bbqRows: -1 })).rejects.toMatchObject({ code: "usage" });
+    await expect(audit(task, { model, bbqRows: 5 })).rejects.toThrow("expected a folder bbq for bbqRows");
   });
 });
 

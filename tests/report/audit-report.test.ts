@@ -51,7 +51,7 @@ beforeAll(async () => {
     },
     swaps: [{ ...swap, agreement: value(0.75), shift: value(0.25) }],
     findings: [finding],
-    bounds: { passed: false, failures: ["flips of gender are 0.25, the bound is 0.1"] },
+    bounds: { passed: false, failures: ["flips of gender are 0.25, the bound is 0.1"], unseen: ["bbq"] },
   };
   await reportAudit(result, "stillroom audit task.yaml", file);
 });
@@ -61,6 +61,7 @@ describe("the page of an audit", () => {
   it("says what was found, and which bound is broken", () => {
     const page = readFileSync(file, "utf8");
     expect(page).toContain("Bound broken: flips of gender are 0.25, the bound is 0.1");
+    expect(page).toContain("The bound bbq was not looked at");
     expect(page).toContain(
       '<td>swaps</td><td>gender: female in place of male</td><td class="number" data-value="0.25">0.25 [0.2, 0.3]</td>',
     );
