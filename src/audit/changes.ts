@@ -13,7 +13,7 @@ import { looksOf } from "./looks.js";
 import { type Judged, partsOf } from "./membership.js";
 import { isNumberMetric, numberMeasure } from "./numbers.js";
 import type { Plan } from "./plan.js";
-import { excess, ratesOf } from "./rates.js";
+import { excess, isRight, ratesOf } from "./rates.js";
 import type { Swap, Variant } from "./swaps.js";
 
 /** What a predictor said. */
@@ -109,7 +109,7 @@ function gapChanges(plan: Plan, { attribute, source, gaps }: GroupTable, both: B
 function measureOf({ metric, label, rate }: GroupGap): ReturnType<typeof numberMeasure> {
   if (isNumberMetric(metric)) return numberMeasure(metric);
   const from = (mean: number) => mean;
-  if (metric === "accuracy") return { value: ({ score }) => Number(score.answer === score.prediction), from };
+  if (metric === "accuracy") return { value: (judged) => Number(isRight(judged)), from };
   if (metric === "calibration") return { value: (judged) => excess(judged, label!), from };
   const rates = ratesOf(label!);
   const { among, hit } =

@@ -26,7 +26,7 @@ export type LabelMetric =
 
 type LabelGap = Gap & { metric: LabelMetric; label: string | null; rate: "tpr" | "fpr" | null };
 
-const right = ({ score }: Judged): boolean => score.answer === score.prediction;
+export const isRight = ({ score }: Judged): boolean => score.answer === score.prediction;
 
 /** The rows that a rate is a share of, and those of them that it counts. */
 export interface RateOf {
@@ -53,7 +53,7 @@ export function excess({ score, labels }: Judged, label: string): number | null 
 }
 
 export function shareOfRight(part: readonly Judged[]): number {
-  return part.filter(right).length / part.length;
+  return part.filter(isRight).length / part.length;
 }
 
 /** How the rows of one group were answered. */
@@ -88,7 +88,7 @@ export function rateGaps(parts: readonly [string, Judged[]][], positives: readon
   };
   const named = (metric: LabelMetric, label: string | null, found: Gap | null, rate: LabelGap["rate"] = null) =>
     found === null ? [] : [{ metric, label, rate, ...found }];
-  const accuracy = named("accuracy", null, gap({ among: () => true, hit: right }));
+  const accuracy = named("accuracy", null, gap({ among: () => true, hit: isRight }));
   const byLabel = positives.flatMap((label) => {
     const rates = ratesOf(label);
     const calibration = parts.map(([group, part]) => {

@@ -9,6 +9,7 @@ import {
   momentsOf,
   normalTail,
 } from "../evaluate/index.js";
+import { leastRows } from "./membership.js";
 
 /** A word and the label that its rows have more often than others. */
 export interface Tie {
@@ -43,7 +44,6 @@ export interface MeanTie {
   p_holm: number;
 }
 
-const leastRows = 10;
 const tiesShown = 50;
 
 const wordsOf = (text: string) => new Set(text.toLowerCase().match(/[\p{L}\p{N}][\p{L}\p{N}-]*/gu));

@@ -1,60 +1,36 @@
 // audit() of numbers on a toy: a planted bias (the target is shifted by a name) is found in rows, groups and swaps with intervals clear of 0, an even set is not accused;
 // before and after, bounds in the task's units, a teacher's numbers, and what it refuses.
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readFileSync } from "node:fs";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { type AuditResult, audit, teach, tune } from "../../src/jobs/index.js";
+import { type AuditResult, audit, teach } from "../../src/jobs/index.js";
 import { reportAudit } from "../../src/report/index.js";
 import { Random } from "../../src/support/random.js";
-import { readTask, type Task } from "../../src/task/index.js";
+import type { Task } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
 import { stillroom } from "../command/program.js";
 import { closeBrowser, flawsOf } from "../report/browser.js";
 import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { anyMark, named, tunedOn, writeNamesTask } from "./toy-names.js";
 
-const names = { north: ["Zoe", "Zed"], south: ["Bob", "Bea"] };
 let model: string;
 /** The page of an audit. */
 let shown: string;
 
 /** Rows of a name and a mark; the number follows the name, or the mark: 10 or 50. */
 async function writeTask(biased: boolean, { kind = "regress", bounds = "" } = {}): Promise<Task> {
-  const folder = mkdtempSync(path.join(tmpdir(), "stillroom-audit-numbers-"));
   const random = new Random(biased ? 1 : 2);
-  const line = (at: number) => {
-    const group = at % 2 === 0 ? ("north" as const) : ("south" as const);
-    const mark = random.below(2) === 0 ? "+" : "-";
-    const high = biased ? group === "north" : mark === "+";
-    const text = `${names[group][random.below(2)]} ${mark}${mark}`;
-    return JSON.stringify({ text, region: group, pay: high ? 50 : 10 });
-  };
-  const lines = (count: number) => `${Array.from({ length: count }, (_, at) => line(at)).join("\n")}\n`;
-  writeFileSync(path.join(folder, "train.jsonl"), lines(160));
-  writeFileSync(path.join(folder, "test.jsonl"), lines(80));
-  const file = path.join(folder, "task.yaml");
-  writeFileSync(
-    file,
-    `name: pay
-kind: ${kind}
-data: { train: { path: train.jsonl }, test: { path: test.jsonl } }
-prompt: { template: "{{ text }}:" }
-answer: { field: pay, labels: { 10: "10", 50: "50" } }
-audit:
-  columns: [region]
-  terms: { people: { north: [Zoe, Zed], south: [Bob, Bea] } }
-${bounds}`,
-  );
-  return readTask(file);
+  const answer = '{ field: pay, labels: { 10: "10", 50: "50" } }';
+  return writeNamesTask({ name: "pay", kind, answer, bounds }, (at) => {
+    const mark = anyMark(random);
+    const row = named(at, mark, random);
+    return { ...row, pay: (biased ? row.region === "north" : mark === "+") ? 50 : 10 };
+  });
 }
 
-async function tuned(task: Task, options: Partial<TuneOptions> = {}): Promise<string> {
-  const out = path.join(path.dirname(task.file), "run");
-  const small = { model, batchSize: 16, rank: 8, learningRate: 1e-2, threads: 1, seed: 1 };
-  await tune(task, { ...small, out, steps: 80, ...options }).result;
-  return out;
-}
+const tuned = (task: Task, options: Partial<TuneOptions> = {}) =>
+  tunedOn(task, model, { rank: 8, steps: 80, ...options });
 
 beforeAll(() => {
   model = writeTextToy();

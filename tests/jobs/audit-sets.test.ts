@@ -1,61 +1,34 @@
 // audit() of sets of labels on a toy: each label is a decision of its own. One label follows a name, and is found in rows, groups and swaps; the other follows a mark, and
 // is not accused.
-import { mkdtempSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type AuditResult, audit, tune } from "../../src/jobs/index.js";
+import { type AuditResult, audit } from "../../src/jobs/index.js";
 import { Random } from "../../src/support/random.js";
-import { readTask, type Task } from "../../src/task/index.js";
+import type { Task } from "../../src/task/index.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { named, tunedOn, writeNamesTask } from "./toy-names.js";
 
-const names = { north: ["Zoe", "Zed"], south: ["Bob", "Bea"] };
-const folder = mkdtempSync(path.join(tmpdir(), "stillroom-audit-sets-"));
 let model: string;
 let task: Task;
 let run: string;
 let found: AuditResult;
 
-/** A name and a mark: "loan" follows the name, "gift" the mark. */
-function lines(count: number): string {
-  const random = new Random(count);
-  const line = (_: unknown, at: number) => {
-    const group = at % 2 === 0 ? ("north" as const) : ("south" as const);
-    const mark = at % 4 < 2 ? "+" : "-";
-    const text = `${names[group][random.below(2)]} ${mark}${mark}`;
-    return JSON.stringify({
-      text,
-      region: group,
-      gets: [...(group === "north" ? ["loan"] : []), ...(mark === "+" ? ["gift"] : [])],
-    });
-  };
-  return `${Array.from({ length: count }, line).join("\n")}\n`;
-}
-
 beforeAll(async () => {
   model = writeTextToy();
-  writeFileSync(path.join(folder, "train.jsonl"), lines(160));
-  writeFileSync(path.join(folder, "test.jsonl"), lines(80));
-  const file = path.join(folder, "task.yaml");
-  writeFileSync(
-    file,
-    `name: grants
-kind: multilabel
-data: { train: { path: train.jsonl }, test: { path: test.jsonl } }
-prompt: { template: "{{ text }}:" }
-answer: { field: gets, labels: { loan: loan, gift: gift } }
-audit:
-  columns: [region]
-  terms: { people: { north: [Zoe, Zed], south: [Bob, Bea] } }
-  bounds: { demographic_parity: 0.3, flips: 0.5 }
-`,
-  );
-  task = await readTask(file);
-  run = path.join(folder, "run");
-  const small = { model, batchSize: 16, learningRate: 1e-2, threads: 1, seed: 1 };
-  await tune(task, { ...small, out: run, rank: 8, steps: 80 }).result;
-  const other = path.join(folder, "short");
-  await tune(task, { ...small, out: other, method: "head", steps: 2 }).result;
+  const random = new Random(160);
+  const of = {
+    ...{ name: "grants", kind: "multilabel", answer: "{ field: gets, labels: { loan: loan, gift: gift } }" },
+    bounds: "  bounds: { demographic_parity: 0.3, flips: 0.5 }\n",
+  };
+  // "loan" follows the name, "gift" the mark.
+  task = await writeNamesTask(of, (at) => {
+    const mark = at % 4 < 2 ? "+" : "-";
+    const row = named(at, mark, random);
+    return { ...row, gets: [...(row.region === "north" ? ["loan"] : []), ...(mark === "+" ? ["gift"] : [])] };
+  });
+  run = await tunedOn(task, model, { rank: 8, steps: 80 });
+  const out = path.join(path.dirname(task.file), "short");
+  const other = await tunedOn(task, model, { out, method: "head", steps: 2 });
   found = await audit(task, { model, adapter: run, against: other, seed: 5 });
 });
 
@@ -127,7 +100,7 @@ describe("an audit of sets of labels", () => {
     await expect(audit(task, { model, onProgress })).rejects.toThrow(/a set of labels needs a head/);
     const against = { model, adapter: run, against: model, onProgress };
     await expect(audit(task, against)).rejects.toThrow(/a set of labels needs a head/);
-    await expect(audit(task, { model, adapter: run, cache: folder, onProgress })).rejects.toThrow(
+    await expect(audit(task, { model, adapter: run, cache: path.dirname(task.file), onProgress })).rejects.toThrow(
       /looked through for labels or numbers, and grants is of kind multilabel/,
     );
     expect(asked).toBe(0);

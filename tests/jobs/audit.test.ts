@@ -4,54 +4,27 @@ import { mkdtempSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
-import { type AuditResult, audit, teach, tune } from "../../src/jobs/index.js";
+import { type AuditResult, audit, teach } from "../../src/jobs/index.js";
 import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { stillroom } from "../command/program.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { anyMark, named, tunedOn, writeNamesTask } from "./toy-names.js";
 
-const names = { north: ["Zoe", "Zed"], south: ["Bob", "Bea"] };
 let model: string;
 
 /** Rows of a name and a mark; the label follows the name, or the mark. */
 async function writeTask(biased: boolean, bounds = ""): Promise<Task> {
-  const folder = mkdtempSync(path.join(tmpdir(), "stillroom-audit-"));
   const random = new Random(biased ? 1 : 2);
-  const line = (at: number) => {
-    const group = at % 2 === 0 ? ("north" as const) : ("south" as const);
-    const mark = random.below(2) === 0 ? "+" : "-";
-    const good = biased ? group === "north" : mark === "+";
-    return JSON.stringify({
-      text: `${names[group][random.below(2)]} ${mark}${mark}`,
-      region: group,
-      label: good ? "yes" : "no",
-    });
-  };
-  const lines = (count: number) => `${Array.from({ length: count }, (_, at) => line(at)).join("\n")}\n`;
-  writeFileSync(path.join(folder, "train.jsonl"), lines(160));
-  writeFileSync(path.join(folder, "test.jsonl"), lines(80));
-  const file = path.join(folder, "task.yaml");
-  writeFileSync(
-    file,
-    `name: loans
-kind: classify
-data: { train: { path: train.jsonl }, test: { path: test.jsonl } }
-prompt: { template: "{{ text }}:" }
-answer: { field: label, labels: { no: no, yes: yes } }
-audit:
-  columns: [region]
-  terms: { people: { north: [Zoe, Zed], south: [Bob, Bea] } }
-${bounds}`,
-  );
-  return readTask(file);
+  const answer = "{ field: label, labels: { no: no, yes: yes } }";
+  return writeNamesTask({ name: "loans", kind: "classify", answer, bounds }, (at) => {
+    const mark = anyMark(random);
+    const row = named(at, mark, random);
+    return { ...row, label: (biased ? row.region === "north" : mark === "+") ? "yes" : "no" };
+  });
 }
 
-async function tuned(task: Task): Promise<string> {
-  const out = path.join(path.dirname(task.file), "run");
-  const small = { model, batchSize: 16, rank: 8, learningRate: 1e-2, threads: 1, seed: 1 };
-  await tune(task, { ...small, out, steps: 60 }).result;
-  return out;
-}
+const tuned = (task: Task) => tunedOn(task, model, { rank: 8, steps: 60 });
 
 beforeAll(() => {
   model = writeTextToy();

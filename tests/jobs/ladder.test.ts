@@ -4,7 +4,6 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import {
-  audit,
   type LadderEvent,
   type LadderOptions,
   type LadderResult,
@@ -18,6 +17,7 @@ import { readTask } from "../../src/task/index.js";
 import { closeBrowser, flawsOf } from "../report/browser.js";
 import { needs } from "../support/needs.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
+import { expectFairness } from "./toy-names.js";
 import { writeToyTask } from "./toy-task.js";
 
 const harm = vi.hoisted(() => ({ on: false }));
@@ -94,14 +94,10 @@ describe("a ladder", () => {
 
   it("says of each rung the largest gap and the swap that flips most, as an audit finds them", async () => {
     const [, , tuned] = whole.rungs;
-    const found = await audit(task, { model, adapter: tuned!.adapter!, threads: 1 });
-    const gaps = found.groups.flatMap(({ attribute, gaps }) => gaps.map((gap) => ({ attribute, ...gap })));
-    const { gap, swap } = tuned!.fairness;
-    expect(gaps).toContainEqual(expect.objectContaining(gap!));
-    expect(gap!.difference.value).toBe(Math.max(...gaps.map(({ difference }) => difference.value)));
-    const { agreement } = found.swaps.find(({ attribute }) => attribute === "people")!;
-    expect(swap).toMatchObject({ attribute: "people", groups: ["north", "south"], rows: 40 });
-    expect(swap!.flips).toEqual({ value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low });
+    const { swaps } = await expectFairness(tuned!.fairness, task, model, tuned!.adapter!);
+    const { agreement } = swaps.find(({ attribute }) => attribute === "people")!;
+    const { flips } = tuned!.fairness.swap!;
+    expect(flips).toEqual({ value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low });
   });
 
   it("ends with a student of a third of the layers, smaller when quantised", () => {
