@@ -118,8 +118,9 @@ export function answerOf(task: Task, given: unknown): MadeAnswer | string {
   if (typeof given === "object") return `${task.answer.field} is no text, number, true or false`;
   const value = String(given);
   if (task.kind === "regress") {
-    const shown = JSON.stringify(value.slice(0, 80));
-    return isNumber(value) ? { value, answer: String(Number(value)) } : `${task.answer.field} ${shown} is no number`;
+    if (isNumber(value)) return { value, answer: String(Number(value)) };
+    if (value.trim() === "") return `has an empty ${task.answer.field}`;
+    return `${task.answer.field} ${JSON.stringify(value.slice(0, 80))} is no number; write it such as 1.5 or -2e-3, or leave the row out`;
   }
   if (task.answer.labels === undefined) {
     return value.trim() === "" ? `has an empty ${task.answer.field}` : { value, answer: value };

@@ -26,9 +26,9 @@ export function hasLabels(kind: TaskKind): boolean {
   return kind === "classify" || kind === "multilabel";
 }
 
-/** Whether a value of a data file is a finite number, or the text of one. */
+/** Whether a value of a data file is a finite number, or the decimal text of one. */
 export function isNumber(value: string): boolean {
-  return value.trim() !== "" && Number.isFinite(Number(value));
+  return /^[+-]?(\d+\.?|\d*\.\d+)(e[+-]?\d+)?$/i.test(value.trim()) && Number.isFinite(Number(value));
 }
 
 /** One file of rows. */

@@ -53,6 +53,23 @@ describe("one bad row between two good ones", () => {
   });
 });
 
+test("numbers: what is none is a bad row, with how one is written", async () => {
+  const none = ["nan", "abc", "inf", "-Infinity", "1,5", "1_000", "0x10", "1e400", "3 4", ".", "true"];
+  const taken = ["3.5", " 2 ", "-1", "+1.", ".5", "1e-3", "2E2"];
+  const lines = [...none, "", ...taken].map((label) => JSON.stringify({ text: "a", label }));
+  const file = await fileOf("numbers.jsonl", [...lines, '{"text": "a", "label": 1e400}'].join("\n"));
+  const task = { ...taskOf({ train: sourceOf(file) }), kind: "regress" as const };
+  const { rows, bad } = await readRows(task, "train");
+  expect(rows.map(({ answer }) => Number(answer))).toEqual([3.5, 2, -1, 1, 0.5, 1e-3, 200]);
+  const remedy = "is no number; write it such as 1.5 or -2e-3, or leave the row out";
+  expect(bad.map(({ reason }) => reason)).toEqual([
+    ...none.map((text) => `label "${text}" ${remedy}`),
+    "has an empty label",
+    `label "Infinity" ${remedy}`,
+  ]);
+  expect(bad.map(({ line }) => line)).toEqual([...[...none, ""].keys(), lines.length].map((place) => place + 1));
+});
+
 test("brackets inside of texts are no nesting", async () => {
   const { rows, bad } = await read(`${JSON.stringify({ text: `\\"${"[{".repeat(500)}`, label: "yes" })}\n`);
   expect(bad).toEqual([]);

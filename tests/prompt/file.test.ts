@@ -57,7 +57,9 @@ it("refuses what is not there, an answer that is no label, and calibration witho
   // Numbers between those that a model may be asked for are answers too.
   const numbers = { ...task, kind: "regress" as const };
   expect(made(numbers, "0.5")).toMatchObject([{ answer: "0.5", value: "0.5" }]);
-  expect(() => made(numbers, "much")).toThrow(/^examples\.0 in p\.json: label "much" is no number$/);
+  expect(() => made(numbers, "much")).toThrow(
+    /^examples\.0 in p\.json: label "much" is no number; write it such as 1\.5/,
+  );
   const free = { ...taskOf({}), kind: "generate" as const };
   await expect(readPromptFile(written({ calibrate: "contextual" }), free)).rejects.toThrow(/not for kind generate/);
 });
