@@ -6,7 +6,7 @@ import { colours, interval, plain, share, significant, table } from "./print.js"
 /** Characters of an instruction in a table. */
 const shownInstruction = 40;
 
-export function promptText({ task, prompt, shown, tried, compared, saved }: PromptResult): string {
+export function promptText({ task, errors, prompt, shown, tried, compared, saved }: PromptResult): string {
   const c = colours(process.stdout);
   const out: string[] = [];
   if (compared) {
@@ -42,6 +42,7 @@ export function promptText({ task, prompt, shown, tried, compared, saved }: Prom
     const lines = likely.map(([label, p]) => [plain(label), share(p), ...from(label)]);
     if (lines.length > 0) out.push(table([...head, ...lines]));
   }
+  if (errors > 0) out.push(`${c.yellow(counted(errors, "bad row"))} left out\n`);
   if (saved) out.push(`saved ${plain(saved)}: ${counted(prompt.shots, "shot")}, ${prompt.select}\n`);
   return out.join("");
 }

@@ -2,7 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type PromptOptions, prompt, readTask, type Selection } from "../../src/index.js";
 import { type CommonOptions, command, names, whole } from "../options.js";
-import { onDownload, onScoring } from "../print-events.js";
+import { onBad, onDownload, onScoring } from "../print-events.js";
 import { promptText } from "../print-prompt.js";
 import { run } from "../run.js";
 
@@ -57,9 +57,10 @@ Examples:
     .action((file: string, { json: _, data, instruction, ...options }: PromptCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
         const task = await readTask(file, data === undefined ? {} : { data });
-        const calls = { onProgress: onScoring(progress), onDownload: onDownload(progress), signal };
-        const result = await prompt(task, { ...options, instructions: instruction, ...calls });
-        return { result, text: promptText(result) };
+        const calls = { onProgress: onScoring(progress), onDownload: onDownload(progress) };
+        const given = { ...options, instructions: instruction, onBad: onBad(progress), signal };
+        const result = await prompt(task, { ...given, ...calls });
+        return { result, text: promptText(result), badRows: result.errors };
       }),
     );
 }

@@ -1,5 +1,5 @@
 // From options to prompts that can be scored: the rows that may be examples, the rows that judge, and each prompt's examples.
-import { labelsOf, type Row, readRows, sampleRows, usedFields } from "../dataset/index.js";
+import { type BadRow, labelsOf, type Row, readRows, sampleRows, usedFields } from "../dataset/index.js";
 import {
   diverseExamples,
   fixedShots,
@@ -15,13 +15,18 @@ import type { Bench, Candidate } from "./prompt-bench.js";
 import type { PromptSettings } from "./prompt-options.js";
 import { searchExamples } from "./prompt-search.js";
 
-/** Reads the rows, and makes every prompt that the settings name. Throws "input" where there are too few rows. */
+/** Reads the rows, of which errors are bad and left out, and makes every prompt that the settings name. Throws "input" where there are too few rows. */
 export async function makeCandidates(
   task: Task,
   settings: PromptSettings,
   engine: Pick<Bench, "model" | "lora" | "head" | "calibration">,
-): Promise<{ bench: Bench; candidates: Candidate[] }> {
-  const reading = { signal: settings.signal };
+): Promise<{ bench: Bench; candidates: Candidate[]; errors: number }> {
+  let errors = 0;
+  const onBad = (bad: BadRow) => {
+    errors += 1;
+    settings.onBad?.(bad);
+  };
+  const reading = { signal: settings.signal, onBad };
   const train = task.data.train ? (await readRows(task, "train", reading)).rows : [];
   const split = settings.split ?? (task.data.validation ? "validation" : "train");
   const searched = settings.select.includes("search") && settings.prompt === undefined;
@@ -39,10 +44,11 @@ export async function makeCandidates(
     );
   const labels = labelsOf(task, train.length > 0 ? train : held);
   const bench: Bench = { ...engine, labels, rows, split, settings };
-  if (settings.prompt !== undefined) return { bench, candidates: [await fromFile(task, settings.prompt, bench)] };
+  if (settings.prompt !== undefined)
+    return { bench, candidates: [await fromFile(task, settings.prompt, bench)], errors };
   const judges = new Set(rows);
   const seekers = apart.filter((row) => !judges.has(row));
-  return { bench, candidates: await madeOf(task, bench, pool, seekers) };
+  return { bench, candidates: await madeOf(task, bench, pool, seekers), errors };
 }
 
 async function fromFile(given: Task, file: string, { model, settings }: Bench): Promise<Candidate> {

@@ -1,5 +1,5 @@
 // The options of prompt(): their names, defaults and limits.
-import type { SplitName } from "../dataset/index.js";
+import type { BadRow, SplitName } from "../dataset/index.js";
 import type { ScoringProgress } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { type Selection, selections, whyUncalibrated } from "../prompt/index.js";
@@ -44,6 +44,8 @@ export interface PromptOptions {
   /** Write the prompt, of several the best, as a prompt file. */
   save?: string | undefined;
   threads?: number | undefined;
+  /** Called for every bad row of the files that are read. */
+  onBad?: ((bad: BadRow) => void) | undefined;
   onProgress?: ((progress: ScoringProgress) => void) | undefined;
   onDownload?: ((progress: DownloadProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
@@ -51,7 +53,7 @@ export interface PromptOptions {
 
 const names = [
   ..."model precision adapter shots select instructions calibrate prompt pool split limit budget seed".split(" "),
-  ..."try show compare save threads onProgress onDownload signal".split(" "),
+  ..."try show compare save threads onBad onProgress onDownload signal".split(" "),
 ];
 
 export type PromptSettings = PromptOptions & {

@@ -30,6 +30,8 @@ export interface PromptResult {
   /** Path of the GGUF. */
   model: string;
   adapter: string | null;
+  /** Bad rows of the files that were read, left out. */
+  errors: number;
   /** The prompt; of several the best. */
   prompt: PromptFile;
   /** What the model reads; null where that was not asked for. */
@@ -123,7 +125,7 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
   const lora = adapter === undefined ? null : await loadAdapter(model.native, adapter);
   const head = await loadHead(adapter);
   const calibration = await loadCalibration(adapter);
-  const { bench, candidates } = await makeCandidates(task, settings, { model, lora, head, calibration });
+  const { bench, candidates, errors } = await makeCandidates(task, settings, { model, lora, head, calibration });
   const compared = settings.compare ? await compare(bench, candidates) : null;
   const chosen = candidates[compared?.best ?? 0]!;
   const measured = compared && measureOf(compared, bench, model, adapter);
@@ -137,7 +139,7 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
     task: task.name,
     model: model.info.path,
     adapter: adapter ?? null,
-    ...{ prompt: content, shown, tried, compared, saved: save ?? null },
+    ...{ errors, prompt: content, shown, tried, compared, saved: save ?? null },
   };
 }
 

@@ -305,6 +305,12 @@ describe("exit codes", () => {
     expect(told.stdout).toMatch(/^1 bad row left out$/m);
     expect(ended.stderr).toMatch(/^warning: .*test\.jsonl:21: /m);
     expect((await stillroom(["eval", broken.file, "--model", model, "--strict"])).code).toBe(65);
+    const compared = ["prompt", broken.file, "--model", model, "--split", "test", "--shots", "0", "--compare"];
+    const prompted = await stillroom([...compared, "--json"]);
+    expect(prompted.code).toBe(2);
+    expect(json(prompted)).toMatchObject({ errors: 1, compared: { prompts: [{ rows: 20 }] } });
+    expect(prompted.stderr).toMatch(/^warning: .*test\.jsonl:21: /m);
+    expect((await stillroom(compared)).stdout).toMatch(/^1 bad row left out$/m);
   });
 
   it.each(["SIGINT", "SIGTERM"] as const)("is 130 after %s, and what was done is kept", async (name) => {
