@@ -1,4 +1,6 @@
 // How an audit looks to a person. Knows the fields of its result; computes nothing.
+
+import { notCompared } from "../src/audit/index.js";
 import type { AuditResult, GroupTable, RowAudit, Swap } from "../src/index.js";
 import { counted } from "../src/support/words.js";
 import { clock, colours, interval, plain, share, signed, significant, table } from "./print.js";
@@ -14,6 +16,7 @@ export function auditText(result: AuditResult): string {
     `${parts.join(" · ")}\n`,
     rowsText(data),
     groupsText(groups, "gaps between groups, as the model answers"),
+    ...notCompared(groups).map((words) => `${plain(words)}\n`),
   ];
   out.push(swapsText(swaps), crowsText(result.crows_pairs), bbqText(result.bbq), teacherText(result.teacher));
   if (against) {

@@ -82,3 +82,20 @@ export function groupTables(
     gaps: gaps.map((gap) => ({ ...gap, p_holm: corrected[next++]! })),
   }));
 }
+
+/** What of tables was not compared, for want of rows: a sentence on whole attributes and one on single groups, where there are any. */
+export function notCompared(tables: readonly Pick<GroupTable, "attribute" | "groups">[]): string[] {
+  const named = (groups: readonly Pick<GroupRow, "group" | "rows">[]) =>
+    groups.length === 0 ? "no rows" : groups.map(({ group, rows }) => `${group} ${rows}`).join(", ");
+  const whole: string[] = [];
+  const single: string[] = [];
+  for (const { attribute, groups } of tables) {
+    const small = groups.filter(({ rows }) => rows < leastRows);
+    if (groups.length - small.length < 2) whole.push(`${attribute} (${named(groups)})`);
+    else if (small.length > 0) single.push(`${attribute} (${named(small)})`);
+  }
+  return [
+    ...(whole.length > 0 ? [`Not compared, since no two groups have ${leastRows} rows: ${whole.join(", ")}.`] : []),
+    ...(single.length > 0 ? [`Groups of fewer than ${leastRows} rows, not compared: ${single.join(", ")}.`] : []),
+  ];
+}

@@ -18,6 +18,7 @@ export {
   type GroupTable,
   groupTables,
   judgedMetrics,
+  notCompared,
 } from "./groups.js";
 export { type Judged, judge, leastRows } from "./membership.js";
 export { type Plan, planAudit } from "./plan.js";

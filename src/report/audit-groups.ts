@@ -1,13 +1,15 @@
 // Groups of rows on the page of an audit: gaps between them, and what each was answered. Draws what was computed; computes nothing.
-import type { GroupTable } from "../audit/index.js";
+import { type GroupTable, notCompared } from "../audit/index.js";
 import { intervalChart, linesDrawn } from "./interval-chart.js";
 import type { Cell, Section, Table } from "./page.js";
 
 export function gapsOf(groups: readonly GroupTable[], title: string): Section {
   const parts = gapParts(groups);
-  if (parts.charts.length === 0) return { title, words: ["No two groups were large enough to be compared."] };
+  const left = notCompared(groups);
+  if (parts.charts.length === 0) return { title, words: left };
   const words = [
     "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smaller group's rows.",
+    ...left,
   ];
   return { title, words, ...parts };
 }

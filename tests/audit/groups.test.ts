@@ -1,7 +1,7 @@
 // Group metrics against Fairlearn, their intervals and tests against statsmodels and SciPy (tests/golden/golden_audit.py).
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { groupTables, judgedMetrics, rowMetrics } from "../../src/audit/groups.js";
+import { type GroupTable, groupTables, judgedMetrics, notCompared, rowMetrics } from "../../src/audit/groups.js";
 import { byColumn, type Judged, judge } from "../../src/audit/membership.js";
 import { fisherExact, meanGap, rateGap, spreadGap } from "../../src/audit/proportions.js";
 import { type Row, setText } from "../../src/dataset/index.js";
@@ -289,4 +289,17 @@ it("a row whose column is empty, blank, null or missing is of no group", () => {
   const { groupOf } = byColumn("region", rows);
   expect(rows.map(groupOf)).toEqual(["north", null, null, null, null, "0"]);
   expect(() => byColumn("region", rows.slice(1, 4))).toThrow("expected a column region");
+});
+
+it("what is not compared for want of rows is said, whole attributes and single groups", () => {
+  const table = (attribute: string, ...sizes: [string, number][]) => {
+    return { attribute, groups: sizes.map(([group, rows]) => ({ group, rows })) } as GroupTable;
+  };
+  const full = table("full", ["a", 10], ["b", 10]);
+  const tables = [full, table("one", ["same", 60]), table("few", ["lone", 1], ["many", 29]), table("none")];
+  expect(notCompared([full])).toEqual([]);
+  expect(notCompared([...tables, table("some", ["a", 12], ["b", 9], ["c", 10])])).toEqual([
+    "Not compared, since no two groups have 10 rows: one (same 60), few (lone 1, many 29), none (no rows).",
+    "Groups of fewer than 10 rows, not compared: some (b 9).",
+  ]);
 });

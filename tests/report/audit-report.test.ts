@@ -83,6 +83,12 @@ describe("the page of an audit", () => {
     for (const limit of result.limits) expect(page).toContain(limit.slice(0, 60).replaceAll("'", "&#39;"));
   });
 
+  it("and the terminal say what was not compared for want of rows", () => {
+    const words = "Not compared, since no two groups have 10 rows: ";
+    expect(readFileSync(file, "utf8")).toContain(words);
+    expect(auditText(result)).toContain(words);
+  });
+
   it("has a sister on the terminal, where ratios have their intervals as well", () => {
     expect(auditText(result)).toMatch(/difference +95 % +ratio +95 % +smallest/);
   });
