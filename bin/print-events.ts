@@ -136,7 +136,8 @@ export function onDistill(progress: Progress): (event: DistillEvent) => void {
 }
 
 export function onLadder(progress: Progress): (event: LadderEvent) => void {
-  const [scoring, tune, student, distill] = [
+  const [bad, scoring, tune, student, distill] = [
+    onBad(progress),
     onScoring(progress),
     onTune(progress),
     onStudent(progress),
@@ -144,6 +145,7 @@ export function onLadder(progress: Progress): (event: LadderEvent) => void {
   ];
   return (event) => {
     if (event.type === "begin") progress.line(`rung: ${event.rung}`);
+    else if (event.type === "bad") bad(event.bad);
     else if (event.type === "scoring") scoring(event.progress);
     else if (event.type === "tune") tune(event.event);
     else if (event.type === "student") student(event.progress);

@@ -152,6 +152,7 @@ export function ladderText({ task, metric, out, rungs, notes }: LadderResult): s
   const test = notes.length === 0 ? "McNemar's exact test" : `a paired permutation test of ${metric}`;
   const note = [
     ...notes.map(({ rung, why }) => `${rung}: ${why}`),
+    ...rungs.flatMap(({ rung, errors }) => (errors > 0 ? [`${rung}: ${counted(errors, "bad row")} left out`] : [])),
     `p: ${test} against the rung above`,
     "gap: the largest difference between two groups (* more than chance, of all that were looked at)",
     "flips: the share of answers that turn when the row speaks of another group, of the worst pair of groups; audit shows all of both",

@@ -52,7 +52,8 @@ Examples:
         const work = ladder(task, { ...options, ...rates, signal, onEvent: onLadder(progress) });
         const { result, failures } = await climbed(work);
         if (report !== undefined) await reportLadder(result, typedCommand(), report);
-        return { result, text: ladderText(result), failures };
+        const badRows = result.rungs.reduce((sum, { errors }) => sum + errors, 0);
+        return { result, text: ladderText(result), badRows, failures };
       }),
     );
 }

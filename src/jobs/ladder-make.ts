@@ -36,11 +36,13 @@ export async function choosePrompt({ task, settings, model }: Making, save: stri
   });
 }
 
-export async function tuneModel({ task, settings, model }: Making, out: string): Promise<void> {
+/** Gives the bad rows that it left out. */
+export async function tuneModel({ task, settings, model }: Making, out: string): Promise<number> {
   const { epochs, learningRate, limit, seed, threads, precision, signal, onEvent } = settings;
   const common = { limit, seed, threads, precision, signal, resume: true };
   const work = tune(task, { model, out, epochs, learningRate, ...common });
   for await (const event of work) onEvent?.({ type: "tune", rung: "tuned", event });
+  return (await work.result).bad_rows;
 }
 
 /** A student as it is cut out of its teacher, before it has learnt. */

@@ -1,4 +1,5 @@
 // The options of a ladder: their names, defaults and limits.
+import type { BadRow } from "../dataset/index.js";
 import type { ScoringProgress } from "../evaluate/index.js";
 import { requireType } from "../export/index.js";
 import type { StudentProgress } from "../student/index.js";
@@ -13,6 +14,7 @@ import type { TuneEvent } from "./tune-result.js";
 /** What a ladder tells while it works: a rung begins, what its work says, and what it came to. */
 export type LadderEvent =
   | { type: "begin"; rung: RungName }
+  | { type: "bad"; rung: RungName; bad: BadRow }
   | { type: "scoring"; rung: RungName; progress: ScoringProgress }
   | { type: "tune"; rung: RungName; event: TuneEvent }
   | { type: "student"; rung: RungName; progress: StudentProgress }

@@ -1,7 +1,7 @@
 // The public ladder(): one task from a bare prompt to a quantised student, every rung on the same held-out rows. Composes the jobs; computes nothing.
-import { readFile, stat } from "node:fs/promises";
+import { stat } from "node:fs/promises";
 import path from "node:path";
-import { performance } from "node:perf_hooks";
+import type { BadRow } from "../dataset/index.js";
 import {
   type Evaluation,
   evaluateWith,
@@ -14,7 +14,7 @@ import {
 import { inspect } from "../model/index.js";
 import { readPromptFile, type Selection } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
-import { makeFolder, writeFileAtomic } from "../support/files.js";
+import { makeFolder } from "../support/files.js";
 import { lockFolder } from "../support/lock.js";
 import { watchMemory } from "../support/memory.js";
 import { rethrow } from "../support/native.js";
@@ -22,6 +22,7 @@ import type { Task } from "../task/index.js";
 import { compare } from "./compare.js";
 import { adapterBytes } from "./distill-table.js";
 import { type Fairness, fairnessOf } from "./fairness.js";
+import { LadderFile } from "./ladder-file.js";
 import { choosePrompt, distilStudent, quantiseUnder, tuneModel, tuneStudent } from "./ladder-make.js";
 import { type LadderOptions, type LadderSettings, ladderIdentity, ladderSettings } from "./ladder-options.js";
 
@@ -40,6 +41,8 @@ export interface LadderRung {
   model: string;
   adapter: string | null;
   rows: number;
+  /** Bad rows that were left out: of the test rows, and of `tuned` of the training and validation rows too. */
+  errors: number;
   metrics: Metrics;
   /** Against the rung before: of McNemar's exact test; of numbers and sets of labels, of a paired permutation test of the metric. null for the first. */
   p_value: number | null;
@@ -50,7 +53,7 @@ export interface LadderRung {
   memory_bytes: number | null;
   /** Of the GGUF, and the adapter's. */
   bytes: number;
-  /** To make what answers, training included; the answering itself is not counted. */
+  /** To make what answers, training included and what was cut off, too (but for the last seconds of a killed process); the answering itself is not counted. */
   seconds: number;
 }
 
@@ -72,14 +75,6 @@ export interface LadderResult {
   rungs: LadderRung[];
   /** Empty for classify and generate. */
   notes: LadderNote[];
-}
-
-/** ladder.json: the rungs that are done, and what they depend on. */
-interface LadderFile {
-  format: "stillroom-ladder";
-  version: 2;
-  identity: Record<string, unknown>;
-  rungs: LadderRung[];
 }
 
 /**
@@ -119,8 +114,9 @@ export async function ladder(task: Task, options: LadderOptions): Promise<Ladder
 }
 
 class Climb {
-  #rungs: LadderRung[] = [];
-  #identity: Record<string, unknown>;
+  #file: LadderFile;
+  /** Bad rows that were told, by file and line. */
+  #told = new Set<string>();
 
   constructor(
     readonly task: Task,
@@ -128,27 +124,12 @@ class Climb {
     readonly out: string,
     readonly model: string,
   ) {
-    this.#identity = ladderIdentity(task, model, settings);
+    this.#file = new LadderFile(out, ladderIdentity(task, model, settings));
   }
 
-  get #file(): string {
-    return path.join(this.out, "ladder.json");
-  }
-
-  /** Takes up what an earlier process left. Throws "usage" where that was another ladder. */
-  async open(): Promise<void> {
-    const text = await readFile(this.#file, "utf8").catch(() => null);
-    if (text === null) return;
-    const before = parseLadder(this.#file, text);
-    const names = new Set([...Object.keys(before.identity), ...Object.keys(this.#identity)]);
-    for (const name of names) {
-      const both = [before.identity[name], this.#identity[name]];
-      const [was, is] = both.map((value) => (value === undefined ? "not given" : JSON.stringify(value)));
-      if (was === is) continue;
-      const message = `${this.out} holds a ladder with ${name} ${was}, now ${is}; give what it was begun with, or another folder`;
-      throw new StillroomError("usage", message, { options: ["out", name] });
-    }
-    this.#rungs = before.rungs;
+  /** Takes up what an earlier process left. Throws what {@link LadderFile.open} throws. */
+  open(): Promise<void> {
+    return this.#file.open();
   }
 
   async run(layers: number): Promise<LadderResult> {
@@ -187,28 +168,31 @@ class Climb {
 
   #result(): LadderResult {
     const { task, out } = this;
-    return { task: task.name, metric: task.metric, out, rungs: this.#rungs, notes: notesOf(task) };
+    return { task: task.name, metric: task.metric, out, rungs: this.#file.rungs, notes: notesOf(task) };
   }
 
   /** One rung: what makes it, then the test rows. One that is done is not done again. */
   async #rung(
     rung: RungName,
     { model, adapter, prompt }: { model: string; adapter?: string; prompt?: string },
-    make?: () => Promise<void>,
+    make?: () => Promise<number | void>,
   ): Promise<void> {
-    if (this.#rungs.some((done) => done.rung === rung)) return;
+    if (this.#file.rungs.some((done) => done.rung === rung)) return;
     const { onEvent, checkLimit: limit, seed, threads, precision, signal } = this.settings;
     onEvent?.({ type: "begin", rung });
-    const started = performance.now();
-    await make?.();
-    const seconds = (performance.now() - started) / 1000;
-    const last = this.#rungs.at(-1);
+    let badRows = 0;
+    const making = async () => {
+      badRows = (await make?.()) ?? 0;
+    };
+    const seconds = make ? await this.#file.timed(rung, making) : 0;
+    const last = this.#file.rungs.at(-1);
     const memory = watchMemory();
     const predictions = this.#predictions(rung);
     const options = {
       ...({ model, adapter, prompt, split: "test", limit, seed, threads, precision, signal, predictions } as const),
       against: isHeaded(this.task) ? undefined : last && this.#predictions(last.rung),
       onProgress: (progress: ScoringProgress) => onEvent?.({ type: "scoring", rung, progress }),
+      onBad: (bad: BadRow) => this.#tell(rung, bad),
     };
     const done = await withPredictor(this.task, options, async (predictor) => {
       const found = await evaluateWith(predictor, options);
@@ -219,7 +203,9 @@ class Climb {
     const select = prompt === undefined ? null : (await readPromptFile(prompt, this.task)).select;
     const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
     const p_value = last && isHeaded(this.task) ? await this.#test(last.rung, rung) : null;
-    await this.#keep(rungOf(rung, done, { select, bytes, seconds, p_value }));
+    const kept = rungOf(rung, done, { errors: badRows + done.found.errors, select, bytes, seconds, p_value });
+    await this.#file.keep(kept);
+    onEvent?.({ type: "end", rung: kept });
   }
 
   /** Of the metric: numbers and sets are not only right or wrong. */
@@ -233,11 +219,11 @@ class Climb {
     return path.join(this.out, `${rung.replace(" ", "-")}.predictions.jsonl`);
   }
 
-  async #keep(rung: LadderRung): Promise<void> {
-    this.#rungs.push(rung);
-    const file: LadderFile = { format: "stillroom-ladder", version: 2, identity: this.#identity, rungs: this.#rungs };
-    await writeFileAtomic(this.#file, `${JSON.stringify(file, null, 2)}\n`);
-    this.settings.onEvent?.({ type: "end", rung });
+  /** A rung that leaves out what another one left out says nothing new. */
+  #tell(rung: RungName, bad: BadRow): void {
+    const place = `${bad.file}:${bad.line}`;
+    if (!this.#told.has(place)) this.settings.onEvent?.({ type: "bad", rung, bad });
+    this.#told.add(place);
   }
 }
 
@@ -264,21 +250,10 @@ function notesOf(task: Task): LadderNote[] {
 function rungOf(
   rung: RungName,
   { found, fairness, memory }: { found: Evaluation; fairness: Fairness; memory: number | null },
-  { p_value: tested, ...made }: { p_value: number | null; select: Selection | null; bytes: number; seconds: number },
+  { p_value: tested, errors, ...made }: Pick<LadderRung, "p_value" | "errors" | "select" | "bytes" | "seconds">,
 ): LadderRung {
   const { shots, prompt, model, adapter, rows, metrics, against, rows_per_second } = found;
   const p_value = against?.p_value ?? tested;
-  const measured = { rows, metrics, p_value, fairness, rows_per_second, memory_bytes: memory };
+  const measured = { rows, errors, metrics, p_value, fairness, rows_per_second, memory_bytes: memory };
   return { rung, shots, prompt, model, adapter, ...measured, ...made };
-}
-
-/** Throws "input" for a file that no ladder of this version wrote. */
-function parseLadder(file: string, text: string): LadderFile {
-  try {
-    const found = JSON.parse(text) as LadderFile;
-    if (found.format === "stillroom-ladder" && found.version === 2) return found;
-  } catch {
-    // Falls through to the one message for a file that is not ours.
-  }
-  throw new StillroomError("input", `${file} is not of a ladder of this version; give another folder`);
 }

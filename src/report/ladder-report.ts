@@ -2,6 +2,7 @@
 import type { Interval } from "../evaluate/index.js";
 import type { Fairness, LadderResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
+import { counted } from "../support/words.js";
 import { label } from "./axis.js";
 import { intervalChart } from "./interval-chart.js";
 import { pageOf } from "./page.js";
@@ -59,6 +60,9 @@ export async function reportLadder(result: LadderResult, command: string, file: 
         words: [
           `p is ${notes.length === 0 ? "McNemar's exact test" : `a paired permutation test of ${metric}`} on the same rows against the rung before.`,
           ...notes.map(({ rung, climbed, why }) => `${rung}: ${climbed ? "" : "not climbed: "}${why}.`),
+          ...rungs.flatMap(({ rung, errors }) =>
+            errors > 0 ? [`${rung}: ${counted(errors, "bad row")} left out.`] : [],
+          ),
         ],
         charts: [
           intervalChart({ title: metric, x: { label: `${metric}, 95 % interval` }, rows: scores }),

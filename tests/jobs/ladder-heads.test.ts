@@ -4,7 +4,15 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { ladderText } from "../../bin/print.js";
-import { compare, evaluate, type LadderOptions, type LadderResult, ladder, reportLadder } from "../../src/index.js";
+import {
+  compare,
+  evaluate,
+  type LadderEvent,
+  type LadderOptions,
+  type LadderResult,
+  ladder,
+  reportLadder,
+} from "../../src/index.js";
 import { largestGap, mostFlips } from "../../src/jobs/fairness.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
@@ -150,7 +158,15 @@ describe("a ladder of sets of labels", () => {
   it("begins with tuning, and its student learns the rows' own sets", async () => {
     const own = mkdtempSync(path.join(tmpdir(), "stillroom-ladder-sets-"));
     const task = await readTask(writeSetTask(own));
-    const { rungs, notes } = await ladder(task, small("sets", { learningRate: 3e-2, studentLearningRate: 3e-2 }));
+    for (const name of ["train", "test"]) appendFileSync(path.join(own, `${name}.jsonl`), "{broken\n");
+    const told: string[] = [];
+    const onEvent = (event: LadderEvent) => event.type === "bad" && told.push(`${event.rung} ${event.bad.reason}`);
+    const rates = { learningRate: 3e-2, studentLearningRate: 3e-2 };
+    const found = await ladder(task, small("sets", { ...rates, onEvent }));
+    const { rungs, notes } = found;
+    expect(rungs.map(({ errors }) => errors)).toEqual([2, 1, 1]);
+    expect(told).toEqual([expect.stringMatching(/^tuned is not JSON/)]);
+    expect(ladderText(found)).toContain("tuned: 2 bad rows left out\nstudent: 1 bad row left out");
     expect(rungs.map(({ rung }) => rung)).toEqual(["tuned", "student", "quantised student"]);
     expect(rungs.map(({ p_value }) => typeof p_value)).toEqual(["object", "number", "number"]);
     for (const { metrics } of rungs) expect(metrics[task.metric]!.value).toBeGreaterThan(0.6);

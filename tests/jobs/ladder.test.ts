@@ -118,6 +118,10 @@ describe("a ladder", () => {
       }),
     );
     await expect(cut).rejects.toMatchObject({ code: "cancelled" });
+    const file = path.join(folder, "cut/ladder.json");
+    const left = JSON.parse(readFileSync(file, "utf8"));
+    expect(left.making).toMatchObject({ rung: "student", seconds: expect.any(Number) });
+    writeFileSync(file, JSON.stringify({ ...left, making: { rung: "student", seconds: 1000 } }));
     const again: string[] = [];
     const result = await ladder(
       task,
@@ -125,6 +129,8 @@ describe("a ladder", () => {
     );
     expect(again).toEqual(["student", "quantised student"]);
     expect(lasting(result)).toEqual(lasting(whole));
+    expect(result.rungs.map(({ seconds }) => seconds > 1000)).toEqual([false, false, false, true, false]);
+    expect(JSON.parse(readFileSync(file, "utf8")).making).toBeNull();
     for (const file of ["distilled/quantized.gguf", "tuned/adapter.gguf"])
       expect(await hashFile(path.join(folder, "cut", file))).toBe(await hashFile(path.join(folder, "whole", file)));
   });
@@ -152,7 +158,7 @@ describe("a ladder", () => {
   it("of another version is refused by its file", async () => {
     const out = path.join(folder, "old");
     mkdirSync(out);
-    writeFileSync(path.join(out, "ladder.json"), '{"format":"stillroom-ladder","version":1}');
+    writeFileSync(path.join(out, "ladder.json"), '{"format":"stillroom-ladder","version":2}');
     await expect(ladder(task, small("old"))).rejects.toThrow(`${out}/ladder.json is not of a ladder of this version`);
   });
 

@@ -1,0 +1,96 @@
+// ladder.json: the rungs that are done, what they depend on, and how long the one that is being made has taken. Climbs nothing.
+import { readFile } from "node:fs/promises";
+import path from "node:path";
+import { performance } from "node:perf_hooks";
+import { StillroomError } from "../support/errors.js";
+import { writeFileAtomic } from "../support/files.js";
+import type { LadderRung, RungName } from "./ladder.js";
+
+interface Content {
+  format: "stillroom-ladder";
+  version: 3;
+  identity: Record<string, unknown>;
+  rungs: LadderRung[];
+  /** What the making of a rung that is not done has taken, all processes together; null where none was cut off. */
+  making: { rung: RungName; seconds: number } | null;
+}
+
+/** Milliseconds between notes of how long a rung has taken: what a killed process loses at most. */
+const noteEvery = 5000;
+
+export class LadderFile {
+  rungs: LadderRung[] = [];
+  #making: Content["making"] = null;
+
+  constructor(
+    readonly folder: string,
+    readonly identity: Record<string, unknown>,
+  ) {}
+
+  get #file(): string {
+    return path.join(this.folder, "ladder.json");
+  }
+
+  /** Takes up what an earlier process left. Throws "usage" where that was another ladder, "input" for a file that no ladder of this version wrote. */
+  async open(): Promise<void> {
+    const text = await readFile(this.#file, "utf8").catch(() => null);
+    if (text === null) return;
+    const before = parse(this.#file, text);
+    const names = new Set([...Object.keys(before.identity), ...Object.keys(this.identity)]);
+    for (const name of names) {
+      const both = [before.identity[name], this.identity[name]];
+      const [was, is] = both.map((value) => (value === undefined ? "not given" : JSON.stringify(value)));
+      if (was === is) continue;
+      const message = `${this.folder} holds a ladder with ${name} ${was}, now ${is}; give what it was begun with, or another folder`;
+      throw new StillroomError("usage", message, { options: ["out", name] });
+    }
+    this.rungs = before.rungs;
+    this.#making = before.making;
+  }
+
+  /** Makes a rung; gives the seconds that it took, with those of processes that were cut off while they made it. */
+  async timed(rung: RungName, make: () => Promise<void>): Promise<number> {
+    const before = this.#making?.rung === rung ? this.#making.seconds : 0;
+    const started = performance.now();
+    const seconds = () => before + (performance.now() - started) / 1000;
+    // A note that cannot be written costs the note; the disk is told of where something is kept.
+    const note = () => {
+      this.#making = { rung, seconds: seconds() };
+      return this.#write().catch(() => undefined);
+    };
+    let noted: Promise<void> = Promise.resolve();
+    const timer = setInterval(() => {
+      noted = noted.then(note);
+    }, noteEvery);
+    try {
+      await make();
+      return seconds();
+    } finally {
+      clearInterval(timer);
+      await noted;
+      await note();
+    }
+  }
+
+  async keep(rung: LadderRung): Promise<void> {
+    this.rungs.push(rung);
+    this.#making = null;
+    await this.#write();
+  }
+
+  #write(): Promise<void> {
+    const { identity, rungs } = this;
+    const file: Content = { format: "stillroom-ladder", version: 3, identity, rungs, making: this.#making };
+    return writeFileAtomic(this.#file, `${JSON.stringify(file, null, 2)}\n`);
+  }
+}
+
+function parse(file: string, text: string): Content {
+  try {
+    const found = JSON.parse(text) as Content;
+    if (found.format === "stillroom-ladder" && found.version === 3) return found;
+  } catch {
+    // Falls through to the one message for a file that is not ours.
+  }
+  throw new StillroomError("input", `${file} is not of a ladder of this version; give another folder`);
+}
