@@ -1,6 +1,6 @@
 // How an audit looks to a person. Knows the fields of its result; computes nothing.
 
-import { notCompared } from "../src/audit/index.js";
+import { type Gap, notCompared } from "../src/audit/index.js";
 import type { AuditResult, GroupTable, RowAudit, Swap } from "../src/index.js";
 import { counted } from "../src/support/words.js";
 import { clock, colours, interval, plain, share, signed, significant, table } from "./print.js";
@@ -96,12 +96,19 @@ function groupsText(tables: readonly GroupTable[], title: string): string {
     .slice(0, linesShown);
   return `\n${colours(process.stdout).bold(title)}\n${table([
     ["", "", "answer", "higher", "lower", "difference", "95 %", "ratio", "95 %", "smallest", "p (Holm)"],
-    ...shown.map(({ attribute, metric, label, between, difference, ratio, smallest, p_holm }) => [
+    ...shown.map(({ attribute, metric, label, between, difference, smallest, p_holm, ...gap }) => [
       ...[plain(attribute), metric, plain(label ?? ""), plain(between[0]), plain(between[1]), share(difference.value)],
-      ...[interval(difference), ...(ratio ? [share(ratio.value), interval(ratio)] : ["", ""])],
-      ...[`${smallest}`, significant(p_holm)],
+      ...[interval(difference), ...ratioCells(gap, between), `${smallest}`, significant(p_holm)],
     ]),
   ])}`;
+}
+
+/** The interval with its two groups where they are others than the difference's. */
+function ratioCells({ ratio, ratio_between }: Pick<Gap, "ratio" | "ratio_between">, between: [string, string]) {
+  if (ratio === null || ratio_between === null) return ["", ""];
+  const [high, low] = ratio_between;
+  const others = high === between[0] && low === between[1] ? "" : ` (${plain(low)} / ${plain(high)})`;
+  return [share(ratio.value), `${interval(ratio)}${others}`];
 }
 
 function swapsText(swaps: readonly Swap[]): string {

@@ -64,7 +64,7 @@ export function groupTables(
     const { attribute, source } = membership;
     const gaps = numbers
       ? numberGaps(large, metrics, seed)
-      : rateGaps(large, positives).filter(({ metric }) => metrics.includes(metric));
+      : rateGaps(large, positives, seed).filter(({ metric }) => metrics.includes(metric));
     return {
       ...{ attribute, source, gaps },
       groups: [...parts].map(([group, part]) => ({

@@ -1,7 +1,16 @@
 // How a predictor of numbers treats groups of rows: means and errors in the task's units, with intervals. Knows rows and their answers.
 import { withinInterval } from "../evaluate/index.js";
 import type { Judged } from "./membership.js";
-import { type Gap, meanGap, rateGap, spreadGap, type Values } from "./proportions.js";
+import {
+  type Expectation,
+  expectedRatio,
+  expectedToObserved,
+  type Gap,
+  meanGap,
+  rateGap,
+  spreadGap,
+  type Values,
+} from "./proportions.js";
 
 /** mean_target is the rows' own: how their numbers differ by group, whatever a model says. */
 export type NumberMetric = "mean_target" | "mean_prediction" | "mae" | "rmse" | "signed_error" | "coverage";
@@ -16,6 +25,8 @@ export interface NumberRow {
   rmse: number;
   /** Mean of prediction - target: above 0, the group is predicted too high. */
   signed_error: number;
+  /** Mean prediction by mean target: 1 is calibrated. null where any of either is below 0, and where all targets are 0. */
+  expected_to_observed: number | null;
   /** Share of targets within the predictions' intervals; null where predictions have none. */
   coverage: number | null;
 }
@@ -23,6 +34,9 @@ export interface NumberRow {
 const targetOf = ({ score }: Judged): number => Number(score.answer);
 const predictionOf = ({ score }: Judged): number => Number(score.prediction);
 const errorOf = (judged: Judged): number => predictionOf(judged) - targetOf(judged);
+
+const expectations = (part: readonly Judged[]): Expectation[] =>
+  part.map((judged) => ({ expected: predictionOf(judged), observed: targetOf(judged) }));
 
 /** What each metric is the mean of, by row; null for a row that it does not count. */
 const valueBy: Record<NumberMetric, (judged: Judged) => number | null> = {
@@ -59,6 +73,7 @@ export function numberRow(part: readonly Judged[]): NumberRow {
     mae: of("mae")!,
     rmse: of("rmse")!,
     signed_error: of("signed_error")!,
+    expected_to_observed: expectedToObserved(expectations(part)),
     coverage: of("coverage"),
   };
 }
@@ -72,7 +87,10 @@ export function numberGaps(parts: readonly [string, Judged[]][], metrics: readon
       values: part.map(value).filter((one) => one !== null),
     }));
     const gap = gapOf(metric, groups, seed);
-    return gap === null ? [] : [{ metric, label: null, rate: null, ...gap }];
+    if (gap === null) return [];
+    // Of errors there is no ratio that says anything.
+    const expected = metric === "signed_error" && parts.map(([group, part]) => ({ group, rows: expectations(part) }));
+    return [{ metric, label: null, rate: null, ...gap, ...(expected && expectedRatio(expected, seed)) }];
   });
 }
 

@@ -8,6 +8,7 @@ import {
   meansTest,
   momentsOf,
   normalQuantile,
+  type Statistic,
   wilson,
 } from "../evaluate/index.js";
 
@@ -17,8 +18,10 @@ export interface Gap {
   between: [string, string];
   /** The higher minus the lower; the interval is widened for the number of pairs that these are the extremes of. */
   difference: Interval;
-  /** The lower by the higher; null where the higher is 0, and for values that are no rates. */
+  /** The lowest by the highest; null where the highest is 0, and where values may be below 0. */
   ratio: Interval | null;
+  /** The groups of the ratio, the higher first: those of `between`, or of equalised odds, calibration and signed errors perhaps others. null without a ratio. */
+  ratio_between: [string, string] | null;
   /** Rows of the smallest group that was compared. */
   smallest: number;
   /** Two-sided, corrected for the number of pairs (Bonferroni). */
@@ -45,6 +48,7 @@ export function rateGap(rates: readonly Rate[], looks = 1): Gap | null {
   const z = widened(tests);
   const [first, second] = [wilson(high.hits, high.rows, z), wilson(low.hits, low.rows, z)];
   const value = first.value - second.value;
+  const ratio = ratioOf(low, high, z);
   return {
     between: [high.group, low.group],
     difference: {
@@ -52,7 +56,8 @@ export function rateGap(rates: readonly Rate[], looks = 1): Gap | null {
       low: value - Math.hypot(first.value - first.low, second.high - second.value),
       high: value + Math.hypot(first.high - first.value, second.value - second.low),
     },
-    ratio: ratioOf(low, high, z),
+    ratio,
+    ratio_between: ratio && [high.group, low.group],
     smallest: Math.min(...rates.map(({ rows }) => rows)),
     p_value: Math.min(1, tests * fisherExact(high.hits, high.rows, low.hits, low.rows)),
   };
@@ -85,6 +90,7 @@ export function meanGap(groups: readonly Values[]): Gap | null {
     between: [high.group, low.group],
     difference: meansDifference(high, low, tests),
     ratio: null,
+    ratio_between: null,
     smallest: Math.min(...known.map(({ rows }) => rows)),
     p_value: meansTest(high, low, tests),
   };
@@ -92,6 +98,18 @@ export function meanGap(groups: readonly Values[]): Gap | null {
 
 /** So many resamples lie beyond each end of an interval at least. */
 const beyond = 5;
+
+/** Of two groups' rows, the first's before the second's: each is resampled in itself, and intervals are widened for so many pairs. */
+function resampled<Name extends string>(
+  parts: [number, number],
+  statistics: Record<Name, Statistic>,
+  tests: number,
+  seed: number,
+): Record<Name, Interval> {
+  const tail = 0.025 / tests;
+  const resamples = Math.max(2000, Math.ceil(beyond / tail));
+  return bootstrapIntervals(parts[0] + parts[1], statistics, { seed, parts, tail, resamples });
+}
 
 /**
  * The same of what a function makes of groups' means, such as the root of a mean square: intervals by bootstrap within each of the two groups; p: {@link meansTest} of
@@ -102,13 +120,12 @@ export function spreadGap(groups: readonly Values[], from: (mean: number) => num
   if (known.length < 2) return null;
   const [high, low] = extremes(known, ({ values }) => momentsOf(values).mean);
   const tests = pairsOf(known.length);
-  const tail = 0.025 / tests;
-  const parts = [high.values.length, low.values.length];
+  const parts: [number, number] = [high.values.length, low.values.length];
   const mean = meanOf([...high.values, ...low.values]);
   const ends = (rows: Int32Array) =>
     [from(mean(rows.subarray(0, parts[0]))), from(mean(rows.subarray(parts[0])))] as const;
-  const { difference, ratio } = bootstrapIntervals(
-    high.values.length + low.values.length,
+  const { difference, ratio } = resampled(
+    parts,
     {
       difference: (rows) => {
         const [first, second] = ends(rows);
@@ -119,17 +136,64 @@ export function spreadGap(groups: readonly Values[], from: (mean: number) => num
         return first === 0 ? 1 : second / first;
       },
     },
-    { seed, parts, tail, resamples: Math.max(2000, Math.ceil(beyond / tail)) },
+    tests,
+    seed,
   );
   const signed = known.some(({ values }) => values.some((value) => value < 0));
-  const none = momentsOf(high.values).mean === 0;
+  const none = signed || momentsOf(high.values).mean === 0;
   return {
     between: [high.group, low.group],
     difference,
-    ratio: signed || none ? null : ratio,
+    ratio: none ? null : ratio,
+    ratio_between: none ? null : [high.group, low.group],
     smallest: Math.min(...known.map(({ values }) => values.length)),
     p_value: meansTest(momentsOf(high.values), momentsOf(low.values), tests),
   };
+}
+
+/** Of a row: a label's probability, and 1 where it is the answer, else 0; or a predicted number, and the target. */
+export interface Expectation {
+  expected: number;
+  observed: number;
+}
+
+/** The mean of what was expected by that of what was observed: 1 is calibrated. null where all that was observed is 0, and where anything is below 0. */
+export function expectedToObserved(rows: readonly Expectation[]): number | null {
+  let [expected, observed] = [0, 0];
+  for (const row of rows) {
+    if (row.expected < 0 || row.observed < 0) return null;
+    expected += row.expected;
+    observed += row.observed;
+  }
+  return observed === 0 ? null : expected / observed;
+}
+
+/**
+ * The ratio between the groups whose {@link expectedToObserved} is lowest and highest; groups without one are left out. Interval: as {@link spreadGap} resamples. A
+ * resample in which all that was observed is 0 counts half of the least that is not: half a row of a label. One that has no ratio counts as 1.
+ */
+export function expectedRatio(
+  groups: readonly { group: string; rows: readonly Expectation[] }[],
+  seed: number,
+): Pick<Gap, "ratio" | "ratio_between"> {
+  const known = groups.flatMap(({ group, rows }) => {
+    const value = expectedToObserved(rows);
+    return value === null ? [] : [{ group, rows, value }];
+  });
+  const none = { ratio: null, ratio_between: null };
+  if (known.length < 2) return none;
+  const [high, low] = extremes(known, ({ value }) => value);
+  if (high.value === 0) return none;
+  const rows = [...high.rows, ...low.rows];
+  const [expected, observed] = [meanOf(rows.map((row) => row.expected)), meanOf(rows.map((row) => row.observed))];
+  const half = rows.reduce((least, row) => (row.observed > 0 ? Math.min(least, row.observed) : least), Infinity) / 2;
+  const of = (chosen: Int32Array) => expected(chosen) / (observed(chosen) || half / chosen.length);
+  const statistic = (chosen: Int32Array) => {
+    const ratio = of(chosen.subarray(high.rows.length)) / of(chosen.subarray(0, high.rows.length));
+    return Number.isFinite(ratio) ? ratio : 1;
+  };
+  const { ratio } = resampled([high.rows.length, low.rows.length], { ratio: statistic }, pairsOf(known.length), seed);
+  return { ratio, ratio_between: [high.group, low.group] };
 }
 
 function extremes<T>(items: readonly T[], valueIn: (item: T) => number): [T, T] {

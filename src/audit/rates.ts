@@ -1,7 +1,8 @@
 // How a predictor gives labels to groups of rows: the group metrics of Hardt et al. 2016 and Fairlearn. Of sets each label is a decision of its own. Knows rows
 // and their answers.
+import { mean } from "../evaluate/index.js";
 import type { Judged } from "./membership.js";
-import { type Gap, meanGap, rateGap } from "./proportions.js";
+import { type Expectation, expectedRatio, expectedToObserved, type Gap, meanGap, rateGap } from "./proportions.js";
 
 /** Of one label in one group. Rates are null without rows that they are shares of. */
 export interface LabelRow {
@@ -14,6 +15,8 @@ export interface LabelRow {
   false_positive_rate: number | null;
   /** Mean probability of the label minus its share of the answers: above 0, it is expected too often. */
   calibration: number | null;
+  /** Mean probability of the label by its share of the answers: 1 is calibrated. null where no row's answer is it, and without probabilities. */
+  expected_to_observed: number | null;
 }
 
 export type LabelMetric =
@@ -47,10 +50,20 @@ export function ratesOf(label: string): Record<"base_rate" | "selection" | "tpr"
 }
 
 /** p(label) - 1 where it is the answer, p(label) elsewhere; null without probabilities. */
-export function excess({ score, labels }: Judged, label: string): number | null {
-  const probability = score.probabilities?.[label];
-  return probability === undefined ? null : probability - Number(labels.answer.includes(label));
+export function excess(judged: Judged, label: string): number | null {
+  const [row] = expectations([judged], label);
+  return row ? row.expected - row.observed : null;
 }
+
+/** p(label), and whether it is the answer, of rows with probabilities. */
+function expectations(part: readonly Judged[], label: string): Expectation[] {
+  return part.flatMap(({ score, labels }) => {
+    const expected = score.probabilities?.[label];
+    return expected === undefined ? [] : [{ expected, observed: Number(labels.answer.includes(label)) }];
+  });
+}
+
+const excesses = (rows: readonly Expectation[]) => rows.map(({ expected, observed }) => expected - observed);
 
 export function shareOfRight(part: readonly Judged[]): number {
   return part.filter(isRight).length / part.length;
@@ -63,19 +76,20 @@ export function labelRow(label: string, part: readonly Judged[]): LabelRow {
     return counted.length === 0 ? null : counted.filter(hit).length / counted.length;
   };
   const rates = ratesOf(label);
-  const excesses = part.map((judged) => excess(judged, label)).filter((value) => value !== null);
+  const expected = expectations(part, label);
   return {
     label,
     base_rate: share(rates.base_rate)!,
     selection_rate: share(rates.selection)!,
     true_positive_rate: share(rates.tpr),
     false_positive_rate: share(rates.fpr),
-    calibration: excesses.length === 0 ? null : excesses.reduce((sum, value) => sum + value, 0) / excesses.length,
+    calibration: expected.length === 0 ? null : mean(excesses(expected)),
+    expected_to_observed: expectedToObserved(expected),
   };
 }
 
-/** Every metric of groups of enough rows. */
-export function rateGaps(parts: readonly [string, Judged[]][], positives: readonly string[]): LabelGap[] {
+/** Every metric of groups of enough rows; the seed draws the resamples of calibration's ratio. */
+export function rateGaps(parts: readonly [string, Judged[]][], positives: readonly string[], seed: number): LabelGap[] {
   const gap = ({ among, hit }: RateOf, looks = 1) => {
     const rates = parts.map(([group, part]) => {
       const counted = part.filter(among);
@@ -91,15 +105,14 @@ export function rateGaps(parts: readonly [string, Judged[]][], positives: readon
   const accuracy = named("accuracy", null, gap({ among: () => true, hit: isRight }));
   const byLabel = positives.flatMap((label) => {
     const rates = ratesOf(label);
-    const calibration = parts.map(([group, part]) => {
-      return { group, values: part.map((judged) => excess(judged, label)).filter((value) => value !== null) };
-    });
+    const expected = parts.map(([group, part]) => ({ group, rows: expectations(part, label) }));
+    const calibration = meanGap(expected.map(({ group, rows }) => ({ group, values: excesses(rows) })));
     return [
       ...named("base_rate", label, gap(rates.base_rate)),
       ...named("demographic_parity", label, gap(rates.selection)),
       ...named("equal_opportunity", label, gap(rates.tpr)),
       ...named("equalized_odds", label, ...worse(gap(rates.tpr, 2), gap(rates.fpr, 2))),
-      ...named("calibration", label, meanGap(calibration)),
+      ...named("calibration", label, calibration && { ...calibration, ...expectedRatio(expected, seed) }),
     ];
   });
   return [...accuracy, ...byLabel];
@@ -109,10 +122,7 @@ export function rateGaps(parts: readonly [string, Judged[]][], positives: readon
 function worse(tpr: Gap | null, fpr: Gap | null): [Gap | null, LabelGap["rate"]] {
   if (tpr === null || fpr === null) return [tpr ?? fpr, tpr ? "tpr" : "fpr"];
   const larger = tpr.difference.value >= fpr.difference.value ? tpr : fpr;
-  const ratio =
-    tpr.ratio === null || fpr.ratio === null
-      ? (tpr.ratio ?? fpr.ratio)
-      : [tpr.ratio, fpr.ratio].reduce((least, next) => (least.value <= next.value ? least : next));
-  const smallest = Math.min(tpr.smallest, fpr.smallest);
-  return [{ ...larger, ratio, smallest, p_value: Math.min(tpr.p_value, fpr.p_value) }, larger === tpr ? "tpr" : "fpr"];
+  const { ratio, ratio_between } = (tpr.ratio?.value ?? Infinity) <= (fpr.ratio?.value ?? Infinity) ? tpr : fpr;
+  const [smallest, p_value] = [Math.min(tpr.smallest, fpr.smallest), Math.min(tpr.p_value, fpr.p_value)];
+  return [{ ...larger, ratio, ratio_between, smallest, p_value }, larger === tpr ? "tpr" : "fpr"];
 }

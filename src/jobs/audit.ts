@@ -118,7 +118,7 @@ const limits = [
   "Groups by terms are the rows that mention them: a term list cannot see people who are not named by its words, nor what words mean in their place (an old car, a church in a town).",
   "The lists are English, short, and know two genders, and names as readers in the United States take them; give the task's own by audit.terms and columns.",
   "A swap changes words and not what else goes with them: a row may read oddly, and a difference may be one of sense.",
-  "A gap of true and false positive rates, or of errors of numbers, takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows, demographic parity and mean predictions can show it.",
+  "A gap of true and false positive rates, of calibration or of errors of numbers takes the rows' answers for right. Where these are unfair themselves, only the audit of the rows, demographic parity and mean predictions can show it.",
   "CrowS-Pairs and BBQ are about stereotypes of the United States, and have wrong and unclear pairs (Blodgett et al. 2021); models may have read them.",
   "Rows that say nearly the same count as if they were independent: where there are many copies, intervals are too narrow.",
   "A teacher's cache holds its most likely tokens: a label that is not among them counts as one it does not give.",

@@ -18,7 +18,7 @@ import { variantAnswers } from "./audit-variants.js";
 /** The unevenest of what an audit would list. Intervals are 95 % and each number's own: that it is the largest of many, `p_holm` is corrected for. */
 export interface Fairness {
   /** The largest difference between two groups, of all attributes and metrics, of numbers those in the task's units; null where no two groups have ten rows. */
-  gap: ({ attribute: string } & Omit<GroupGap, "ratio" | "rate" | "p_value">) | null;
+  gap: ({ attribute: string } & Omit<GroupGap, "ratio" | "ratio_between" | "rate" | "p_value">) | null;
   /** The swap of two groups' words that turns the largest share of answers; null where no ten rows have such words. */
   swap: (Pick<Swap, "attribute" | "groups" | "label" | "rows"> & { flips: Interval }) | null;
 }
@@ -48,7 +48,7 @@ export function largestGap(tables: readonly Pick<GroupTable, "attribute" | "gaps
     .filter(({ metric }) => metric !== "coverage")
     .sort((a, b) => b.difference.value - a.difference.value);
   if (largest === undefined) return null;
-  const { ratio: _, rate: __, p_value: ___, ...gap } = largest;
+  const { ratio: _, ratio_between: __, rate: ___, p_value: ____, ...gap } = largest;
   return gap;
 }
 

@@ -8,7 +8,8 @@ export function gapsOf(groups: readonly GroupTable[], title: string): Section {
   const left = notCompared(groups);
   if (parts.charts.length === 0) return { title, words: left };
   const words = [
-    "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smaller group's rows.",
+    "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smallest group's rows.",
+    "The ratio of calibration and of signed errors is that of expected by observed, whose extremes may be two other groups. A group has none where nothing was observed.",
     ...left,
   ];
   return { title, words, ...parts };
@@ -40,11 +41,13 @@ export function gapParts(tables: readonly GroupTable[]): Required<Pick<Section, 
           "lower",
           "difference",
           "ratio",
+          "ratio of",
           "smallest",
           "p with Holm's correction",
         ],
-        rows: gaps.map(({ attribute, metric, label, between, difference, ratio, smallest, p_holm }): Cell[] => [
-          ...[attribute, metric, label, between[0], between[1], difference, ratio, smallest, p_holm],
+        rows: gaps.map(({ attribute, metric, label, between, difference, ratio, ratio_between, ...gap }): Cell[] => [
+          ...[attribute, metric, label, between[0], between[1], difference, ratio],
+          ...[ratio_between && `${ratio_between[1]} / ${ratio_between[0]}`, gap.smallest, gap.p_holm],
         ]),
       },
       tables.some(({ groups }) => groups.some(({ numbers }) => numbers !== null))
@@ -59,13 +62,13 @@ function labelsTable(tables: readonly GroupTable[]): Table {
     caption: "Groups",
     head: [
       ...["attribute", "group", "rows", "accuracy", "answer", "share of answers", "share of predictions"],
-      ...["true positive rate", "false positive rate", "calibration"],
+      ...["true positive rate", "false positive rate", "calibration", "expected by observed"],
     ],
     rows: tables.flatMap(({ attribute, groups }) =>
       groups.flatMap(({ group, rows, accuracy, labels }) =>
         labels.map((of): Cell[] => [
           ...[attribute, group, rows, accuracy, of.label, of.base_rate, of.selection_rate],
-          ...[of.true_positive_rate, of.false_positive_rate, of.calibration],
+          ...[of.true_positive_rate, of.false_positive_rate, of.calibration, of.expected_to_observed],
         ]),
       ),
     ),
@@ -77,13 +80,14 @@ function numbersTable(tables: readonly GroupTable[]): Table {
     caption: "Groups",
     head: [
       ...["attribute", "group", "rows", "mean target", "mean prediction", "mean absolute error"],
-      ...["root mean squared error", "mean signed error", "targets within their intervals"],
+      ...["root mean squared error", "mean signed error", "expected by observed", "targets within their intervals"],
     ],
     rows: tables.flatMap(({ attribute, groups }) =>
       groups.flatMap(({ group, rows, numbers }): Cell[][] => {
         if (numbers === null) return [];
-        const { mean_target, mean_prediction, mae, rmse, signed_error, coverage } = numbers;
-        return [[attribute, group, rows, mean_target, mean_prediction, mae, rmse, signed_error, coverage]];
+        const { mean_target, mean_prediction, mae, rmse, signed_error, expected_to_observed, coverage } = numbers;
+        const means = [mean_target, mean_prediction, mae, rmse, signed_error, expected_to_observed];
+        return [[attribute, group, rows, ...means, coverage]];
       }),
     ),
   };

@@ -1,9 +1,16 @@
 // Group metrics against Fairlearn, their intervals and tests against statsmodels and SciPy (tests/golden/golden_audit.py).
 import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { type GroupTable, groupTables, judgedMetrics, notCompared, rowMetrics } from "../../src/audit/groups.js";
+import {
+  type GroupGap,
+  type GroupTable,
+  groupTables,
+  judgedMetrics,
+  notCompared,
+  rowMetrics,
+} from "../../src/audit/groups.js";
 import { byColumn, type Judged, judge } from "../../src/audit/membership.js";
-import { fisherExact, meanGap, rateGap, spreadGap } from "../../src/audit/proportions.js";
+import { expectedRatio, fisherExact, meanGap, rateGap, spreadGap } from "../../src/audit/proportions.js";
 import { type Row, setText } from "../../src/dataset/index.js";
 import { normalQuantile } from "../../src/evaluate/index.js";
 import { studentQuantile, studentTail } from "../../src/evaluate/means.js";
@@ -12,6 +19,12 @@ import type { Task, TaskKind } from "../../src/task/index.js";
 interface Both {
   difference: number;
   ratio: number;
+}
+interface Calibrated {
+  groups: Record<string, number>;
+  between: [string, string];
+  ratio: number;
+  interval: [number, number];
 }
 interface Case {
   name: string;
@@ -24,6 +37,8 @@ interface Case {
   equal_opportunity: Both;
   equalized_odds: Both;
   accuracy: Both;
+  calibration: number;
+  expected_to_observed: Calibrated;
 }
 const golden = JSON.parse(readFileSync(new URL("../golden/audit.json", import.meta.url), "utf8")) as {
   cases: Case[];
@@ -32,7 +47,8 @@ const golden = JSON.parse(readFileSync(new URL("../golden/audit.json", import.me
     answers: number[][];
     predictions: number[][];
     probabilities: number[][];
-    labels: Record<"demographic_parity" | "equal_opportunity" | "equalized_odds", Both>[];
+    labels: (Record<"demographic_parity" | "equal_opportunity" | "equalized_odds", Both> &
+      Pick<Case, "expected_to_observed">)[];
   };
   numbers: {
     name: string;
@@ -42,6 +58,7 @@ const golden = JSON.parse(readFileSync(new URL("../golden/audit.json", import.me
     groups: Record<string, Record<string, number>>;
     difference: Record<string, number>;
     ratio: Record<string, number>;
+    expected_to_observed: Calibrated | null;
   }[];
   students: [number, number, number][];
   proportions: { counts: [number, number, number, number]; fisher: number; difference: number[]; ratio: number[] }[];
@@ -73,12 +90,21 @@ function judged({
   );
 }
 
+/** Against pandas; the interval against 20,000 resamples of NumPy's. */
+function expectCalibrated({ ratio, ratio_between }: GroupGap, expected: Calibrated) {
+  expect(ratio_between).toEqual(expected.between);
+  expect(ratio!.value).toBeCloseTo(expected.ratio, 12);
+  expect(Math.abs(ratio!.low - expected.interval[0])).toBeLessThan(0.02);
+  expect(Math.abs(ratio!.high - expected.interval[1])).toBeLessThan(0.02);
+}
+
 describe("group metrics, as Fairlearn", () => {
   it.each(golden.cases)("$name", (expected) => {
     const [table] = groupTables(planOf("classify", ["yes"]), judged(expected), judgedMetrics);
     expect(table!.groups.map(({ group }) => group)).toEqual(Object.keys(expected.groups));
     for (const { group, accuracy, labels } of table!.groups) {
-      const { label, ...rates } = labels[0]!;
+      const { label, expected_to_observed, ...rates } = labels[0]!;
+      expect(expected_to_observed).toBeCloseTo(expected.expected_to_observed.groups[group]!, 12);
       for (const [name, value] of Object.entries({ ...rates, accuracy })) {
         expect(value, `${group} ${name}`).toBeCloseTo(expected.groups[group]![name]!, 12);
       }
@@ -92,6 +118,10 @@ describe("group metrics, as Fairlearn", () => {
     }
     const sizes = Object.keys(expected.groups).map((name) => expected.group.filter((own) => own === name).length);
     expect(table!.gaps.find(({ metric }) => metric === "demographic_parity")!.smallest).toBe(Math.min(...sizes));
+    const calibration = table!.gaps.find(({ metric }) => metric === "calibration")!;
+    expect(calibration.difference.value).toBeCloseTo(expected.calibration, 12);
+    expect(calibration.smallest).toBe(Math.min(...sizes));
+    expectCalibrated(calibration, expected.expected_to_observed);
   });
 
   it("lists small groups, and compares none with them", () => {
@@ -133,6 +163,72 @@ describe("group metrics, as Fairlearn", () => {
   });
 });
 
+describe("the ratio of calibration", () => {
+  const gapOf = (groups: Record<string, { hits: number; rows: number; probability: number }>) => {
+    const all = Object.entries(groups).flatMap(([group, { hits, rows, probability }]) =>
+      Array.from({ length: rows }, (_, row) => ({ group, answer: Number(row < hits), probability })),
+    );
+    const [table] = groupTables(
+      planOf("classify", ["yes"]),
+      judged({
+        group: all.map(({ group }) => group),
+        answers: all.map(({ answer }) => answer),
+        predictions: all.map(() => 1),
+        probabilities: all.map(({ probability }) => probability),
+      }),
+      judgedMetrics,
+    );
+    const found = Object.fromEntries(
+      table!.groups.map(({ group, labels }) => [group, labels[0]!.expected_to_observed]),
+    );
+    return { found, gap: table!.gaps.find(({ metric }) => metric === "calibration")! };
+  };
+
+  it("names its groups, which may be others than the difference's", () => {
+    const { found, gap } = gapOf({
+      a: { hits: 60, rows: 80, probability: 0.9 },
+      b: { hits: 10, rows: 80, probability: 0.25 },
+      c: { hits: 40, rows: 80, probability: 0.5 },
+    });
+    expect(found).toEqual({ a: expect.closeTo(1.2, 12), b: 2, c: 1 });
+    expect(gap).toMatchObject({ between: ["a", "c"], ratio_between: ["b", "c"], ratio: { value: 0.5 } });
+    expect(gap.ratio!.high).toBeLessThan(1);
+  });
+
+  it("leaves out a group without the answer, and is null where no two are left", () => {
+    const none = { hits: 0, rows: 20, probability: 0.25 };
+    const some = { hits: 10, rows: 20, probability: 0.5 };
+    const three = gapOf({ a: none, b: some, c: { ...some, probability: 0.25 } });
+    expect(three.found).toEqual({ a: null, b: 1, c: 0.5 });
+    expect(three.gap).toMatchObject({ between: ["a", "c"], ratio_between: ["b", "c"], ratio: { value: 0.5 } });
+    const two = gapOf({ a: none, b: some });
+    expect(two.gap).toMatchObject({ between: ["a", "b"], ratio: null, ratio_between: null, smallest: 20 });
+    // Nothing is expected of anybody: 0 by 0.
+    const zero = { ...some, probability: 0 };
+    expect(gapOf({ a: zero, b: zero }).gap).toMatchObject({ ratio: null, ratio_between: null });
+  });
+
+  it("is finite where resamples have no answer, or expect none", () => {
+    // One hit among ten: a third of the resamples have none, and count half a row.
+    const rare = gapOf({ a: { hits: 1, rows: 10, probability: 0.09 }, b: { hits: 50, rows: 100, probability: 0.5 } });
+    const { value, low, high } = rare.gap.ratio!;
+    expect(value).toBeCloseTo(0.9, 12);
+    expect(low).toBeLessThan(0.4);
+    // 0.9 expected by a half observed, over about 1.
+    expect(Math.abs(high - 1.8)).toBeLessThan(0.6);
+    const rows = (probability: number) => Array.from({ length: 10 }, () => ({ expected: probability, observed: 1 }));
+    const certain = [{ expected: 1, observed: 1 }, ...rows(1e-320)];
+    const { ratio } = expectedRatio(
+      [
+        { group: "a", rows: certain },
+        { group: "b", rows: rows(0.05) },
+      ],
+      1,
+    );
+    expect(Number.isFinite(ratio!.high)).toBe(true);
+  });
+});
+
 describe("sets of labels, each a decision of its own", () => {
   it("have Fairlearn's metrics label by label", () => {
     const { group, answers, predictions, probabilities, labels } = golden.sets;
@@ -152,9 +248,12 @@ describe("sets of labels, each a decision of its own", () => {
         expect(gap.difference.value, `${metric} of ${label}`).toBeCloseTo(labels[place]![metric].difference, 12);
         expect(gap.ratio!.value, `${metric} of ${label}`).toBeCloseTo(labels[place]![metric].ratio, 12);
       }
+      const calibration = table!.gaps.find((one) => one.metric === "calibration" && one.label === label)!;
+      expectCalibrated(calibration, labels[place]!.expected_to_observed);
     }
     for (const { group: name, labels: own } of table!.groups) {
-      for (const [place, { calibration }] of own.entries()) {
+      for (const [place, { calibration, expected_to_observed }] of own.entries()) {
+        expect(expected_to_observed).toBeCloseTo(labels[place]!.expected_to_observed.groups[name]!, 12);
         const excesses = group.flatMap((one, row) =>
           one === name ? [probabilities[row]![place]! - answers[row]![place]!] : [],
         );
@@ -178,21 +277,25 @@ describe("numbers by group, as Fairlearn's MetricFrame of scikit-learn's metrics
     const [table] = groupTables(planOf("regress"), rowsOf(expected), [...rowMetrics, ...judgedMetrics]);
     for (const { group, accuracy, labels, numbers } of table!.groups) {
       expect([accuracy, labels, numbers!.coverage]).toEqual([null, [], null]);
+      if (expected.expected_to_observed === null) expect(numbers!.expected_to_observed).toBeNull();
+      else expect(numbers!.expected_to_observed).toBeCloseTo(expected.expected_to_observed.groups[group]!, 12);
       for (const [name, value] of Object.entries(expected.groups[group]!))
         expect(numbers![name as "mae"], `${group} ${name}`).toBeCloseTo(value, 12);
     }
     const metrics = table!.gaps.map(({ metric }) => metric);
     expect(metrics).toEqual(["mean_target", "mean_prediction", "mae", "rmse", "signed_error"]);
-    for (const { metric, difference, ratio, smallest, p_value } of table!.gaps) {
+    for (const gap of table!.gaps) {
+      const { metric, difference, ratio, smallest, p_value } = gap;
       expect(difference.value, metric).toBeCloseTo(expected.difference[metric]!, 12);
       expect(difference.low, metric).toBeLessThan(difference.value);
       expect(difference.high, metric).toBeGreaterThan(difference.value);
       expect(p_value).toBeGreaterThan(0);
       const sizes = Object.keys(expected.groups).map((name) => expected.group.filter((own) => own === name).length);
       expect(smallest).toBe(Math.min(...sizes));
-      // What may be below 0 has no ratio, and the rows' own means have none.
-      const signed = expected.name === "of either sign" && metric === "mean_prediction";
-      if (signed || ["signed_error", "mean_target"].includes(metric)) expect(ratio, metric).toBeNull();
+      // What may be below 0 has no ratio, and the rows' own means have none. That of signed errors is of the means.
+      const signed = expected.name === "of either sign" && ["mean_prediction", "signed_error"].includes(metric);
+      if (signed || metric === "mean_target") expect(ratio, metric).toBeNull();
+      else if (metric === "signed_error") expectCalibrated(gap, expected.expected_to_observed!);
       else expect(ratio!.value, metric).toBeCloseTo(expected.ratio[metric]!, 12);
     }
   });

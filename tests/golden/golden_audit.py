@@ -1,4 +1,4 @@
-"""Writes audit.json: what Fairlearn, scikit-learn, SciPy and statsmodels say about the groups of seeded rows.
+"""Writes audit.json: what Fairlearn, scikit-learn, SciPy, statsmodels and pandas say about the groups of seeded rows.
 
     python3 -m venv /tmp/golden
     /tmp/golden/bin/pip install numpy==2.4.6 scipy==1.17.1 scikit-learn==1.9.1 fairlearn==0.15.0 statsmodels==0.15.0 pandas==3.1.1
@@ -17,6 +17,25 @@ from statsmodels.stats.contingency_tables import Table2x2
 from statsmodels.stats.proportion import confint_proportions_2indep
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+
+
+def expected_to_observed(group, expected, observed):
+    """E/O by group, and the lowest by the highest; its interval by resampling both groups, widened for the number of pairs."""
+    sums = pd.DataFrame({"group": group, "expected": expected, "observed": observed}).groupby("group").sum()
+    by_group = sums["expected"] / sums["observed"]
+    r = np.random.default_rng(9)
+    def draws(g):
+        e, o = expected[group == g], observed[group == g]
+        at = r.integers(0, len(e), (20000, len(e)))
+        return e[at].sum(1) / o[at].sum(1)
+    low, high = by_group.idxmin(), by_group.idxmax()
+    tail = 0.025 / (len(by_group) * (len(by_group) - 1) / 2)
+    return {
+        "groups": {f"g{g}": float(value) for g, value in by_group.items()},
+        "between": [f"g{high}", f"g{low}"],
+        "ratio": float(by_group[low] / by_group[high]),
+        "interval": np.quantile(draws(low) / draws(high), [tail, 1 - tail]).tolist(),
+    }
 
 
 def case(name, seed, groups, rows):
@@ -52,6 +71,8 @@ def case(name, seed, groups, rows):
         "equal_opportunity": both("equal_opportunity"),
         "equalized_odds": both("equalized_odds"),
         "accuracy": {"difference": float(frame.difference()["accuracy"]), "ratio": float(frame.ratio()["accuracy"])},
+        "calibration": float(table["gap"].max() - table["gap"].min()),
+        "expected_to_observed": expected_to_observed(group, p, y),
     }
 
 
@@ -72,7 +93,10 @@ def sets(seed, rows):
         "predictions": predicted.astype(int).tolist(),
         "probabilities": p.tolist(),
         "labels": [
-            {metric: both(metric, label) for metric in ("demographic_parity", "equal_opportunity", "equalized_odds")}
+            {
+                **{metric: both(metric, label) for metric in ("demographic_parity", "equal_opportunity", "equalized_odds")},
+                "expected_to_observed": expected_to_observed(group, p[:, label], truth[:, label]),
+            }
             for label in (0, 1)
         ],
     }
@@ -100,6 +124,8 @@ def numbers(name, seed, groups, rows, low):
         "groups": {f"g{g}": {k: float(v) for k, v in row.items()} for g, row in frame.by_group.iterrows()},
         "difference": {k: float(v) for k, v in frame.difference().items()},
         "ratio": {k: float(v) for k, v in frame.ratio().items()},
+        # Of values of either sign there is none.
+        "expected_to_observed": expected_to_observed(group, predicted, y) if min(y.min(), predicted.min()) >= 0 else None,
     }
 
 

@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { auditText } from "../../bin/print-audit.js";
+import type { GroupGap } from "../../src/audit/index.js";
 import { type AuditResult, audit, reportAudit } from "../../src/index.js";
 import { readTask } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
@@ -37,10 +38,15 @@ beforeAll(async () => {
     examples,
   };
   const finding = { part: "swaps" as const, what: "gender: female in place of male", value: value(0.25), p_holm: 0.02 };
+  const [ratio, p] = [value(0.5), { p_value: 0.01, p_holm: 0.02 }];
+  const calibration: GroupGap = {
+    ...{ metric: "calibration", label: "late", rate: null, between: ["top", "low"], difference: value(0.25) },
+    ...{ ratio, ratio_between: ["most", "least"], smallest: 12, ...p },
+  };
   const scored = { rows: 40, accuracy: value(0.375), bias: value(-0.125), p_holm: 0.5 };
   result = {
     ...found,
-    groups: found.data.groups,
+    groups: [...found.data.groups, { ...found.data.groups[0]!, gaps: [calibration] }],
     crows_pairs: {
       file: "crows.csv",
       preferences: [{ bias: "race <color>", pairs: 516, share: value(0.625), log_ratio: 0.5, p_holm: 0.001 }],
@@ -91,6 +97,16 @@ describe("the page of an audit", () => {
 
   it("has a sister on the terminal, where ratios have their intervals as well", () => {
     expect(auditText(result)).toMatch(/difference +95 % +ratio +95 % +smallest/);
+  });
+
+  it("says which groups a ratio is of, on the terminal where they are others than the difference's", () => {
+    const page = readFileSync(file, "utf8");
+    expect(page).toMatch(/<td>top<\/td><td>low<\/td>.*0\.5 \[0\.45, 0\.55\]<\/td><td>least \/ most<\/td>/);
+    const [{ between, ratio_between }] = result.data.groups[0]!.gaps as [GroupGap];
+    expect(ratio_between).toEqual(between);
+    expect(page).toContain(`<td>${between[1]} / ${between[0]}</td>`);
+    expect(auditText(result)).toMatch(/top +low .*0\.500 +0\.450 – 0\.550 \(least \/ most\) +12/);
+    expect(auditText(result).match(/ \/ /g)).toHaveLength(1);
   });
 
   testChromium("is drawn without a complaint", async () => {
