@@ -53,14 +53,12 @@ function pairsText(pairs: readonly PromptPair[]): string {
   if (places.length < 3) return "";
   const cell = (row: number, column: number) => {
     const pair = pairs.find(({ first, second }) => first === Math.min(row, column) && second === Math.max(row, column));
-    return pair === undefined ? "" : short(row < column ? pair.p_value : pair.p_holm);
+    return pair === undefined ? "" : significant(row < column ? pair.p_value : pair.p_holm);
   };
   const lines = places.map((row) => [`${row + 1}`, ...places.map((column) => cell(row, column))]);
   const head = ["", ...places.map((place) => `${place + 1}`)];
   return `McNemar p of every two, below the diagonal with Holm's correction\n${table([head, ...lines])}`;
 }
-
-const short = (p: number) => (p < 0.001 ? "<0.001" : p.toFixed(3));
 
 function comparedRow(one: ComparedPrompt, place: number, best: number, several: boolean): string[] {
   const { shots, select, calibrate, metric, tokens_per_row, rows_per_second, instruction } = one;

@@ -87,11 +87,11 @@ describe("print", () => {
     const pair = (first: number, second: number, p_value: number, p_holm: number) => ({
       ...{ first, second, only_first: 1, only_second: 2, p_value, p_holm },
     });
-    const pairs = [pair(0, 1, 0.5, 1), pair(0, 3, 0.00001, 0.00003), pair(1, 3, 0.02, 0.04)];
+    const pairs = [pair(0, 1, 0.5, 1), pair(0, 3, 0.00001, 0.00003), pair(1, 3, 0.023456, 0.046912)];
     const compared = { prompts, pairs, best: 3, split: "test", metric: "accuracy" };
     const shown = (change = {}) =>
       promptText({ task: "t", compared: { ...compared, ...change } } as unknown as PromptResult);
-    expect(shown()).toMatch(/ +1 +2 +4\n1 +0\.500 +<0\.001\n2 +1\.000 +0\.020\n4 +<0\.001 +0\.040\n/);
+    expect(shown()).toMatch(/ +1 +2 +4\n1 +0\.5 +0\.00001\n2 +1 +0\.0235\n4 +0\.00003 +0\.0469\n/);
     // Of two, the line says it.
     expect(shown({ pairs: pairs.slice(1, 2) })).not.toContain("every two");
     expect(shown({ pairs: pairs.slice(1, 2) })).toContain("with Holm's correction 0.00003");
