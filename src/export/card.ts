@@ -22,7 +22,7 @@ export interface CardFacts {
 }
 
 /** By this a card of ours is known: it may be replaced. */
-const mark = "<!-- written by stillroom export -->";
+const mark = "<!-- written by stillroom -->";
 
 /** The card of a file: the same name, .md in place of .gguf. */
 export function cardFile(out: string): string {

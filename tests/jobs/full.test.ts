@@ -36,6 +36,7 @@ test("a run leaves a whole model that is the best validated step's", async () =>
   expect(metrics.accuracy!.value).toBe(validated.value);
   expect(result.card).toBe(path.join(out, "model.md"));
   const card = readFileSync(result.card!, "utf8");
+  expect(card).toMatch(/^<!-- written by stillroom -->$/m);
   const { loss } = result.validation!;
   expect(card).toContain(`| this file | ${validated.value.toFixed(3)} [`);
   expect(card).toMatch(/accuracy on 12 validation rows of halves, by which this step was chosen, with 95 % intervals:/);
