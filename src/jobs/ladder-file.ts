@@ -4,11 +4,13 @@ import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
+import type { Task } from "../task/index.js";
 import type { LadderRung, RungName } from "./ladder.js";
+import { requireSameLadder } from "./ladder-options.js";
 
 interface Content {
   format: "stillroom-ladder";
-  version: 3;
+  version: 4;
   identity: Record<string, unknown>;
   rungs: LadderRung[];
   /** What the making of a rung that is not done has taken, all processes together; null where none was cut off. */
@@ -36,14 +38,7 @@ export class LadderFile {
     const text = await readFile(this.#file, "utf8").catch(() => null);
     if (text === null) return;
     const before = parse(this.#file, text);
-    const names = new Set([...Object.keys(before.identity), ...Object.keys(this.identity)]);
-    for (const name of names) {
-      const both = [before.identity[name], this.identity[name]];
-      const [was, is] = both.map((value) => (value === undefined ? "not given" : JSON.stringify(value)));
-      if (was === is) continue;
-      const message = `${this.folder} holds a ladder with ${name} ${was}, now ${is}; give what it was begun with, or another folder`;
-      throw new StillroomError("usage", message, { options: ["out", name] });
-    }
+    requireSameLadder(this.folder, before.identity, this.identity);
     this.rungs = before.rungs;
     this.#making = before.making;
   }
@@ -80,7 +75,7 @@ export class LadderFile {
 
   #write(): Promise<void> {
     const { identity, rungs } = this;
-    const file: Content = { format: "stillroom-ladder", version: 3, identity, rungs, making: this.#making };
+    const file: Content = { format: "stillroom-ladder", version: 4, identity, rungs, making: this.#making };
     return writeFileAtomic(this.#file, `${JSON.stringify(file, null, 2)}\n`);
   }
 }
@@ -88,7 +83,8 @@ export class LadderFile {
 function parse(file: string, text: string): Content {
   try {
     const found = JSON.parse(text) as Content;
-    if (found.format === "stillroom-ladder" && found.version === 3) return found;
+    const known = found.format === "stillroom-ladder" && found.version === 4;
+    if (known && "name" in (found.identity.task as Task) && Array.isArray(found.rungs)) return found;
   } catch {
     // Falls through to the one message for a file that is not ours.
   }

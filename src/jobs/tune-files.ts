@@ -164,9 +164,15 @@ export function* resumeWarnings(
   };
 }
 
-/** Hash of what a task says, wherever its file lies; how it is audited changes no run. */
-export function hashTask({ file: _, folder: __, audit: ___, ...task }: Task): string {
-  return createHash("sha256").update(JSON.stringify(task)).digest("hex");
+/** What a task says, wherever its file lies; how it is audited changes no run. */
+export function taskWords({ file: _, folder: __, audit: ___, ...task }: Task): Omit<Task, "file" | "folder" | "audit"> {
+  return task;
+}
+
+export function hashTask(task: Task): string {
+  return createHash("sha256")
+    .update(JSON.stringify(taskWords(task)))
+    .digest("hex");
 }
 
 /** Writes what was trained, each file whole or not at all: adapter/ (PEFT) and adapter.gguf, head.safetensors, or model.gguf. */

@@ -142,7 +142,28 @@ describe("a ladder", () => {
 
   it("of other options is refused in its folder, by the option's name", async () => {
     await expect(ladder(task, small("whole", { shots: 3 }))).rejects.toThrow("holds a ladder with shots 2, now 3");
-    await expect(ladder({ ...task, metric: "macro_f1" }, small("whole"))).rejects.toThrow("holds a ladder with task");
+  });
+
+  it("of another task is refused by its name, and of the same one by what it says otherwise", async () => {
+    const refusal = (change: Partial<Task>) =>
+      ladder({ ...task, ...change }, small("whole")).catch(({ code, message }) => `${code}: ${message}`);
+    const where = `usage: ${path.join(folder, "whole")} holds a ladder`;
+    const remedy = "give what it was begun with, or choose another folder for out";
+    expect(await refusal({ name: "other" })).toBe(
+      `${where} of the task ${task.name}, this is other; choose another folder for out`,
+    );
+    expect(await refusal({ metric: "macro_f1" })).toBe(
+      `${where} with task.metric "accuracy", now "macro_f1"; ${remedy}`,
+    );
+    const prompt = { ...task.prompt, template: `{{ text }} ${"and so on ".repeat(20)}`, instruction: "Say." };
+    expect(await refusal({ prompt })).toBe(
+      `${where} with another task.prompt.template; task.prompt.instruction not given, now "Say."; ${remedy}`,
+    );
+    expect(await refusal({ prompt: { ...prompt, separator: "|" }, metric: "macro_f1" })).toContain(" and 1 more; give");
+    // The rungs' fairness is of the groups that the task names. Bounds and the file's place decide nothing.
+    expect(await refusal({ audit: { columns: ["half"] } })).toContain("task.audit.columns not given, now");
+    const moved = { ...task, file: "/elsewhere.yaml", audit: { ...task.audit, bounds: { flips: 0.5 } } };
+    expect((await ladder(moved, small("whole"))).rungs).toHaveLength(5);
   });
 
   it("is refused before its first rung where a later one could not be climbed", async () => {
@@ -158,8 +179,11 @@ describe("a ladder", () => {
   it("of another version is refused by its file", async () => {
     const out = path.join(folder, "old");
     mkdirSync(out);
-    writeFileSync(path.join(out, "ladder.json"), '{"format":"stillroom-ladder","version":2}');
-    await expect(ladder(task, small("old"))).rejects.toThrow(`${out}/ladder.json is not of a ladder of this version`);
+    writeFileSync(path.join(out, "ladder.json"), '{"format":"stillroom-ladder","version":3}');
+    const refused = `${out}/ladder.json is not of a ladder of this version`;
+    await expect(ladder(task, small("old"))).rejects.toThrow(refused);
+    writeFileSync(path.join(out, "ladder.json"), '{"format":"stillroom-ladder","version":4,"identity":{},"rungs":[]}');
+    await expect(ladder(task, small("old"))).rejects.toThrow(refused);
   });
 
   it("needs test rows", async () => {
