@@ -4,7 +4,7 @@ import { counted } from "../src/support/words.js";
 import { colours, fileSize, interval, plain, share, significant, table } from "./print.js";
 
 export function exportText(result: ExportResult): string {
-  const { out, type, bytes, mixture, gate } = result;
+  const { out, type, bytes, mixture, under, gate } = result;
   const c = colours(process.stdout);
   const first = `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)}\n${mixture ? mixtureText(mixture) : ""}`;
   if (!gate) return `${first}not checked on a task (--check TASK)\n`;
@@ -14,15 +14,20 @@ export function exportText(result: ExportResult): string {
   const kl = gate.kl.adapter_merged;
   const agreement = gate.top1_agreement_merged;
   rows.push([
-    "merged",
+    under === null ? "merged" : "before quantising",
     share(merged.value),
     interval(merged),
     kl === null ? "" : significant(kl),
     agreement === null ? "" : share(agreement),
   ]);
-  const last = [significant(gate.kl.merged_quantized), share(gate.top1_agreement)];
+  const { merged_quantized: moved } = gate.kl;
+  const last = [
+    moved === null ? "" : significant(moved),
+    gate.top1_agreement === null ? "" : share(gate.top1_agreement),
+  ];
   rows.push(["quantised", share(quantized.value), interval(quantized), ...last]);
-  return `${first}${table(rows)}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
+  const beside = under === null ? "" : `both run under ${plain(under)}\n`;
+  return `${first}${table(rows)}${beside}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
 }
 
 /** A line a layer, a column a matrix; and what the types do together. */

@@ -9,6 +9,7 @@ import { run } from "../run.js";
 
 interface ExportCommandOptions extends CommonOptions {
   adapter?: string;
+  under?: string;
   data?: string;
   quantize?: string;
   size?: number;
@@ -28,6 +29,7 @@ export function exportCommand(): Command {
   const shared = ["model", "adapter", "data", "limit", "strict", "threads", "seed"] as const;
   return command("export", "Merge, quantise and check: one GGUF that llama.cpp loads.", shared)
     .requiredOption("--out <file>", "the GGUF to write; it appears after the gate, or not at all")
+    .option("--under <run>", "not merged: what the file will be run under, a head with it; the gate measures under it")
     .option("--quantize <type>", "one of llama.cpp's types (default: Q4_K_M)")
     .option(
       "--size <size>",
@@ -47,6 +49,7 @@ export function exportCommand(): Command {
 Examples:
   $ stillroom export --model model.gguf --adapter runs/first --quantize Q4_K_M --check task.yaml --out small.gguf
   $ stillroom export --model model.gguf --adapter runs/first --quantize IQ2_M --imatrix task.yaml --out tiny.gguf
+  $ stillroom export --model model.gguf --under runs/headed --quantize Q4_K_M --check task.yaml --out beneath.gguf
   $ stillroom export --model student.gguf --size 8MB --imatrix task.yaml --check task.yaml --out box.gguf`,
     )
     .action(

@@ -39,20 +39,22 @@ export async function requireOwnCard(file: string): Promise<void> {
 
 /** Writes the card of an exported file, and where the merged model is kept that of its file; both files are in place. */
 export async function writeExportCards(result: ExportResult, facts: CardFacts, merged: string | null): Promise<void> {
-  const { adapter, gate, type, imatrix_tokens } = result;
+  const { adapter, under, gate, type, imatrix_tokens } = result;
   const { name, path: file } = facts.base.info;
-  const common = { base: { path: file, name, sha256: await hashFile(file) }, run: await readRun(adapter, file) };
+  const run = await readRun(adapter ?? under, file);
+  const common = { base: { path: file, name, sha256: await hashFile(file) }, run };
   const from: Line = ["adapter", adapter === null ? "none" : `${path.basename(adapter)}, merged in f32`];
+  const beside: Line[] = under === null ? [] : [["runs under", `${path.basename(under)}, which is not in this file`]];
   const first = ({ metric }: Gate): Measure[] =>
     metric.adapter ? [["with the adapter at run time", metric.adapter]] : [];
   const imatrix = imatrix_tokens === null ? "none" : `of ${imatrix_tokens} tokens`;
   await writeCard({
     ...{ ...common, file: result.out, tag: type.toLowerCase() },
-    made: [from, ["type", type], ["importance matrix", imatrix]],
+    made: [from, ...beside, ["type", type], ["importance matrix", imatrix]],
     measured: gated(gate, facts, (found) => ({
-      before: [...first(found), ["merged", found.metric.merged]],
+      before: [...first(found), [under === null ? "merged" : "before quantising", found.metric.merged]],
       value: found.metric.quantized,
-      also: `KL(merged ‖ this file) is ${nats(found.kl.merged_quantized)} a position over ${found.positions} positions; at ${(100 * found.top1_agreement).toFixed(1)} % of them both have the same most likely token.`,
+      also: quantizingMoved(found, under),
     })),
   });
   if (merged === null) return;
@@ -65,6 +67,13 @@ export async function writeExportCards(result: ExportResult, facts: CardFacts, m
       also: `KL(adapter at run time ‖ this file) is ${nats(found.kl.adapter_merged!)} a position over ${found.positions} positions.`,
     })),
   });
+}
+
+function quantizingMoved({ kl, top1_agreement, positions }: Gate, under: string | null): string {
+  const both = under === null ? "" : `Both were run under ${path.basename(under)}`;
+  if (kl.merged_quantized === null || top1_agreement === null) return `${both}, whose head gave the answers.`;
+  const moved = `KL(merged ‖ this file) is ${nats(kl.merged_quantized)} a position over ${positions} positions; at ${(100 * top1_agreement).toFixed(1)} % of them both have the same most likely token.`;
+  return both === "" ? moved : `${both}. ${moved}`;
 }
 
 /** What run.json says of a training. */

@@ -27,6 +27,8 @@ export interface ExportResult {
   /** Path of the base. */
   model: string;
   adapter: string | null;
+  /** What the file was measured under, and is to be run under; null without it. */
+  under: string | null;
   /** The quantisation type; with size that of {@link Mixture}. */
   type: string;
   bytes: number;
@@ -91,16 +93,17 @@ class Export {
   }
 
   async run(): Promise<ExportResult> {
-    const { adapter, check } = this.settings;
+    const { adapter, under, check } = this.settings;
     try {
       await this.#requireOtherFile();
       const lora = adapter === undefined ? null : await loadAdapter(this.base.native, adapter);
-      requireNoHead(lora, "a GGUF cannot hold: it goes with its run, for eval and batch");
+      requireNoHead(lora, "a GGUF cannot hold: give its run for under, and the model that it stands on is quantised");
+      const beside = under === undefined ? null : await loadAdapter(this.base.native, under);
       await this.#requireSpace(lora);
       const source = lora ? await this.#merge(lora) : this.base.info.path;
       const importance = await this.#collectImportance(source);
       const [quantized, mixture] = await this.#quantize(source, importance);
-      const gate = check ? await this.#check(lora, source, quantized) : null;
+      const gate = check ? await this.#check(lora, beside, source, quantized) : null;
       const result = await this.#result(quantized, importance, mixture, gate);
       if (gate && !gate.passed) {
         throw new StillroomError("gate", `${this.#out} was not written: ${gate.failures.join("; ")}`, {
@@ -122,10 +125,10 @@ class Export {
   }
 
   async #requireOtherFile(): Promise<void> {
-    const { adapter, imatrix, check, keepMerged, prompt } = this.settings;
+    const { adapter, under, imatrix, check, keepMerged, prompt } = this.settings;
     const inputs = [
       { what: "the model that is exported", file: this.base.info.path },
-      ...(adapter === undefined ? [] : adapterFiles(adapter)),
+      ...[adapter, under].flatMap((place) => (place === undefined ? [] : adapterFiles(place))),
       ...[imatrix, check].flatMap((task) => (task ? taskFiles(task) : [])),
       ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt.file }]),
     ];
@@ -201,10 +204,11 @@ class Export {
     return [file, mixture];
   }
 
-  async #check(lora: NativeLora | null, source: string, quantized: string): Promise<Gate> {
+  async #check(lora: NativeLora | null, beside: NativeLora | null, source: string, file: string): Promise<Gate> {
     this.#begin("check");
-    const models = { base: this.base, lora, merged: await this.#open(source), quantized: await this.#open(quantized) };
-    return runGate(this.settings.check!, models, this.settings);
+    const [merged, quantized] = [await this.#open(source), await this.#open(file)];
+    const under = beside && { merged: beside, quantized: await loadAdapter(quantized.native, this.settings.under!) };
+    return runGate(this.settings.check!, { base: this.base, lora, merged, quantized, under }, this.settings);
   }
 
   async #result(
@@ -213,11 +217,12 @@ class Export {
     mixture: Mixture | null,
     gate: Gate | null,
   ): Promise<ExportResult> {
-    const { adapter } = this.settings;
+    const { adapter, under } = this.settings;
     return {
       out: this.#out,
       model: this.base.info.path,
       adapter: adapter ?? null,
+      under: under ?? null,
       type: mixture?.type ?? this.settings.quantize,
       bytes: (await stat(file)).size,
       model_bytes: this.base.info.fileBytes,

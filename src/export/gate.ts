@@ -1,5 +1,6 @@
 // The gate of an export: run-time adapter, merged and quantised model on the same held-out rows. Says which step lost what;
 // writes nothing.
+import { loadCalibration, loadHead } from "../adapter/index.js";
 import { type BadRow, labelsOf, type Row, readRows } from "../dataset/index.js";
 import { evaluateRows, type Interval, type RowScores, readShots, summarise } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
@@ -7,7 +8,7 @@ import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeBatch, NativeLora } from "../support/native.js";
-import { isError, type Task } from "../task/index.js";
+import { hasLabels, isError, type Task } from "../task/index.js";
 import type { ExportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
 
@@ -20,12 +21,12 @@ export interface Gate {
   rows: number;
   /** Bad rows, left out. */
   errors: number;
-  /** Positions whose next-token distributions were compared: the answers' tokens. */
+  /** Positions whose next-token distributions were compared: the answers' tokens; 0 under a head, which says none. */
   positions: number;
-  /** Mean over the positions, in nats; adapter_merged is null without an adapter. */
-  kl: { adapter_merged: number | null; merged_quantized: number };
-  /** Share of positions where the merged and the quantised model have the same most likely token. */
-  top1_agreement: number;
+  /** Mean over the positions, in nats; adapter_merged is null without an adapter, merged_quantized without positions. */
+  kl: { adapter_merged: number | null; merged_quantized: number | null };
+  /** Share of positions where the merged and the quantised model have the same most likely token; null without positions. */
+  top1_agreement: number | null;
   /** The same of the run-time adapter and the merged model; null without an adapter. */
   top1_agreement_merged: number | null;
   /** The task's metric of the three; adapter is null without one, and merged is then the model as it was given. */
@@ -40,25 +41,28 @@ export interface GateModels {
   lora: NativeLora | null;
   merged: Model;
   quantized: Model;
+  /** What the two are run under; null for nothing. */
+  under: { merged: NativeLora; quantized: NativeLora } | null;
 }
 
 /** Compares the models on a task's rows. Throws "input" for a task without held-out rows, "cancelled" on abort. */
 export async function runGate(task: Task, models: GateModels, settings: ExportSettings): Promise<Gate> {
   const { rows, bad, split, labels } = await heldOut(task, settings);
-  const parts = models.lora ? 5 : 3;
+  const [head, calibration] = [await loadHead(settings.under), await loadCalibration(settings.under)];
+  const parts = models.lora ? 5 : head ? 2 : 3;
   let part = 0;
   const progress = (done: number) => settings.onProgress?.({ phase: "check", done: (part + done) / parts });
   // The same examples for all three, as the base finds them.
   const shown = await readShots(task, rows, { ...settings, model: models.base });
-  const batches = answerBatches(models.base, task, rows, true, shown.examples);
-  const distance = async (from: Model, lora: NativeLora | null, to: Model): Promise<Distance> => {
-    const found = await compareBatches(batches, from, lora, to, settings.signal, progress);
+  const batches = head ? [] : answerBatches(models.base, task, rows, true, shown.examples);
+  const distance = async (...ends: Ends): Promise<Distance> => {
+    const found = await compareBatches(batches, ends, settings.signal, progress);
     part++;
     return found;
   };
   const metric = async (model: Model, lora: NativeLora | null): Promise<{ value: Interval; scores: RowScores }> => {
     const scores = await evaluateRows({
-      ...{ model, lora, task, rows, labels, ...shown },
+      ...{ model, lora, head, calibration, task, rows, labels, ...shown },
       prompt: compilePrompt(task, model.template),
       onProgress: ({ rows: done, totalRows }) => progress(done / totalRows),
       signal: settings.signal,
@@ -67,18 +71,19 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
     return { value: summarise(task, scores.rows, labels, settings.seed).metrics[task.metric]!, scores };
   };
   const { base, lora, merged, quantized } = models;
-  const merging = lora ? await distance(base, lora, merged) : null;
-  const quantizing = await distance(merged, null, quantized);
+  const under = models.under ?? { merged: null, quantized: null };
+  const merging = lora ? await distance([base, lora], [merged, null]) : null;
+  const quantizing = head ? null : await distance([merged, under.merged], [quantized, under.quantized]);
   const adapter = lora ? (await metric(base, lora)).value : null;
-  const before = (await metric(merged, null)).value;
-  const after = await metric(quantized, null);
+  const before = (await metric(merged, under.merged)).value;
+  const after = await metric(quantized, under.quantized);
   const found = {
     split,
     rows: after.scores.rows.length,
     errors: bad.length + after.scores.refused.length,
-    positions: quantizing.positions,
-    kl: { adapter_merged: merging?.kl ?? null, merged_quantized: quantizing.kl },
-    top1_agreement: quantizing.agreement,
+    positions: quantizing?.positions ?? 0,
+    kl: { adapter_merged: merging?.kl ?? null, merged_quantized: quantizing?.kl ?? null },
+    top1_agreement: quantizing?.agreement ?? null,
     top1_agreement_merged: merging?.agreement ?? null,
     metric: { name: task.metric, adapter, merged: before, quantized: after.value },
   };
@@ -92,6 +97,9 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   return { passed: failures.length === 0, failures, ...found, bounds };
 }
 
+/** Two models, each with what it is run under. */
+type Ends = [from: [Model, NativeLora | null], to: [Model, NativeLora | null]];
+
 interface Distance {
   kl: number;
   agreement: number;
@@ -100,16 +108,14 @@ interface Distance {
 
 async function compareBatches(
   batches: readonly NativeBatch[],
-  from: Model,
-  lora: NativeLora | null,
-  to: Model,
+  [[from, lora], [to, toLora]]: Ends,
   signal: AbortSignal | undefined,
   progress: (done: number) => void,
 ): Promise<Distance> {
   const sum = { kl: 0, agreements: 0, positions: 0 };
   for (const [index, batch] of batches.entries()) {
     throwIfCancelled(signal, "comparing the exported model");
-    const { klSum, agreements, positions } = await from.native.compare(batch, lora, to.native, null);
+    const { klSum, agreements, positions } = await from.native.compare(batch, lora, to.native, toLora);
     sum.kl += klSum;
     sum.agreements += agreements;
     sum.positions += positions;
@@ -132,7 +138,7 @@ export function judge(found: Pick<Gate, "kl" | "metric">, { bounds }: Pick<Expor
       `merging moved the answers by a KL of ${digits(merging)} nats, the bound is ${bounds.adapterMergedKl}`,
     );
   }
-  if (bounds.mergedQuantizedKl !== null && !(quantizing <= bounds.mergedQuantizedKl)) {
+  if (quantizing !== null && bounds.mergedQuantizedKl !== null && !(quantizing <= bounds.mergedQuantizedKl)) {
     failures.push(
       `quantising moved the answers by a KL of ${digits(quantizing)} nats, the bound is ${bounds.mergedQuantizedKl}`,
     );
@@ -167,8 +173,7 @@ async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSetti
   const options = { strict: strict ?? false, ...(onBad && { onBad }), ...(signal && { signal }) };
   const { rows, bad }: { rows: Row[]; bad: BadRow[] } = await readRows(task, split, { ...options, limit });
   if (rows.length === 0) throw new StillroomError("input", `the task ${task.name} has no good ${split} row`);
-  if (task.answer.labels || task.kind !== "classify")
-    return { rows, bad, split, labels: labelsOf(task, rows) } as const;
+  if (task.answer.labels || !hasLabels(task.kind)) return { rows, bad, split, labels: labelsOf(task, rows) } as const;
   // Without training rows they are the values of the whole split, whose bad rows are told already.
   const { rows: all } = task.data.train
     ? await readRows(task, "train", options)

@@ -30,6 +30,8 @@ export interface ExportOptions {
   model?: string | Model | undefined;
   /** A RUN folder, a PEFT folder or a GGUF LoRA; without one the model is only quantised. */
   adapter?: string | undefined;
+  /** An adapter that the quantised model is to be run under, with its head where it has one: the gate measures under it, and it is not merged. */
+  under?: string | undefined;
   /** One of llama.cpp's types (default "Q4_K_M"). */
   quantize?: string | undefined;
   /**
@@ -74,7 +76,9 @@ export interface ExportSettings extends Omit<ExportOptions, "prompt"> {
 }
 
 const optionNames = [
-  ..."model adapter quantize size out imatrix check prompt limit bounds keepMerged seed strict threads".split(" "),
+  ..."model adapter under quantize size out imatrix check prompt limit bounds keepMerged seed strict threads".split(
+    " ",
+  ),
   ..."onProgress onDownload onBad signal".split(" "),
 ];
 
@@ -85,11 +89,11 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   requireWhole("seed", options.seed, 0);
   requireWhole("size", options.size, 1);
   if (options.size !== undefined) requireMeasurable(options);
-  if (options.check?.kind === "multilabel") {
+  if (options.under !== undefined) requireGated(options);
+  else if (options.check?.kind === "multilabel") {
     const why = `${options.check.name} is of kind multilabel, whose sets a head gives, and a GGUF holds none`;
-    throw new StillroomError("usage", `expected a task that is answered in words for check: ${why}`, {
-      options: ["check"],
-    });
+    const message = `expected a task that is answered in words for check: ${why}; under takes the run of the head`;
+    throw new StillroomError("usage", message, { options: ["check", "under"] });
   }
   const { adapterMergedKl = 1e-3, mergedQuantizedKl = 0.1, metricDrop = 0.02, ...others } = options.bounds ?? {};
   const bounds = { adapterMergedKl, mergedQuantizedKl, metricDrop };
@@ -114,6 +118,15 @@ async function promptedTasks({ prompt: file, imatrix, check }: ExportOptions) {
   throw new StillroomError("usage", "prompt is how the tasks of imatrix and check are asked: give one of them", {
     options,
   });
+}
+
+/** What stays beside the file is known to the gate alone. */
+function requireGated({ adapter, size, check }: ExportOptions): void {
+  const refuse = (message: string, ...options: string[]) =>
+    new StillroomError("usage", message, { options: ["under", ...options] });
+  if (adapter !== undefined) throw refuse("adapter is merged and under is not: give one of them", "adapter");
+  if (size !== undefined) throw refuse("size measures a model without under: give quantize", "size", "quantize");
+  if (!check) throw refuse("under is what the rows of check are answered with: give check", "check");
 }
 
 function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {

@@ -70,8 +70,15 @@ export async function distilStudent(
     ...{ ...teacher, student, quantize, checkLimit, out },
     ...{ epochs: studentEpochs, learningRate: studentLearningRate, ...common },
   });
-  try {
+  return harmOf(async () => {
     for await (const event of work) onEvent?.({ type: "distill", rung: "student", event });
+  });
+}
+
+/** The gate's sentence where work ends at it; else null. */
+async function harmOf(work: () => Promise<unknown>): Promise<string | null> {
+  try {
+    await work();
     return null;
   } catch (error) {
     if (error instanceof StillroomError && error.code === "gate") return error.message;
@@ -126,9 +133,12 @@ async function taughtTask({ task, settings, out, model }: Making, adapter: strin
   return { ...task, data };
 }
 
-/** The cut model in fewer bits, under the adapter and the head that learnt over it; no gate, which would ask for words. */
-export async function quantiseUnder({ settings }: Making, model: string, out: string): Promise<void> {
-  if (await stat(out).catch(() => null)) return;
-  const { quantize, seed, threads, signal } = settings;
-  await exportModel({ model, quantize, out, seed, threads, signal });
+/** The cut model in fewer bits, if that does no harm to what the adapter and the head that learnt over it answer; else the gate's sentence on it. */
+export async function quantiseUnder(
+  { task, settings }: Making,
+  { model, under, out }: { model: string; under: string; out: string },
+): Promise<string | null> {
+  if (await stat(out).catch(() => null)) return null;
+  const { quantize, checkLimit: limit, seed, threads, signal } = settings;
+  return harmOf(() => exportModel({ model, under, quantize, out, check: task, limit, seed, threads, signal }));
 }

@@ -147,8 +147,9 @@ class Climb {
       const student = path.join(out, "student.gguf");
       await this.#rung("student", { model: student, adapter: distilled }, () => tuneStudent(this, teaching));
       const quantized = path.join(out, "quantized.gguf");
-      const under = { model: quantized, adapter: distilled };
-      await this.#rung("quantised student", under, () => quantiseUnder(this, student, quantized));
+      await this.#rung("quantised student", { model: quantized, adapter: distilled }, async () => {
+        this.#requireUnharmed(await quantiseUnder(this, { model: student, under: distilled, out: quantized }));
+      });
       return this.#result();
     }
     let harm: string | null = null;
@@ -160,10 +161,14 @@ class Climb {
     await this.#rung("quantised student", { model: quantized }, async () => {
       // Not there where this ladder, or the one that it goes on from, came no further than the gate.
       if (harm === null && !(await stat(quantized).catch(() => null))) await distil();
-      // What the rungs before came to is not lost with a student that quantising harms.
-      if (harm !== null) throw new StillroomError("gate", harm, { cause: this.#result() });
+      this.#requireUnharmed(harm);
     });
     return this.#result();
+  }
+
+  /** Throws "gate" with a sentence of it. What the rungs before came to is not lost with a student that quantising harms. */
+  #requireUnharmed(harm: string | null): void {
+    if (harm !== null) throw new StillroomError("gate", harm, { cause: this.#result() });
   }
 
   #result(): LadderResult {
@@ -243,7 +248,11 @@ function notesOf(task: Task): LadderNote[] {
       climbed: true,
       why: `a head is not distilled: the student tunes an adapter and a head, on ${taught}`,
     },
-    { rung: "quantised student", climbed: true, why: "quantised under its adapter and head, without a gate" },
+    {
+      rung: "quantised student",
+      climbed: true,
+      why: "quantised under its adapter and head, with which the gate measures it",
+    },
   ];
 }
 

@@ -50,7 +50,7 @@ describe("a model card", () => {
     expect(card).toContain(`SHA-256 ${await hashFile(model)}`);
     expect(card).toContain(`${result.bytes.toLocaleString("en")} bytes, SHA-256 ${await hashFile(result.out)}`);
     expect(card).toContain("| steps | 2, best ");
-    expect(card).toContain(`KL(merged ‖ this file) is ${result.gate!.kl.merged_quantized.toPrecision(3)} nats`);
+    expect(card).toContain(`KL(merged ‖ this file) is ${result.gate!.kl.merged_quantized!.toPrecision(3)} nats`);
     expect(card).toContain("| licence | not said in the base's metadata |");
   });
 

@@ -10,7 +10,7 @@ const metric = (adapter: number | null, merged: number, quantized: number, name 
   merged: about(merged),
   quantized: about(quantized),
 });
-const verdict = (merging: number | null, quantizing: number, found = metric(0.9, 0.9, 0.9)) =>
+const verdict = (merging: number | null, quantizing: number | null, found = metric(0.9, 0.9, 0.9)) =>
   judge({ kl: { adapter_merged: merging, merged_quantized: quantizing }, metric: found }, { bounds });
 
 describe("judge", () => {
@@ -26,6 +26,13 @@ describe("judge", () => {
     );
     const lost = metric(null, 0.9, 0.8);
     expect(judge({ kl: { adapter_merged: null, merged_quantized: 9 }, metric: lost }, free)).toHaveLength(1);
+  });
+
+  it("has the metric alone where a head answers", () => {
+    expect(verdict(null, null, metric(null, 0.9, 0.9))).toEqual([]);
+    expect(verdict(null, null, metric(null, 0.9, 0.8))).toEqual([
+      "quantising took accuracy from 0.9 to 0.8, the bound is 0.02",
+    ]);
   });
 
   it("says which step moved the answers", () => {

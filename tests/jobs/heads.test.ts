@@ -173,7 +173,7 @@ describe("a head", () => {
       "an export",
       () => exportModel({ model: gguf, adapter: named("alone"), quantize: "Q8_0", out: named("x.gguf") }),
       "usage",
-      /has a head of the task's own, which a GGUF cannot hold/,
+      /has a head of the task's own, which a GGUF cannot hold: give its run for under/,
     ],
   ])("refuses %s", async (_name, work, code, message) => {
     await expect(work()).rejects.toMatchObject({ code, message: expect.stringMatching(message) });

@@ -1,8 +1,8 @@
 // ladder() of tasks that a head answers, on a toy: numbers and sets of labels. Which rungs there are, what the student learns from, what is said of the others.
-import { appendFileSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { ladderText } from "../../bin/print.js";
 import {
   compare,
@@ -14,11 +14,22 @@ import {
   reportLadder,
 } from "../../src/index.js";
 import { largestGap, mostFlips } from "../../src/jobs/fairness.js";
+import { StillroomError } from "../../src/support/errors.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { expectFairness } from "./toy-names.js";
 import { writeSetTask } from "./toy-sets.js";
 import { writeToyTask } from "./toy-task.js";
+
+const harm = vi.hoisted(() => ({ on: false }));
+vi.mock("../../src/export/index.js", async (original) => {
+  const real = await original<typeof import("../../src/export/index.js")>();
+  const exportModel: typeof real.exportModel = async (options) => {
+    if (harm.on) throw new StillroomError("gate", "too much was lost");
+    return real.exportModel(options);
+  };
+  return { ...real, exportModel };
+});
 
 const folder = mkdtempSync(path.join(tmpdir(), "stillroom-ladder-heads-"));
 let model: string;
@@ -125,6 +136,22 @@ describe("a ladder of numbers", () => {
     const file = path.join(folder, "ladder.html");
     await reportLadder(whole, "stillroom ladder", file);
     expect(readFileSync(file, "utf8")).toContain("a head is not distilled");
+  });
+
+  it("measures what is quantised under the head, and keeps its rungs where that is harmed", async () => {
+    const [file, quantized] = ["ladder.json", "quantized.gguf"].map((name) => path.join(folder, "numbers", name));
+    const card = readFileSync(path.join(folder, "numbers/quantized.md"), "utf8");
+    expect(card).toMatch(/mae on 24 validation rows of halves(.|\n)*Both were run under distilled, whose head gave/);
+    const kept = JSON.parse(readFileSync(file!, "utf8"));
+    writeFileSync(file!, JSON.stringify({ ...kept, rungs: kept.rungs.slice(0, 4) }));
+    rmSync(quantized!);
+    harm.on = true;
+    const error = await ladder(task, small("numbers")).catch((thrown) => thrown);
+    harm.on = false;
+    expect(error).toMatchObject({ code: "gate", message: "too much was lost" });
+    expect(error.cause.rungs).toEqual(whole.rungs.slice(0, 4));
+    const again = await ladder(task, small("numbers"));
+    expect(again.rungs[4]).toMatchObject({ rung: "quantised student", metrics: whole.rungs[4]!.metrics });
   });
 
   it("without numbers on its scale begins with tuning, and goes on where it was cut off", async () => {
