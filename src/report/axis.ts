@@ -68,3 +68,8 @@ export function label(value: number): string {
     return Number(value.toPrecision(3)).toExponential().replace("e+", "e");
   return Number(value.toPrecision(4)).toLocaleString("en");
 }
+
+/** A number of a table as text: a whole one in full, others as {@link label}. */
+export function numberText(value: number): string {
+  return Number.isSafeInteger(value) ? value.toLocaleString("en") : label(value);
+}

@@ -1,5 +1,5 @@
 // One HTML page that needs nothing but itself: no network, light and dark, for phones and paper. Knows no job; what it shows are charts, tables and words.
-import { label } from "./axis.js";
+import { label, numberText } from "./axis.js";
 import { policyOf } from "./policy.js";
 import { chartStyle, escaped } from "./svg.js";
 
@@ -41,13 +41,15 @@ pre{background:var(--soft);padding:.75rem;overflow-x:auto;border-radius:4px}
 .table{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-size:.95rem}caption{text-align:left;font-weight:600;padding:.25rem 0}
 th,td{padding:.25rem .75rem;border-bottom:1px solid var(--rule);text-align:left;white-space:nowrap}
-td.number{text-align:right;font-variant-numeric:tabular-nums}
+.number{text-align:right;font-variant-numeric:tabular-nums}
 th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--link)}
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}
 footer{margin-top:2rem;font-size:.85rem}
 ${chartStyle.light}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#ececec;--ground:#161616;--soft:#242424;--rule:#444;--link:#8fd0ff}${chartStyle.dark}}
-@media print{body{max-width:none}.charts{display:block}figure{break-inside:avoid}:root{color-scheme:light}}
+@media print{body{max-width:none}.charts{display:block}figure{break-inside:avoid}:root{color-scheme:light}
+/* Paper does not scroll: what is too wide breaks into lines. */
+pre{white-space:pre-wrap;overflow-wrap:anywhere}table{font-size:.7rem}tr{break-inside:avoid}th,td{white-space:normal;overflow-wrap:anywhere;padding:.15rem .4rem}}
 figure{margin:0}
 `;
 
@@ -108,11 +110,17 @@ ${tables.map((table) => tableOf(table, title)).join("\n")}
 
 /** Its region is named by the section as well: others have tables of the same caption. */
 function tableOf({ caption, head, rows }: Table, section: string): string {
-  const cells = head.map((name) => `<th scope="col"><button type="button">${escaped(name)}</button></th>`);
-  const body = rows.map((row) => `<tr>${row.map(cellOf).join("")}</tr>`);
+  const columns = head.map((name, place) => ({ name, place, cells: rows.map((row) => row[place]!) }));
+  // What no row has needs no column.
+  const shown = columns.filter(({ cells }) => rows.length === 0 || cells.some((cell) => cell !== null));
+  const heads = shown.map(({ name, cells }) => {
+    const numeric = cells.every((cell) => typeof cell !== "string") ? ' class="number"' : "";
+    return `<th scope="col"${numeric}><button type="button">${escaped(name)}</button></th>`;
+  });
+  const body = rows.map((row) => `<tr>${shown.map(({ place }) => cellOf(row[place]!)).join("")}</tr>`);
   return `<div class="table" role="region" tabindex="0" aria-label="${escaped(`${section}: ${caption}`)}"><table>
 <caption>${escaped(caption)}</caption>
-<thead><tr>${cells.join("")}</tr></thead>
+<thead><tr>${heads.join("")}</tr></thead>
 <tbody>${body.join("\n")}</tbody>
 </table></div>`;
 }
@@ -120,7 +128,7 @@ function tableOf({ caption, head, rows }: Table, section: string): string {
 function cellOf(cell: Cell): string {
   if (cell === null) return "<td></td>";
   if (typeof cell === "string") return `<td>${escaped(cell)}</td>`;
-  if (typeof cell === "number") return `<td class="number" data-value="${cell}">${label(cell)}</td>`;
+  if (typeof cell === "number") return `<td class="number" data-value="${cell}">${numberText(cell)}</td>`;
   const { value, low, high } = cell;
   return `<td class="number" data-value="${value}">${label(value)} [${label(low)}, ${label(high)}]</td>`;
 }

@@ -2,7 +2,7 @@
 import path from "node:path";
 import { writeFileAtomic } from "../support/files.js";
 import { shellWord } from "../support/words.js";
-import { label } from "./axis.js";
+import { numberText } from "./axis.js";
 import { intervalChart } from "./interval-chart.js";
 import { lineChart, type Point } from "./line-chart.js";
 import { type Cell, type Page, pageOf, type Section } from "./page.js";
@@ -147,7 +147,7 @@ function factRows(of: object, before = ""): Cell[][] {
   return Object.entries(of).flatMap(([name, value]): Cell[][] => {
     if (value === null || name === "validation" || name === "comparison") return [];
     if (typeof value === "object" && !Array.isArray(value)) return factRows(value, `${before}${name} `);
-    const text = typeof value === "number" && !/seed|step$/.test(name) ? label(value) : String(value);
+    const text = typeof value === "number" && !/seed|step$/.test(name) ? numberText(value) : String(value);
     return [[`${before}${name}`, text]];
   });
 }

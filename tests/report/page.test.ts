@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, describe, expect } from "vitest";
-import { intervalChart, lineChart, pageOf } from "../../src/report/index.js";
+import { intervalChart, lineChart, pageOf, type Table } from "../../src/report/index.js";
 import { needs } from "../support/needs.js";
 import { closeBrowser, openPage, styleOf, violations } from "./browser.js";
 
@@ -43,6 +43,13 @@ const page = pageOf({
 const file = path.join(folder, "page.html");
 writeFileSync(file, page);
 const address = pathToFileURL(file).href;
+
+/** A page of one table, by its address. */
+function fileOf(name: string, table: Table, command = "stillroom"): string {
+  const sections = [{ title: "One", tables: [table] }];
+  writeFileSync(path.join(folder, name), pageOf({ title: "One", subtitle: "table", command, sections }));
+  return pathToFileURL(path.join(folder, name)).href;
+}
 afterAll(closeBrowser);
 
 describe("a page", () => {
@@ -83,6 +90,38 @@ describe("a page", () => {
     expect(await styleOf(opened, "svg text", "fill")).toBe("rgb(27, 27, 27)");
     expect(await violations(opened)).toEqual([]);
   });
+
+  testChromium("breaks on paper what is wider than it: paper does not scroll", async () => {
+    const head = Array.from({ length: 12 }, (_, column) => `a long name of column ${column}`);
+    const cells = head.map(() => ({ value: 0.123, low: -0.456, high: 0.789 }));
+    const long = `/a/long/${"folder/".repeat(40)}model.gguf`;
+    const table = { caption: "Wide", head: ["model", ...head], rows: [[long, ...cells]] };
+    const { page: shown } = await openPage(fileOf("wide.html", table, long), { width: 794 });
+    const beyond = () =>
+      shown.evaluate("[...document.querySelectorAll('pre, .table')].map((one) => one.scrollWidth > one.clientWidth)");
+    expect(await beyond()).toEqual([true, true]);
+    await shown.emulateMedia({ media: "print" });
+    expect(await beyond()).toEqual([false, false]);
+  });
+
+  testChromium(
+    "heads numbers on their side, writes whole ones in full, and leaves out columns without any value",
+    async () => {
+      const { page: shown } = await openPage(
+        fileOf("tables.html", {
+          caption: "Files",
+          head: ["name", "nothing", "bytes"],
+          rows: [
+            ["a", null, 221_123_456],
+            ["b", null, null],
+          ],
+        }),
+      );
+      expect(await shown.locator("th").allTextContents()).toEqual(["name", "bytes"]);
+      expect(await shown.locator("td").allTextContents()).toEqual(["a", "221,123,456", "b", ""]);
+      expect(await shown.locator("th.number").allTextContents()).toEqual(["bytes"]);
+    },
+  );
 
   testChromium("fits a phone", async () => {
     const opened = await openPage(address, { width: 360 });
