@@ -188,7 +188,7 @@ function teacherOf({ teacher }: AuditResult): Section[] {
 function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult): Section {
   const { exact, near, contradicting, across_splits } = duplicates;
   const read = splits.map(({ split, rows }) => `${rows} ${split} rows`).join(", ");
-  const gaps = gapParts(groups);
+  const gaps = gapParts(groups, { answered: false });
   return {
     title: "The rows",
     words: [
@@ -196,7 +196,11 @@ function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult)
       `Words tied to an answer and answers by group are of the ${of} rows: what a model learns from. ${ties.looked_at} words were looked at.`,
     ],
     charts: gaps.charts,
-    tables: [ties.means.length > 0 ? meansTable(ties.means) : tiesTable(ties.terms), ...gaps.tables],
+    tables: [
+      ...(ties.means.length > 0 ? [meansTable(ties.means)] : []),
+      ...(ties.terms.length > 0 ? [tiesTable(ties.terms)] : []),
+      ...gaps.tables,
+    ],
   };
 }
 

@@ -1,4 +1,5 @@
 // The page of a comparison: each model's metrics with their intervals, and the differences between every two.
+import path from "node:path";
 import type { CompareResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { intervalChart } from "./interval-chart.js";
@@ -20,10 +21,14 @@ import { type Cell, pageOf } from "./page.js";
  */
 export async function reportCompare(result: CompareResult, command: string, file: string): Promise<void> {
   const { task, split, metric, rows, compared, pairs, lower_is_better } = result;
+  const short = shortNames(compared.map(({ name }) => name));
   const scores = compared.flatMap(({ name, metrics }) =>
-    metrics[metric] ? [{ label: name, ...metrics[metric] }] : [],
+    metrics[metric] ? [{ label: short(name), ...metrics[metric] }] : [],
   );
-  const gaps = pairs.map(({ first, second, difference }) => ({ label: `${first} − ${second}`, ...difference }));
+  const gaps = pairs.map(({ first, second, difference }) => ({
+    label: `${short(first)} − ${short(second)}`,
+    ...difference,
+  }));
   const metricNames = [...new Set(compared.flatMap(({ metrics }) => Object.keys(metrics)))];
   const better = lower_is_better ? "lower is better" : "higher is better";
   const page = pageOf({
@@ -94,4 +99,14 @@ function learningCurve({ metric, compared }: CompareResult): string[] {
   const x = { label: "rows tuned on", scale: "log" as const };
   const y = { label: `${metric}, 95 % interval` };
   return [lineChart({ title: "Learning curve", x, y, series: [{ name: metric, points }] })];
+}
+
+/** Without their folders, where they can still be told apart: a chart has little room. */
+function shortNames(names: readonly string[]): (name: string) => string {
+  const short = (name: string) =>
+    name
+      .split("+")
+      .map((part) => path.basename(part))
+      .join("+");
+  return new Set(names.map(short)).size === new Set(names).size ? short : (name) => name;
 }

@@ -95,6 +95,13 @@ describe("the page of an audit", () => {
     expect(auditText(result)).toContain(words);
   });
 
+  it("says of rows that no model answered nothing but their answers, and has no table without a row", () => {
+    const rows = readFileSync(file, "utf8").split("<h2>The rows</h2>")[1]!.split("<h2>")[0]!;
+    expect(rows).toContain("share of answers");
+    expect(rows).not.toContain("share of predictions");
+    expect(rows).not.toContain("<tbody></tbody>");
+  });
+
   it("has a sister on the terminal, where ratios have their intervals as well", () => {
     expect(auditText(result)).toMatch(/difference +95 % +ratio +95 % +smallest/);
   });

@@ -55,16 +55,28 @@ it("has each one's metric, and the difference of every two with its correction",
   await reportCompare(result, "stillroom compare a.gguf 'b<.jsonl'", file);
   const page = readFileSync(file, "utf8");
   expect(page).toContain(
-    '<td>a.gguf</td><td class="number" data-value="0.5">0.5 [0.4, 0.6]</td><td class="number" data-value="10">10</td><td class="number" data-value="2">2</td><td></td>',
+    '<td>a.gguf</td><td class="number" data-value="0.5">0.5 [0.4, 0.6]</td><td class="number" data-value="10">10</td><td class="number" data-value="2">2</td></tr>',
   );
   expect(page).toContain(
-    '<td>b&lt;.jsonl</td><td class="number" data-value="0.75">0.75 [0.65, 0.85]</td><td></td><td></td><td></td>',
+    '<td>b&lt;.jsonl</td><td class="number" data-value="0.75">0.75 [0.65, 0.85]</td><td></td><td></td></tr>',
   );
   expect(page).toContain('<td class="number" data-value="-0.25">-0.25 [-0.4, -0.1]</td><td>mcnemar</td>');
   expect(page).toContain('data-value="0.012">0.012</td>');
   expect(page).toContain("a.gguf − b&lt;.jsonl: -0.25, -0.4 to -0.1.");
   expect(page).toContain("(higher is better)");
   expect(page).not.toContain("Learning curve");
+});
+
+it("names models in its charts without their folders, where they can still be told apart", async () => {
+  const place = file.replace("page", "folders");
+  const named = async (...names: [string, string]) => {
+    const compared = result.compared.map((one, index) => ({ ...one, name: names[index]! }));
+    const pairs = result.pairs.map((pair) => ({ ...pair, first: names[0], second: names[1] }));
+    await reportCompare({ ...result, compared, pairs }, "stillroom compare", place);
+    return readFileSync(place, "utf8");
+  };
+  expect(await named("/a/b/c/model.gguf+runs/one", "runs/one")).toContain("model.gguf+one − one: -0.25");
+  expect(await named("/a/one", "/b/one")).toContain("/a/one − /b/one: -0.25");
 });
 
 it("has a learning curve of runs that were tuned on different numbers of rows", async () => {
