@@ -49,7 +49,7 @@ ${chartStyle.light}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#ececec;--ground:#161616;--soft:#242424;--rule:#444;--link:#8fd0ff}${chartStyle.dark}}
 @media print{body{max-width:none}.charts{display:block}figure{break-inside:avoid}:root{color-scheme:light}
 /* Paper does not scroll: what is too wide breaks into lines. */
-pre{white-space:pre-wrap;overflow-wrap:anywhere}table{font-size:.7rem}tr{break-inside:avoid}th,td{white-space:normal;overflow-wrap:anywhere;padding:.15rem .4rem}}
+pre{white-space:pre-wrap;overflow-wrap:anywhere}table{font-size:.7rem}tr{break-inside:avoid}th,td{white-space:normal;padding:.15rem .4rem}.long{overflow-wrap:anywhere}}
 figure{margin:0}
 `;
 
@@ -127,7 +127,7 @@ function tableOf({ caption, head, rows }: Table, section: string): string {
 
 function cellOf(cell: Cell): string {
   if (cell === null) return "<td></td>";
-  if (typeof cell === "string") return `<td>${escaped(cell)}</td>`;
+  if (typeof cell === "string") return `<td${/\S{25}/.test(cell) ? ' class="long"' : ""}>${escaped(cell)}</td>`;
   if (typeof cell === "number") return `<td class="number" data-value="${cell}">${numberText(cell)}</td>`;
   const { value, low, high } = cell;
   return `<td class="number" data-value="${value}">${label(value)} [${label(low)}, ${label(high)}]</td>`;

@@ -95,13 +95,17 @@ describe("a page", () => {
     const head = Array.from({ length: 12 }, (_, column) => `a long name of column ${column}`);
     const cells = head.map(() => ({ value: 0.123, low: -0.456, high: 0.789 }));
     const long = `/a/long/${"folder/".repeat(40)}model.gguf`;
-    const table = { caption: "Wide", head: ["model", ...head], rows: [[long, ...cells]] };
+    const table = { caption: "Wide", head: ["model", "metric", ...head], rows: [[long, "mean_prediction", ...cells]] };
     const { page: shown } = await openPage(fileOf("wide.html", table, long), { width: 794 });
     const beyond = () =>
       shown.evaluate("[...document.querySelectorAll('pre, .table')].map((one) => one.scrollWidth > one.clientWidth)");
     expect(await beyond()).toEqual([true, true]);
     await shown.emulateMedia({ media: "print" });
     expect(await beyond()).toEqual([false, false]);
+    // Not within a word that a line can hold.
+    const lines =
+      "(() => { const range = document.createRange(); range.selectNodeContents(document.querySelectorAll('td')[1]); return range.getClientRects().length; })()";
+    expect(await shown.evaluate(lines)).toBe(1);
   });
 
   testChromium(
