@@ -145,7 +145,7 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
 
 /** A text as a row, without an answer that is known. */
 function rowOf(task: Task, text: string, { labels }: Bench): Row {
-  const names = usedFields(task).all;
+  const { all: names, required } = usedFields(task);
   const [only] = names;
   let fields: unknown = { [only!]: only === "messages" ? [{ role: "user", content: text }] : text };
   if (names.length > 1) {
@@ -155,7 +155,8 @@ function rowOf(task: Task, text: string, { labels }: Bench): Row {
       fields = null;
     }
   }
-  if (typeof fields !== "object" || fields === null || Array.isArray(fields))
+  const lacks = (row: object) => required.some((name) => ((row as Row["fields"])[name] ?? null) === null);
+  if (typeof fields !== "object" || fields === null || Array.isArray(fields) || lacks(fields))
     throw unexpected(`a JSON object with the fields ${names.join(", ")}`, "try", text);
   // Scoring refuses rows whose answer is none of the labels; this one's is not looked at.
   const known = task.kind === "multilabel" ? { text: setText([]), value: setText([]) } : labels[0];

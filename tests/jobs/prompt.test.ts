@@ -272,3 +272,12 @@ describe("a student", () => {
     await expect(teach(task, { ...asked(file), out: named("each") }).result).rejects.toThrow(/its own examples/);
   });
 });
+
+it("tries no row without a field that the template prints", async () => {
+  const template = "{{ text }}{% if more %}{{ more }}{% endif %}:";
+  const two: Task = { ...task, prompt: { ...task.prompt, template } };
+  const answered = (row: object) => prompt(two, { model, shots: [0], try: JSON.stringify(row) });
+  expect((await answered({ text: "abc" })).tried).not.toBeNull();
+  for (const row of [{ more: "x" }, { text: null, more: "x" }])
+    await expect(answered(row)).rejects.toThrow(/^expected a JSON object with the fields more, text for try, received/);
+});
