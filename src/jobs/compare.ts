@@ -20,7 +20,7 @@ import {
   withPredictor,
 } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
-import { isError, requireKnown, type Task } from "../task/index.js";
+import { isError, metricsOf, requireKnown, type Task } from "../task/index.js";
 import { type AskingOptions, type Contender, contenderOf } from "./contender.js";
 
 /** What is compared, and on which rows. */
@@ -105,6 +105,9 @@ export async function compare(
   requireKnown(options, optionNames, "compare");
   if (names.length < 2) throw unexpected("two names or more", "what is compared", names);
   if (new Set(names).size !== names.length) throw unexpected("different ones", "what is compared", names);
+  const { metric = task.metric } = options;
+  const could = [...metricsOf[task.kind], ...furtherMetrics];
+  if (!could.includes(metric)) throw unexpected(`one of ${could.join(", ")}`, "metric", metric);
   const contenders = await Promise.all(names.map(contenderOf));
   // Files are read before any model is opened: what is wrong with them shows at once.
   const scores = await Promise.all(contenders.map(({ predictions }) => predictions && readPredictions(predictions)));
@@ -118,6 +121,9 @@ export async function compare(
   }
   return summed(task, answered, options, bad.length);
 }
+
+/** Metrics beside those that can head a task, where the rows have them. */
+const furtherMetrics: readonly string[] = ["ece", "answered", "answered_accuracy", "coverage", "interval_width"];
 
 interface Answered {
   compared: Omit<Compared, "metrics">;

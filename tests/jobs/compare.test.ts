@@ -95,6 +95,18 @@ describe("compare", () => {
       "usage",
       /one of accuracy, .* for metric/,
     ],
+    [
+      "an unknown metric, before a model is scored",
+      () => [model, run],
+      {
+        metric: "nope",
+        onProgress: () => {
+          throw new Error("scored");
+        },
+      },
+      "usage",
+      /one of accuracy, .*answered_accuracy.* for metric, received "nope"/,
+    ],
     ["an unknown option", () => [model, run], { metrics: "f1" }, "usage", /no option metrics; did you mean metric\?/],
     ["a folder that is no run", () => [model, folder], {}, "input", /run\.json.*MODEL\+/],
     ["a model that is not there", () => [path.join(folder, "no.gguf"), before], {}, "missing", /no model/],
