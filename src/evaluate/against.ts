@@ -1,6 +1,6 @@
 // The second predictor of a comparison: from a predictions file or from another model, row by row. Owns the format of the
 // predictions file.
-import { readFile } from "node:fs/promises";
+import { readFile, stat } from "node:fs/promises";
 import { type Model, openModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { cannotRead, writeFileAtomic } from "../support/files.js";
@@ -40,7 +40,7 @@ export interface Second {
 
 /**
  * Opens a predictions file (.jsonl) or a model, and looks whether it is of the rows that the first predictor will answer.
- * Throws "missing", "input" or "io", before the long work.
+ * Throws "usage" for a folder, "missing", "input" or "io", before the long work.
  *
  * @param jobFor - what is to be scored, for a given model
  */
@@ -57,6 +57,12 @@ export async function openSecond(
     return { answers: async () => rows, close: async () => undefined };
   }
   const { threads, signal, onDownload } = options;
+  if ((await stat(against).catch(() => null))?.isDirectory())
+    throw new StillroomError(
+      "usage",
+      `against takes a model or a predictions file, and ${against} is a folder: compare takes runs`,
+      { options: ["against"] },
+    );
   const model = await openModel(against, { threads, signal, onDownload });
   try {
     const job = jobFor(model);

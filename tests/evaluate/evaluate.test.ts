@@ -109,6 +109,7 @@ describe("evaluate", () => {
 
   it.each<[string, () => object, string, RegExp]>([
     ["an --against that is not there", () => ({ against: path.join(folder, "no.gguf") }), "missing", /no model/],
+    ["an --against that is a run", () => ({ against: folder }), "usage", /^against takes .* compare takes runs$/],
     ["predictions that are not there", () => ({ against: path.join(folder, "no.jsonl") }), "missing", /no\.jsonl/],
     ["an --against that is no model", () => ({ against: task.file }), "input", /task\.yaml/],
     ["predictions of fewer rows", () => ({ against: predicted(5) }), "input", /is of other rows: .* received nothing/],
