@@ -82,12 +82,12 @@ export function evaluationText(evaluation: Evaluation): string {
     out.push(table([["answer ↓ prediction →", ...labels], ...counts]));
   }
   if (slices && slices.slices.length > 0) {
-    const names = Object.keys(slices.slices[0]!.metrics);
+    const names = [...new Set(slices.slices.flatMap(({ metrics }) => Object.keys(metrics)))];
     const parts = slices.slices.map(({ value, rows, metrics }) => {
       return [
         plain(value),
         `${rows}`,
-        ...names.map((name) => share(metrics[name]!.value)),
+        ...names.map((name) => (metrics[name] ? share(metrics[name].value) : "–")),
         interval(metrics[names[0]!]!),
       ];
     });

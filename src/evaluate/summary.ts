@@ -12,7 +12,7 @@ import { exactMatch, tokenF1 } from "./text.js";
 
 /**
  * Metrics by name, with 95 % bootstrap intervals: accuracy, macro_f1, weighted_f1, log_loss, brier, ece; for generate exact_match, f1,
- * rouge_l; for multilabel micro_f1, macro_f1, subset_accuracy, hamming_loss, average_precision, log_loss, brier, ece; with a threshold answered, answered_accuracy (0 where none is); for regress mae, rmse, pearson, spearman, r2, and coverage and interval_width where predictions have intervals.
+ * rouge_l; for multilabel micro_f1, macro_f1, subset_accuracy, hamming_loss, average_precision, log_loss, brier, ece; with a threshold answered, answered_accuracy (left out where none is); for regress mae, rmse, pearson, spearman, r2, and coverage and interval_width where predictions have intervals.
  */
 export type Metrics = Record<string, Interval>;
 
@@ -86,12 +86,13 @@ export function statisticsOf(
   };
 }
 
-/** How many answers are given, and how many of these are right; nothing where there is no threshold. */
+/** How many answers are given, and how many of these are right, if any is given; nothing where there is no threshold. */
 function openStatistics(scores: readonly RowScore[], right: Float64Array): Record<string, Statistic> {
   if (scores.some(({ open }) => open === undefined)) return {};
   const given = scores.map(({ open }) => Number(!open));
   const share = meanOf(given);
   const rightShare = meanOf(right.map((value, row) => value * given[row]!));
+  if (!given.includes(1)) return { answered: share };
   return { answered: share, answered_accuracy: (rows) => (share(rows) > 0 ? rightShare(rows) / share(rows) : 0) };
 }
 

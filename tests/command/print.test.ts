@@ -39,6 +39,21 @@ describe("print", () => {
     expect(text.split("\\u001b[31mred")).toHaveLength(10);
   });
 
+  it("shows a slice without a metric that others have by a dash", () => {
+    const accuracy = { value: 1, low: 1, high: 1 };
+    const text = evaluationText({
+      ...{ ...evaluated, task: "t", model: "m", adapter: null, rows: 2, confusion: null, classes: null, against: null },
+      slices: {
+        column: "c",
+        slices: [
+          { value: "a", rows: 1, metrics: { accuracy } },
+          { value: "b", rows: 1, metrics: { accuracy, answered_accuracy: accuracy } },
+        ],
+      },
+    });
+    expect(text).toMatch(/a +1 +1\.000 +– +1\.000 – 1\.000\nb +1 +1\.000 +1\.000/);
+  });
+
   it("shows the labels of sets with the intervals of their F1 and their average precision", () => {
     const scores = { precision: 0.5, recall: 0.25, f1: 0.333, support: 4, f1_interval: [0.1, 0.6] as [number, number] };
     const text = evaluationText({

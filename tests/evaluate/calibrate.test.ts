@@ -77,6 +77,9 @@ test("a threshold leaves the unsure open, and eval says how many are given and r
   const labels = ["a", "b"].map((text) => ({ value: text, text }));
   const { metrics } = summarise(taskOf({}), answered, labels, 0);
   expect([metrics.answered!.value, metrics.answered_accuracy!.value, metrics.accuracy!.value]).toEqual([0.4, 1, 0.6]);
+  // Of no answers none is right or wrong.
+  const open = summarise(taskOf({}), answered.slice(2), labels, 0).metrics;
+  expect([open.answered!.value, open.answered_accuracy]).toEqual([0, undefined]);
   expect(() => fitCalibration([row(0.9, "b")], "validation", { ...options, precision: 0.5 })).toThrow(
     /no threshold makes 0\.5/,
   );
