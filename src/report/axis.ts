@@ -31,8 +31,8 @@ export function scaleOf(axis: Axis, values: Iterable<number>): Scale {
   if (axis.ticks) return between(least, most, [...axis.ticks], log);
   if (log) return between(least, most, powers(least, most), true);
   const by = stepOf(least, most);
-  const from = axis.from ?? by * Math.floor(least / by + 1e-9);
-  const to = axis.to ?? by * Math.ceil(most / by - 1e-9);
+  const from = axis.from ?? exact(by * Math.floor(least / by + 1e-9));
+  const to = axis.to ?? exact(by * Math.ceil(most / by - 1e-9));
   const count = Math.round((to - from) / by);
   const ticks = Array.from({ length: count + 1 }, (_, index) => exact(from + by * index)).filter((tick) => tick <= to);
   return between(from, to === from ? from + by : to, ticks, false);

@@ -23,14 +23,17 @@ export interface IntervalChart {
 /** More lines than this make a chart that nobody reads; tables have all. */
 export const linesDrawn = 30;
 
-const rowHeight = 24;
+/** Characters of a label that stands left of its line; where one is longer, all stand above theirs. */
+const beside = 32;
 
 /** One chart as SVG; higher with every row. */
 export function intervalChart({ title, x, rows, reference }: IntervalChart): string {
   const values = rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value]);
   const scale = scaleOf(x, reference === undefined ? values : [...values, reference]);
   const longest = Math.max(0, ...rows.map((row) => row.label.length));
-  const left = Math.min(240, 16 + 7 * longest);
+  const above = longest > beside;
+  const rowHeight = above ? 40 : 24;
+  const left = above ? 24 : 16 + 7 * longest;
   const bottom = 40 + rowHeight * rows.length;
   const frame: Frame = { width: 560, height: bottom + 50, left, right: 24, top: 36, bottom };
   const place = (value: number) => left + scale.place(value) * (frame.width - left - frame.right);
@@ -51,9 +54,13 @@ export function intervalChart({ title, x, rows, reference }: IntervalChart): str
       }),
     );
   for (const [index, row] of rows.entries()) {
-    const y = frame.top + rowHeight * (index + 0.5);
+    const y = frame.top + rowHeight * (index + (above ? 0.75 : 0.5));
     const colour = seriesClass(row.series ?? 0);
-    parts.push(words(left - 8, y + 4, shortened(row.label, left), { "text-anchor": "end" }));
+    parts.push(
+      above
+        ? words(left + 4, y - 12, shortened(row.label, frame.width - left - frame.right))
+        : words(left - 8, y + 4, row.label, { "text-anchor": "end" }),
+    );
     if (row.low !== undefined && row.high !== undefined)
       parts.push(
         element("path", {
@@ -73,6 +80,6 @@ export function intervalChart({ title, x, rows, reference }: IntervalChart): str
 }
 
 function shortened(name: string, room: number): string {
-  const most = Math.floor((room - 12) / 7);
+  const most = Math.floor(room / 6.5);
   return name.length > most ? `${name.slice(0, most - 1)}…` : name;
 }

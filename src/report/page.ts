@@ -38,6 +38,8 @@ h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}
 pre{background:var(--soft);padding:.75rem;overflow-x:auto;border-radius:4px}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}
 .charts svg{width:100%;max-width:44rem;height:auto}
+/* A chart is drawn half as large there. */
+@media screen and (max-width:30rem){.charts svg text{font-size:14px}}
 .table{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-size:.95rem}caption{text-align:left;font-weight:600;padding:.25rem 0}
 th,td{padding:.25rem .75rem;border-bottom:1px solid var(--rule);text-align:left;white-space:nowrap}

@@ -59,6 +59,8 @@ test("ticks are round and hold the values between them", () => {
   expect(scaleOf({ label: "" }, [0.13, 0.86]).ticks).toEqual([0, 0.2, 0.4, 0.6, 0.8, 1]);
   expect(scaleOf({ label: "", scale: "log" }, [2, 3000]).ticks).toEqual([10, 100, 1000]);
   expect(scaleOf({ label: "" }, [-3, 4]).ticks).toEqual([-4, -2, 0, 2, 4]);
+  // In doubles four steps of 5e-5 are a little less.
+  expect(scaleOf({ label: "", from: 0 }, [2e-4]).ticks).toEqual([0, 5e-5, 1e-4, 1.5e-4, 2e-4]);
 });
 
 test("intervals lie on a common axis with the reference", () => {
@@ -75,6 +77,27 @@ test("intervals lie on a common axis with the reference", () => {
   expect(svg).toContain('d="M156.5 48H536.0"');
   expect(svg).toContain('d="M30.0 36V88"');
   expect(svg).toContain("<desc>difference. a: 0.2, 0.1 to 0.4. b&lt;: 0.4.</desc>");
+});
+
+test("labels that are too long to stand beside their lines stand above them, whole", () => {
+  const label = "nationality: writer, american to mexican";
+  const svg = intervalChart({
+    title: "t",
+    x: { label: "x" },
+    rows: [
+      { label, value: 0 },
+      { label: "b", value: 1 },
+    ],
+  });
+  expect(svg).toContain(`<text x="28" y="54">${label}</text>`);
+  expect(svg).toContain('<text x="28" y="94">b</text>');
+  expect(circles(svg)).toEqual([
+    [24, 66],
+    [536, 106],
+  ]);
+  expect(intervalChart({ title: "t", x: { label: "x" }, rows: [{ label: "c".repeat(99), value: 0 }] })).toContain(
+    "c…<",
+  );
 });
 
 test("a file of its own brings its colours, a part of a page does not", () => {

@@ -130,6 +130,7 @@ describe("a page", () => {
   testChromium("fits a phone", async () => {
     const opened = await openPage(address, { width: 360 });
     expect(await opened.page.evaluate("document.documentElement.scrollWidth")).toBeLessThanOrEqual(360);
+    expect(await styleOf(opened, ".charts svg text:nth-of-type(2)", "fontSize")).toBe("14px");
     expect(await violations(opened)).toEqual([]);
   });
 });
