@@ -60,9 +60,10 @@ export async function writeHead(run: string, lora: NativeLora, head: Head): Prom
   return headFile(run);
 }
 
-/** Throws "usage" for an adapter with a head, where there is no use for one; why: as it goes on after "which". */
-export function requireNoHead(lora: NativeLora | null, why: string): void {
-  if (lora?.options.head) throw new StillroomError("usage", `the adapter has a head of the task's own, which ${why}`);
+/** Throws "usage" for an adapter with a head, where there is no use for one; why: as it goes on after "which", options: those that it names. */
+export function requireNoHead(lora: NativeLora | null, why: string, options: string[] = []): void {
+  if (!lora?.options.head) return;
+  throw new StillroomError("usage", `the adapter has a head of the task's own, which ${why}`, { options });
 }
 
 /** What an adapter's head means; null where it has none. Throws "input" for a damaged one. */

@@ -72,7 +72,8 @@ export async function writeExportCards(result: ExportResult, facts: CardFacts, m
 function quantizingMoved({ kl, top1_agreement, positions }: Gate, under: string | null): string {
   const both = under === null ? "" : `Both were run under ${path.basename(under)}`;
   if (kl.merged_quantized === null || top1_agreement === null) return `${both}, whose head gave the answers.`;
-  const moved = `KL(merged ‖ this file) is ${nats(kl.merged_quantized)} a position over ${positions} positions; at ${(100 * top1_agreement).toFixed(1)} % of them both have the same most likely token.`;
+  const before = under === null ? "merged" : "before quantising";
+  const moved = `KL(${before} ‖ this file) is ${nats(kl.merged_quantized)} a position over ${positions} positions; at ${(100 * top1_agreement).toFixed(1)} % of them both have the same most likely token.`;
   return both === "" ? moved : `${both}. ${moved}`;
 }
 

@@ -97,7 +97,8 @@ class Export {
     try {
       await this.#requireOtherFile();
       const lora = adapter === undefined ? null : await loadAdapter(this.base.native, adapter);
-      requireNoHead(lora, "a GGUF cannot hold: give its run for under, and the model that it stands on is quantised");
+      const remedy = "give its run for under, and the model that it stands on is quantised";
+      requireNoHead(lora, `a GGUF cannot hold: ${remedy}`, ["under"]);
       const beside = under === undefined ? null : await loadAdapter(this.base.native, under);
       await this.#requireSpace(lora);
       const source = lora ? await this.#merge(lora) : this.base.info.path;

@@ -59,7 +59,7 @@ it("under an adapter that answers in words measures these too", async () => {
   expect(gate.positions).toBeGreaterThan(0);
   expect(gate.kl.merged_quantized).toBeGreaterThan(0);
   expect(gate.kl.merged_quantized).toBeLessThan(0.01);
-  expect(card).toMatch(/Both were run under worded\. KL\(merged ‖ this file\) is \S+ nats/);
+  expect(card).toMatch(/Both were run under worded\. KL\(before quantising ‖ this file\) is \S+ nats/);
 });
 
 it.each<[string, Partial<ExportOptions>, RegExp]>([
