@@ -22,7 +22,7 @@ const distillation = { loss: "forward_kl", beta: 0.5, temperature: 1, labelWeigh
 const trainer = student.native.createTrainer(weights, { ...job.optimizer, recompute, seed, distillation });
 const write = writingSteps({
   ...{ student, teacher, tokens: TokenMap.between(student, teacher.model), rows: job.rows.map(encodedRow) },
-  ...{ texts: 0, share: 1, seed, signal: null },
+  ...{ texts: 0, share: 1, seed, precision, signal: null },
 });
 
 /** The answers of a micro-batch: a row's labels stand behind one another, with its prompt and other rows' between. */

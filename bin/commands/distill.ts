@@ -44,10 +44,12 @@ export function distillCommand(): Command {
     .option("--beta <b>", "of jsd: the teacher's share of the mixture (default: 0.5)", real)
     .option("--label-weight <w>", "share of the labels' own cross-entropy (default: 0.5)", real)
     .option("--hidden-weight <w>", "weight of the distance of the hidden states from the teacher's (default: 0)", real)
-    .option(
-      "--on-policy [share]",
-      "share of the steps on the student's own answers (default: 0; without a value: 1)",
-      real,
+    .option("--on-policy [share]", "share of the steps on its own answers (default: 0; without a value: 1)", real)
+    .addOption(
+      new Option(
+        "--on-policy-precision <p>",
+        "of the products that the student writes with in these steps, as --precision (default: its own)",
+      ).choices(["f32", "bf16", "mixed", "int16", "int8"]),
     )
     .addOption(
       new Option("--answers <whose>", "the data's, or the teacher's own where they are right (default: data)").choices([

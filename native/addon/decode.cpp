@@ -176,6 +176,8 @@ Napi::Value create_decoder(const Napi::CallbackInfo& info, const std::shared_ptr
     const Napi::Object from = to_object(info[2], "options");
     const DecodeLimits limits = to_limits(from);
     const int64_t bytes = to_integer(from.Get("memory"), "memory", 1, most_integer);
+    const auto precision = to_text_or_null(from.Get("precision"), "precision");
+    const Precisions precisions = precision ? choose_precisions(open->graph.kernels, *precision) : open->graph.precisions;
     return Task<std::shared_ptr<Decoding>>::start(
         info.Env(), engine->lifetime,
         [=] {
@@ -184,7 +186,7 @@ Napi::Value create_decoder(const Napi::CallbackInfo& info, const std::shared_ptr
             decoding->handle = engine;
             decoding->engine = open;
             Graph& graph = open->graph;
-            decoding->decoder = std::make_unique<Decoder>(std::make_unique<PagedExecutor>(graph, lora, bytes), tokens, graph.threads, graph.kernels, limits);
+            decoding->decoder = std::make_unique<Decoder>(std::make_unique<PagedExecutor>(graph, lora, precisions.forward, bytes), tokens, graph.threads, graph.kernels, limits);
             return decoding;
         },
         from_decoding);

@@ -32,7 +32,7 @@ struct Bench {
         lora = lora_of(toy.model, shape.targets);
     }
     std::unique_ptr<Decoder> decoder(int64_t pages = 1000, DecodeLimits limits = {}) {
-        return std::make_unique<Decoder>(std::make_unique<PagedExecutor>(*graph, lora, pages * page_bytes), tokens, graph->threads, graph->kernels, limits);
+        return std::make_unique<Decoder>(std::make_unique<PagedExecutor>(*graph, lora, graph->precisions.forward, pages * page_bytes), tokens, graph->threads, graph->kernels, limits);
     }
 };
 

@@ -45,7 +45,7 @@ std::vector<float> reference(Graph& graph, const Lora* lora, const std::vector<i
 std::vector<float> paged(Graph& graph, const Lora* lora, const std::vector<int32_t>& tokens, const std::vector<int64_t>& cuts) {
     const Model& m = *graph.model;
     KeyValues store(m.layer_count, m.key_value_heads, m.head_width);
-    Forward forward(graph);
+    Forward forward(graph, graph.precisions.forward);
     std::vector<int32_t> pages;
     // Not in order, as they come.
     for (int32_t i = 0; i <= static_cast<int32_t>(tokens.size()) / Pages::length; i++) pages.push_back(i ^ 1);
@@ -117,7 +117,7 @@ TEST(a_sequence_reads_no_pages_but_its_own) {
             store.reserve(page);
             std::fill_n(store.keys(page, 0, 0), store.page_bytes() / sizeof(float), NAN);
         }
-        Forward forward(graph);
+        Forward forward(graph, graph.precisions.forward);
         const std::vector<int32_t> own = {3, 0, 2}, others = {1, 4};
         for (size_t t = 0; t < tokens.size(); t++) {
             const float* logits = forward.run({{5, 40, &others, true}, {tokens[t], static_cast<int32_t>(t), &own, true}}, nullptr, store);

@@ -22,6 +22,7 @@ export interface DecodeOptions {
   gpuLayers?: number | undefined;
   /** As of openModel, where the model is not open yet. */
   threads?: number | undefined;
+  /** Of our engine's products, with weights under training as well (default: as the model was opened, else f32). */
   precision?: NativePrecision | undefined;
   onProgress?: ((progress: DecodeProgress) => void) | undefined;
   onDownload?: ((progress: DownloadProgress) => void) | undefined;
@@ -43,7 +44,8 @@ export interface DecodeProgress {
 }
 
 /** What a batch is opened with, beside the model. */
-export interface BatchOptions extends Pick<DecodeOptions, "adapter" | "memory" | "sequences" | "gpuLayers"> {
+export interface BatchOptions
+  extends Pick<DecodeOptions, "adapter" | "memory" | "sequences" | "gpuLayers" | "precision"> {
   /** An adapter that is loaded already, instead of a place. */
   lora?: NativeLora | null | undefined;
   /** Whether a wrong request ends the work, or becomes a row that was refused (default "throw"). */
@@ -68,7 +70,10 @@ export async function openBatch(model: Model, options: BatchOptions = {}): Promi
   const backends = gpuLayers > 0 ? gpuBackends() : [];
   const lora = options.lora ?? (await adapterOf(model, options.adapter));
   requireNoHead(lora, "answers in no words: it is for eval, and for batch over its task");
-  if (model.tunable && gpuLayers === 0) return model.native.createDecoder(lora, model.tokenizer, limits).catch(rethrow);
+  if (model.tunable && gpuLayers === 0) {
+    const asked = { ...limits, precision: options.precision ?? null };
+    return model.native.createDecoder(lora, model.tokenizer, asked).catch(rethrow);
+  }
   const folder = await mkdtemp(path.join(os.tmpdir(), "stillroom-"));
   try {
     const adapter = lora ? await writeLora(model, lora, folder) : (options.adapter ?? null);

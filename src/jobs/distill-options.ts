@@ -1,7 +1,7 @@
 // What distill() takes, and its settings: the teacher's part and the loss beside the options of tune. Reads no data.
 import type { GivenPrompt } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
-import type { NativeDistillation } from "../support/native.js";
+import type { NativeDistillation, NativePrecision } from "../support/native.js";
 import { requirePath } from "../task/index.js";
 import type { TuneOptions } from "../train/index.js";
 import { type QuantizingOptions, quantizingSettings } from "./distill-quantize.js";
@@ -27,13 +27,17 @@ export interface DistillationOptions extends TeachingOptions, QuantizingOptions,
   hiddenWeight?: number | undefined;
   /** Share of the steps, from 0 (default) to 1, in which the student answers the rows itself, and the teacher, which stays open, is asked about its tokens. */
   onPolicy?: number | undefined;
+  /**
+   * Of the products that the student writes with in these steps (default: `precision`, which is "f32" where whole weights are trained). What it learns is computed as ever.
+   */
+  onPolicyPrecision?: NativePrecision | undefined;
 }
 
 /** Options of {@link distill}: those of tune, and the teacher's. */
 export type DistillOptions = Omit<TuneOptions, "model"> & DistillationOptions;
 
 const optionNames = [
-  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight hiddenWeight onPolicy answers answerScore samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
+  ..."student teacher teacherAdapter teacherPrecision cache topK tail loss beta temperature labelWeight hiddenWeight onPolicy onPolicyPrecision answers answerScore samples sampleTemperature sampleTopP texts quantize size quantizeAware checkLimit".split(
     " ",
   ),
 ];
@@ -52,7 +56,15 @@ export function optionParts(options: DistillOptions) {
 }
 
 export async function distillationSettings(options: Partial<DistillationOptions>, signal: AbortSignal | undefined) {
-  const { student, cache, loss = "forward_kl", beta = 0.5, onPolicy = 0, hiddenWeight = 0 } = options;
+  const {
+    student,
+    cache,
+    loss = "forward_kl",
+    beta = 0.5,
+    onPolicy = 0,
+    onPolicyPrecision,
+    hiddenWeight = 0,
+  } = options;
   const { labelWeight = onPolicy > 0 ? 0 : 0.5 } = options;
   if (student === undefined) {
     const message = "expected a path for student, received none; stillroom student makes one of a teacher";
@@ -70,10 +82,15 @@ export async function distillationSettings(options: Partial<DistillationOptions>
   if (!(hiddenWeight >= 0 && Number.isFinite(hiddenWeight)))
     throw unexpected("a number of at least 0", "hiddenWeight", hiddenWeight);
   if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
+  if (onPolicy === 0 && onPolicyPrecision !== undefined) {
+    const message =
+      "onPolicyPrecision is of the steps on the student's own answers, and there are none: give onPolicy too";
+    throw new StillroomError("usage", message, { options: ["onPolicyPrecision", "onPolicy"] });
+  }
   // What the student writes is no label.
   if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);
   return {
-    ...{ student, cache, loss, beta, labelWeight, hiddenWeight, onPolicy },
+    ...{ student, cache, loss, beta, labelWeight, hiddenWeight, onPolicy, onPolicyPrecision },
     answering: answerSettings(options),
     quantizing: quantizingSettings(options),
     asking: { ...(await teachingSettings({ ...options, tail }, signal)), hidden: hiddenWeight > 0 },

@@ -1,6 +1,7 @@
 // The public distill(): a run of tune whose loss is a teacher's, then export and the table. Composes tune, teach and export; holds no loop and no equation.
 import path from "node:path";
 import { readTexts } from "../dataset/index.js";
+import { openBatch } from "../decode/index.js";
 import { readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
 import { resolveModel } from "../model/index.js";
@@ -28,7 +29,7 @@ import {
 } from "./distill-quantize.js";
 import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
 import type { Lesson } from "./lesson.js";
-import { writingSteps } from "./on-policy.js";
+import { writingBytes, writingSteps } from "./on-policy.js";
 import { requireTexts, type TeachEvent, teachInto } from "./teach.js";
 import { type AnsweredRows, answerOptions, teacherAnswers } from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
@@ -111,7 +112,8 @@ function lessonOf(
   settings: DistillationSettings,
   { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
-  const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, answering, quantizing, prompt } = settings;
+  const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, onPolicyPrecision, answering, quantizing, prompt } =
+    settings;
   requireQuantizable(quantizing.quantizeAware, run);
   if (asking.hidden && run.targets?.length === 1 && run.targets[0] === "head") {
     const message = "hiddenWeight moves what lies below the head, and targets is the head alone: leave it out";
@@ -133,6 +135,7 @@ function lessonOf(
       ...{ student: settings.student, teacher: teacherFile, topK, tail, temperature, teacherPrecision: precision },
       ...{ loss, labelWeight, hiddenWeight, onPolicy, ...answerOptions(answering), ...quantizingOptions(quantizing) },
       ...(loss === "jsd" && { beta }),
+      ...(onPolicyPrecision !== undefined && { onPolicyPrecision }),
       ...(adapter !== null && { teacherAdapter: adapter }),
       ...(settings.cache !== undefined && { cache: settings.cache }),
       ...(asking.texts !== null && { texts: asking.texts }),
@@ -141,12 +144,15 @@ function lessonOf(
       const asked = await native().inspect(await resolveModel(teacherFile, { signal }));
       const hidden = asking.hidden ? hiddenBytes(asked.width, student, trained) : 0;
       const texts = asking.texts === null ? [] : (await readTexts(asking.texts, { signal })).texts;
-      const always = bytesRounded(student, quantizing) + hidden + textBytes(texts);
+      const written = writingBytes(student, onPolicyPrecision);
+      const always = bytesRounded(student, quantizing) + hidden + textBytes(texts) + written;
       const asks = askingBytes(asked, trained);
       return onPolicy > 0 ? { always: always + asks, around: 0 } : { always, around: asks };
     },
     async begin(student, budget) {
       tokenBudget = budget;
+      // A precision that the processor lacks is told before anything is asked.
+      if (onPolicyPrecision) await (await openBatch(student, { precision: onPolicyPrecision })).close();
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       try {
         const tokens = TokenMap.between(student, teacher.model);
@@ -198,10 +204,17 @@ function lessonOf(
           ...{ teacher: facts.teacher, teacherAdapter: facts.adapter, template: facts.template },
           ...{ topK, tail, temperature, teacherPrecision: facts.precision, teacherEngine: facts.engine },
           ...{ loss, labelWeight, onPolicy, ...(loss === "jsd" && { beta }), ...(asking.hidden && { hiddenWeight }) },
+          ...(onPolicyPrecision !== undefined && { onPolicyPrecision }),
           ...(quantized && { quantize: quantizing.quantize, quantizeAware: quantizing.quantizeAware }),
         },
         taught: cache && ((indices) => tokens.ofStudent(cache!.read(indices, asking.hidden))),
-        written: onPolicy > 0 ? writingSteps({ student, tokens, rows, texts, share: onPolicy, seed, ...common }) : null,
+        written:
+          onPolicy > 0
+            ? writingSteps({
+                ...{ student, tokens, rows, texts, share: onPolicy, seed, precision: onPolicyPrecision },
+                ...common,
+              })
+            : null,
         quantized,
       };
     },

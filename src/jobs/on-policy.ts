@@ -2,7 +2,7 @@
 import { decodeRows } from "../decode/index.js";
 import type { Model } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
-import type { NativeLora } from "../support/native.js";
+import type { NativeLora, NativeModelInfo, NativePrecision } from "../support/native.js";
 import { Random } from "../support/random.js";
 import type { Teacher, TokenMap } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
@@ -19,8 +19,14 @@ export interface Writing {
   /** Share of the steps, drawn by seed and step. */
   share: number;
   seed: number;
+  /** Of the products that the student writes with (default: as it was opened). */
+  precision?: NativePrecision | undefined;
   signal: AbortSignal | null;
 }
+
+/** Bytes of the student's weights as int8 panels, with a scale for each 32 of them: where it writes in that precision, they are kept beside its own. */
+export const writingBytes = ({ parameters }: NativeModelInfo, precision: NativePrecision | undefined): number =>
+  precision === "int8" ? parameters * (1 + 4 / 32) : 0;
 
 /** How a step's rows are cut. */
 export interface Cutting {
@@ -37,7 +43,17 @@ export type WriteStep = (
 ) => Promise<MicroBatch[]> | null;
 
 /** The steps of a run. Draws depend on seed, step and row alone: a run that goes on writes the same. */
-export function writingSteps({ student, teacher, tokens, rows, texts, share, seed, signal }: Writing): WriteStep {
+export function writingSteps({
+  student,
+  teacher,
+  tokens,
+  rows,
+  texts,
+  share,
+  seed,
+  precision,
+  signal,
+}: Writing): WriteStep {
   const own = rows.length - texts;
   const most = (lengths: readonly number[]) => lengths.reduce((a, b) => Math.max(a, b), 1);
   const maxTokens = most(rows.slice(0, own).map(({ answer }) => answer.length));
@@ -51,7 +67,7 @@ export function writingSteps({ student, teacher, tokens, rows, texts, share, see
     );
     const requests = asked.map(({ prompt }) => ({ prompt, maxTokens, temperature: 1, seed: draws.bits() }));
     const written = new Array<Encoded>(asked.length);
-    const options = { lora, longest: longestOwn, ...(signal && { signal }) };
+    const options = { lora, longest: longestOwn, precision, ...(signal && { signal }) };
     for await (const { index, tokens: found, ended, reason } of decodeRows(student, requests, options)) {
       if (ended === "refused") throw new StillroomError("input", `the student cannot answer a row: ${reason}`);
       // The place of a token that the teacher has not is asked about, whatever stands there, and nothing behind it.

@@ -1,4 +1,5 @@
 // The part of the boundary to native/addon that decodes: what is asked, and what its steps tell.
+import type { NativePrecision } from "./native.js";
 
 /** What is decoded, and how its tokens are chosen (docs/numerics.md holds the order and the equations). */
 export interface NativeDecodeRequest {
@@ -76,4 +77,6 @@ export interface NativeDecoderOptions {
   sequences: number;
   /** Most tokens of prompts in one step. */
   stepTokens: number;
+  /** Of our engine's products; null: the model's. */
+  precision?: NativePrecision | null;
 }

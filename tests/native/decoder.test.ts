@@ -9,11 +9,12 @@ import {
   type NativeDecoder,
   type NativeDecoderOptions,
   type NativeModel,
+  type NativePrecision,
   type NativeTokenizer,
   native,
 } from "../../src/support/native.js";
 import { decoderLimits, decoderSuite } from "../support/decoder_suite.js";
-import { bytes, decodeAll, requestOf, using } from "../support/decoding.js";
+import { bytes, decodeAll, essence, requestOf, using } from "../support/decoding.js";
 import { gradientGoldens } from "../support/golden.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { toyLora, writeToy } from "../support/toy.js";
@@ -119,6 +120,20 @@ describe("both", () => {
       "expected a tokenizer (openTokenizer) for tokenizer",
     );
     await expect(llama({ memory: 100 })).rejects.toThrow("expected at least 8192 for memory, received 100");
+  });
+
+  it.skipIf(native().variants.length === 1)("ours has products of its own precision", async () => {
+    const requests = [7, 8, 9].map((seed) => requestOf(bytes(5, seed), { maxTokens: 8, logProbabilities: 2 }));
+    const answersOf = async (opened: NativePrecision, precision: NativePrecision | null) => {
+      const model = await native().openModel(file, { threads: 1, variant: null, precision: opened });
+      models.push(model);
+      const decoder = model.createDecoder(null, tokenizer, { ...limits, precision });
+      return (await using(decoder, (open) => decodeAll(open, requests))).map(essence);
+    };
+    const [exact, rounded] = [await answersOf("f32", null), await answersOf("int8", null)];
+    expect(rounded).not.toEqual(exact);
+    expect(await answersOf("f32", "int8")).toEqual(rounded);
+    expect(await answersOf("int8", "f32")).toEqual(exact);
   });
 
   it("our decoder ends with its model", async () => {

@@ -11,8 +11,7 @@ namespace {
 constexpr int64_t rows_of_unit = 16;  // rows that one thread attends for at once
 }
 
-Forward::Forward(Graph& given) : graph(given), products(given.kernels, given.threads), scratch(given.threads.count()) {
-    const Precision precision = graph.precisions.forward;
+Forward::Forward(Graph& given, Precision chosen) : graph(given), precision(chosen), products(given.kernels, given.threads), scratch(given.threads.count()) {
     if (precision != Precision::int8 && precision != Precision::f32) return;
     for (const Layer& layer : graph.model->layers)
         for (const Weight* weight : layer.matrices()) products.prepare(*weight, precision);
@@ -186,7 +185,6 @@ void Forward::attend_page(const Attended& a, int64_t first, int64_t last, int64_
 float* Forward::run(const std::vector<StepToken>& step, const Lora* adapter, KeyValues& store) {
     const Model& m = *graph.model;
     const int64_t count = static_cast<int64_t>(step.size()), q_width = m.heads * m.head_width, kv_width = m.key_value_heads * m.head_width;
-    const Precision precision = graph.precisions.forward;
     lora = adapter;
     order.resize(step.size());
     for (size_t t = 0; t < step.size(); t++) order[t] = static_cast<int32_t>(t);

@@ -17,8 +17,8 @@ struct StepToken {
 
 class Forward {
    public:
-    // The graph lends its model, kernels, threads and precision. Where that is int8 or f32, the weights are kept as panels (Products::prepare).
-    explicit Forward(Graph& graph);
+    // The graph lends its model, kernels and threads. Where the precision is int8 or f32, the weights are kept as panels (Products::prepare).
+    Forward(Graph& graph, Precision precision);
 
     // Logits (R, V) of the wanted tokens, in their order; valid until the next run. lora may be null.
     float* run(const std::vector<StepToken>& step, const Lora* lora, KeyValues& store);
@@ -46,6 +46,7 @@ class Forward {
     void attend_page(const Attended& a, int64_t first, int64_t last, int64_t depth);
 
     Graph& graph;
+    const Precision precision;
     Products products;
     const Lora* lora = nullptr;
     std::vector<int32_t> order;  // rows, those that share pages next to each other

@@ -9,12 +9,12 @@ namespace {
 KeyValues store_of(const Model& model) { return {model.layer_count, model.key_value_heads, model.head_width}; }
 }  // namespace
 
-PagedExecutor::PagedExecutor(Graph& given, std::shared_ptr<const Lora> adapter, int64_t bytes)
+PagedExecutor::PagedExecutor(Graph& given, std::shared_ptr<const Lora> adapter, Precision precision, int64_t bytes)
     : graph(given),
       lora(std::move(adapter)),
       store(store_of(*graph.model)),
       table({bytes / store.page_bytes(), store.page_bytes(), graph.model->context_length, true, true, bytes}),
-      forward(graph) {}
+      forward(graph, precision) {}
 
 int32_t PagedExecutor::vocabulary() const { return static_cast<int32_t>(graph.model->vocabulary); }
 int64_t PagedExecutor::most_sequences() const { return std::numeric_limits<int64_t>::max(); }

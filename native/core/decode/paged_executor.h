@@ -10,8 +10,8 @@ namespace stillroom {
 
 class PagedExecutor : public Executor {
    public:
-    // bytes: most that keys and values take. The graph outlives the executor; lora may be null.
-    PagedExecutor(Graph& graph, std::shared_ptr<const Lora> lora, int64_t bytes);
+    // precision: of the products with weights. bytes: most that keys and values take. The graph outlives the executor; lora may be null.
+    PagedExecutor(Graph& graph, std::shared_ptr<const Lora> lora, Precision precision, int64_t bytes);
 
     int32_t vocabulary() const override;
     int64_t most_sequences() const override;
