@@ -124,7 +124,7 @@ export function teachText(result: TeachResult): string {
   return `${first}\n${computed} asked now, ${rows - computed} were there\n${speed(result)}\n`;
 }
 
-export function ladderText({ task, metric, out, rungs, notes }: LadderResult): string {
+export function ladderText({ task, metric, out, rungs, test: tested, notes }: LadderResult): string {
   const c = colours(process.stdout);
   const head = ["rung", metric, "95 %", "p", "gap", "95 %", "flips", "95 %", "rows/s", "memory", "file", "made in"];
   const lines = rungs.map(
@@ -147,9 +147,12 @@ export function ladderText({ task, metric, out, rungs, notes }: LadderResult): s
     },
   );
   const last = rungs.at(-1);
-  const missing = notes.filter(({ climbed }) => !climbed);
-  const skipped = missing.map(({ rung }) => [rung, "not climbed", ...head.slice(2).map(() => "")]);
-  const test = notes.length === 0 ? "McNemar's exact test" : `a paired permutation test of ${metric}`;
+  // Those that need no head stand first, the quantised student last.
+  const skipped = (last: boolean) =>
+    notes
+      .filter(({ rung, climbed }) => !climbed && last === (rung === "quantised student"))
+      .map(({ rung }) => [rung, "not climbed", ...head.slice(2).map(() => "")]);
+  const test = tested === "mcnemar" ? "McNemar's exact test" : `a paired permutation test of ${metric}`;
   const note = [
     ...notes.map(({ rung, why }) => `${rung}: ${why}`),
     ...rungs.flatMap(({ rung, errors }) => (errors > 0 ? [`${rung}: ${counted(errors, "bad row")} left out`] : [])),
@@ -157,7 +160,7 @@ export function ladderText({ task, metric, out, rungs, notes }: LadderResult): s
     "gap: the largest difference between two groups (* more than chance, of all that were looked at)",
     "flips: the share of answers that turn when the row speaks of another group, of the worst pair of groups; audit shows all of both",
   ];
-  return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...skipped, ...lines])}${note.join("\n")}\nall of it in ${plain(out)}\n`;
+  return `${c.bold(plain(task))} · ${counted(last?.rows ?? 0, "test row")}\n${table([head, ...skipped(false), ...lines, ...skipped(true)])}${note.join("\n")}\nall of it in ${plain(out)}\n`;
 }
 
 /** kind: of the task that it is made for. */

@@ -57,7 +57,7 @@ export interface LadderRung {
   seconds: number;
 }
 
-/** What of a ladder is not as usual, for a task that a head answers. */
+/** What of a ladder is not as usual: of a task that a head answers, and of a student that quantising harms. */
 export interface LadderNote {
   rung: RungName;
   /** Whether it is among the rungs. */
@@ -73,7 +73,8 @@ export interface LadderResult {
   /** The folder of all that was made. */
   out: string;
   rungs: LadderRung[];
-  /** Empty for classify and generate. */
+  /** What p_value is of. */
+  test: "mcnemar" | "permutation";
   notes: LadderNote[];
 }
 
@@ -168,12 +169,18 @@ class Climb {
 
   /** Throws "gate" with a sentence of it. What the rungs before came to is not lost with a student that quantising harms. */
   #requireUnharmed(harm: string | null): void {
-    if (harm !== null) throw new StillroomError("gate", harm, { cause: this.#result() });
+    if (harm !== null) throw new StillroomError("gate", harm, { cause: this.#result(harm) });
   }
 
-  #result(): LadderResult {
+  /** harm: what the gate says of a quantised student. */
+  #result(harm?: string): LadderResult {
     const { task, out } = this;
-    return { task: task.name, metric: task.metric, out, rungs: this.#file.rungs, notes: notesOf(task) };
+    const { rungs } = this.#file;
+    const test = isHeaded(task) ? "permutation" : "mcnemar";
+    const rung = "quantised student";
+    const usual = notesOf(task).filter((note) => harm === undefined || note.rung !== rung);
+    const notes = harm === undefined ? usual : [...usual, { rung, climbed: false, why: harm } as const];
+    return { task: task.name, metric: task.metric, out, rungs, test, notes };
   }
 
   /** One rung: what makes it, then the test rows. One that is done is not done again. */

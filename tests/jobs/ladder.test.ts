@@ -3,6 +3,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { ladderText } from "../../bin/print.js";
 import {
   type LadderEvent,
   type LadderOptions,
@@ -198,8 +199,18 @@ describe("a ladder", () => {
     expect(error).toMatchObject({
       code: "gate",
       message: expect.stringMatching(/^too much was lost; the student is kept/),
-      cause: { rungs: [{}, {}, { rung: "tuned" }, { rung: "student" }] },
+      cause: {
+        rungs: [{}, {}, { rung: "tuned" }, { rung: "student" }],
+        notes: [{ rung: "quantised student", climbed: false, why: expect.stringMatching(/^too much was lost/) }],
+      },
     });
+    expect(ladderText(error.cause)).toMatch(
+      /student .*\nquantised student +not climbed.*\nquantised student: too much/,
+    );
+    const page = path.join(folder, "harmed.html");
+    await reportLadder(error.cause, "stillroom ladder", page);
+    expect(readFileSync(page, "utf8")).toContain("quantised student: not climbed: too much was lost");
+    expect(readFileSync(page, "utf8")).toContain("McNemar");
     // Begun again, it comes to the same gate and not to a missing file; and past it, once nothing is harmed.
     await expect(ladder(task, options)).rejects.toMatchObject({
       code: "gate",
