@@ -19,6 +19,9 @@ const state = document.getElementById("state"), charts = document.getElementById
 const ink = matchMedia("(prefers-color-scheme: dark)").matches ? "#ececec" : "#1b1b1b";
 const colours = matchMedia("(prefers-color-scheme: dark)").matches ? ["#56b4e9", "#ff8c3a"] : ["#0072b2", "#d55e00"];
 let generation = -1, steps = 0, validations = 0, data = [], plots = [];
+// uPlot's own texts end at three decimals: all learning rates would be 0.
+const text = (value) => value == null ? "--" : value !== 0 && Math.abs(value) < 1e-3 ? Number(value.toPrecision(4)).toExponential() : Number(value.toPrecision(6)).toLocaleString("en");
+const texts = (_plot, values) => values.map((value) => value == null ? "" : text(value));
 const axis = { stroke: ink, grid: { stroke: ink + "22" }, ticks: { stroke: ink + "44" } };
 function begin(shown, x) {
   charts.replaceChildren();
@@ -27,8 +30,8 @@ function begin(shown, x) {
     heading.textContent = title;
     place.append(heading);
     charts.append(place);
-    const drawn = series.map((label, index) => ({ label, stroke: colours[index], width: 2, spanGaps: true }));
-    const options = { width: place.clientWidth, height: 260, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 70 }] };
+    const drawn = series.map((label, index) => ({ label, stroke: colours[index], width: 2, spanGaps: true, value: (_plot, value) => text(value) }));
+    const options = { width: place.clientWidth, height: 260, scales: { x: { time: false } }, axes: [axis, { ...axis, size: 70, values: texts }] };
     return new uPlot({ ...options, series: [{ label: x }, ...drawn] }, [[], ...series.map(() => [])], place);
   });
   data = shown.map(({ series }) => [[], ...series.map(() => [])]);

@@ -38,12 +38,17 @@ function stateOf({ rows, total_rows, from_store, errors, ended }: ProgressLine):
 function chartsOf(lines: readonly ProgressLine[], from: number): Drawn[] {
   const rows = (value: (line: ProgressLine) => number) =>
     lines.slice(from).map((line): [number, number] => [line.seconds, value(line)]);
-  // Between a line and the one before it; the first is since the beginning.
+  // Over a second or more, since the rows of a window end all at once; at first since the beginning.
+  const before = (line: ProgressLine, place: number): ProgressLine | undefined => {
+    let earlier = from + place - 1;
+    while (earlier >= 0 && line.seconds - lines[earlier]!.seconds < 0.99) earlier -= 1;
+    return lines[earlier];
+  };
   const speed = (value: (line: ProgressLine) => number) =>
     lines.slice(from).flatMap((line, place): [number, number][] => {
-      const before = lines[from + place - 1];
-      const seconds = line.seconds - (before?.seconds ?? 0);
-      return seconds > 0 ? [[line.seconds, (value(line) - (before ? value(before) : 0)) / seconds]] : [];
+      const since = before(line, place);
+      const seconds = line.seconds - (since?.seconds ?? 0);
+      return seconds > 0 ? [[line.seconds, (value(line) - (since ? value(since) : 0)) / seconds]] : [];
     });
   return [
     { title: "Rows done", series: ["rows"], rows: rows((line) => line.rows) },

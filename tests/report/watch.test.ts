@@ -77,6 +77,24 @@ describe("a watched batch", () => {
     expect(shown).toMatchObject({ ended: false });
   });
 
+  it("has a speed over a second at least, however fast its last rows were told", async () => {
+    const store = mkdtempSync(path.join(os.tmpdir(), "stillroom-watch-batch-"));
+    const counted = { total_rows: 90, computed: 3, from_store: 1, errors: 0, tokens: 50 };
+    const told = [
+      [0.5, 1],
+      [0.7, 40],
+      [1.6, 60],
+      [2.5, 70],
+      [2.7, 90],
+    ].map(([seconds, rows]) => JSON.stringify({ ...counted, rows, seconds }));
+    writeFileSync(path.join(store, "progress.jsonl"), `${told.join("\n")}\n`);
+    page = await watch(store, { port: 0 });
+    const speeds = (await data("generation=-1")).charts[1]!.rows.map((row) => row[1] as number);
+    const expected = [1 / 0.5, 40 / 0.7, (60 - 1) / 1.1, (70 - 40) / 1.8, (90 - 60) / 1.1];
+    for (const [place, speed] of expected.entries()) expect(speeds[place]).toBeCloseTo(speed, 6);
+    expect((await data("generation=0&steps=4")).charts[1]!.rows).toEqual([[2.7, speeds[4]]]);
+  });
+
   testChromium("is drawn over seconds, without a complaint", async () => {
     const store = mkdtempSync(path.join(os.tmpdir(), "stillroom-watch-batch-"));
     const counted = { total_rows: 9, computed: 3, from_store: 1, errors: 1, tokens: 50 };
@@ -169,6 +187,10 @@ describe("a watched run", () => {
     const opened = await openPage(page.url);
     await opened.page.getByText("step 2 of 9").waitFor();
     expect(await opened.page.locator("canvas").count()).toBe(6);
+    // The learning rate, which three decimals would call 0.
+    const ticks = await opened.page.evaluate<string[]>("plots[4].axes[1]._values");
+    expect(ticks).toContain("1e-4");
+    expect(new Set(ticks).size).toBe(ticks.length);
     appendFileSync(path.join(run, "metrics.jsonl"), `ss": 1}\n${line(4)}\n`);
     await opened.page.getByText("step 4 of 9").waitFor();
     expect(opened.complaints).toEqual([]);
