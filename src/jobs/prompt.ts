@@ -124,6 +124,10 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
   }
   const lora = adapter === undefined ? null : await loadAdapter(model.native, adapter);
   const head = await loadHead(adapter);
+  if (head && settings.calibrate) {
+    const message = `calibrate is for labels that are asked for by their texts, and ${adapter} has a head of its own`;
+    throw new StillroomError("usage", message, { options: ["calibrate"] });
+  }
   const calibration = await loadCalibration(adapter);
   const { bench, candidates, errors } = await makeCandidates(task, settings, { model, lora, head, calibration });
   const compared = settings.compare ? await compare(bench, candidates) : null;

@@ -170,6 +170,12 @@ describe("a head", () => {
       /^targetPrecision is of labels, and \w+ is of kind regress$/,
     ],
     [
+      "a calibrated prompt, whose texts a head is not asked for,",
+      () => prompt(classes, { model, adapter: named("alone"), shots: [0], calibrate: true, compare: true }),
+      "usage",
+      /^calibrate is for labels that are asked for by their texts, and .*alone has a head of its own$/,
+    ],
+    [
       "an export",
       () => exportModel({ model: gguf, adapter: named("alone"), quantize: "Q8_0", out: named("x.gguf") }),
       "usage",
