@@ -3,7 +3,7 @@ import { readFile, stat } from "node:fs/promises";
 import { answerOf, labelsOfSet, type Row } from "../dataset/index.js";
 import { cannot, StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
-import type { Task } from "../task/index.js";
+import { checkTemplate, type Task } from "../task/index.js";
 
 export const selections = ["random", "similar", "diverse", "search"] as const;
 /** How examples are chosen: drawn, the nearest to each row, a few that stand for all, or the best of many draws. */
@@ -71,6 +71,7 @@ export async function readPromptFile(file: string, task: Task): Promise<PromptFi
   if (examples !== null && examples.length !== shots) throw wrong("shots", `${examples.length}, as many as examples,`);
   if (given.task !== task.name)
     throw new StillroomError("input", `${file} is a prompt of the task ${given.task}, not of ${task.name}`);
+  checkTemplate(given.template, task.answer.field, { file, name: "template" });
   const uncalibrated = given.calibrate === null ? null : whyUncalibrated(task);
   if (uncalibrated !== null) throw new StillroomError("input", `${file}: ${uncalibrated}`);
   return given;

@@ -2,7 +2,7 @@
 export { isTaskFile, taskFiles } from "./files.js";
 export { editDistance, nearestName } from "./nearest.js";
 export { requireKnown, requirePath, requirePort, requireWhole } from "./options.js";
-export { readTask } from "./read.js";
+export { checkTemplate, readTask } from "./read.js";
 export { wanted } from "./schema.js";
 export { parseTemplate, type TemplateFields, templateFields, templateLimit } from "./template.js";
 export {

@@ -85,7 +85,7 @@ export async function readTask(file: string, options: { data?: string } = {}): P
         : readSource(part, `data.${split}`, folder, absolute);
   }
   checkDrawn(task);
-  checkAnswerHidden(task);
+  checkTemplate(task.prompt.template, task.answer.field, { file: task.file, name: "prompt.template" });
   return task;
 }
 
@@ -272,12 +272,13 @@ function checkDrawn(task: Task): void {
   }
 }
 
-function checkAnswerHidden(task: Task): void {
-  const { all } = templateFields(parseTemplate(task.prompt.template, fieldName(task.file, "prompt.template")));
-  if (all.includes(task.answer.field) && !["messages", "conversations"].includes(task.answer.field)) {
+/** Throws "input" for a template that is no Jinja, or prints the answer's field; name: of the template in its file. */
+export function checkTemplate(template: string, answer: string, { file, name }: { file: string; name: string }): void {
+  const { all } = templateFields(parseTemplate(template, fieldName(file, name)));
+  if (all.includes(answer) && !["messages", "conversations"].includes(answer)) {
     throw new StillroomError(
       "input",
-      `${task.file}: prompt.template prints ${task.answer.field}, which is answer.field: the prompt would hold its own answer`,
+      `${file}: ${name} prints ${answer}, which is answer.field: the prompt would hold its own answer`,
     );
   }
 }

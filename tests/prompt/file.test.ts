@@ -39,6 +39,8 @@ it.each<[string, object, RegExp]>([
   ["an unknown field", { shot: 1 }, /unknown field shot$/],
   ["a wrong type", { chat: "no" }, /expected true or false for chat in .*changed\.json, received "no"/],
   ["another way of choosing", { select: "best" }, /expected one of random, similar, diverse, search for select/],
+  ["a template that is none", { template: "{{ te" }, /expected a Jinja template for template in .*changed\.json: /],
+  ["a template that prints the answer", { template: "{{ label }}" }, /changed\.json: template prints label, which is/],
   ["fewer examples than shots", { shots: 2 }, /expected 1, as many as examples, for shots in .*, received 2/],
   ["no examples where they are fixed", { examples: null }, /for examples in .*, received null/],
   ["examples where each row has its own", { select: "similar" }, /with select similar null, for examples/],
