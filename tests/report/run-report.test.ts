@@ -51,7 +51,7 @@ describe("the page of a run", () => {
     const html = readFileSync(file, "utf8");
     const result = JSON.parse(readFileSync(path.join(run, "run.json"), "utf8")).result;
     expect(html).toContain(`<td>best_step</td><td>${result.best_step}</td>`);
-    expect(html).toContain(`<td>adapter gguf</td><td>${run.replace("'", "&#39;")}/adapter.gguf</td>`);
+    expect(html).toContain(`<td>adapter gguf</td><td class="long">${run.replace("'", "&#39;")}/adapter.gguf</td>`);
     expect(html).toContain("<td>architecture</td><td>llama</td>");
   });
 
