@@ -50,6 +50,8 @@ export async function reportLadder(result: LadderResult, command: string, file: 
     const known = rungs.flatMap(({ rung, fairness }) => (of(fairness) ? [{ label: rung, ...of(fairness)! }] : []));
     return known.length === 0 ? [] : [intervalChart({ title, x: { label }, reference: 0, rows: known })];
   };
+  const gaps = uneven("Largest gap between groups", "difference, 95 % interval", ({ gap }) => gap?.difference);
+  const flips = uneven("Answers flipped by a swap", "share of rows, 95 % interval", ({ swap }) => swap?.flips);
   const page = pageOf({
     title: `${task}: the ladder`,
     subtitle: `${rungs.length} rungs on the same ${rungs[0]?.rows ?? 0} test rows.`,
@@ -76,11 +78,10 @@ export async function reportLadder(result: LadderResult, command: string, file: 
         title: "What it is uneven about",
         words: [
           "The largest difference between two groups of all attributes and metrics, and the swap of two groups' words that turns the largest share of answers; stillroom audit shows the others, and what a term list cannot see.",
+          ...(gaps.length === 0 ? ["No gap: no two groups have ten rows."] : []),
+          ...(flips.length === 0 ? ["No swap: no ten rows have words that stand for one another."] : []),
         ],
-        charts: [
-          ...uneven("Largest gap between groups", "difference, 95 % interval", ({ gap }) => gap?.difference),
-          ...uneven("Answers flipped by a swap", "share of rows, 95 % interval", ({ swap }) => swap?.flips),
-        ],
+        charts: [...gaps, ...flips],
       },
     ],
   });

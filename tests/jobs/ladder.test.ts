@@ -228,6 +228,13 @@ describe("a ladder", () => {
     for (const { rung } of whole.rungs) expect(page).toContain(`<td>${rung}</td>`);
     expect(page).toContain("stillroom ladder &lt;task&gt;");
     expect(page).toContain("<td>people: north and south, 40 rows</td>");
+    expect(page).not.toContain("No gap:");
+    const none = { gap: null, swap: null };
+    const few = { ...whole, rungs: whole.rungs.map((rung) => ({ ...rung, fairness: none })) };
+    await reportLadder(few, "stillroom ladder", path.join(folder, "few.html"));
+    expect(readFileSync(path.join(folder, "few.html"), "utf8")).toMatch(
+      /No gap: no two groups.*\n.*No swap: no ten rows/,
+    );
   });
 
   afterAll(closeBrowser);
