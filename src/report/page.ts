@@ -117,7 +117,7 @@ function tableOf({ caption, head, rows }: Table, section: string): string {
   const shown = columns.filter(({ cells }) => rows.length === 0 || cells.some((cell) => cell !== null));
   const heads = shown.map(({ name, cells }) => {
     const numeric = cells.every((cell) => typeof cell !== "string") ? ' class="number"' : "";
-    return `<th scope="col"${numeric}><button type="button">${escaped(name)}</button></th>`;
+    return `<th scope="col"${numeric}><button type="button">${escaped(name).replaceAll("_", "_<wbr>")}</button></th>`;
   });
   const body = rows.map((row) => `<tr>${shown.map(({ place }) => cellOf(row[place]!)).join("")}</tr>`);
   return `<div class="table" role="region" tabindex="0" aria-label="${escaped(`${section}: ${caption}`)}"><table>

@@ -92,7 +92,7 @@ describe("a page", () => {
   });
 
   testChromium("breaks on paper what is wider than it: paper does not scroll", async () => {
-    const head = Array.from({ length: 8 }, (_, column) => `a long name of column ${column}`);
+    const head = Array.from({ length: 8 }, (_, column) => `a_long_name_of_column_${column}`);
     const cells = head.map(() => ({ value: 0.123, low: -0.456, high: 0.789 }));
     const long = `/a/long/${"folder/".repeat(40)}model.gguf`;
     const table = { caption: "Wide", head: ["model", "metric", ...head], rows: [[long, "mean_prediction", ...cells]] };
