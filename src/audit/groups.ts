@@ -11,7 +11,7 @@ import { type LabelMetric, type LabelRow, labelRow, rateGaps, shareOfRight } fro
 export interface GroupRow {
   group: string;
   rows: number;
-  /** Share of right answers, of sets those that are right as a whole; null for numbers, which are nearer or farther. */
+  /** Share of right answers, of sets those that are right as a whole; null for numbers, which are nearer or farther, and where no model answered. */
   accuracy: number | null;
   /** By the favourable label: how the rows were answered. Empty for generate and regress. */
   labels: LabelRow[];
@@ -58,6 +58,8 @@ export function groupTables(
   metrics: readonly GroupMetric[],
 ): GroupTable[] {
   const numbers = task.kind === "regress";
+  // Of the rows alone: their predictions are their own answers, of which nothing is said.
+  const unanswered = metrics.every((metric) => rowMetrics.includes(metric));
   const tables = memberships.map((membership) => {
     const parts = partsOf(membership, rows);
     const large = [...parts].filter(([, part]) => part.length >= leastRows);
@@ -67,11 +69,14 @@ export function groupTables(
       : rateGaps(large, positives, seed).filter(({ metric }) => metrics.includes(metric));
     return {
       ...{ attribute, source, gaps },
-      groups: [...parts].map(([group, part]) => ({
-        ...{ group, rows: part.length, accuracy: numbers ? null : shareOfRight(part) },
-        labels: positives.map((label) => labelRow(label, part)),
-        numbers: numbers ? numberRow(part) : null,
-      })),
+      groups: [...parts].map(([group, part]) => {
+        const answered = unanswered ? [] : part;
+        return {
+          ...{ group, rows: part.length, accuracy: numbers ? null : shareOfRight(answered) },
+          labels: positives.map((label) => labelRow(label, part, answered)),
+          numbers: numbers ? numberRow(part, answered) : null,
+        };
+      }),
       others: rows.length - [...parts.values()].reduce((sum, part) => sum + part.length, 0),
     };
   });

@@ -15,16 +15,16 @@ import {
 /** mean_target is the rows' own: how their numbers differ by group, whatever a model says. */
 export type NumberMetric = "mean_target" | "mean_prediction" | "mae" | "rmse" | "signed_error" | "coverage";
 
-/** Of one group, in the unit of the targets. */
+/** Of one group, in the unit of the targets. All that is of predictions is null where no model answered. */
 export interface NumberRow {
   mean_target: number;
-  mean_prediction: number;
+  mean_prediction: number | null;
   /** Mean absolute error. */
-  mae: number;
+  mae: number | null;
   /** Root of the mean squared error. */
-  rmse: number;
+  rmse: number | null;
   /** Mean of prediction - target: above 0, the group is predicted too high. */
-  signed_error: number;
+  signed_error: number | null;
   /** Mean prediction by mean target: 1 is calibrated. null where any of either is below 0, and where all targets are 0. */
   expected_to_observed: number | null;
   /** Share of targets within the predictions' intervals; null where predictions have none. */
@@ -60,20 +60,20 @@ export function isNumberMetric(metric: string): metric is NumberMetric {
   return Object.hasOwn(valueBy, metric);
 }
 
-/** How the rows of one group were answered. */
-export function numberRow(part: readonly Judged[]): NumberRow {
-  const of = (metric: NumberMetric) => {
+/** The numbers of one group's rows, and how those of them that were answered were. */
+export function numberRow(part: readonly Judged[], answered: readonly Judged[]): NumberRow {
+  const of = (metric: NumberMetric, rows = answered) => {
     const { value, from } = numberMeasure(metric);
-    const values = part.map(value).filter((one) => one !== null);
+    const values = rows.map(value).filter((one) => one !== null);
     return values.length === 0 ? null : from(values.reduce((sum, one) => sum + one, 0) / values.length);
   };
   return {
-    mean_target: of("mean_target")!,
-    mean_prediction: of("mean_prediction")!,
-    mae: of("mae")!,
-    rmse: of("rmse")!,
-    signed_error: of("signed_error")!,
-    expected_to_observed: expectedToObserved(expectations(part)),
+    mean_target: of("mean_target", part)!,
+    mean_prediction: of("mean_prediction"),
+    mae: of("mae"),
+    rmse: of("rmse"),
+    signed_error: of("signed_error"),
+    expected_to_observed: expectedToObserved(expectations(answered)),
     coverage: of("coverage"),
   };
 }

@@ -4,13 +4,13 @@ import { mean } from "../evaluate/index.js";
 import type { Judged } from "./membership.js";
 import { type Expectation, expectedRatio, expectedToObserved, type Gap, meanGap, rateGap } from "./proportions.js";
 
-/** Of one label in one group. Rates are null without rows that they are shares of. */
+/** Of one label in one group. Rates are null without rows that they are shares of: those of predictions where no model answered. */
 export interface LabelRow {
   label: string;
   /** Share of rows with this label in their answer. */
   base_rate: number;
   /** Share of rows with this label in the prediction. */
-  selection_rate: number;
+  selection_rate: number | null;
   true_positive_rate: number | null;
   false_positive_rate: number | null;
   /** Mean probability of the label minus its share of the answers: above 0, it is expected too often. */
@@ -65,24 +65,26 @@ function expectations(part: readonly Judged[], label: string): Expectation[] {
 
 const excesses = (rows: readonly Expectation[]) => rows.map(({ expected, observed }) => expected - observed);
 
-export function shareOfRight(part: readonly Judged[]): number {
-  return part.filter(isRight).length / part.length;
+/** Share of the rows that a rate is of; null without any. */
+function shareOf(part: readonly Judged[], { among, hit }: RateOf): number | null {
+  const counted = part.filter(among);
+  return counted.length === 0 ? null : counted.filter(hit).length / counted.length;
 }
 
-/** How the rows of one group were answered. */
-export function labelRow(label: string, part: readonly Judged[]): LabelRow {
-  const share = ({ among, hit }: RateOf) => {
-    const counted = part.filter(among);
-    return counted.length === 0 ? null : counted.filter(hit).length / counted.length;
-  };
+export function shareOfRight(part: readonly Judged[]): number | null {
+  return shareOf(part, { among: () => true, hit: isRight });
+}
+
+/** How the rows of one group are labelled, and how those of them that were answered were. */
+export function labelRow(label: string, part: readonly Judged[], answered: readonly Judged[]): LabelRow {
   const rates = ratesOf(label);
-  const expected = expectations(part, label);
+  const expected = expectations(answered, label);
   return {
     label,
-    base_rate: share(rates.base_rate)!,
-    selection_rate: share(rates.selection)!,
-    true_positive_rate: share(rates.tpr),
-    false_positive_rate: share(rates.fpr),
+    base_rate: shareOf(part, rates.base_rate)!,
+    selection_rate: shareOf(answered, rates.selection),
+    true_positive_rate: shareOf(answered, rates.tpr),
+    false_positive_rate: shareOf(answered, rates.fpr),
     calibration: expected.length === 0 ? null : mean(excesses(expected)),
     expected_to_observed: expectedToObserved(expected),
   };

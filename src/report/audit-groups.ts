@@ -15,11 +15,8 @@ export function gapsOf(groups: readonly GroupTable[], title: string): Section {
   return { title, words, ...parts };
 }
 
-/** The chart and tables of gaps; none of both without a gap. Of rows that no model answered, groups have their answers alone. */
-export function gapParts(
-  tables: readonly GroupTable[],
-  { answered = true }: { answered?: boolean } = {},
-): Required<Pick<Section, "charts" | "tables">> {
+/** The chart and tables of gaps; none of both without a gap. */
+export function gapParts(tables: readonly GroupTable[]): Required<Pick<Section, "charts" | "tables">> {
   const gaps = tables.flatMap(({ attribute, gaps: own }) => own.map((gap) => ({ attribute, ...gap })));
   if (gaps.length === 0) return { charts: [], tables: [] };
   const drawn = [...gaps].sort((a, b) => b.difference.value - a.difference.value).slice(0, linesDrawn);
@@ -53,28 +50,16 @@ export function gapParts(
           ...[ratio_between && `${ratio_between[1]} / ${ratio_between[0]}`, gap.smallest, gap.p_holm],
         ]),
       },
-      groupsTable(tables, answered),
+      tables.some(({ groups }) => groups.some(({ numbers }) => numbers !== null))
+        ? numbersTable(tables)
+        : labelsTable(tables),
     ],
   };
 }
 
-/** What groups were answered, or with answered false what their rows say. */
-function groupsTable(tables: readonly GroupTable[], answered: boolean): Table {
-  const numbers = tables.some(({ groups }) => groups.some((group) => group.numbers !== null));
-  const { head, rows } = numbers ? numbersTable(tables) : labelsTable(tables);
-  const kept = head.flatMap((name, place) => (answered || ofRows.includes(name) ? [place] : []));
+function labelsTable(tables: readonly GroupTable[]): Table {
   return {
     caption: "Groups",
-    head: kept.map((place) => head[place]!),
-    rows: rows.map((cells) => kept.map((place) => cells[place]!)),
-  };
-}
-
-/** Columns that are of the rows themselves. */
-const ofRows = ["attribute", "group", "rows", "answer", "share of answers", "mean target"];
-
-function labelsTable(tables: readonly GroupTable[]): Omit<Table, "caption"> {
-  return {
     head: [
       ...["attribute", "group", "rows", "accuracy", "answer", "share of answers", "share of predictions"],
       ...["true positive rate", "false positive rate", "calibration", "expected by observed"],
@@ -90,8 +75,9 @@ function labelsTable(tables: readonly GroupTable[]): Omit<Table, "caption"> {
   };
 }
 
-function numbersTable(tables: readonly GroupTable[]): Omit<Table, "caption"> {
+function numbersTable(tables: readonly GroupTable[]): Table {
   return {
+    caption: "Groups",
     head: [
       ...["attribute", "group", "rows", "mean target", "mean prediction", "mean absolute error"],
       ...["root mean squared error", "mean signed error", "expected by observed", "targets within their intervals"],

@@ -188,7 +188,7 @@ function teacherOf({ teacher }: AuditResult): Section[] {
 function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult): Section {
   const { exact, near, contradicting, across_splits } = duplicates;
   const read = splits.map(({ split, rows }) => `${rows} ${split} rows`).join(", ");
-  const gaps = gapParts(groups, { answered: false });
+  const gaps = gapParts(groups);
   return {
     title: "The rows",
     words: [

@@ -52,6 +52,12 @@ describe("a planted bias of numbers", () => {
     expect(gapsOf(found.data.groups).gaps).toMatchObject([
       { metric: "mean_target", label: null, between: ["north", "south"], difference: { value: 40 } },
     ]);
+    const unanswered = { mean_prediction: null, mae: null, rmse: null, signed_error: null };
+    const numbers = { ...unanswered, expected_to_observed: null, coverage: null };
+    expect(gapsOf(found.data.groups).groups).toMatchObject([
+      { group: "north", numbers: { ...numbers, mean_target: 50 } },
+      { group: "south", numbers: { ...numbers, mean_target: 10 } },
+    ]);
     const tied = found.data.ties.means.filter(({ group }) => group !== null);
     expect(new Set(tied.map(({ term }) => term))).toEqual(new Set(["zoe", "zed", "bob", "bea"]));
     for (const { term, difference } of tied) {

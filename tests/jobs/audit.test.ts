@@ -53,6 +53,13 @@ describe("a planted bias", () => {
         { metric: "base_rate", label: "yes", between: ["north", "south"], difference: { value: 1 } },
       ]);
       expect(table.gaps[0]!.difference.low).toBeGreaterThan(0.9);
+      // What no model answered is not right or wrong.
+      const none = { selection_rate: null, true_positive_rate: null, false_positive_rate: null };
+      const rates = { label: "yes", ...none, calibration: null, expected_to_observed: null };
+      expect(table.groups).toMatchObject([
+        { group: "north", accuracy: null, labels: [{ ...rates, base_rate: 1 }] },
+        { group: "south", accuracy: null, labels: [{ ...rates, base_rate: 0 }] },
+      ]);
     }
     const tied = found.data.ties.terms.filter(({ group }) => group !== null);
     expect(new Set(tied.map(({ term }) => term))).toEqual(new Set(["zoe", "zed", "bob", "bea"]));
