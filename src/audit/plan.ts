@@ -30,7 +30,7 @@ export interface PlanOptions {
 /** Looked at in turn without being named. */
 const mostLabels = 10;
 
-/** Throws "usage" for a label or a swap that cannot be, "input" for a column that the rows have not. */
+/** Throws "usage" for a label, a column without a name or a swap that cannot be, "input" for a column that the rows have not. */
 export function planAudit(task: Task, rows: readonly Row[], given: readonly Label[], options: PlanOptions): Plan {
   // Those of numbers are points of a scale, of which none is favourable.
   const labels = task.kind === "regress" ? [] : given;
@@ -38,7 +38,9 @@ export function planAudit(task: Task, rows: readonly Row[], given: readonly Labe
   // A task's own list of a name takes the place of that in the box.
   const kept = builtInTerms.filter(({ attribute }) => !named.some((own) => own.attribute === attribute));
   const lists = [...kept, ...named, ...ownPairs(options.swaps ?? [])];
-  const columns = [...new Set([...(task.audit?.columns ?? []), ...(options.groups ?? [])])];
+  const { groups = [] } = options;
+  if (groups.some((column) => column.trim() === "")) throw unexpected("names of columns", "groups", groups);
+  const columns = [...new Set([...(task.audit?.columns ?? []), ...groups])];
   const positive = favourable(task, labels, options.positive);
   const each = labels.length <= mostLabels ? labels.map(({ text }) => text) : [];
   return {

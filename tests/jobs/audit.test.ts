@@ -271,6 +271,12 @@ describe("audit refuses", () => {
       "input",
       /a column regoin to group by, received rows with text, region/,
     ],
+    [
+      "a column without a name",
+      { groups: ["region", ""] },
+      "usage",
+      /^expected names of columns for groups, received \["region",""\]$/,
+    ],
     ["a label that the task has not", { positive: "maybe" }, "usage", /one of no, yes for positive, received "maybe"/],
     ["predictions to be held against", { against: "before.jsonl" }, "usage", /a model or a run/],
     [
