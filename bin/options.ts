@@ -28,12 +28,15 @@ export function command(name: string, description: string, shared: readonly (key
   return made.option("--json", "print one JSON object on stdout");
 }
 
+/** Of products with weights. */
+export const precisions = ["f32", "bf16", "mixed", "int16", "int8"];
+
 /** What the frozen products multiply. */
 export const precisionOption = (): Option =>
   new Option(
     "--precision <p>",
     "frozen products: exact f32, or rounded to bf16, int16 or int8 where the processor can (default: f32)",
-  ).choices(["f32", "bf16", "mixed", "int16", "int8"]);
+  ).choices(precisions);
 
 /** Whose vectors find near texts. */
 export const similarOption = (what: string): Option =>

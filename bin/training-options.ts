@@ -1,6 +1,6 @@
 // The options that tune and distill share: how long, what is trained, and with what steps.
 import { type Command, Option } from "commander";
-import { layers, names, real, reals, size, whole } from "./options.js";
+import { layers, names, precisions, real, reals, size, whole } from "./options.js";
 
 export function lengthOptions(made: Command): void {
   made
@@ -95,9 +95,7 @@ export function teacherOptions(made: Command): void {
     .option("--teacher <model>", "the teacher: path of a GGUF, or an hf: URI (default: the model in the box)")
     .option("--teacher-adapter <run>", "its adapter: a RUN folder of tune, a PEFT folder or a GGUF LoRA")
     .addOption(
-      new Option("--teacher-precision <p>", "of its products, as --precision (default: f32)").choices([
-        ...["f32", "bf16", "mixed", "int16", "int8"],
-      ]),
+      new Option("--teacher-precision <p>", "of its products, as --precision (default: f32)").choices(precisions),
     )
     .option(
       "--texts <file>",

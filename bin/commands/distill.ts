@@ -9,7 +9,7 @@ import {
   type StillroomError,
 } from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
-import { type CommonOptions, command, real, size, whole } from "../options.js";
+import { type CommonOptions, command, precisions, real, size, whole } from "../options.js";
 import { comparisonText, distillText } from "../print-distill.js";
 import { onDistill } from "../print-events.js";
 import { run } from "../run.js";
@@ -49,7 +49,7 @@ export function distillCommand(): Command {
       new Option(
         "--on-policy-precision <p>",
         "of the products that the student writes with in these steps, as --precision (default: its own)",
-      ).choices(["f32", "bf16", "mixed", "int16", "int8"]),
+      ).choices(precisions),
     )
     .addOption(
       new Option("--answers <whose>", "the data's, or the teacher's own where they are right (default: data)").choices([

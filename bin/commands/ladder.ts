@@ -10,8 +10,8 @@ import {
 } from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, real, typedCommand, whole } from "../options.js";
-import { ladderText } from "../print.js";
 import { onLadder } from "../print-events.js";
+import { ladderText } from "../print-ladder.js";
 import { run } from "../run.js";
 
 type LadderCommandOptions = CommonOptions &

@@ -57,9 +57,8 @@ Examples:
     .action((file: string, { json: _, data, instruction, ...options }: PromptCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
         const task = await readTask(file, data === undefined ? {} : { data });
-        const calls = { onProgress: onScoring(progress), onDownload: onDownload(progress) };
-        const given = { ...options, instructions: instruction, onBad: onBad(progress), signal };
-        const result = await prompt(task, { ...given, ...calls });
+        const calls = { onProgress: onScoring(progress), onDownload: onDownload(progress), onBad: onBad(progress) };
+        const result = await prompt(task, { ...options, instructions: instruction, ...calls, signal });
         return { result, text: promptText(result), badRows: result.errors };
       }),
     );

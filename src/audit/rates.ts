@@ -37,6 +37,8 @@ export interface RateOf {
   hit: (judged: Judged) => boolean;
 }
 
+const right: RateOf = { among: () => true, hit: isRight };
+
 /** The rates of a favourable label that group metrics compare. */
 export function ratesOf(label: string): Record<"base_rate" | "selection" | "tpr" | "fpr", RateOf> {
   const answer = ({ labels }: Judged) => labels.answer.includes(label);
@@ -72,7 +74,7 @@ function shareOf(part: readonly Judged[], { among, hit }: RateOf): number | null
 }
 
 export function shareOfRight(part: readonly Judged[]): number | null {
-  return shareOf(part, { among: () => true, hit: isRight });
+  return shareOf(part, right);
 }
 
 /** How the rows of one group are labelled, and how those of them that were answered were. */
@@ -104,7 +106,7 @@ export function rateGaps(parts: readonly [string, Judged[]][], positives: readon
   };
   const named = (metric: LabelMetric, label: string | null, found: Gap | null, rate: LabelGap["rate"] = null) =>
     found === null ? [] : [{ metric, label, rate, ...found }];
-  const accuracy = named("accuracy", null, gap({ among: () => true, hit: isRight }));
+  const accuracy = named("accuracy", null, gap(right));
   const byLabel = positives.flatMap((label) => {
     const rates = ratesOf(label);
     const expected = parts.map(([group, part]) => ({ group, rows: expectations(part, label) }));

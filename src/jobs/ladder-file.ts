@@ -1,4 +1,4 @@
-// ladder.json: the rungs that are done, what they depend on, and how long the one that is being made has taken. Climbs nothing.
+// ladder.json: the rungs that are done, what they depend on, and how long the one that is being made has taken. Refuses the file of another ladder; climbs nothing.
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
@@ -6,12 +6,14 @@ import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
 import type { LadderRung, RungName } from "./ladder.js";
-import { requireSameLadder } from "./ladder-options.js";
+
+/** What its rungs depend on. */
+type Identity = Record<string, unknown>;
 
 interface Content {
   format: "stillroom-ladder";
   version: 4;
-  identity: Record<string, unknown>;
+  identity: Identity;
   rungs: LadderRung[];
   /** What the making of a rung that is not done has taken, all processes together; null where none was cut off. */
   making: { rung: RungName; seconds: number } | null;
@@ -26,7 +28,7 @@ export class LadderFile {
 
   constructor(
     readonly folder: string,
-    readonly identity: Record<string, unknown>,
+    readonly identity: Identity,
   ) {}
 
   get #file(): string {
@@ -89,4 +91,38 @@ function parse(file: string, text: string): Content {
     // Falls through to the one message for a file that is not ours.
   }
   throw new StillroomError("input", `${file} is not of a ladder of this version; give another folder`);
+}
+
+/** Differences that a message tells, and characters of the longest of their values. */
+const [differencesTold, valueTold] = [3, 60];
+
+/** Throws "usage" where a folder's ladder is another one: of another task, by its name, or of this one with something else, by what that is. */
+function requireSameLadder(out: string, before: Identity, now: Identity): void {
+  const all = [...differences(before, now, [])];
+  if (all.length === 0) return;
+  const options = ["out", ...all.map(([name]) => name!)];
+  const [was, is] = [before, now].map(({ task }) => (task as Pick<Task, "name">).name);
+  if (was !== is) {
+    const message = `${out} holds a ladder of the task ${was}, this is ${is}; choose another folder for out`;
+    throw new StillroomError("usage", message, { options });
+  }
+  const told = all.slice(0, differencesTold).map((at) => {
+    const [was, is] = [before, now].map((identity) => JSON.stringify(at.reduce(valueIn, identity)) ?? "not given");
+    const name = at.join(".");
+    return Math.max(was!.length, is!.length) > valueTold ? `another ${name}` : `${name} ${was}, now ${is}`;
+  });
+  const more = all.length > differencesTold ? ` and ${all.length - differencesTold} more` : "";
+  const message = `${out} holds a ladder with ${told.join("; ")}${more}; give what it was begun with, or choose another folder for out`;
+  throw new StillroomError("usage", message, { options });
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
+const valueIn = (value: unknown, name: string): unknown => (isObject(value) ? value[name] : undefined);
+
+/** The places where two values of JSON differ. */
+function* differences(was: unknown, is: unknown, at: string[]): Generator<string[]> {
+  if (isObject(was) && isObject(is)) {
+    for (const name of new Set([...Object.keys(was), ...Object.keys(is)]))
+      yield* differences(was[name], is[name], [...at, name]);
+  } else if (was !== is) yield at;
 }

@@ -1,9 +1,9 @@
-// The options of a ladder: their names, defaults and limits.
+// The options of a ladder: their names, defaults and limits, and which of them its rungs depend on.
 import type { BadRow } from "../dataset/index.js";
 import type { ScoringProgress } from "../evaluate/index.js";
 import { requireType } from "../export/index.js";
 import type { StudentProgress } from "../student/index.js";
-import { StillroomError, unexpected } from "../support/errors.js";
+import { unexpected } from "../support/errors.js";
 import type { NativePrecision } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
 import type { DistillEvent } from "./distill.js";
@@ -85,40 +85,4 @@ export function ladderIdentity(task: Task, model: string, settings: LadderSettin
   // Bounds decide nothing: a ladder holds none.
   const { bounds: _bounds, ...audit } = task.audit ?? {};
   return JSON.parse(JSON.stringify({ task: { ...taskWords(task), audit }, ...options, model }));
-}
-
-type Identity = ReturnType<typeof ladderIdentity>;
-
-/** Differences that a message tells, and characters of the longest of their values. */
-const [differencesTold, valueTold] = [3, 60];
-
-/** Throws "usage" where a folder's ladder is another one: of another task, by its name, or of this one with something else, by what that is. */
-export function requireSameLadder(out: string, before: Identity, now: Identity): void {
-  const all = [...differences(before, now, [])];
-  if (all.length === 0) return;
-  const options = ["out", ...all.map(([name]) => name!)];
-  const [was, is] = [before, now].map(({ task }) => (task as Pick<Task, "name">).name);
-  if (was !== is) {
-    const message = `${out} holds a ladder of the task ${was}, this is ${is}; choose another folder for out`;
-    throw new StillroomError("usage", message, { options });
-  }
-  const told = all.slice(0, differencesTold).map((at) => {
-    const [was, is] = [before, now].map((identity) => JSON.stringify(at.reduce(valueIn, identity)) ?? "not given");
-    const name = at.join(".");
-    return Math.max(was!.length, is!.length) > valueTold ? `another ${name}` : `${name} ${was}, now ${is}`;
-  });
-  const more = all.length > differencesTold ? ` and ${all.length - differencesTold} more` : "";
-  const message = `${out} holds a ladder with ${told.join("; ")}${more}; give what it was begun with, or choose another folder for out`;
-  throw new StillroomError("usage", message, { options });
-}
-
-const isObject = (value: unknown): value is Record<string, unknown> => typeof value === "object" && value !== null;
-const valueIn = (value: unknown, name: string): unknown => (isObject(value) ? value[name] : undefined);
-
-/** The places where two values of JSON differ. */
-function* differences(was: unknown, is: unknown, at: string[]): Generator<string[]> {
-  if (isObject(was) && isObject(is)) {
-    for (const name of new Set([...Object.keys(was), ...Object.keys(is)]))
-      yield* differences(was[name], is[name], [...at, name]);
-  } else if (was !== is) yield at;
 }

@@ -53,7 +53,7 @@ export interface LadderRung {
   memory_bytes: number | null;
   /** Of the GGUF, and the adapter's. */
   bytes: number;
-  /** To make what answers, training included and what was cut off, too (but for the last seconds of a killed process); the answering itself is not counted. */
+  /** To make what answers: training, and what processes that were cut off spent on it (but for the last five seconds of a killed one). The answering itself is not counted. */
   seconds: number;
 }
 
@@ -172,18 +172,14 @@ class Climb {
     if (harm !== null) throw new StillroomError("gate", harm, { cause: this.#result(harm) });
   }
 
-  /** harm: what the gate says of a quantised student. */
-  #result(harm?: string): LadderResult {
+  /** harm: what the gate says of a quantised student; null where it says nothing against one. */
+  #result(harm: string | null = null): LadderResult {
     const { task, out } = this;
-    const { rungs } = this.#file;
     const test = isHeaded(task) ? "permutation" : "mcnemar";
-    const rung = "quantised student";
-    const usual = notesOf(task).filter((note) => harm === undefined || note.rung !== rung);
-    const notes = harm === undefined ? usual : [...usual, { rung, climbed: false, why: harm } as const];
-    return { task: task.name, metric: task.metric, out, rungs, test, notes };
+    return { task: task.name, metric: task.metric, out, rungs: this.#file.rungs, test, notes: notesOf(task, harm) };
   }
 
-  /** One rung: what makes it, then the test rows. One that is done is not done again. */
+  /** One rung: what makes it (and may give the bad rows that it left out), then the test rows. One that is done is not done again. */
   async #rung(
     rung: RungName,
     { model, adapter, prompt }: { model: string; adapter?: string; prompt?: string },
@@ -242,12 +238,18 @@ class Climb {
 /** Whether what tuning leaves is a head, which no GGUF holds and no words teach. */
 const isHeaded = ({ kind }: Task): boolean => kind === "regress" || kind === "multilabel";
 
-function notesOf(task: Task): LadderNote[] {
-  if (!isHeaded(task)) return [];
+function notesOf(task: Task, harm: string | null): LadderNote[] {
+  const harmed: LadderNote[] = harm === null ? [] : [{ rung: "quantised student", climbed: false, why: harm }];
+  if (!isHeaded(task)) return harmed;
   const why = headless(task);
   const prompted = why === null ? [] : (["zero-shot", "few-shot"] as const);
   const taught =
     task.kind === "regress" ? "numbers half-way between the rows' and the tuned model's" : "the rows' own sets";
+  const measured: LadderNote = {
+    rung: "quantised student",
+    climbed: true,
+    why: "quantised under its adapter and head, with which the gate measures it",
+  };
   return [
     ...prompted.map((rung) => ({ rung, climbed: false, why: why! })),
     {
@@ -255,11 +257,7 @@ function notesOf(task: Task): LadderNote[] {
       climbed: true,
       why: `a head is not distilled: the student tunes an adapter and a head, on ${taught}`,
     },
-    {
-      rung: "quantised student",
-      climbed: true,
-      why: "quantised under its adapter and head, with which the gate measures it",
-    },
+    ...(harm === null ? [measured] : harmed),
   ];
 }
 

@@ -9,7 +9,7 @@ export function gapsOf(groups: readonly GroupTable[], title: string): Section {
   if (parts.charts.length === 0) return { title, words: left };
   const words = [
     "The difference is between the highest and the lowest group, the ratio the lowest over the highest; smallest is the smallest group's rows.",
-    "The ratio of calibration and of signed errors is that of expected by observed, whose extremes may be two other groups. A group has none where nothing was observed.",
+    "The ratio of calibration and of signed errors is that of the groups' expected to observed (1 is calibrated), and the highest and lowest of these may be two other groups. A group has none where nothing was observed.",
     ...left,
   ];
   return { title, words, ...parts };
@@ -62,7 +62,7 @@ function labelsTable(tables: readonly GroupTable[]): Table {
     caption: "Groups",
     head: [
       ...["attribute", "group", "rows", "accuracy", "answer", "share of answers", "share of predictions"],
-      ...["true positive rate", "false positive rate", "calibration", "expected by observed"],
+      ...["true positive rate", "false positive rate", "calibration", "expected to observed"],
     ],
     rows: tables.flatMap(({ attribute, groups }) =>
       groups.flatMap(({ group, rows, accuracy, labels }) =>
@@ -80,7 +80,7 @@ function numbersTable(tables: readonly GroupTable[]): Table {
     caption: "Groups",
     head: [
       ...["attribute", "group", "rows", "mean target", "mean prediction", "mean absolute error"],
-      ...["root mean squared error", "mean signed error", "expected by observed", "targets within their intervals"],
+      ...["root mean squared error", "mean signed error", "expected to observed", "targets within their intervals"],
     ],
     rows: tables.flatMap(({ attribute, groups }) =>
       groups.flatMap(({ group, rows, numbers }): Cell[][] => {

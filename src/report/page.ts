@@ -129,6 +129,7 @@ function tableOf({ caption, head, rows }: Table, section: string): string {
 
 function cellOf(cell: Cell): string {
   if (cell === null) return "<td></td>";
+  // A word that is wider than a column of paper.
   if (typeof cell === "string") return `<td${/\S{25}/.test(cell) ? ' class="long"' : ""}>${escaped(cell)}</td>`;
   if (typeof cell === "number") return `<td class="number" data-value="${cell}">${numberText(cell)}</td>`;
   const { value, low, high } = cell;

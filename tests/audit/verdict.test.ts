@@ -5,17 +5,8 @@ import { findingsOf } from "../../src/audit/verdict.js";
 
 const around = (value: number) => ({ value, low: value - 0.01, high: value + 0.01 });
 const gap = (metric: GroupMetric, value: number): GroupGap => ({
-  ...{
-    metric,
-    label: null,
-    rate: null,
-    between: ["a", "b"],
-    ratio: null,
-    ratio_between: null,
-    smallest: 40,
-    p_value: 1e-6,
-    p_holm: 1e-5,
-  },
+  ...{ metric, label: null, rate: null, between: ["a", "b"], ratio: null, ratio_between: null },
+  ...{ smallest: 40, p_value: 1e-6, p_holm: 1e-5 },
   difference: around(value),
 });
 const table = (gaps: GroupGap[]) => [{ attribute: "region", source: "column" as const, groups: [], others: 0, gaps }];

@@ -3,7 +3,7 @@ import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileS
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it, vi } from "vitest";
-import { ladderText } from "../../bin/print.js";
+import { ladderText } from "../../bin/print-ladder.js";
 import {
   compare,
   evaluate,
@@ -14,22 +14,14 @@ import {
   reportLadder,
 } from "../../src/index.js";
 import { largestGap, mostFlips } from "../../src/jobs/fairness.js";
-import { StillroomError } from "../../src/support/errors.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
+import { harm } from "./toy-harm.js";
 import { expectFairness } from "./toy-names.js";
 import { writeSetTask } from "./toy-sets.js";
 import { writeToyTask } from "./toy-task.js";
 
-const harm = vi.hoisted(() => ({ on: false }));
-vi.mock("../../src/export/index.js", async (original) => {
-  const real = await original<typeof import("../../src/export/index.js")>();
-  const exportModel: typeof real.exportModel = async (options) => {
-    if (harm.on) throw new StillroomError("gate", "too much was lost");
-    return real.exportModel(options);
-  };
-  return { ...real, exportModel };
-});
+vi.mock("../../src/export/index.js", async (original) => (await import("./toy-harm.js")).harmful(original));
 
 const folder = mkdtempSync(path.join(tmpdir(), "stillroom-ladder-heads-"));
 let model: string;

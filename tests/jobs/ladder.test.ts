@@ -3,7 +3,7 @@ import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } f
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { ladderText } from "../../bin/print.js";
+import { ladderText } from "../../bin/print-ladder.js";
 import {
   type LadderEvent,
   type LadderOptions,
@@ -12,24 +12,16 @@ import {
   reportLadder,
   type Task,
 } from "../../src/index.js";
-import { StillroomError } from "../../src/support/errors.js";
 import { hashFile } from "../../src/support/files.js";
 import { readTask } from "../../src/task/index.js";
 import { closeBrowser, flawsOf } from "../report/browser.js";
 import { needs } from "../support/needs.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
+import { harm } from "./toy-harm.js";
 import { expectFairness } from "./toy-names.js";
 import { writeToyTask } from "./toy-task.js";
 
-const harm = vi.hoisted(() => ({ on: false }));
-vi.mock("../../src/export/index.js", async (original) => {
-  const real = await original<typeof import("../../src/export/index.js")>();
-  const exportModel: typeof real.exportModel = async (options) => {
-    if (harm.on) throw new StillroomError("gate", "too much was lost");
-    return real.exportModel(options);
-  };
-  return { ...real, exportModel };
-});
+vi.mock("../../src/export/index.js", async (original) => (await import("./toy-harm.js")).harmful(original));
 
 const folder = mkdtempSync(path.join(tmpdir(), "stillroom-ladder-"));
 let task: Task;
