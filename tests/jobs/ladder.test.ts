@@ -179,6 +179,17 @@ describe("a ladder", () => {
     await expect(ladder(task, small("old"))).rejects.toThrow(refused);
   });
 
+  it("begins in an empty folder: what else lies there is neither written over nor taken for a rung's", async () => {
+    const out = path.join(folder, "used");
+    mkdirSync(out);
+    writeFileSync(path.join(out, "student.gguf"), "mine");
+    await expect(ladder(task, small("used"))).rejects.toMatchObject({
+      code: "usage",
+      message: `${out} holds student.gguf, and no ladder; choose an empty or a new folder for out`,
+    });
+    expect(readFileSync(path.join(out, "student.gguf"), "utf8")).toBe("mine");
+  });
+
   it("needs test rows", async () => {
     const { test: _, ...data } = task.data;
     await expect(ladder({ ...task, data }, small("none"))).rejects.toThrow("has no test rows");
