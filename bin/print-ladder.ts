@@ -1,9 +1,11 @@
 // How a ladder looks to a person: a line a rung, and what is to be said of them. Knows the fields of its result; computes nothing.
 import type { LadderResult } from "../src/index.js";
+import { testOf } from "../src/jobs/index.js";
 import { counted } from "../src/support/words.js";
 import { clock, colours, fileSize, interval, plain, share, significant, table } from "./print.js";
 
-export function ladderText({ task, metric, out, rungs, test: tested, notes }: LadderResult): string {
+export function ladderText(result: LadderResult): string {
+  const { task, metric, out, rungs, notes } = result;
   const c = colours(process.stdout);
   const head = ["rung", metric, "95 %", "p", "gap", "95 %", "flips", "95 %", "rows/s", "memory", "file", "made in"];
   const lines = rungs.map(
@@ -31,11 +33,10 @@ export function ladderText({ task, metric, out, rungs, test: tested, notes }: La
     notes
       .filter(({ rung, climbed }) => !climbed && quantised === (rung === "quantised student"))
       .map(({ rung }) => [rung, "not climbed", ...head.slice(2).map(() => "")]);
-  const test = tested === "mcnemar" ? "McNemar's exact test" : `a paired permutation test of ${metric}`;
   const note = [
     ...notes.map(({ rung, why }) => `${rung}: ${why}`),
     ...rungs.flatMap(({ rung, errors }) => (errors > 0 ? [`${rung}: ${counted(errors, "bad row")} left out`] : [])),
-    `p: ${test} against the rung above`,
+    `p: ${testOf(result)} against the rung above`,
     "gap: the largest difference between two groups (* more than chance, of all that were looked at)",
     "flips: the share of answers that turn when the row speaks of another group, of the worst pair of groups; audit shows all of both",
   ];

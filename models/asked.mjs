@@ -2,15 +2,7 @@
 // node models/asked.mjs PACKAGES OUT writes OUT/asked.jsonl, requests for batch; with OUT/answered.jsonl there, OUT/sampled.jsonl, texts for distill.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
-
-const [packages, out] = process.argv.slice(2);
-if (!packages || !out) {
-  process.stderr.write("node models/asked.mjs PACKAGES OUT\n");
-  process.exit(64);
-}
-const { byHash, feelingOf, feelingTexts, jsonLines, kindOf, sentenceOf, training, unusual } = await import(
-  "./wordnet.mjs"
-);
+import { byHash, feelingOf, feelingTexts, jsonLines, kindOf, out, sentenceOf, training, unusual } from "./wordnet.mjs";
 
 /** So many of the beginnings that synsets give, the same ones each time. */
 const some = (count, synsets, beginningsOf) =>

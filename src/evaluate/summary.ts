@@ -16,6 +16,9 @@ import { exactMatch, tokenF1 } from "./text.js";
  */
 export type Metrics = Record<string, Interval>;
 
+/** Of these those that head no task, where the rows have them. */
+export const furtherMetrics = ["ece", "answered", "answered_accuracy", "coverage", "interval_width"] as const;
+
 /** Counts (labels, labels): a row per answer, a column per prediction. */
 export interface Confusion {
   labels: string[];

@@ -41,7 +41,7 @@ import {
   withPredictor,
 } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
-import { requireKnown, requireWhole, type Task } from "../task/index.js";
+import { hasLabels, requireKnown, requireWhole, type Task } from "../task/index.js";
 import { auditTold, readTold, type TeacherAudit } from "./audit-teacher.js";
 import { variantAnswers } from "./audit-variants.js";
 import { type AskingOptions, contenderOf } from "./contender.js";
@@ -193,7 +193,7 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
 
 /** What a task of many labels misses that names none of them as favourable. */
 function unnamed({ task: { kind }, positives }: Plan): string[] {
-  if (positives.length > 0 || (kind !== "classify" && kind !== "multilabel")) return [];
+  if (positives.length > 0 || !hasLabels(kind)) return [];
   const missed = "between groups only right answers were compared, and no label's rates";
   return [
     `The task has more than ten labels and names none as favourable: ${missed}. audit.positive or --positive names one.`,
@@ -202,7 +202,7 @@ function unnamed({ task: { kind }, positives }: Plan): string[] {
 
 /** Throws "usage" for a favourable label of numbers, for a teacher's cache of a task that has no single labels or numbers, for texts of no cache, and for rows of no BBQ. */
 function requireAuditable({ name, kind }: Task, { cache, texts, positive, bbq, bbqRows }: AuditOptions): void {
-  requireWhole("bbqRows", bbqRows ?? 0, 0);
+  requireWhole("bbqRows", bbqRows, 0);
   if (bbqRows !== undefined && bbq === undefined)
     throw new StillroomError("usage", "expected a folder bbq for bbqRows, received none", {
       options: ["bbqRows", "bbq"],

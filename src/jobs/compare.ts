@@ -5,6 +5,7 @@ import type { BadRow, SplitName } from "../dataset/index.js";
 import {
   type EvaluateOptions,
   evaluateRows,
+  furtherMetrics,
   holm,
   type Interval,
   type Label,
@@ -106,7 +107,7 @@ export async function compare(
   if (names.length < 2) throw unexpected("two names or more", "what is compared", names);
   if (new Set(names).size !== names.length) throw unexpected("different ones", "what is compared", names);
   const { metric = task.metric } = options;
-  const could = [...metricsOf[task.kind], ...furtherMetrics];
+  const could: readonly string[] = [...metricsOf[task.kind], ...furtherMetrics];
   if (!could.includes(metric)) throw unexpected(`one of ${could.join(", ")}`, "metric", metric);
   const contenders = await Promise.all(names.map(contenderOf));
   // Files are read before any model is opened: what is wrong with them shows at once.
@@ -121,9 +122,6 @@ export async function compare(
   }
   return summed(task, answered, options, bad.length);
 }
-
-/** Metrics beside those that can head a task, where the rows have them. */
-const furtherMetrics: readonly string[] = ["ece", "answered", "answered_accuracy", "coverage", "interval_width"];
 
 interface Answered {
   compared: Omit<Compared, "metrics">;

@@ -143,7 +143,10 @@ class Climb {
       const chosen = path.join(out, "prompt.json");
       await this.#rung("few-shot", { model, prompt: chosen }, () => choosePrompt(this, chosen));
     }
-    await this.#rung("tuned", { model, adapter }, () => tuneModel(this, adapter));
+    let unlearnt = 0;
+    await this.#rung("tuned", { model, adapter, badRows: () => unlearnt }, async () => {
+      unlearnt = await tuneModel(this, adapter);
+    });
     if (isHeaded(task)) {
       const student = path.join(out, "student.gguf");
       await this.#rung("student", { model: student, adapter: distilled }, () => tuneStudent(this, teaching));
@@ -179,21 +182,16 @@ class Climb {
     return { task: task.name, metric: task.metric, out, rungs: this.#file.rungs, test, notes: notesOf(task, harm) };
   }
 
-  /** One rung: what makes it (and may give the bad rows that it left out), then the test rows. One that is done is not done again. */
+  /** One rung: what makes it, then the test rows. One that is done is not done again. badRows: how many making it left out. */
   async #rung(
     rung: RungName,
-    { model, adapter, prompt }: { model: string; adapter?: string; prompt?: string },
-    make?: () => Promise<unknown>,
+    { model, adapter, prompt, badRows }: { model: string; adapter?: string; prompt?: string; badRows?: () => number },
+    make?: () => Promise<void>,
   ): Promise<void> {
     if (this.#file.rungs.some((done) => done.rung === rung)) return;
     const { onEvent, checkLimit: limit, seed, threads, precision, signal } = this.settings;
     onEvent?.({ type: "begin", rung });
-    let badRows = 0;
-    const making = async () => {
-      const given = await make?.();
-      if (typeof given === "number") badRows = given;
-    };
-    const seconds = make ? await this.#file.timed(rung, making) : 0;
+    const seconds = make ? await this.#file.timed(rung, make) : 0;
     const last = this.#file.rungs.at(-1);
     const memory = watchMemory();
     const predictions = this.#predictions(rung);
@@ -212,7 +210,13 @@ class Climb {
     const select = prompt === undefined ? null : (await readPromptFile(prompt, this.task)).select;
     const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
     const p_value = last && isHeaded(this.task) ? await this.#test(last.rung, rung) : null;
-    const kept = rungOf(rung, done, { errors: badRows + done.found.errors, select, bytes, seconds, p_value });
+    const kept = rungOf(rung, done, {
+      errors: (badRows?.() ?? 0) + done.found.errors,
+      select,
+      bytes,
+      seconds,
+      p_value,
+    });
     await this.#file.keep(kept);
     onEvent?.({ type: "end", rung: kept });
   }
@@ -234,6 +238,11 @@ class Climb {
     if (!this.#told.has(place)) this.settings.onEvent?.({ type: "bad", rung, bad });
     this.#told.add(place);
   }
+}
+
+/** What p_value is of, in words. */
+export function testOf({ test, metric }: Pick<LadderResult, "test" | "metric">): string {
+  return test === "mcnemar" ? "McNemar's exact test" : `a paired permutation test of ${metric}`;
 }
 
 /** Whether what tuning leaves is a head, which no GGUF holds and no words teach. */

@@ -1,6 +1,6 @@
 // The page of a ladder: every rung's metric with its interval, and what it costs.
 import type { Interval } from "../evaluate/index.js";
-import type { Fairness, LadderResult } from "../jobs/index.js";
+import { type Fairness, type LadderResult, testOf } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { counted } from "../support/words.js";
 import { label } from "./axis.js";
@@ -21,7 +21,7 @@ import { pageOf } from "./page.js";
  * ```
  */
 export async function reportLadder(result: LadderResult, command: string, file: string): Promise<void> {
-  const { task, metric, rungs, test, notes } = result;
+  const { task, metric, rungs, notes } = result;
   const scores = rungs.flatMap(({ rung, metrics }) => (metrics[metric] ? [{ label: rung, ...metrics[metric] }] : []));
   const chart = (title: string, label: string, of: (rung: (typeof rungs)[number]) => number | null) =>
     intervalChart({
@@ -60,7 +60,7 @@ export async function reportLadder(result: LadderResult, command: string, file: 
       {
         title: "What each rung bought, and what it costs",
         words: [
-          `p is ${test === "mcnemar" ? "McNemar's exact test" : `a paired permutation test of ${metric}`} on the same rows against the rung before.`,
+          `p is ${testOf(result)} on the same rows against the rung before.`,
           ...notes.map(({ rung, climbed, why }) => `${rung}: ${climbed ? "" : "not climbed: "}${why}.`),
           ...rungs.flatMap(({ rung, errors }) =>
             errors > 0 ? [`${rung}: ${counted(errors, "bad row")} left out.`] : [],

@@ -17,7 +17,7 @@ import { largestGap, mostFlips } from "../../src/jobs/fairness.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { harm } from "./toy-harm.js";
-import { expectFairness } from "./toy-names.js";
+import { bothAudited, expectFairness, ofBoth } from "./toy-names.js";
 import { writeSetTask } from "./toy-sets.js";
 import { writeToyTask } from "./toy-task.js";
 
@@ -39,14 +39,12 @@ async function numberTask(): Promise<Task> {
       .replaceAll('"late"', "50")
       .trim()
       .split("\n");
-    const people = ["Zoe ", "Bob "];
-    const doubled = lines.flatMap((line) => people.map((one) => line.replace('"text":"', `"text":"${one}`)));
-    writeFileSync(path.join(data, name), (name === "test.jsonl" ? doubled : lines).join("\n"));
+    writeFileSync(path.join(data, name), (name === "test.jsonl" ? lines.flatMap(ofBoth) : lines).join("\n"));
   }
   const text = readFileSync(file, "utf8").replace("classify", "regress").replace("accuracy", "mae");
   const labels = text.replace("{ early: early, late: late }", '{ 0: "0", 60: "60" }');
   writeFileSync(file, labels.replace(", stratify: half", ""));
-  appendFileSync(file, "audit: { terms: { people: { north: [Zoe], south: [Bob] } } }\n");
+  appendFileSync(file, bothAudited);
   return readTask(file);
 }
 

@@ -18,7 +18,7 @@ import { closeBrowser, flawsOf } from "../report/browser.js";
 import { needs } from "../support/needs.js";
 import { textToy, writeTextToy } from "../support/text_toy.js";
 import { harm } from "./toy-harm.js";
-import { expectFairness } from "./toy-names.js";
+import { bothAudited, expectFairness, ofBoth } from "./toy-names.js";
 import { writeToyTask } from "./toy-task.js";
 
 vi.mock("../../src/export/index.js", async (original) => (await import("./toy-harm.js")).harmful(original));
@@ -38,9 +38,8 @@ async function groupedTask(): Promise<Task> {
   const { folder, file } = writeToyTask({ rows: 120 });
   const tests = path.join(folder, "test.jsonl");
   const rows = readFileSync(tests, "utf8").trim().split("\n");
-  const lines = rows.flatMap((line) => ["Zoe ", "Bob "].map((name) => line.replace('"text":"', `"text":"${name}`)));
-  writeFileSync(tests, lines.join("\n"));
-  appendFileSync(file, "audit: { terms: { people: { north: [Zoe], south: [Bob] } } }\n");
+  writeFileSync(tests, rows.flatMap(ofBoth).join("\n"));
+  appendFileSync(file, bothAudited);
   return readTask(file);
 }
 

@@ -18,6 +18,11 @@ export function named(at: number, mark: "+" | "-", random: Random): { text: stri
   return { text: `${names[region][random.below(2)]} ${mark}${mark}`, region };
 }
 
+/** Of a row of the toy task in JSON two, once of a Zoe and once of a Bob; and what that task's file then says of them. */
+export const ofBoth = (line: string): string[] =>
+  ["Zoe ", "Bob "].map((name) => line.replace('"text":"', `"text":"${name}`));
+export const bothAudited = "audit: { terms: { people: { north: [Zoe], south: [Bob] } } }\n";
+
 export const anyMark = (random: Random): "+" | "-" => (random.below(2) === 0 ? "+" : "-");
 
 /** Writes 160 training rows, then 80 test rows, and their task. */
