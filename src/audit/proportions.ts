@@ -37,7 +37,7 @@ export interface Rate {
 
 /**
  * The gap between the highest and the lowest rate, as Fairlearn's difference() and ratio() take it. Interval of the difference: Newcombe's
- * (1998, method 10); of the ratio: of its logarithm, with half a row added to each count; p: Fisher's exact test. null for fewer than two groups.
+ * (1998, method 10); of the ratio: Miettinen and Nurminen's (1985); p: Fisher's exact test. null for fewer than two groups.
  *
  * @param looks - further comparisons that this gap is the largest of
  */
@@ -63,13 +63,39 @@ export function rateGap(rates: readonly Rate[], looks = 1): Gap | null {
   };
 }
 
+/**
+ * The lower rate by the higher, with the score interval of Miettinen and Nurminen (1985): the ratios that their test would not reject. It has a width
+ * where all rows of both are hits too. null where neither has a hit.
+ */
 function ratioOf(low: Rate, high: Rate, z: number): Interval | null {
   if (high.hits === 0) return null;
-  const [a, n, b, m] = [low.hits + 0.5, low.rows + 0.5, high.hits + 0.5, high.rows + 0.5];
-  const centre = Math.log(a / n / (b / m));
-  const half = z * Math.sqrt(1 / a - 1 / n + 1 / b - 1 / m);
   const value = low.hits / low.rows / (high.hits / high.rows);
-  return { value, low: Math.min(value, Math.exp(centre - half)), high: Math.max(value, Math.exp(centre + half)) };
+  // The score falls as the ratio grows.
+  const at = (limit: number) => {
+    let [below, above] = [-mostLog, mostLog];
+    for (let step = 0; step < halvings; step++) {
+      const middle = (below + above) / 2;
+      if (ratioScore(low, high, Math.exp(middle)) > limit) below = middle;
+      else above = middle;
+    }
+    return Math.exp((below + above) / 2);
+  };
+  return { value, low: low.hits === 0 ? 0 : Math.min(value, at(z)), high: Math.max(value, at(-z)) };
+}
+
+/** The logarithm of a ratio of rates lies within so much of 0; so many halvings find it as exactly as a number can be written. */
+const [mostLog, halvings] = [50, 64];
+
+/** How far a / n lies above a ratio of b / m, in standard deviations, by the likeliest rates that have this ratio. */
+function ratioScore({ hits: a, rows: n }: Rate, { hits: b, rows: m }: Rate, ratio: number): number {
+  const rows = n + m;
+  const half = (n * ratio + a + m + b * ratio) / 2;
+  // The smaller root of rows · ratio · q² − 2 · half · q + a + b, written without a difference of near numbers.
+  const q = Math.min(1, (a + b) / (half + Math.sqrt(Math.max(0, half ** 2 - rows * ratio * (a + b)))));
+  const p = Math.min(1, ratio * q);
+  const variance = ((p * (1 - p)) / n + (ratio ** 2 * q * (1 - q)) / m) * (rows / (rows - 1));
+  const above = a / n - (ratio * b) / m;
+  return above === 0 ? 0 : above / Math.sqrt(variance);
 }
 
 /** Values of the rows of a group. */
