@@ -88,19 +88,38 @@ export function groupTables(
   }));
 }
 
-/** What of tables was not compared, for want of rows: a sentence on whole attributes and one on single groups, where there are any. */
+/** What of tables was not compared, for want of rows: a sentence on whole attributes, one on single groups and one on rates of large ones, where there are any. */
 export function notCompared(tables: readonly Pick<GroupTable, "attribute" | "groups">[]): string[] {
   const named = (groups: readonly Pick<GroupRow, "group" | "rows">[]) =>
     groups.length === 0 ? "no rows" : groups.map(({ group, rows }) => `${group} ${rows}`).join(", ");
   const whole: string[] = [];
   const single: string[] = [];
+  const rates: string[] = [];
   for (const { attribute, groups } of tables) {
     const small = groups.filter(({ rows }) => rows < leastRows);
     if (groups.length - small.length < 2) whole.push(`${attribute} (${named(groups)})`);
     else if (small.length > 0) single.push(`${attribute} (${named(small)})`);
+    const [few, all] = fewRates(groups.filter(({ rows }) => rows >= leastRows));
+    if (few > 0) rates.push(`${attribute} (${few} of ${all})`);
   }
   return [
     ...(whole.length > 0 ? [`Not compared, since no two groups have ${leastRows} rows: ${whole.join(", ")}.`] : []),
     ...(single.length > 0 ? [`Groups of fewer than ${leastRows} rows, not compared: ${single.join(", ")}.`] : []),
+    ...(rates.length > 0
+      ? [
+          `True and false positive rates of fewer than ${leastRows} of a group's rows, not compared: ${rates.join(", ")}.`,
+        ]
+      : []),
   ];
+}
+
+/** How many true and false positive rates are shares of too few rows, and how many there are. */
+function fewRates(groups: readonly Pick<GroupRow, "rows" | "labels">[]): [number, number] {
+  const sizes = groups.flatMap(({ rows, labels }) =>
+    labels.flatMap(({ base_rate, true_positive_rate, false_positive_rate }) => {
+      const hits = Math.round(base_rate * rows);
+      return [...(true_positive_rate === null ? [] : [hits]), ...(false_positive_rate === null ? [] : [rows - hits])];
+    }),
+  );
+  return [sizes.filter((size) => size < leastRows).length, sizes.length];
 }

@@ -12,7 +12,7 @@ export interface Membership {
   groupOf: (row: Row) => string | null;
 }
 
-/** Groups with fewer rows than this are listed, and compared with none. */
+/** What is of fewer rows than this is listed, compared with nothing and never found: a group, a rate of one, a swap, a kind of bias. */
 export const leastRows = 10;
 const mostGroups = 50;
 

@@ -1,6 +1,6 @@
 // How a predictor of numbers treats groups of rows: means and errors in the task's units, with intervals. Knows rows and their answers.
 import { withinInterval } from "../evaluate/index.js";
-import type { Judged } from "./membership.js";
+import { type Judged, leastRows } from "./membership.js";
 import {
   type Expectation,
   expectedRatio,
@@ -99,7 +99,7 @@ function gapOf(metric: NumberMetric, groups: readonly Values[], seed: number): G
     const rates = groups.map(({ group, values }) => {
       return { group, rows: values.length, hits: values.reduce((sum, within) => sum + within, 0) };
     });
-    return rateGap(rates.filter(({ rows }) => rows > 0));
+    return rateGap(rates.filter(({ rows }) => rows >= leastRows));
   }
   // Of training rows there may be millions: what has a formula is not resampled.
   if (metric === "mean_target") return meanGap(groups);

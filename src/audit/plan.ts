@@ -14,7 +14,7 @@ export interface Plan {
   positives: string[];
   /** The one of them that shifts are measured by; null where the right answer's are. */
   positive: string | null;
-  /** Numbers that lie no farther apart count as the same: a tenth of the standard deviation of the rows' targets. null but for regress. */
+  /** Numbers that lie no farther apart count as the same: a tenth of the standard deviation of the rows' targets, of all that are equal a tenth of their size (of 1, if that is 0). null but for regress. */
   tolerance: number | null;
   lists: TermGroups[];
   memberships: Membership[];
@@ -55,8 +55,10 @@ export function planAudit(task: Task, rows: readonly Row[], given: readonly Labe
 }
 
 function toleranceOf(rows: readonly Row[]): number {
-  if (rows.length < 2) return 0;
-  return Math.sqrt(momentsOf(rows.map(({ answer }) => Number(answer))).variance) / 10;
+  const targets = rows.map(({ answer }) => Number(answer));
+  const [first = 0] = targets;
+  if (targets.every((target) => target === first)) return (Math.abs(first) || 1) / 10;
+  return Math.sqrt(momentsOf(targets).variance) / 10;
 }
 
 function favourable(task: Task, labels: readonly Label[], option: string | undefined): string | null {

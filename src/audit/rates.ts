@@ -1,7 +1,7 @@
 // How a predictor gives labels to groups of rows: the group metrics of Hardt et al. 2016 and Fairlearn. Of sets each label is a decision of its own. Knows rows
 // and their answers.
 import { mean } from "../evaluate/index.js";
-import type { Judged } from "./membership.js";
+import { type Judged, leastRows } from "./membership.js";
 import { type Expectation, expectedRatio, expectedToObserved, type Gap, meanGap, rateGap } from "./proportions.js";
 
 /** Of one label in one group. Rates are null without rows that they are shares of: those of predictions where no model answered. */
@@ -92,7 +92,7 @@ export function labelRow(label: string, part: readonly Judged[], answered: reado
   };
 }
 
-/** Every metric of groups of enough rows; the seed draws the resamples of calibration's ratio. */
+/** Every metric of groups of enough rows, of those with enough that a rate is a share of; the seed draws the resamples of calibration's ratio. */
 export function rateGaps(parts: readonly [string, Judged[]][], positives: readonly string[], seed: number): LabelGap[] {
   const gap = ({ among, hit }: RateOf, looks = 1) => {
     const rates = parts.map(([group, part]) => {
@@ -100,7 +100,7 @@ export function rateGaps(parts: readonly [string, Judged[]][], positives: readon
       return { group, rows: counted.length, hits: counted.filter(hit).length };
     });
     return rateGap(
-      rates.filter(({ rows }) => rows > 0),
+      rates.filter(({ rows }) => rows >= leastRows),
       looks,
     );
   };
@@ -109,7 +109,9 @@ export function rateGaps(parts: readonly [string, Judged[]][], positives: readon
   const accuracy = named("accuracy", null, gap(right));
   const byLabel = positives.flatMap((label) => {
     const rates = ratesOf(label);
-    const expected = parts.map(([group, part]) => ({ group, rows: expectations(part, label) }));
+    const expected = parts
+      .map(([group, part]) => ({ group, rows: expectations(part, label) }))
+      .filter(({ rows }) => rows.length >= leastRows);
     const calibration = meanGap(expected.map(({ group, rows }) => ({ group, values: excesses(rows) })));
     return [
       ...named("base_rate", label, gap(rates.base_rate)),

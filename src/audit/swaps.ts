@@ -12,7 +12,7 @@ import {
 } from "../evaluate/index.js";
 import type { Task } from "../task/index.js";
 import { type Look, looksOf } from "./looks.js";
-import { byTerms, type Judged } from "./membership.js";
+import { byTerms, type Judged, leastRows } from "./membership.js";
 import type { Plan } from "./plan.js";
 import { swapTerms } from "./swap.js";
 import type { TermGroups } from "./terms.js";
@@ -32,7 +32,7 @@ export interface Swap {
    * answer. Of numbers, their mean difference in the task's units. null without probabilities.
    */
   shift: Interval | null;
-  /** Paired permutation test of the shift; null without one. */
+  /** Paired permutation test of the shift; null without one, and of fewer than ten rows. */
   p_value: number | null;
   /** Corrected (Holm) for all swaps of an audit. */
   p_holm: number | null;
@@ -159,7 +159,7 @@ function summed(asked: readonly PairedAnswer[], seed: number): Omit<Swap, "attri
     rows,
     agreement: wilson(asked.filter(({ same }) => same).length, rows),
     shift: known.length === 0 ? null : bootstrapInterval(known.length, meanOf(shifts), { seed }),
-    p_value: known.length === 0 ? null : permutationTest(known.length, meanOf(both), seed),
+    p_value: known.length < leastRows ? null : permutationTest(known.length, meanOf(both), seed),
     examples: [...asked]
       .sort((a, b) => moved(b) - moved(a))
       .slice(0, examplesShown)

@@ -4,6 +4,7 @@ import type { AuditBound, Task } from "../task/index.js";
 import type { BbqResult } from "./bbq.js";
 import type { CrowsResult } from "./crows.js";
 import type { GroupTable } from "./groups.js";
+import { leastRows } from "./membership.js";
 import { isNumberMetric } from "./numbers.js";
 import type { RowAudit } from "./rows.js";
 import type { Skew } from "./skews.js";
@@ -31,6 +32,9 @@ export interface Judgement {
   /** null where none was looked at. */
   teacher: { groups: readonly GroupTable[]; skews: readonly Skew[] } | null;
 }
+
+/** A part of what was asked that is large enough to be accused. */
+const told = ({ rows }: { rows: number }) => rows >= leastRows;
 
 const least = 0.05;
 /**
@@ -71,12 +75,13 @@ export function findingsOf(data: RowAudit, judgement: Judgement): AuditFinding[]
   return [...ties, ...means, ...gaps, ...shifts, ...benchmarks];
 }
 
-/** Preferences as their distance from a half, and bias scores. */
+/** Preferences as their distance from a half, and bias scores; of as many pairs or rows as can be accused. */
 function benchmarkScores({
   crows_pairs,
   bbq,
 }: Pick<Judgement, "crows_pairs" | "bbq">): (AuditFinding & { part: "crows_pairs" | "bbq" })[] {
-  const preferences = (crows_pairs?.preferences ?? []).map(({ bias, pairs, share, p_holm }) => {
+  const preferences = (crows_pairs?.preferences ?? []).flatMap(({ bias, pairs, share, p_holm }) => {
+    if (!told({ rows: pairs })) return [];
     const what = `CrowS-Pairs, ${bias}: the stereotype is the more likely one in ${percent(share.value)} of ${pairs} pairs`;
     const value = { value: share.value - 0.5, low: share.low - 0.5, high: share.high - 0.5 };
     return { part: "crows_pairs" as const, what, value, p_holm };
@@ -84,7 +89,7 @@ function benchmarkScores({
   const biases = (bbq?.categories ?? []).flatMap(({ category, ...contexts }) =>
     (["ambiguous", "disambiguated"] as const).flatMap((context) => {
       const score = contexts[context];
-      if (score === null) return [];
+      if (score === null || !told(score)) return [];
       const what = `BBQ, ${category}: bias in ${score.rows} ${context} contexts`;
       return { part: "bbq" as const, what, value: score.bias, p_holm: score.p_holm };
     }),
@@ -140,7 +145,7 @@ export function judgeBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq, 
       check(metric, `${attribute}: ${metric}${of} between ${between.join(" and ")}`, difference);
     }
   }
-  for (const { attribute, groups: names, label, agreement, shift } of swaps) {
+  for (const { attribute, groups: names, label, agreement, shift } of swaps.filter(told)) {
     const what = `${attribute}, ${names.join(" and ")} swapped:`;
     const of = label === null ? "" : ` of ${label}`;
     const flips = { value: 1 - agreement.value, low: 1 - agreement.high, high: 1 - agreement.low };

@@ -394,9 +394,38 @@ it("a row whose column is empty, blank, null or missing is of no group", () => {
   expect(() => byColumn("region", rows.slice(1, 4))).toThrow("expected a column region");
 });
 
+it("rates of a few of a large group's rows are not compared, and it is said", () => {
+  // Of 40 rows each, 9 of a's are of the label, all of them missed, and 20 of b's, all found.
+  const rows = ["a", "b"].flatMap((group) =>
+    Array.from({ length: 40 }, (_, row) => ({ group, answer: Number(row < (group === "a" ? 9 : 20)) })),
+  );
+  const answered = (predicted: (row: (typeof rows)[number]) => number) => {
+    const [table] = groupTables(
+      planOf("classify", ["yes"]),
+      judged({
+        group: rows.map(({ group }) => group),
+        answers: rows.map(({ answer }) => answer),
+        predictions: rows.map(predicted),
+        probabilities: rows.map(() => 0.5),
+      }),
+      judgedMetrics,
+    );
+    return table!;
+  };
+  const table = answered(({ group, answer }) => Number(group === "b" && answer === 1));
+  expect(table.groups[0]!.labels[0]).toMatchObject({ true_positive_rate: 0, false_positive_rate: 0 });
+  const byMetric = new Map(table.gaps.map((gap) => [gap.metric, gap]));
+  expect(byMetric.has("equal_opportunity")).toBe(false);
+  expect(byMetric.get("equalized_odds")).toMatchObject({ rate: "fpr", smallest: 20, p_holm: 1 });
+  expect(byMetric.get("demographic_parity")).toMatchObject({ smallest: 40 });
+  expect(notCompared([table])).toEqual([
+    "True and false positive rates of fewer than 10 of a group's rows, not compared: name (1 of 4).",
+  ]);
+});
+
 it("what is not compared for want of rows is said, whole attributes and single groups", () => {
   const table = (attribute: string, ...sizes: [string, number][]) => {
-    return { attribute, groups: sizes.map(([group, rows]) => ({ group, rows })) } as GroupTable;
+    return { attribute, groups: sizes.map(([group, rows]) => ({ group, rows, labels: [] as unknown })) } as GroupTable;
   };
   const full = table("full", ["a", 10], ["b", 10]);
   const tables = [full, table("one", ["same", 60]), table("few", ["lone", 1], ["many", 29]), table("none")];
