@@ -1,6 +1,7 @@
 // Compiles native/ against the llama.cpp of node-llama-cpp: headers from its git bundle, prebuilt libraries from its
 // platform package. Where there is no such package, or on request, the bundle's whole source is compiled instead.
 //   --force                               compile even when nothing changed
+//   --tests                               the native tests too
 //   STILLROOM_LLAMA=source                compile llama.cpp from the bundle
 //   STILLROOM_SANITIZE=address,undefined  native tests with these sanitizers, in build/sanitize (from source)
 //   STILLROOM_FUZZ=1                      fuzz targets, in build/fuzz (from source, needs clang)
@@ -17,6 +18,7 @@ const require = createRequire(path.join(root, "package.json"));
 const build = path.join(root, "build");
 const sanitize = process.env.STILLROOM_SANITIZE ?? "";
 const fuzz = Boolean(process.env.STILLROOM_FUZZ);
+const force = process.argv.includes("--force");
 const platforms = {
   "linux-x64": "linux-x64",
   "linux-arm64": "linux-arm64",
@@ -67,7 +69,7 @@ function unpackLlama(bundle, folder, of) {
   return folder;
 }
 
-function cmakeJs(command, out, options) {
+function cmakeJs(command, out, options, target) {
   const args = [
     require.resolve("cmake-js/bin/cmake-js"),
     command,
@@ -81,6 +83,7 @@ function cmakeJs(command, out, options) {
     out,
   ];
   for (const [name, value] of Object.entries(options)) args.push(`--CD${name}=${value}`);
+  if (target) args.push("--target", target);
   if (fuzz) args.push("--prefer-clang");
   const result = spawnSync(process.execPath, args, { stdio: ["ignore", 2, 2], cwd: root });
   if (result.status !== 0) fail(`compiling native/ failed (cmake-js ${command}); the lines above say where`);
@@ -110,15 +113,16 @@ const options = {
   STILLROOM_FUZZ: fuzz ? "ON" : "OFF",
   NODE_ADDON_API_INCLUDE: path.dirname(require.resolve("node-addon-api/package.json")),
 };
-const stampFile = path.join(out, "Release", ".stamp");
 const inputs = fingerprint(
   root,
   ["native", "CMakeLists.txt", "bin/setup/native.mjs"],
   [llamaVersion, JSON.stringify(options)],
 );
-const product = path.join(out, "Release", sanitize ? "native_tests" : fuzz ? "" : "stillroom.node");
 
-if (process.argv.includes("--force") || !existsSync(product) || !isStamped(stampFile, inputs)) {
+/** Compiles a target, or all of them, where its product is missing or older than its sources. */
+function compile(product, target) {
+  const stampFile = path.join(out, "Release", `.${target ?? "all"}.stamp`);
+  if (!force && existsSync(path.join(out, "Release", product)) && isStamped(stampFile, inputs)) return;
   const started = Date.now();
   unpackLlama(
     bundle,
@@ -127,9 +131,15 @@ if (process.argv.includes("--force") || !existsSync(product) || !isStamped(stamp
   );
   forgetMoved(out, root);
   cmakeJs("configure", out, options);
-  cmakeJs("build", out, options);
+  cmakeJs("build", out, options, target);
   stamp(stampFile, inputs);
-  say(`compiled native/ in ${Math.round((Date.now() - started) / 1000)} s`);
+  say(`compiled native/${target ? ` (${target})` : ""} in ${Math.round((Date.now() - started) / 1000)} s`);
+}
+
+if (sanitize || fuzz) compile(sanitize ? "native_tests" : "");
+else {
+  compile("stillroom.node", "stillroom");
+  if (process.argv.includes("--tests")) compile("native_tests", "native_tests");
 }
 // A clone remembers which lock file its node_modules was made from (bin/setup/ready.mjs asks).
 if (process.env.npm_lifecycle_event === "install" && existsSync(path.join(root, "package-lock.json"))) {

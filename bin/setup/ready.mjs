@@ -12,8 +12,8 @@ function step(command, args) {
   if (!run(command, args, { cwd: root })) process.exit(1);
 }
 
-/** Ends the process with a sentence when a part fails. */
-export function makeReady() {
+/** Ends the process with a sentence when a part fails. nativeTests: compile them too. */
+export function makeReady({ nativeTests = false } = {}) {
   requireTools();
   const installed = isStamped(
     path.join(root, "node_modules/.stillroom-lock"),
@@ -21,8 +21,8 @@ export function makeReady() {
   );
   if (!installed || !existsSync(path.join(root, "node_modules/typescript"))) {
     step("npm", ["ci", "--include=dev", "--no-progress"]);
-    return;
+    if (!nativeTests) return;
   }
-  step(process.execPath, [path.join(root, "bin/setup/native.mjs")]);
+  step(process.execPath, [path.join(root, "bin/setup/native.mjs"), ...(nativeTests ? ["--tests"] : [])]);
   step(process.execPath, [path.join(root, "bin/setup/typescript.mjs")]);
 }
