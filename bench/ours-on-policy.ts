@@ -21,7 +21,7 @@ const weights = await student.native.createWeights({ targets: everyWeight });
 const distillation = { loss: "forward_kl", beta: 0.5, temperature: 1, labelWeight: 0 } as const;
 const trainer = student.native.createTrainer(weights, { ...job.optimizer, recompute, seed, distillation });
 const write = writingSteps({
-  ...{ student, teacher, tokens: TokenMap.between(student, teacher.model), rows: job.rows.map(encodedRow) },
+  ...{ student, teacher, tokens: await TokenMap.between(student, teacher.model), rows: job.rows.map(encodedRow) },
   ...{ texts: 0, share: 1, seed, precision, signal: null },
 });
 

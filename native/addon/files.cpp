@@ -13,6 +13,7 @@
 #include "core/quantize.h"
 #include "core/runner.h"
 #include "core/student.h"
+#include "core/vocabulary.h"
 
 namespace stillroom::addon {
 
@@ -201,6 +202,14 @@ Napi::Value write_student_file(const Napi::CallbackInfo& info) {
         undefined);
 }
 
+Napi::Value trimmed_tokens(const Napi::CallbackInfo& info) {
+    using Ids = std::optional<std::vector<int32_t>>;
+    const std::string part = to_path(info[0], "part"), whole = to_path(info[1], "whole");
+    return Task<Ids>::start(
+        info.Env(), nullptr, [part, whole] { return trimmed_from(*GgufFile::open(part), *GgufFile::open(whole)); },
+        [](Napi::Env env, Ids& ids) -> Napi::Value { return ids ? from_int32s(env, *ids) : env.Null(); });
+}
+
 }  // namespace
 
 std::shared_ptr<const Tokens> unwrap_tokens(const Napi::Value& value, const std::string& name) {
@@ -227,8 +236,6 @@ Napi::Object from_info(Napi::Env env, const ModelInfo& info) {
     Napi::Object types = Napi::Object::New(env);
     for (const auto& [name, count] : info.types) types.Set(name, static_cast<double>(count));
     object.Set("types", types);
-    object.Set("teacherIds", info.teacher_ids ? from_int32s(env, *info.teacher_ids) : env.Null());
-    number("teacherSize", info.teacher_size);
     object.Set("chatTemplate", from_text_or_null(env, info.chat_template));
     object.Set("tunable", info.tunable());
     object.Set("reason", from_text_or_null(env, info.reason));
@@ -246,6 +253,7 @@ void init_files(Napi::Env env, Napi::Object exports) {
     add_async_method(exports, "quantize", quantize_file);
     add_async_method(exports, "tensorTypes", tensor_types);
     add_async_method(exports, "writeStudent", write_student_file);
+    add_async_method(exports, "trimmedTokens", trimmed_tokens);
     const auto& types = quantization_types();
     const Napi::Array names = Napi::Array::New(env, types.size());
     for (size_t i = 0; i < types.size(); ++i) names.Set(static_cast<uint32_t>(i), types[i]);

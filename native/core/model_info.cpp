@@ -39,23 +39,6 @@ std::optional<std::string> reason_against(const GgufFile& file, const ModelInfo&
     return std::nullopt;
 }
 
-// Both stand in the file or neither; Failure(input) for anything else than docs/formats.md says.
-void read_teacher_ids(const GgufFile& file, ModelInfo& info) {
-    constexpr const char* key = "stillroom.vocab.teacher_ids";
-    const auto ids = file.integers(key);
-    if (!ids) return;
-    info.teacher_size = file.integer("stillroom.vocab.teacher_size").value_or(0);
-    info.teacher_ids.emplace();
-    int64_t before = -1;
-    for (int64_t id : *ids) {
-        if (id <= before || id >= info.teacher_size || id > INT32_MAX) break;
-        info.teacher_ids->push_back(static_cast<int32_t>(before = id));
-    }
-    if (info.teacher_ids->size() != ids->size() || static_cast<int64_t>(ids->size()) != info.vocabulary)
-        throw Failure(Code::input, file.path() + ": expected " + std::to_string(info.vocabulary) + " rising numbers below " + std::to_string(info.teacher_size) +
-                                       " for " + key);
-}
-
 }  // namespace
 
 ModelInfo describe(const GgufFile& file) {
@@ -83,7 +66,6 @@ ModelInfo describe(const GgufFile& file) {
         if (tensor.name.rfind("rope_", 0) != 0) info.parameters += tensor.elements();
     }
     info.chat_template = file.text("tokenizer.chat_template");
-    read_teacher_ids(file, info);
     info.reason = reason_against(file, info);
     return info;
 }

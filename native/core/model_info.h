@@ -20,9 +20,6 @@ struct ModelInfo {
     bool tied_embeddings = false;
     std::map<std::string, int64_t> types;
     std::optional<std::string> chat_template;
-    // Of a student whose vocabulary was trimmed: for each token its number in the teacher's, rising, and how many the teacher has (docs/formats.md).
-    std::optional<std::vector<int32_t>> teacher_ids;
-    int64_t teacher_size = 0;
     std::optional<std::string> reason;  // why the engine cannot open it
     bool tunable() const { return !reason; }
 };

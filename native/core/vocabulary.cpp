@@ -18,9 +18,10 @@ constexpr const char* types_key = "tokenizer.ggml.token_type";
 constexpr const char* scores_key = "tokenizer.ggml.scores";
 constexpr const char* merges_key = "tokenizer.ggml.merges";
 constexpr const char* suppressed_key = "tokenizer.ggml.suppress_tokens";
-constexpr const char* teacher_ids_key = "stillroom.vocab.teacher_ids";
-constexpr const char* teacher_size_key = "stillroom.vocab.teacher_size";
+constexpr const char* model_key = "tokenizer.ggml.model";
 enum TokenType : int64_t { normal = 1, unused = 5 };  // llama.cpp's numbers
+
+bool merges_pairs(std::string_view model) { return model == "gpt2" || model == "llama"; }
 
 bool ends_with(std::string_view text, std::string_view end) {
     return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
@@ -40,9 +41,9 @@ std::map<std::string, int64_t> named_tokens(const GgufFile& file, bool sentence_
 class Tokenizer {
    public:
     explicit Tokenizer(const GgufFile& file) : file(file) {
-        const std::string model = file.text("tokenizer.ggml.model").value_or("");
+        const std::string model = file.text(model_key).value_or("");
         sentence_piece = model == "llama";
-        if (!sentence_piece && model != "gpt2")
+        if (!merges_pairs(model))
             throw Failure(Code::input, file.path() + ": the vocabulary of a \"" + model + "\" tokenizer cannot be trimmed (those of gpt2, byte-level BPE, and of llama, SentencePiece, can)");
         if (auto list = file.texts(tokens_key)) texts = std::move(*list);
         types.assign(texts.size(), normal);
@@ -85,6 +86,27 @@ class Tokenizer {
     bool always(int32_t token) const {
         if (types[token] != normal) return types[token] != unused;  // bytes of SentencePiece among them
         return !sentence_piece && characters(texts[token]).size() == 1;
+    }
+
+    // Whether a token of ours is that of the other one, wherever they stand.
+    bool same(size_t token, const Tokenizer& other, size_t theirs) const {
+        return texts[token] == other.texts[theirs] && types[token] == other.types[theirs] && (!sentence_piece || scores[token] == other.scores[theirs]);
+    }
+
+    // The places of our merges in the other's list; nullopt where it has not all of them in this order.
+    std::optional<std::set<int32_t>> merges_in(const Tokenizer& other) const {
+        std::map<int32_t, int32_t> places;
+        for (const auto& [merge, place] : ranks) {
+            const auto found = other.ranks.find(merge);
+            if (found == other.ranks.end()) return std::nullopt;
+            places.emplace(place, found->second);
+        }
+        std::set<int32_t> rising;
+        for (const auto& [own, theirs] : places) {
+            if (!rising.empty() && theirs <= *rising.rbegin()) return std::nullopt;
+            rising.insert(rising.end(), theirs);
+        }
+        return rising;
     }
 
     const GgufFile& file;
@@ -160,8 +182,10 @@ Vocabulary trim_vocabulary(const GgufFile& file, const std::vector<int32_t>& wan
 }
 
 std::set<std::string, std::less<>> vocabulary_keys(const GgufFile& file) {
-    std::set<std::string, std::less<>> keys = {tokens_key,     types_key,       scores_key,       merges_key,
-                                               suppressed_key, teacher_ids_key, teacher_size_key, "tokenizer.huggingface.json"};
+    std::set<std::string, std::less<>> keys = {tokens_key, types_key, scores_key, merges_key, suppressed_key, "tokenizer.huggingface.json"};
+    // Numbers of a teacher's tokens, which the box in models/ still has; nobody reads them.
+    for (const GgufEntry& entry : file.entries())
+        if (entry.key.rfind("stillroom.vocab.", 0) == 0) keys.emplace(entry.key);
     for (const auto& [key, token] : named_tokens(file, Tokenizer(file).sentence_piece)) keys.insert(key);
     keys.insert(file.text("general.architecture").value_or("") + ".vocab_size");
     return keys;
@@ -187,8 +211,28 @@ void write_vocabulary(GgufWriter& writer, const GgufFile& file, const Vocabulary
         if (const auto id = student_id(token)) writer.u32(key, *id);
     const std::string size = file.text("general.architecture").value_or("") + ".vocab_size";
     if (file.has(size)) writer.u32(size, static_cast<uint32_t>(tokens.size()));
-    writer.i32s(teacher_ids_key, tokens);
-    writer.u32(teacher_size_key, static_cast<uint32_t>(*file.array_length(tokens_key)));
+}
+
+std::optional<std::vector<int32_t>> trimmed_from(const GgufFile& part, const GgufFile& whole) {
+    for (const char* key : {model_key, "tokenizer.ggml.pre"})
+        if (part.text(key) != whole.text(key)) return std::nullopt;
+    if (!merges_pairs(part.text(model_key).value_or(""))) return std::nullopt;
+    constexpr const char* space_key = "tokenizer.ggml.add_space_prefix";
+    if (part.boolean(space_key) != whole.boolean(space_key)) return std::nullopt;
+    const Tokenizer ours(part), theirs(whole);
+    std::vector<int32_t> ids;
+    size_t id = 0;
+    for (size_t token = 0; token < ours.texts.size(); ++token, ++id) {
+        while (id < theirs.texts.size() && !ours.same(token, theirs, id)) ++id;
+        if (id == theirs.texts.size()) return std::nullopt;
+        ids.push_back(static_cast<int32_t>(id));
+    }
+    const auto merges = ours.merges_in(theirs);
+    if (!merges) return std::nullopt;
+    std::set<int32_t> pieces, needed;
+    for (const int32_t token : ids) theirs.add(token, pieces, needed);
+    if (pieces.size() != ids.size() || !std::includes(merges->begin(), merges->end(), needed.begin(), needed.end())) return std::nullopt;
+    return ids;
 }
 
 }  // namespace stillroom

@@ -1,7 +1,8 @@
 // A smaller vocabulary for a student: which tokens and merges of a tokenizer a choice of tokens needs, so that texts of these tokens are cut as
-// before and every other text is still cut, into smaller pieces. Knows llama.cpp's BPE and SentencePiece tokenizers; no texts.
+// before and every other text is still cut, into smaller pieces; and which tokens of a larger one a smaller one has. Knows llama.cpp's BPE and SentencePiece tokenizers; no texts.
 #pragma once
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -23,7 +24,12 @@ Vocabulary trim_vocabulary(const GgufFile& file, const std::vector<int32_t>& wan
 
 // Keys of the whole vocabulary that write_vocabulary replaces or leaves out.
 std::set<std::string, std::less<>> vocabulary_keys(const GgufFile& file);
-// The tokenizer of what stays, and stillroom.vocab.teacher_ids (docs/formats.md).
+// The tokenizer of what stays.
 void write_vocabulary(GgufWriter& writer, const GgufFile& file, const Vocabulary& vocabulary);
+
+// Where the tokenizer of `part` is a trimmed form of that of `whole`, once or several times: for each of its tokens the number in `whole`, rising. That is where
+// its tokens and merges are some of the other's in the same order, with the same types and scores, and hold every piece and merge that makes one of its
+// tokens there: texts of its tokens are cut alike by both. nullopt for all others.
+std::optional<std::vector<int32_t>> trimmed_from(const GgufFile& part, const GgufFile& whole);
 
 }  // namespace stillroom

@@ -10,7 +10,7 @@ import { type AnswerOptions, answerSettings } from "./teacher-answers.js";
 
 /** What distill() takes beside the options of {@link tune}. */
 export interface DistillationOptions extends TeachingOptions, QuantizingOptions, AnswerOptions {
-  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or those of it that `student --vocab` kept; or the teacher's are such a part of its own. */
+  /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or a trimmed form of them (`student --vocab`, once or several times); or the teacher's are one of its own. */
   student: string;
   /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
   cache?: string | undefined;

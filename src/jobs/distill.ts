@@ -155,7 +155,7 @@ function lessonOf(
       if (onPolicyPrecision) await (await openBatch(student, { precision: onPolicyPrecision })).close();
       const teacher = await Teacher.open({ ...asking, threads, variant, signal });
       try {
-        const tokens = TokenMap.between(student, teacher.model);
+        const tokens = await TokenMap.between(student, teacher.model);
         opened = { teacher, tokens };
         return tokens.reading(student.tokenizer, teacher.model.tokenizer);
       } finally {

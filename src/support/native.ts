@@ -207,10 +207,6 @@ export interface NativeModelInfo {
   tiedEmbeddings: boolean;
   /** Count of tensors by type name, e.g. { f32: 61, q4_1: 211 }. */
   types: Record<string, number>;
-  /** Of a student whose vocabulary was trimmed: for each token its number in the teacher's, rising; else null. */
-  teacherIds: Int32Array | null;
-  /** How many tokens that teacher has; 0 for no such student. */
-  teacherSize: number;
   /** The Jinja chat template of the tokenizer, if there is one. */
   chatTemplate: string | null;
   /** Whether the native engine can open it, and if not, why. */
@@ -377,6 +373,8 @@ export interface NativeAddon extends NativeNear {
   quantize(input: string, out: string, options: NativeQuantizeOptions): Promise<void>;
   /** Writes what stays of a teacher as a GGUF: matrices in f16 (halves) or f32, vectors in f32. */
   writeStudent(teacher: string, parts: NativeStudentParts, halves: boolean, out: string): Promise<void>;
+  /** For each token of a GGUF that of another one, rising, where its tokenizer is a trimmed form of the other's (docs/formats.md); else null. */
+  trimmedTokens(part: string, whole: string): Promise<Int32Array | null>;
   /** Names that quantize takes. */
   readonly quantizationTypes: string[];
   /** Peak GFLOP/s of fused multiply-add on one core with this variant, measured for about 50 ms. For benchmarks. */

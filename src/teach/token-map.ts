@@ -1,7 +1,7 @@
 // How a student's tokens stand for its teacher's: the same ones, or those that the trimmed vocabulary of one of the two kept. Knows no loss.
 import type { Model } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
-import type { NativeBatch, NativeTaught, NativeTokenizer } from "../support/native.js";
+import { type NativeBatch, type NativeTaught, type NativeTokenizer, native } from "../support/native.js";
 import type { Encoded } from "../tokens/index.js";
 import { decodeEntry, noEntry, renamedEntry } from "./format.js";
 import { hashTokenizer } from "./teacher.js";
@@ -15,24 +15,17 @@ export class TokenMap {
     readonly own: Int32Array,
   ) {}
 
-  /** Throws "input" with both counts where neither's tokens are the other's or some of them. */
-  static between(student: Model, teacher: Model): TokenMap {
+  /** Throws "input" with both counts where neither's tokens are the other's or a trimmed form of them. */
+  static async between(student: Model, teacher: Model): Promise<TokenMap> {
     if (hashTokenizer(student.tokenizer) === hashTokenizer(teacher.tokenizer))
       return new TokenMap(null, new Int32Array());
-    const { vocabulary, path } = student.info;
-    const found = TokenMap.#ofPart(student, teacher) ?? TokenMap.#ofPart(teacher, student)?.turned();
+    const found = (await trimmedOf(student, teacher)) ?? (await trimmedOf(teacher, student))?.turned();
     if (found) return found;
+    const { vocabulary, path } = student.info;
     throw new StillroomError(
       "input",
-      `the student's tokens are not the teacher's: ${path} has ${vocabulary}, ${teacher.info.path} has ${teacher.info.vocabulary}; give a student made from this teacher, or the one that this teacher was made from`,
+      `the student's tokens are not the teacher's: ${path} has ${vocabulary}, ${teacher.info.path} has ${teacher.info.vocabulary}, and neither's are the other's trimmed (student --vocab); give a student made from this teacher, or the one that this teacher was made from`,
     );
-  }
-
-  /** From a vocabulary that was trimmed to that which it was trimmed from; null where it was not. */
-  static #ofPart(part: Model, whole: Model): TokenMap | null {
-    const { teacherIds: ids, teacherSize: size } = part.info;
-    const fits = ids !== null && size === whole.info.vocabulary && sameTexts(part, whole, ids);
-    return fits ? TokenMap.trimmed(ids, size) : null;
   }
 
   /** @param ids - rising numbers below size */
@@ -108,7 +101,12 @@ export class TokenMap {
 
 const renamed = (tokens: Int32Array, ids: Int32Array): Int32Array => tokens.map((token) => ids[token]!);
 
-function sameTexts(part: Model, whole: Model, ids: Int32Array): boolean {
-  const text = ({ tokenizer }: Model, token: number) => tokenizer.detokenize(Int32Array.of(token), true);
-  return ids.every((id, token) => text(part, token) === text(whole, id));
+/** From a vocabulary that was trimmed, once or several times, to that which it was trimmed from; null where it was not. */
+async function trimmedOf(part: Model, whole: Model): Promise<TokenMap | null> {
+  const ids = await native().trimmedTokens(part.info.path, whole.info.path);
+  if (!ids) return null;
+  const of = (token: number) => ids[token] ?? token;
+  const [ours, theirs] = [part.tokenizer, whole.tokenizer];
+  const same = of(ours.bos) === theirs.bos && of(ours.eos) === theirs.eos && ours.addsBos === theirs.addsBos;
+  return same ? TokenMap.trimmed(ids, theirs.vocabulary) : null;
 }

@@ -173,39 +173,30 @@ test("a student whose tokens are not the teacher's is refused with the counts", 
   });
 });
 
-test("a student with a part of the teacher's tokens learns from it, and one that lies about them is refused", async () => {
+test("a student with a part of the teacher's tokens learns from it", async () => {
   const kept = [..."abcdefghijklmnopqrstuvwxyz:\n "].map((letter) => letter.charCodeAt(0)).sort((a, b) => a - b);
   const ids = [...kept, 256, 257];
   const all = [...byteAlphabet(), "<s>", "</s>"];
-  const trimmed = (teacherIds: number[], size = 258) =>
-    writeTextToy(
-      {
-        "tokenizer.ggml.tokens": ids.map((id) => all[id]!),
-        "tokenizer.ggml.token_type": ids.map((id) => (id < 256 ? 1 : 3)),
-        "tokenizer.ggml.bos_token_id": ids.length - 2,
-        "tokenizer.ggml.eos_token_id": ids.length - 1,
-        "stillroom.vocab.teacher_ids": { type: "array", of: "i32", value: teacherIds },
-        "stillroom.vocab.teacher_size": size,
-      },
-      { ...textToy, vocabulary: ids.length },
-    );
+  const trimmed = writeTextToy(
+    {
+      "tokenizer.ggml.tokens": ids.map((id) => all[id]!),
+      "tokenizer.ggml.token_type": ids.map((id) => (id < 256 ? 1 : 3)),
+      "tokenizer.ggml.bos_token_id": ids.length - 2,
+      "tokenizer.ggml.eos_token_id": ids.length - 1,
+    },
+    { ...textToy, vocabulary: ids.length },
+  );
   for (const onPolicy of [0, 1]) {
-    const run = distill(task, small(runFolder(), { student: trimmed(ids), steps: 100, labelWeight: 0, onPolicy }));
+    const run = distill(task, small(runFolder(), { student: trimmed, steps: 100, labelWeight: 0, onPolicy }));
     const { loss, comparison } = await run.result;
     expect(loss.last).toBeLessThan(loss.first / 2);
     expect(comparison[1]!.parameters).toBeLessThan(comparison[0]!.parameters);
     if (onPolicy === 0) expect(comparison[1]!.agreement).toBeGreaterThan(0.7);
   }
   // Hidden states are the same whatever the tokens' numbers.
-  const matched = small(runFolder(), { student: trimmed(ids), steps: 2, hiddenWeight: 1, quantize: "none" });
+  const matched = small(runFolder(), { student: trimmed, steps: 2, hiddenWeight: 1, quantize: "none" });
   const { run } = await distill(task, matched).result;
   expect(stepsOf(run)[0]).toMatchObject({ hidden_distance: expect.closeTo(0.5, 0) });
-  const refused = (file: string) => expect(distill(task, small(runFolder(), { student: file })).result).rejects;
-  await refused(trimmed(ids, 300)).toThrow(/tokens are not the teacher's: .* has 31, .* has 258/);
-  await refused(trimmed(ids.map((id) => (id === 97 ? 96 : id)))).toThrow(/tokens are not the teacher's/);
-  await refused(trimmed(ids.with(3, 2))).toThrow(
-    /expected 31 rising numbers below 258 for stillroom\.vocab\.teacher_ids/,
-  );
 });
 
 test("a student that quantising harms is kept and compared, and the gate's error says where it is", async () => {

@@ -1,13 +1,24 @@
-// A teacher whose vocabulary was trimmed from the student's: both read the tokens that both have, on-policy as well, and a cache of teach fits.
+// A teacher whose vocabulary was trimmed from the student's, once or twice: both read the tokens that both have, on-policy as well, and a cache of teach fits.
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { type DistillEvent, type DistillOptions, distill, readRows, teach } from "../../src/index.js";
+import {
+  type DistillEvent,
+  type DistillOptions,
+  distill,
+  inspect,
+  makeStudent,
+  readRows,
+  teach,
+} from "../../src/index.js";
+import { resolveModel } from "../../src/model/index.js";
+import { needs, sharedPath } from "../support/needs.js";
 import { byteAlphabet, textToy, writeTextToy } from "../support/text_toy.js";
 import { runFolder, stepsOf } from "./runs.js";
 import { makeToyPair } from "./toy-pair.js";
 
+const testShared = needs("shared");
 const { task, adapter } = await makeToyPair();
 
 /** A student with so many further tokens of two letters, and the toy teacher as what was left of its vocabulary. */
@@ -18,18 +29,13 @@ function pairWith(...further: string[]): { teacher: string; student: string } {
     {
       "tokenizer.ggml.tokens": tokens,
       "tokenizer.ggml.token_type": tokens.map((_, token) => (token < bos ? 1 : 3)),
-      "tokenizer.ggml.merges": further.map((pair) => [...pair].join(" ")),
+      "tokenizer.ggml.merges": ["Ġ t", ...further.map((pair) => [...pair].join(" "))],
       "tokenizer.ggml.bos_token_id": bos,
       "tokenizer.ggml.eos_token_id": eos,
     },
     { ...textToy, layers: 1, feedForward: 32, vocabulary: tokens.length },
   );
-  const ids = [...Array(256).keys(), bos, eos];
-  const teacher = writeTextToy({
-    "stillroom.vocab.teacher_ids": { type: "array", of: "i32", value: ids },
-    "stillroom.vocab.teacher_size": tokens.length,
-  });
-  return { teacher, student };
+  return { teacher: writeTextToy(), student };
 }
 
 const pair = pairWith("ab", "no");
@@ -71,6 +77,36 @@ test("a cache of teach fits, and texts and hidden states are learnt", async () =
   expect(again).toBe(false);
   expect(stepsOf(run)[0]).toMatchObject({ hidden_distance: expect.closeTo(0.5, 0) });
 });
+
+test("what was trimmed twice learns from the first teacher, and teaches it", async () => {
+  const { student: first } = pairWith("ab", "no", "la", "mi", "xy");
+  const trimmed = async (teacher: string, vocabulary: number) => {
+    const out = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-trimmed-")), "trimmed.gguf");
+    return (await makeStudent({ teacher, task, vocabulary, threads: 1, limit: 10, out })).out;
+  };
+  const once = await trimmed(first, 261);
+  const twice = await trimmed(once, 259);
+  const vocabularies = await Promise.all([first, once, twice].map(async (file) => (await inspect(file)).vocabulary));
+  expect(vocabularies).toEqual([263, 261, 259]);
+  const small = { teacherAdapter: undefined, steps: 2, onPolicy: 0.5 };
+  const down = await learnt({ ...small, teacher: first, student: twice });
+  expect(down).toMatchObject({ skipped_steps: 0, recut_rows: 0 });
+  const up = await learnt({ ...small, teacher: twice, student: first });
+  expect(up.skipped_steps).toBe(0);
+  expect(up.recut_rows).toBeGreaterThan(0);
+});
+
+testShared(
+  "a student of the box, whose own vocabulary was trimmed, learns from the model that the box was made of",
+  async () => {
+    const out = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-trimmed-")), "student.gguf");
+    const box = await resolveModel(undefined);
+    await makeStudent({ teacher: box, task, layers: 1, vocabulary: 300, threads: 1, limit: 2, out });
+    const teacher = sharedPath("models/SmolLM2-135M-Instruct.Q4_1.gguf");
+    const found = await learnt({ teacher, teacherAdapter: undefined, student: out, steps: 1, limit: 8, checkLimit: 2 });
+    expect(found).toMatchObject({ skipped_steps: 0, recut_rows: 0 });
+  },
+);
 
 test("answers that the student cuts otherwise are told with what to do", async () => {
   const { recut_rows, warnings } = await learnt({ ...pairWith("la"), steps: 2 });

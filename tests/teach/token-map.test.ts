@@ -1,6 +1,9 @@
-// A trimmed student's tokens for its teacher's: numbers there and back, and the mass of what the student has not.
-import { expect, test } from "vitest";
+// A trimmed student's tokens for its teacher's: which tokenizers are one, numbers there and back, and the mass of what the student has not.
+import { describe, expect, test } from "vitest";
+import { openModel } from "../../src/model/index.js";
 import { TokenMap } from "../../src/teach/index.js";
+import type { Metadata } from "../support/gguf.js";
+import { byteAlphabet, textToy, writeTextToy } from "../support/text_toy.js";
 
 const entry = (token: number, p: number) => ((token << 14) | Math.round(-512 * Math.log(p))) >>> 0;
 const nothing = 2 ** 32 - 1;
@@ -52,5 +55,67 @@ test("of a sample, what the student has not is left out, and a draw stands for a
   expect(taught).toEqual({
     ...{ topK: 3, tail: "sample", tails },
     entries: Uint32Array.of(entry(1, 0.5), entry(0, 0.125), nothing, entry(2, 0.5), nothing, nothing),
+  });
+});
+
+describe("which tokenizers are a trimmed form of another one", () => {
+  const merges = ["l o", "lo w", "e r", "low er", "e s"];
+  const made = (...texts: string[]) => texts.map((text) => text.replace(" ", ""));
+  interface Written {
+    pairs: string[];
+    merges?: string[];
+    /** Texts of control tokens. */
+    controls?: string[];
+    further?: Metadata;
+  }
+  const write = ({ pairs, merges: list = pairs, controls = ["<s>", "</s>"], further = {} }: Written) => {
+    const tokens = [...byteAlphabet(), ...made(...pairs), ...controls];
+    const metadata = {
+      "tokenizer.ggml.tokens": tokens,
+      "tokenizer.ggml.token_type": tokens.map((_, token) => (token < tokens.length - controls.length ? 1 : 3)),
+      "tokenizer.ggml.merges": list,
+      "tokenizer.ggml.bos_token_id": tokens.indexOf("<s>"),
+      "tokenizer.ggml.eos_token_id": tokens.indexOf("</s>"),
+      ...further,
+    };
+    return writeTextToy(metadata, { ...textToy, vocabulary: tokens.length });
+  };
+  const whole = { pairs: merges, controls: ["<x>", "<s>", "</s>"] };
+  const mapOf = async (part: Written, turned = false) => {
+    const files = [write(part), write(whole)];
+    const models = await Promise.all(files.map((file) => openModel(file, { threads: 1 })));
+    const [student, teacher] = turned ? models.reverse() : models;
+    try {
+      return await TokenMap.between(student!, teacher!);
+    } finally {
+      for (const model of models) await model.close();
+    }
+  };
+  const bytes = [...Array(256).keys()];
+
+  test("fewer tokens with their merges are, from either side", async () => {
+    const ids = [...bytes, 256, 257, 262, 263];
+    expect([...(await mapOf({ pairs: ["l o", "lo w"] })).ids!]).toEqual(ids);
+    expect([...(await mapOf({ pairs: ["l o", "lo w"] }, true)).own]).toEqual(ids);
+  });
+
+  test("further merges of the other one do no harm", async () => {
+    expect([...(await mapOf({ pairs: ["l o"], merges })).ids!]).toEqual([...bytes, 256, 262, 263]);
+  });
+
+  test.each<[string, Written]>([
+    ["merges in another order", { pairs: ["l o", "e r"], merges: ["e r", "l o"] }],
+    ["tokens in another order", { pairs: ["e r", "l o"], merges: ["l o", "e r"] }],
+    ["a merge that the other one has not", { pairs: ["l o"], merges: ["l o", "o w"] }],
+    ["a token that the other one has not", { pairs: ["l o", "o w"] }],
+    ["a token without the piece that it is made from", { pairs: ["lo w"], merges: ["l o", "lo w"] }],
+    ["a token without the merge that makes it", { pairs: ["l o", "lo w"], merges: ["l o"] }],
+    ["a normal token of which the other one makes a control token", { pairs: ["l o", "< x>"], merges: ["l o"] }],
+    ["another pre-tokenizer", { pairs: ["l o"], further: { "tokenizer.ggml.pre": "llama-bpe" } }],
+    ["another end", { pairs: ["l o"], further: { "tokenizer.ggml.eos_token_id": 257 } }],
+    ["another beginning", { pairs: ["l o"], further: { "tokenizer.ggml.add_bos_token": true } }],
+  ])("%s is none", async (_, part) => {
+    const counts = new RegExp(`has ${258 + part.pairs.length}, .* has 264, and neither's are the other's trimmed`);
+    await expect(mapOf(part)).rejects.toMatchObject({ code: "input", message: expect.stringMatching(counts) });
   });
 });
