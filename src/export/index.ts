@@ -2,7 +2,7 @@
 export { cardFile, writeRunCard } from "./card.js";
 export { type ExportResult, exportModel } from "./export.js";
 export { type Gate, type GateModels, judge } from "./gate.js";
-export type { Mixture } from "./mixture.js";
+export { type Mixture, requireSize } from "./mixture.js";
 export { type ExportOptions, type ExportProgress, type GateBounds, requireType } from "./options.js";
 export { answerBatches } from "./rows.js";
 export { quantizedBytes, requireSpace } from "./space.js";

@@ -1,11 +1,12 @@
 // Types of single matrices under a size budget, by what each does to the model's answers: measured, chosen, written and compared.
 // Owns the order of these steps; the trials are native, the choice is knapsack.ts.
-import { stat } from "node:fs/promises";
+import { rm, stat } from "node:fs/promises";
 import { readRows } from "../dataset/index.js";
 import { readShots } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
+import { temporaryName } from "../support/files.js";
 import {
   type NativeBatch,
   type NativeImportance,
@@ -15,6 +16,7 @@ import {
 } from "../support/native.js";
 import { Random } from "../support/random.js";
 import type { Task } from "../task/index.js";
+import { packTexts } from "../tokens/index.js";
 import { chooseWithin } from "./knapsack.js";
 import type { ExportSettings } from "./options.js";
 import { firstBatch } from "./rows.js";
@@ -81,8 +83,7 @@ export async function quantizeWithin(model: Model, options: WithinOptions): Prom
   };
   try {
     // A budget that is too small shall not wait for the measurements.
-    const least = trials.matrices.map(({ name, types }) => ({ name, ...types[0]! }));
-    smallest = await write(fileType(least), least);
+    smallest = await writeSmallest(trials, write);
     requireBudget(budget, smallest);
     measured = await measureMatrices(trials, {
       signal,
@@ -103,6 +104,32 @@ export async function quantizeWithin(model: Model, options: WithinOptions): Prom
   const best = better ?? found;
   const kl = { expected: best.tensors.reduce((sum, tensor) => sum + tensor.kl, 0), measured: best.kl };
   return { budget, smallest, type: best.type, split, rows, positions, kl, tensors: best.tensors };
+}
+
+/** Throws "usage", naming the smallest that there is, where no types make a file of at most so many bytes of a model, whatever its weights. Writes a file beside `beside`, and removes it. */
+export async function requireSize(model: Model, budget: number, beside: string): Promise<void> {
+  const file = temporaryName(beside);
+  // Which types a matrix may have is told with its trials, and those want a text.
+  const trials = await model.native.openSensitivity(packTexts([Int32Array.of(0, 0)]), null);
+  try {
+    const smallest = await writeSmallest(trials, async (type, tensors) => {
+      await native().quantize(model.info.path, file, { type, importance: null, threads: model.threads, tensors });
+      return (await stat(file)).size;
+    });
+    requireBudget(budget, smallest);
+  } finally {
+    await trials.close();
+    await rm(file, { force: true });
+  }
+}
+
+/** Has a file written in which every matrix has its smallest type; gives its bytes. */
+function writeSmallest(
+  { matrices }: NativeSensitivity,
+  write: (type: string, tensors: NativeTensorType[]) => Promise<number>,
+): Promise<number> {
+  const least = matrices.map(({ name, types }) => ({ name, ...types[0]! }));
+  return write(fileType(least), least);
 }
 
 /** The finest of llama.cpp's own types that fits, measured; null where none does. KLs of single matrices do not add up where answers are all but certain. */

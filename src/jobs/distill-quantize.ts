@@ -1,10 +1,10 @@
 // How a run of distill ends in a quantised student: its options, the types that the last steps see, and the export. Knows no loss.
 import { rm } from "node:fs/promises";
-import { type ExportResult, exportModel, quantizedBytes, requireType } from "../export/index.js";
+import { type ExportResult, exportModel, quantizedBytes, requireSize, requireType } from "../export/index.js";
 import type { Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { temporaryName } from "../support/files.js";
-import { type NativeModelInfo, native } from "../support/native.js";
+import { type NativeModelInfo, type NativeTensorType, native } from "../support/native.js";
 import { requireWhole, type Task } from "../task/index.js";
 import type { TuneOptions } from "../train/index.js";
 import type { ComparedModel } from "./distill-table.js";
@@ -71,6 +71,36 @@ export function requireQuantizable(
     );
 }
 
+/**
+ * Before anything is learnt: throws "usage" for a size or a type that no weights of the student can be given. labelled: whether training rows have labels.
+ */
+export async function requireReachable(
+  student: Model,
+  { quantize, size }: QuantizingSettings,
+  { task, beside, labelled }: { task: Task; beside: string; labelled: boolean },
+): Promise<void> {
+  if (size !== null) {
+    if (!labelled && !task.data.validation) {
+      const message = `size measures on validation rows or labelled training rows, and ${task.name} has none: give quantize a type`;
+      throw refuse(message, "size", "quantize");
+    }
+    await requireSize(student, size, beside);
+  }
+  // Some types need an importance matrix, which is of labelled rows.
+  if (quantize !== null && !labelled) await typesWithin(student, quantize, beside);
+}
+
+/** What llama.cpp's quantiser makes of a student's matrices without an importance matrix. */
+async function typesWithin(student: Model, type: string, beside: string): Promise<NativeTensorType[]> {
+  const file = temporaryName(beside);
+  try {
+    await native().quantize(student.info.path, file, { type, importance: null, threads: student.threads });
+    return await native().tensorTypes(file);
+  } finally {
+    await rm(file, { force: true });
+  }
+}
+
 /** How many of a run's steps, the last ones, see rounded weights. Throws "usage" for more than there are. */
 export function quantizedSteps({ quantizeAware }: Pick<QuantizingSettings, "quantizeAware">, steps: number): number {
   if (quantizeAware > steps) throw unexpected(`at most the ${steps} steps of the run`, "quantizeAware", quantizeAware);
@@ -108,14 +138,7 @@ export async function quantizedTypes(
       "the student's head is its embeddings: with quantizeAware give targets both of head and embeddings, or neither";
     throw refuse(message, "targets", "quantizeAware");
   }
-  const file = temporaryName(beside);
-  try {
-    const { path, threads } = { path: student.info.path, threads: student.threads };
-    await native().quantize(path, file, { type: quantize, importance: null, threads });
-    return { types: await native().tensorTypes(file), steps };
-  } finally {
-    await rm(file, { force: true });
-  }
+  return { types: await typesWithin(student, quantize, beside), steps };
 }
 
 /** Writes the quantised student beside its run, through export's gate. labelled: whether training rows have labels, to be measured on. Gives what was exported, null where none is asked for or the gate refused it, and the gate's error. */

@@ -26,6 +26,7 @@ import {
   quantizeStudent,
   quantizingOptions,
   requireQuantizable,
+  requireReachable,
 } from "./distill-quantize.js";
 import { type ComparedModel, type Contender, compareModels } from "./distill-table.js";
 import type { Lesson } from "./lesson.js";
@@ -130,6 +131,7 @@ function lessonOf(
   let texts = 0;
   // Of a teacher that llama.cpp runs with an adapter: it can be asked about tokens, and gives no answers of its own.
   let answersItself = true;
+  const labelled = () => answered === null || answered.labelled > 0;
   return {
     options: {
       ...{ student: settings.student, teacher: teacherFile, topK, tail, temperature, teacherPrecision: precision },
@@ -178,6 +180,9 @@ function lessonOf(
     },
     async *ask({ folder, student, rows, recut, steps }) {
       const last = quantizedSteps(quantizing, steps);
+      const beside = path.join(folder, "quantized.gguf");
+      await requireReachable(student, quantizing, { task, beside, labelled: labelled() });
+      const quantized = await quantizedTypes(student, quantizing, { beside, steps: last, targets: run.targets });
       const { teacher, tokens } = opened!;
       recutRows = recut.rows;
       yield* recutWarning(task, recut, { student: student.info.vocabulary, teacher: teacher.model.info.vocabulary });
@@ -193,8 +198,6 @@ function lessonOf(
           ...common,
         });
       }
-      const beside = path.join(folder, "quantized.gguf");
-      const quantized = await quantizedTypes(student, quantizing, { beside, steps: last, targets: run.targets });
       const facts = teacher.facts(task, { rows: "", texts: null });
       if (onPolicy === 0) await teacher.close();
       return {
@@ -231,8 +234,8 @@ function lessonOf(
       ];
       const out = path.join(folder, "quantized.gguf");
       if (quantizing.quantize !== null || quantizing.size !== null) yield { type: "phase", phase: "quantize" };
-      const labelled = answered === null || answered.labelled > 0;
-      const model = { model: trained, adapter: own, out, seed, labelled, threads, signal, prompt: prompt?.file };
+      const common = { seed, labelled: labelled(), threads, signal, prompt: prompt?.file };
+      const model = { model: trained, adapter: own, out, ...common };
       const { exported, refused } = await quantizeStudent(task, quantizing, model);
       if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
       yield { type: "phase", phase: "compare" };

@@ -1,11 +1,14 @@
 // The end of a run of distill on toys: last steps on rounded weights, resumed to the same bytes, and what that buys; a student under a size; refusals.
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type DistillOptions, type DistillResult, distill, evaluate } from "../../src/index.js";
 import { native } from "../../src/support/native.js";
+import { readTask } from "../../src/task/index.js";
+import { textToy, writeTextToy } from "../support/text_toy.js";
 import { cutAfter, runFolder, sha } from "./runs.js";
 import { makeToyPair } from "./toy-pair.js";
+import { writeToyTask } from "./toy-task.js";
 
 const { task, teacher, adapter, student } = await makeToyPair();
 
@@ -66,6 +69,43 @@ test("a student under a size", async () => {
   const { distillation } = JSON.parse(readFileSync(path.join(result.run, "run.json"), "utf8"));
   expect(distillation).toMatchObject({ size });
   expect(distillation.quantize).toBeUndefined();
+});
+
+test("a size or a type that the student cannot have is refused before the teacher is asked", async () => {
+  const begun = async (change: Partial<DistillOptions>, of = task) => {
+    const out = runFolder();
+    const events: string[] = [];
+    const run = distill(of, small(out, { quantize: undefined, ...change }));
+    const listened = (async () => {
+      for await (const { type } of run) events.push(type);
+    })();
+    const error = await run.result.catch((found) => found);
+    await expect(listened).rejects.toThrow();
+    expect(events).not.toContain("step");
+    const left = existsSync(out) ? readdirSync(out) : [];
+    expect(left.filter((name) => name.includes("quantized"))).toEqual([]);
+    return { error, asked: events.includes("teach") };
+  };
+  const few = await begun({ size: 1000 });
+  expect(few).toMatchObject({ asked: false, error: { code: "usage", options: ["size"] } });
+  const named = /^no types make a file of 1000 bytes: the smallest that they make has (\d+); give at least --size \1, /;
+  expect(few.error.message).toMatch(named);
+  const [, smallest] = named.exec(few.error.message)!;
+  const result = await distill(task, small(runFolder(), { quantize: undefined, size: Number(smallest) })).result;
+  expect(statSync(result.quantized!).size).toBe(Number(smallest));
+  // Without a label there is no importance matrix, and nothing to measure on.
+  const { file, folder } = writeToyTask({ validation: false });
+  writeFileSync(path.join(folder, "train.jsonl"), '{"text":"abc"}\n{"text":"xyz"}\n');
+  const unlabelled = await readTask(file);
+  const wide = { ...textToy, layers: 1, width: 256, heads: 4, headWidth: 64, feedForward: 256 };
+  const answers = { answers: "teacher" as const, student: writeTextToy({}, wide) };
+  const type = await begun({ ...answers, quantize: "IQ2_XXS" }, unlabelled);
+  expect(type).toMatchObject({ asked: false, error: { code: "usage" } });
+  expect(type.error.message).toMatch(/cannot be quantised to IQ2_XXS without an importance matrix/);
+  const size = await begun({ ...answers, size: 10 ** 6 }, unlabelled);
+  expect(size.error.message).toBe(
+    "size measures on validation rows or labelled training rows, and halves has none: give quantize a type",
+  );
 });
 
 test.each<[Partial<DistillOptions>, RegExp]>([
