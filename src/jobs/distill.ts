@@ -10,7 +10,7 @@ import { EventRun } from "../support/event-run.js";
 import { native } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
-import { askingBytes, hiddenBytes, type TuneOptions, textBytes } from "../train/index.js";
+import { askingBytes, hiddenBytes, requireSameRun, type TuneOptions, textBytes } from "../train/index.js";
 import {
   type DistillationOptions,
   type DistillationSettings,
@@ -94,6 +94,7 @@ async function* distilling(
   const { own, rest } = optionParts(options);
   requireTexts(task);
   const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
+  if (before?.distillation) requireSameLesson(before.distillation, own, rest);
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
   const { student, ...lessons } = await distillationSettings(merged, rest.signal);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
@@ -106,6 +107,17 @@ async function* distilling(
     // Seed, threads and variant too are those that it was begun with.
     lessonOf(asked, { ...lessons, student, prompt }, { ...before?.options, ...rest }),
   );
+}
+
+/** Throws "usage" for another loss, or another share of on-policy steps, than a run was begun with: first of all, since it would be judged by options of that run. */
+function requireSameLesson(
+  before: Record<string, unknown>,
+  own: Partial<DistillationOptions>,
+  rest: Omit<TuneOptions, "model">,
+): void {
+  const judged = (["loss", "tail", "onPolicy", "labelWeight"] as const).filter((name) => own[name] !== undefined);
+  const pick = (from: Record<string, unknown>) => Object.fromEntries(judged.map((name) => [name, from[name]]));
+  requireSameRun(pick(before), pick({ ...own }), path.resolve(rest.out), rest);
 }
 
 function lessonOf(
