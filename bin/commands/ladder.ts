@@ -24,7 +24,7 @@ type LadderCommandOptions = CommonOptions &
 
 export function ladderCommand(): Command {
   return command("ladder", "Climb from a bare prompt over tuning and distilling to a quantised student.", [
-    ...(["model", "data", "limit", "threads", "precision", "seed"] as const),
+    ...(["model", "data", "limit", "strict", "threads", "precision", "seed"] as const),
   ])
     .argument("<task>", "task file")
     .requiredOption("--out <dir>", "the folder of all that is made; the same command goes on in it")

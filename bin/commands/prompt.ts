@@ -17,7 +17,7 @@ function counts(text: string): number[] {
 }
 
 export function promptCommand(): Command {
-  const shared = ["model", "adapter", "data", "threads", "precision", "seed"] as const;
+  const shared = ["model", "adapter", "data", "strict", "threads", "precision", "seed"] as const;
   return command("prompt", "Zero-, one- and few-shot prompts of a task: shown, tried, compared, saved.", shared)
     .argument("<task>", "task file")
     .option("--shots <numbers>", "answered training rows before each question, such as 0,1,8 (default: 4)", counts)

@@ -3,7 +3,7 @@
 import type { Row } from "../dataset/index.js";
 import { embedRows } from "../embed/index.js";
 import type { Model } from "../model/index.js";
-import { chooseExamples, compileSubject, Space } from "../prompt/index.js";
+import { chooseExamples, compileSubject, Space, UnsuitableRow } from "../prompt/index.js";
 import { Random } from "../support/random.js";
 import type { Task } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
@@ -99,7 +99,18 @@ export class Neighbours {
 
   async prepare(rows: readonly Row[]): Promise<void> {
     await this.space();
-    await this.#embed(rows);
+    await this.#embed(rows.filter((row) => this.#suits(row)));
+  }
+
+  /** A row that does not suit the template has no neighbours: nearest says why, as it is said of any row that is asked about. */
+  #suits(row: Row): boolean {
+    try {
+      this.#subject(row);
+      return true;
+    } catch (error) {
+      if (error instanceof UnsuitableRow) return false;
+      throw error;
+    }
   }
 
   /** The nearest last. Never a row that asks the same. */

@@ -2,7 +2,7 @@
 // rows. Each is a job that others can call alone; measures nothing.
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { readRows } from "../dataset/index.js";
+import { type BadRow, readRows } from "../dataset/index.js";
 import { evaluateRows, numberText, type ScoringProgress, withPredictor } from "../evaluate/index.js";
 import { exportModel } from "../export/index.js";
 import { makeStudent, type StudentProgress } from "../student/index.js";
@@ -26,20 +26,25 @@ export interface Making {
   model: string;
 }
 
-/** The best of the ways to choose examples, on few validation rows; its file is the rung's. */
-export async function choosePrompt({ task, settings, model }: Making, save: string): Promise<void> {
-  const { shots, limit, seed, threads, precision, signal, onEvent } = settings;
-  await prompt(task, {
+/** The best of the ways to choose examples, on few validation rows; its file is the rung's. Gives how many bad rows it left out, and tells each. */
+export async function choosePrompt(
+  { task, settings, model }: Making,
+  save: string,
+  onBad: (bad: BadRow) => void,
+): Promise<number> {
+  const { shots, limit, seed, threads, precision, strict, signal, onEvent } = settings;
+  const { errors } = await prompt(task, {
     ...{ model, shots: [shots], select: ["random", "similar", "diverse"], compare: true, save },
-    ...{ limit: promptRows, pool: limit, seed, threads, precision, signal },
+    ...{ limit: promptRows, pool: limit, seed, threads, precision, strict, signal, onBad },
     onProgress: (progress) => onEvent?.({ type: "scoring", rung: "few-shot", progress }),
   });
+  return errors;
 }
 
 /** Gives the bad rows that it left out. */
 export async function tuneModel({ task, settings, model }: Making, out: string): Promise<number> {
-  const { epochs, learningRate, limit, seed, threads, precision, signal, onEvent } = settings;
-  const common = { limit, seed, threads, precision, signal, resume: true };
+  const { epochs, learningRate, limit, seed, threads, precision, strict, signal, onEvent } = settings;
+  const common = { limit, seed, threads, precision, strict, signal, resume: true };
   const work = tune(task, { model, out, epochs, learningRate, ...common });
   for await (const event of work) onEvent?.({ type: "tune", rung: "tuned", event });
   return (await work.result).bad_rows;

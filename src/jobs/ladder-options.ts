@@ -51,6 +51,8 @@ export interface LadderOptions {
   threads?: number | undefined;
   /** As of openModel, for all but the student's training, which is exact (default "f32"). */
   precision?: NativePrecision | undefined;
+  /** Throw at the first bad row instead of leaving it out (default false). */
+  strict?: boolean | undefined;
   onEvent?: ((event: LadderEvent) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -59,7 +61,7 @@ const names = [
   ..."model out shots layers quantize limit checkLimit epochs studentEpochs learningRate studentLearningRate".split(
     " ",
   ),
-  ..."seed threads precision onEvent signal".split(" "),
+  ..."seed threads precision strict onEvent signal".split(" "),
 ];
 
 type Filled = "shots" | "checkLimit" | "studentEpochs" | "studentLearningRate" | "seed";
@@ -81,7 +83,7 @@ export function ladderSettings(options: LadderOptions): LadderSettings {
 
 /** What a ladder's rungs depend on; one that goes on must have the same. */
 export function ladderIdentity(task: Task, model: string, settings: LadderSettings): Record<string, unknown> {
-  const { onEvent: _event, signal: _signal, out: _out, threads: _threads, ...options } = settings;
+  const { onEvent: _event, signal: _signal, out: _out, threads: _threads, strict: _strict, ...options } = settings;
   // Bounds decide nothing: a ladder holds none.
   const { bounds: _bounds, ...audit } = task.audit ?? {};
   return JSON.parse(JSON.stringify({ task: { ...taskWords(task), audit }, ...options, model }));

@@ -41,7 +41,7 @@ export interface LadderRung {
   model: string;
   adapter: string | null;
   rows: number;
-  /** Bad rows that were left out: of the test rows, and of `tuned` of the training and validation rows too. */
+  /** Bad rows that were left out: of the test rows, and of `few-shot` and `tuned` of the training and validation rows too. */
   errors: number;
   metrics: Metrics;
   /** Against the rung before: of McNemar's exact test; of numbers and sets of labels, of a paired permutation test of the metric. null for the first. */
@@ -141,12 +141,11 @@ class Climb {
     if (headless(task) === null) {
       await this.#rung("zero-shot", { model });
       const chosen = path.join(out, "prompt.json");
-      await this.#rung("few-shot", { model, prompt: chosen }, () => choosePrompt(this, chosen));
+      await this.#rung("few-shot", { model, prompt: chosen }, async (leftOut) =>
+        leftOut(await choosePrompt(this, chosen, (bad) => this.#tell("few-shot", bad))),
+      );
     }
-    let unlearnt = 0;
-    await this.#rung("tuned", { model, adapter, badRows: () => unlearnt }, async () => {
-      unlearnt = await tuneModel(this, adapter);
-    });
+    await this.#rung("tuned", { model, adapter }, async (leftOut) => leftOut(await tuneModel(this, adapter)));
     if (isHeaded(task)) {
       const student = path.join(out, "student.gguf");
       await this.#rung("student", { model: student, adapter: distilled }, () => tuneStudent(this, teaching));
@@ -182,21 +181,37 @@ class Climb {
     return { task: task.name, metric: task.metric, out, rungs: this.#file.rungs, test, notes: notesOf(task, harm) };
   }
 
-  /** One rung: what makes it, then the test rows. One that is done is not done again. badRows: how many making it left out. */
+  /** One rung: what makes it, and says how many bad rows it left out, then the test rows. One that is done is not done again. */
   async #rung(
     rung: RungName,
-    { model, adapter, prompt, badRows }: { model: string; adapter?: string; prompt?: string; badRows?: () => number },
-    make?: () => Promise<void>,
+    { model, adapter, prompt }: { model: string; adapter?: string; prompt?: string },
+    make?: (leftOut: (badRows: number) => void) => Promise<void>,
   ): Promise<void> {
     if (this.#file.rungs.some((done) => done.rung === rung)) return;
-    const { onEvent, checkLimit: limit, seed, threads, precision, signal } = this.settings;
+    const { onEvent, checkLimit: limit, seed, threads, precision, strict, signal } = this.settings;
     onEvent?.({ type: "begin", rung });
-    const seconds = make ? await this.#file.timed(rung, make) : 0;
+    let unmade = 0;
+    const leftOut = (badRows: number) => {
+      unmade = badRows;
+    };
+    const seconds = make ? await this.#file.timed(rung, () => make(leftOut)) : 0;
     const last = this.#file.rungs.at(-1);
     const memory = watchMemory();
     const predictions = this.#predictions(rung);
     const options = {
-      ...({ model, adapter, prompt, split: "test", limit, seed, threads, precision, signal, predictions } as const),
+      ...({
+        model,
+        adapter,
+        prompt,
+        split: "test",
+        limit,
+        seed,
+        threads,
+        precision,
+        strict,
+        signal,
+        predictions,
+      } as const),
       against: isHeaded(this.task) ? undefined : last && this.#predictions(last.rung),
       onProgress: (progress: ScoringProgress) => onEvent?.({ type: "scoring", rung, progress }),
       onBad: (bad: BadRow) => this.#tell(rung, bad),
@@ -211,7 +226,7 @@ class Climb {
     const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
     const p_value = last && isHeaded(this.task) ? await this.#test(last.rung, rung) : null;
     const kept = rungOf(rung, done, {
-      errors: (badRows?.() ?? 0) + done.found.errors,
+      errors: unmade + done.found.errors,
       select,
       bytes,
       seconds,

@@ -8,24 +8,20 @@ import {
   readPromptParts,
   similarShots,
 } from "../evaluate/index.js";
-import { chooseExamples, type PromptFile, type Selection } from "../prompt/index.js";
+import { chooseExamples, compilePrompt, type PromptFile, promptOf, type Selection } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
 import type { Task } from "../task/index.js";
 import type { Bench, Candidate } from "./prompt-bench.js";
 import type { PromptSettings } from "./prompt-options.js";
 import { searchExamples } from "./prompt-search.js";
 
-/** Reads the rows, of which errors are bad and left out, and makes every prompt that the settings name. Throws "input" where there are too few rows. */
+/** Reads the rows, and makes every prompt that the settings name. onBad: of each that is left out. Throws "input" where there are too few rows. */
 export async function makeCandidates(
   task: Task,
   settings: PromptSettings,
   engine: Pick<Bench, "model" | "lora" | "head" | "calibration">,
-): Promise<{ bench: Bench; candidates: Candidate[]; errors: number }> {
-  let errors = 0;
-  const onBad = (bad: BadRow) => {
-    errors += 1;
-    settings.onBad?.(bad);
-  };
+  onBad: (bad: BadRow) => void,
+): Promise<{ bench: Bench; candidates: Candidate[] }> {
   const reading = { signal: settings.signal, onBad };
   const train = task.data.train ? (await readRows(task, "train", reading)).rows : [];
   const split = settings.split ?? (task.data.validation ? "validation" : "train");
@@ -44,11 +40,21 @@ export async function makeCandidates(
     );
   const labels = labelsOf(task, train.length > 0 ? train : held);
   const bench: Bench = { ...engine, labels, rows, split, settings };
-  if (settings.prompt !== undefined)
-    return { bench, candidates: [await fromFile(task, settings.prompt, bench)], errors };
+  if (settings.prompt !== undefined) return { bench, candidates: [await fromFile(task, settings.prompt, bench)] };
   const judges = new Set(rows);
-  const seekers = apart.filter((row) => !judges.has(row));
-  return { bench, candidates: await madeOf(task, bench, pool, seekers), errors };
+  const laid = layable(task, engine.model, onBad);
+  const seekers = searched ? apart.filter((row) => !judges.has(row) && laid(row)) : [];
+  return { bench, candidates: await madeOf(task, bench, pool.filter(laid), seekers) };
+}
+
+/** Whether the template can lay a row out, so that it may be an example. */
+function layable(task: Task, model: Bench["model"], onBad: (bad: BadRow) => void): (row: Row) => boolean {
+  const prompt = compilePrompt(task, model.template);
+  return (row) => {
+    const laid = promptOf(prompt, row, []);
+    if ("reason" in laid) onBad(laid);
+    return !("reason" in laid);
+  };
 }
 
 async function fromFile(given: Task, file: string, { model, settings }: Bench): Promise<Candidate> {

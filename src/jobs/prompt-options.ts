@@ -35,6 +35,8 @@ export interface PromptOptions {
   budget?: number | undefined;
   /** Default 0. */
   seed?: number | undefined;
+  /** Throw at the first bad row instead of leaving it out (default false). */
+  strict?: boolean | undefined;
   /** Answer this: the text of the template's one field, or a JSON object of its fields. */
   try?: string | undefined;
   /** Lay out `try`, or else the first row that prompts are compared on. */
@@ -44,7 +46,7 @@ export interface PromptOptions {
   /** Write the prompt, of several the best, as a prompt file. */
   save?: string | undefined;
   threads?: number | undefined;
-  /** Called for every bad row of the files that are read. */
+  /** Called for every bad row of the files that are read, and for every row that prompts are not compared on. */
   onBad?: ((bad: BadRow) => void) | undefined;
   onProgress?: ((progress: ScoringProgress) => void) | undefined;
   onDownload?: ((progress: DownloadProgress) => void) | undefined;
@@ -52,7 +54,9 @@ export interface PromptOptions {
 }
 
 const names = [
-  ..."model precision adapter shots select instructions calibrate prompt pool split limit budget seed".split(" "),
+  ..."model precision adapter shots select instructions calibrate prompt pool split limit budget seed strict".split(
+    " ",
+  ),
   ..."try show compare save threads onBad onProgress onDownload signal".split(" "),
 ];
 

@@ -1,9 +1,8 @@
 // The public prompt(): the prompts of a task made, shown, tried, compared on held-out rows, and the best one written down. Composes rooms.
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
-import { type Row, setText, usedFields } from "../dataset/index.js";
+import { type BadRow, type Row, setText, usedFields } from "../dataset/index.js";
 import {
   evaluateRows,
-  fitRows,
   holm,
   type Interval,
   mcnemar,
@@ -20,7 +19,7 @@ import { requireNoInput } from "../support/inputs.js";
 import { rethrow } from "../support/native.js";
 import { isError, type Task, taskFiles } from "../task/index.js";
 import { encodePrompt } from "../tokens/index.js";
-import { type Bench, type Candidate, jobOf, refusalOf } from "./prompt-bench.js";
+import { type Bench, type Candidate, fitOf, jobOf, type SharedRows, sharedRows } from "./prompt-bench.js";
 import { makeCandidates } from "./prompt-candidates.js";
 import { type PromptOptions, type PromptSettings, promptSettings } from "./prompt-options.js";
 
@@ -30,7 +29,7 @@ export interface PromptResult {
   /** Path of the GGUF. */
   model: string;
   adapter: string | null;
-  /** Bad rows of the files that were read, left out. */
+  /** Rows that were left out: bad rows of the files that were read, and of those to compare on what cannot be asked about. */
   errors: number;
   /** The prompt; of several the best. */
   prompt: PromptFile;
@@ -74,7 +73,7 @@ export interface PromptPair {
 
 /** One prompt of a comparison. */
 export interface ComparedPrompt extends Pick<PromptFile, "instruction" | "shots" | "select" | "calibrate"> {
-  /** Why it was not scored: not all rows fit the model's context. null where it was. */
+  /** Why it was not scored: more than a tenth of the rows do not fit the model's context behind it. null where it was. */
   refused: string | null;
   rows: number;
   /** null where it was not scored. */
@@ -129,13 +128,26 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
     throw new StillroomError("usage", message, { options: ["calibrate"] });
   }
   const calibration = await loadCalibration(adapter);
-  const { bench, candidates, errors } = await makeCandidates(task, settings, { model, lora, head, calibration });
-  const compared = settings.compare ? await compare(bench, candidates) : null;
+  let errors = 0;
+  const onBad = (bad: BadRow) => {
+    if (settings.strict) throw new StillroomError("input", `${bad.file}:${bad.line}: ${bad.reason}`);
+    errors += 1;
+    settings.onBad?.(bad);
+  };
+  const made = await makeCandidates(task, settings, { model, lora, head, calibration }, onBad);
+  const { candidates } = made;
+  const looked = settings.compare || save !== undefined || (settings.show && settings.try === undefined);
+  // What is not compared fits where it fits a row.
+  const shared = looked ? await sharedRows(made.bench, candidates, settings.compare ? undefined : 0) : null;
+  for (const bad of shared?.left ?? []) onBad(bad);
+  const bench: Bench = { ...made.bench, rows: shared?.rows ?? made.bench.rows };
+  const compared = settings.compare ? await compare(bench, candidates, shared!.refusals) : null;
+  const [refused] = shared?.refusals ?? [];
+  if (!compared && refused) throw new StillroomError("input", `${settings.show ? "show: " : ""}${refused}`);
   const chosen = candidates[compared?.best ?? 0]!;
   const measured = compared && measureOf(compared, bench, model, adapter);
   const content: PromptFile = measured ? { ...chosen.content, measured } : chosen.content;
   const row = settings.try === undefined ? bench.rows[0]! : rowOf(task, settings.try, bench);
-  if (save !== undefined && !compared) fitRows(await jobOf(bench, chosen, bench.rows));
   const shown = settings.show ? await show(bench, chosen, row) : null;
   const tried = settings.try === undefined ? null : await answer(bench, chosen, row);
   if (save !== undefined) await writePromptFile(save, content);
@@ -170,9 +182,9 @@ function rowOf(task: Task, text: string, { labels }: Bench): Row {
 
 async function show(bench: Bench, candidate: Candidate, row: Row): Promise<PromptResult["shown"]> {
   const job = await jobOf(bench, candidate, [row]);
-  const refused = refusalOf(job);
+  const { why } = fitOf(job);
   const laid = promptOf(job.prompt, row, job.examples);
-  if (refused !== null || "reason" in laid) throw new StillroomError("input", `show: ${refused}`);
+  if (why !== null || "reason" in laid) throw new StillroomError("input", `show: ${why}`);
   const { tokenizer } = bench.model;
   const tokens = [...encodePrompt(tokenizer, laid)];
   const text = laid.pieces.map((piece) => piece.text).join("");
@@ -188,12 +200,16 @@ async function answer(bench: Bench, candidate: Candidate, row: Row): Promise<Pro
   return { answer: prediction, probabilities, thresholds };
 }
 
-async function compare(bench: Bench, candidates: readonly Candidate[]): Promise<PromptComparison> {
+async function compare(
+  bench: Bench,
+  candidates: readonly Candidate[],
+  refusals: SharedRows["refusals"],
+): Promise<PromptComparison> {
   const { metric } = candidates[0]!.task;
   const prompts: ComparedPrompt[] = [];
   const answers: (RowScore[] | null)[] = [];
-  for (const candidate of candidates) {
-    const { row, scores } = await scored(bench, candidate);
+  for (const [place, candidate] of candidates.entries()) {
+    const { row, scores } = await scored(bench, candidate, refusals[place]!);
     prompts.push(row);
     answers.push(scores);
   }
@@ -204,16 +220,18 @@ async function compare(bench: Bench, candidates: readonly Candidate[]): Promise<
   return { split: bench.split, metric, prompts, pairs: pairsOf(candidates[0]!.task, answers), best };
 }
 
-async function scored(bench: Bench, candidate: Candidate): Promise<{ row: ComparedPrompt; scores: RowScore[] | null }> {
+async function scored(
+  bench: Bench,
+  candidate: Candidate,
+  refused: string | null,
+): Promise<{ row: ComparedPrompt; scores: RowScore[] | null }> {
   const { instruction, shots, select, calibrate } = candidate.content;
-  const job = await jobOf(bench, candidate, bench.rows);
-  const refused = refusalOf(job);
   const what = { instruction, shots, select, calibrate, refused };
   if (refused !== null) {
     const row = { ...what, rows: 0, metric: null, tokens_per_row: null, rows_per_second: null };
     return { row, scores: null };
   }
-  const { rows, tokens, seconds } = await evaluateRows(job);
+  const { rows, tokens, seconds } = await evaluateRows(await jobOf(bench, candidate, bench.rows));
   const { metrics } = summarise(candidate.task, rows, bench.labels, bench.settings.seed);
   const costs = { tokens_per_row: tokens / rows.length, rows_per_second: rows.length / seconds };
   return { row: { ...what, rows: rows.length, metric: metrics[candidate.task.metric]!, ...costs }, scores: rows };

@@ -13,5 +13,5 @@ export {
   writePromptFile,
 } from "./file.js";
 export type { CompiledPrompt, Examples, Piece, Prompt, PromptModel } from "./types.js";
-export { promptOf } from "./unsuitable.js";
+export { promptOf, UnsuitableRow } from "./unsuitable.js";
 export { Space } from "./vectors.js";

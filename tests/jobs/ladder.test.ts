@@ -189,6 +189,32 @@ describe("a ladder", () => {
     expect(readFileSync(path.join(out, "student.gguf"), "utf8")).toBe("mine");
   });
 
+  it("leaves bad rows out of the choice of a prompt, tells and counts them; strict, it ends at the first", async () => {
+    const { folder: own, file } = writeToyTask({ rows: 120, validation: false });
+    const broken = '{"text": 5, "half": "late"}\n';
+    const good = readFileSync(path.join(own, "test.jsonl"), "utf8");
+    const words = readFileSync(file, "utf8").replace("{{ text }}", "{{ text | trim }}");
+    writeFileSync(file, words.replace("data:", "data:\n  validation: { path: v.jsonl }"));
+    writeFileSync(path.join(own, "v.jsonl"), broken + good);
+    const spoiled = await readTask(file);
+    const told: string[] = [];
+    const errors: number[] = [];
+    const controller = new AbortController();
+    const onEvent = (event: LadderEvent) => {
+      if (event.type === "bad") told.push(`${event.rung} ${path.basename(event.bad.file)}:${event.bad.line}`);
+      if (event.type === "end") errors.push(event.rung.errors);
+      if (event.type === "begin" && event.rung === "tuned") controller.abort();
+    };
+    const cut = ladder(spoiled, small("spoiled", { onEvent, signal: controller.signal }));
+    await expect(cut).rejects.toMatchObject({ code: "cancelled" });
+    expect([errors, told]).toEqual([[0, 1], ["few-shot v.jsonl:1"]]);
+    const strict = ladder(spoiled, small("spoiled", { strict: true, out: path.join(folder, "strict") }));
+    await expect(strict).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/v\.jsonl:1: .*trim$/),
+    });
+  });
+
   it("needs test rows", async () => {
     const { test: _, ...data } = task.data;
     await expect(ladder({ ...task, data }, small("none"))).rejects.toThrow("has no test rows");

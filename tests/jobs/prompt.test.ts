@@ -1,5 +1,5 @@
 // prompt() on a toy: what is shown, tried, compared and saved, and that every other command reads the same prompt from the file.
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -136,6 +136,87 @@ describe("prompt", () => {
   });
 });
 
+describe("bad rows", () => {
+  /** Of the rows that training shows, one cannot be laid out; of those to compare on the first three are bad, each in its own way. */
+  async function spoiled() {
+    const { folder, file } = writeToyTask({ validation: false });
+    const [train, test] = ["train", "test"].map((name) => path.join(folder, `${name}.jsonl`)) as [string, string];
+    const words = readFileSync(file, "utf8").replace("{{ text }}", "{{ text | trim }}");
+    writeFileSync(
+      file,
+      words.replace(/ {2}labels: .*\n/, "").replace("data:", "data:\n  validation: { path: v.jsonl }"),
+    );
+    const first = [
+      { text: 5, half: "late" },
+      { text: "xyz", half: "noon" },
+      { text: "a".repeat(300), half: "early" },
+    ];
+    const lines = first.map((row) => JSON.stringify(row)).join("\n");
+    writeFileSync(path.join(folder, "v.jsonl"), `${lines}\n${readFileSync(test, "utf8")}`);
+    writeFileSync(train, `{"text": 5, "half": "late"}\n${readFileSync(train, "utf8")}`);
+    return readTask(file);
+  }
+  const inV = [
+    "v.jsonl:1: .*trim$",
+    'v.jsonl:2: the answer "noon" is none of the 2 labels',
+    "v.jsonl:3: .* context 256$",
+  ];
+
+  it("are left out of a comparison for all prompts, and counted", async () => {
+    const told: string[] = [];
+    const select = ["random", "similar", "diverse", "search"] as const;
+    const given = { model, shots: [0, 2], select, pool: 40, budget: 40, compare: true, save: named("spoiled.json") };
+    const found = await prompt(await spoiled(), {
+      ...given,
+      onBad: ({ file, line, reason }) => told.push(`${path.basename(file)}:${line}: ${reason}`),
+    });
+    const { prompts } = found.compared!;
+    expect(prompts.map(({ rows, refused }) => [rows, refused])).toEqual(Array(5).fill([20, null]));
+    expect([found.errors, told.sort()]).toEqual([
+      4,
+      ["train.jsonl:1: .*trim$", ...inV].map((words) => expect.stringMatching(words) as string),
+    ]);
+    expect(found.prompt.measured).toMatchObject({ rows: 20 });
+  });
+
+  it("are not shown: the first row after them is", async () => {
+    const task = await spoiled();
+    const { shown, errors } = await prompt(task, { model, shots: [0], show: true });
+    const [, , , next] = (await readRows(task, "validation")).rows;
+    expect(shown!.text).toBe(`${next!.fields.text}:`);
+    expect(errors).toBe(4);
+    await expect(prompt(task, { model, shots: [0], compare: true, strict: true })).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/train\.jsonl:1: .*trim$/) as string,
+    });
+  });
+
+  it("are as many as a prompt can be longer for: one that leaves out more than a tenth is refused with the numbers", async () => {
+    const { folder, file } = writeToyTask({ validation: false });
+    const long = (rows: number) => `${JSON.stringify({ text: "a".repeat(220), half: "early" })}\n`.repeat(rows);
+    const compared = async (rows: number) => {
+      appendFileSync(path.join(folder, "test.jsonl"), long(rows));
+      const given = { model, shots: [0, 4], split: "test", compare: true } as const;
+      const found = await prompt(await readTask(file), given);
+      return [found.errors, ...found.compared!.prompts.map(({ rows, refused }) => [rows, refused])];
+    };
+    expect(await compared(2)).toEqual([2, [20, null], [20, null]]);
+    const why = /^3 of 23 rows do not fit, the first .*test.jsonl:21: .* context 256; use fewer than 4 shots$/;
+    expect(await compared(1)).toEqual([0, [23, null], [0, expect.stringMatching(why)]]);
+  });
+
+  it("are refused where there are no others", async () => {
+    const { folder, file } = writeToyTask({ validation: false });
+    writeFileSync(file, readFileSync(file, "utf8").replace("{{ text }}", "{{ text | trim }}"));
+    writeFileSync(path.join(folder, "test.jsonl"), '{"text": 5, "half": "late"}\n');
+    const asked = prompt(await readTask(file), { model, shots: [0], split: "test", compare: true });
+    await expect(asked).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/no row can be asked about: .*test\.jsonl:1: .*trim$/) as string,
+    });
+  });
+});
+
 describe("a prompt file", () => {
   it("makes eval show what was tried", async () => {
     const file = await saved("two.json", { shots: [2], instructions: ["Half?"] });
@@ -149,6 +230,17 @@ describe("a prompt file", () => {
     await expect(evaluate(task, { model, prompt: file, shots: 2 })).rejects.toThrow(
       /expected shots or prompt, received both/,
     );
+  });
+
+  it("of similar examples leaves out a row that does not suit the template, as any prompt does", async () => {
+    const { folder, file } = writeToyTask();
+    const two = "{{ text | trim }}{{ note | default('') }}";
+    writeFileSync(file, readFileSync(file, "utf8").replace("{{ text }}", two));
+    const noted = await readTask(file);
+    appendFileSync(path.join(folder, "test.jsonl"), '{"text": 5, "half": "late"}\n');
+    await prompt(noted, { model, shots: [2], select: ["similar"], save: named("nearest.json") });
+    const found = await evaluate(noted, { model, prompt: named("nearest.json") });
+    expect(found).toMatchObject({ rows: 20, bad_rows: [{ line: 21, reason: expect.stringMatching(/trim$/) }] });
   });
 
   it.each(["random", "similar"] as const)("makes batch answer as eval does: %s, calibrated", async (select) => {
