@@ -121,12 +121,16 @@ async function promptedTasks({ prompt: file, imatrix, check }: ExportOptions) {
 }
 
 /** What stays beside the file is known to the gate alone. */
-function requireGated({ adapter, size, check }: ExportOptions): void {
+function requireGated({ adapter, size, check, keepMerged, bounds }: ExportOptions): void {
   const refuse = (message: string, ...options: string[]) =>
     new StillroomError("usage", message, { options: ["under", ...options] });
   if (adapter !== undefined) throw refuse("adapter is merged and under is not: give one of them", "adapter");
   if (size !== undefined) throw refuse("size measures a model without under: give quantize", "size", "quantize");
-  if (!check) throw refuse("under is what the rows of check are answered with: give check", "check");
+  if (!check) throw refuse("under needs check, whose rows are answered with it: give one", "check");
+  if (keepMerged !== undefined) throw refuse("keepMerged keeps what under does not make: leave it out", "keepMerged");
+  const merging = "bounds.adapterMergedKl";
+  if (bounds?.adapterMergedKl !== undefined)
+    throw refuse(`${merging} bounds what merging moves, and under merges nothing: leave it out`, merging);
 }
 
 function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {

@@ -65,7 +65,13 @@ it("under an adapter that answers in words measures these too", async () => {
 it.each<[string, Partial<ExportOptions>, RegExp]>([
   ["an adapter to merge", { adapter: "a" }, /^adapter is merged and under is not: give one of them$/],
   ["a size", { size: 1e6 }, /^size measures a model without under: give quantize$/],
-  ["no task", { check: undefined }, /^under is what the rows of check are answered with: give check$/],
+  ["no task", { check: undefined }, /^under needs check, whose rows are answered with it: give one$/],
+  ["a merged model to keep", { keepMerged: "m.gguf" }, /^keepMerged keeps what under does not make: leave it out$/],
+  [
+    "a bound of merging",
+    { bounds: { adapterMergedKl: 0.1 } },
+    /^bounds.adapterMergedKl bounds what merging moves, and under merges nothing: leave it out$/,
+  ],
   ["sets of labels and no head", { under: undefined }, /a GGUF holds none; under takes the run of the head$/],
 ])("refuses %s", async (_name, change, message) => {
   const work = exportModel({ model, under: named("headed"), check: sets, out: named("x.gguf"), ...change });
