@@ -94,6 +94,11 @@ export function typedCommand(): string {
   return ["stillroom", ...process.argv.slice(2).map(shellWord)].join(" ");
 }
 
+/** A parser of an option that is given several times. */
+export function again(text: string, before: string[] | undefined): string[] {
+  return [...(before ?? []), text];
+}
+
 /** A parser of whole numbers from `least` on. */
 export function whole(least: number): (text: string) => number {
   return (text) => {

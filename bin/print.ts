@@ -80,9 +80,10 @@ export function evaluationText(evaluation: Evaluation): string {
     const counts = confusion.counts.map((row, index) => [labels[index]!, ...row.map(String)]);
     out.push(table([["answer ↓ prediction →", ...labels], ...counts]));
   }
-  if (slices && slices.slices.length > 0) {
-    const names = [...new Set(slices.slices.flatMap(({ metrics }) => Object.keys(metrics)))];
-    const parts = slices.slices.map(({ value, rows, metrics }) => {
+  for (const { column, slices: found } of slices ?? []) {
+    if (found.length === 0) continue;
+    const names = [...new Set(found.flatMap(({ metrics }) => Object.keys(metrics)))];
+    const parts = found.map(({ value, rows, metrics }) => {
       return [
         plain(value),
         `${rows}`,
@@ -90,7 +91,7 @@ export function evaluationText(evaluation: Evaluation): string {
         interval(metrics[names[0]!]!),
       ];
     });
-    out.push(table([[plain(slices.column), "rows", ...names, `${names[0]} 95 %`], ...parts]));
+    out.push(table([[plain(column), "rows", ...names, `${names[0]} 95 %`], ...parts]));
   }
   if (against) {
     out.push(`against ${plain(against.against)}\n${table(metricRows(against.metrics))}`);

@@ -2,7 +2,7 @@
 import type { Command } from "commander";
 import { evaluate, readTask, reportEvaluation } from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
-import { command, type ScoringOptions, typedCommand } from "../options.js";
+import { again, command, type ScoringOptions, typedCommand } from "../options.js";
 import { evaluationText } from "../print.js";
 import { onBad, onDownload, onScoring } from "../print-events.js";
 import { run } from "../run.js";
@@ -12,7 +12,7 @@ interface EvalOptions extends ScoringOptions {
   calibration: boolean;
   predictions?: string;
   against?: string;
-  slice?: string;
+  slice?: string[];
   report?: string;
 }
 
@@ -24,7 +24,11 @@ export function evalCommand(): Command {
     .option("--no-calibration", "answers as the model gives them, whatever the adapter's run was calibrated by")
     .option("--predictions <file>", "write one JSONL line a row: index, answer, prediction, probabilities")
     .option("--against <other>", "compare (McNemar) with a predictions file (.jsonl) or another model")
-    .option("--slice <column>", "the metrics of each value of a column, besides those of all rows")
+    .option(
+      "--slice <column>",
+      "the metrics of each value of a column, besides those of all rows; give it again for further ones",
+      again,
+    )
     .option("--report <file>", "write an HTML page of the evaluation")
     .addHelpText(
       "after",

@@ -1,7 +1,7 @@
 // stillroom prompt: the prompts of a task, shown, tried, compared, and the best one kept.
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { type PromptOptions, prompt, readTask, type Selection } from "../../src/index.js";
-import { type CommonOptions, command, names, whole } from "../options.js";
+import { again, type CommonOptions, command, names, whole } from "../options.js";
 import { onBad, onDownload, onScoring } from "../print-events.js";
 import { promptText } from "../print-prompt.js";
 import { run } from "../run.js";
@@ -26,11 +26,7 @@ export function promptCommand(): Command {
         (text) => names(text) as Selection[],
       ),
     )
-    .option(
-      "--instruction <text>",
-      "in place of the task's; give it again for further ones",
-      (text, before: string[]) => [...(before ?? []), text],
-    )
+    .option("--instruction <text>", "in place of the task's; give it again for further ones", again)
     .option("--calibrate", "contextual calibration of label probabilities; with --compare, with it and without")
     .option("--prompt <file>", "a prompt file, in place of these")
     .option("--pool <rows>", "training rows that may be examples, drawn by the seed (default: 1000)", whole(1))

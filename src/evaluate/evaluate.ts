@@ -49,7 +49,7 @@ export interface EvaluateOptions {
   /** The second of a comparison on the same rows: a predictions file (.jsonl), or a model (path or hf: URI, same prompt). */
   against?: string | undefined;
   /** A column whose values part the rows: the metrics of each part, besides those of all. */
-  slice?: string | undefined;
+  slice?: readonly string[] | undefined;
   onProgress?: ((progress: ScoringProgress) => void) | undefined;
   onDownload?: ((progress: DownloadProgress) => void) | undefined;
   /** Called once for every bad row. */
@@ -78,8 +78,8 @@ export interface Evaluation {
   classes: ClassScore[] | null;
   /** The bins of a reliability diagram that hold rows; null but for classify and multilabel. */
   reliability: ReliabilityBin[] | null;
-  /** null without slice. */
-  slices: SliceTable | null;
+  /** One of each column of slice; null without it. */
+  slices: SliceTable[] | null;
   against: Against | null;
   rows_per_second: number;
   /** Tokens of the prompts, each as if it were alone, and of the answers scored or generated, by second. */
@@ -179,10 +179,10 @@ function checkOptions(options: EvaluateOptions): void {
   requireWhole("limit", options.limit, 1);
   requireWhole("seed", options.seed, 0);
   requireWhole("tokenBudget", options.tokenBudget, 1);
-  if (options.slice !== undefined && (typeof options.slice !== "string" || options.slice === "")) {
-    throw unexpected("the name of a column", "slice", options.slice);
-  }
-  const { split } = options;
+  const { split, slice } = options;
+  const isName = (column: unknown) => typeof column === "string" && column.trim() !== "";
+  if (slice !== undefined && !(Array.isArray(slice) && slice.length > 0 && slice.every(isName)))
+    throw unexpected("names of columns", "slice", slice);
   if (split !== undefined && !["train", "validation", "test"].includes(split)) {
     throw unexpected("train, validation or test", "split", split);
   }
@@ -192,7 +192,8 @@ function checkOptions(options: EvaluateOptions): void {
 export async function evaluateWith(predictor: Predictor, options: EvaluateOptions): Promise<Evaluation> {
   const { model, job, jobFor, split, shots, seed, bad, started } = predictor;
   const { task, rows, labels } = job;
-  if (options.slice !== undefined) requireSlices(options.slice, rows);
+  const columns = [...new Set(options.slice)];
+  for (const column of columns) requireSlices(column, rows);
   if (task.kind === "regress" && options.against !== undefined)
     throw new StillroomError(
       "usage",
@@ -236,7 +237,10 @@ export async function evaluateWith(predictor: Predictor, options: EvaluateOption
       errors: bad.length,
       bad_rows: bad.slice(0, badRowsShown),
       ...summary,
-      slices: options.slice === undefined ? null : sliceTable(options.slice, rows, scores.rows, { task, labels, seed }),
+      slices:
+        columns.length === 0
+          ? null
+          : columns.map((column) => sliceTable(column, rows, scores.rows, { task, labels, seed })),
       against,
       rows_per_second: scores.rows.length / scores.seconds,
       tokens_per_second: scores.tokens / scores.seconds,

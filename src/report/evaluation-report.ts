@@ -1,5 +1,5 @@
 // The page of an evaluation: its metrics, how far its probabilities hold, what it takes for what, and the parts of the rows.
-import { type Evaluation, wilson } from "../evaluate/index.js";
+import { type Evaluation, type SliceTable, wilson } from "../evaluate/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { isError } from "../task/index.js";
 import { intervalChart } from "./interval-chart.js";
@@ -37,7 +37,7 @@ export async function reportEvaluation(result: Evaluation, command: string, file
     sections: [
       metricsOf(result),
       ...againstOf(result),
-      ...slicesOf(result),
+      ...(result.slices ?? []).map((table) => slicesOf(table, result)),
       ...reliabilityOf(result),
       ...classesOf(result),
       ...mistakesOf(result),
@@ -100,33 +100,28 @@ function againstOf({ against, metrics }: Evaluation): Section[] {
   ];
 }
 
-function slicesOf({ slices, metrics }: Evaluation): Section[] {
-  if (!slices) return [];
+function slicesOf({ column, slices }: SliceTable, { metrics }: Evaluation): Section {
   const names = Object.keys(metrics);
   const [first] = names;
-  return [
-    {
-      title: `By ${slices.column}`,
-      charts: [
-        intervalChart({
-          title: `${first} by ${slices.column}`,
-          x: { label: `${first}, 95 % interval` },
-          rows: slices.slices
-            .slice(0, linesDrawn)
-            .map(({ value, metrics: own }) => ({ label: value, ...own[first!]! })),
-        }),
-      ],
-      tables: [
-        {
-          caption: `Metrics by ${slices.column}`,
-          head: [slices.column, "rows", ...names],
-          rows: slices.slices.map(({ value, rows, metrics: own }): Cell[] => [
-            ...[value, rows, ...names.map((name) => own[name] ?? null)],
-          ]),
-        },
-      ],
-    },
-  ];
+  return {
+    title: `By ${column}`,
+    charts: [
+      intervalChart({
+        title: `${first} by ${column}`,
+        x: { label: `${first}, 95 % interval` },
+        rows: slices.slice(0, linesDrawn).map(({ value, metrics: own }) => ({ label: value, ...own[first!]! })),
+      }),
+    ],
+    tables: [
+      {
+        caption: `Metrics by ${column}`,
+        head: [column, "rows", ...names],
+        rows: slices.map(({ value, rows, metrics: own }): Cell[] => [
+          ...[value, rows, ...names.map((name) => own[name] ?? null)],
+        ]),
+      },
+    ],
+  };
 }
 
 /** How often answers are right that a model is so sure of. */

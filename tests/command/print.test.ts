@@ -29,10 +29,12 @@ describe("print", () => {
       ...{ ...evaluated, task: label, model: label, adapter: label, rows: 1 },
       confusion: { labels: [label], counts: [[1]] },
       classes: [{ label, precision: 1, recall: 1, f1: 1, support: 1 }],
-      slices: {
-        column: label,
-        slices: [{ value: label, rows: 1, metrics: { accuracy: { value: 1, low: 1, high: 1 } } }],
-      },
+      slices: [
+        {
+          column: label,
+          slices: [{ value: label, rows: 1, metrics: { accuracy: { value: 1, low: 1, high: 1 } } }],
+        },
+      ],
       against: { against: label, rows: 1, metrics: {}, only_first: 0, only_second: 0, p_value: 1 },
     });
     expect(text).not.toContain("\u001b");
@@ -43,15 +45,19 @@ describe("print", () => {
     const accuracy = { value: 1, low: 1, high: 1 };
     const text = evaluationText({
       ...{ ...evaluated, task: "t", model: "m", adapter: null, rows: 2, confusion: null, classes: null, against: null },
-      slices: {
-        column: "c",
-        slices: [
-          { value: "a", rows: 1, metrics: { accuracy } },
-          { value: "b", rows: 1, metrics: { accuracy, answered_accuracy: accuracy } },
-        ],
-      },
+      slices: [
+        {
+          column: "c",
+          slices: [
+            { value: "a", rows: 1, metrics: { accuracy } },
+            { value: "b", rows: 1, metrics: { accuracy, answered_accuracy: accuracy } },
+          ],
+        },
+        { column: "d", slices: [{ value: "z", rows: 2, metrics: { accuracy } }] },
+      ],
     });
     expect(text).toMatch(/a +1 +1\.000 +– +1\.000 – 1\.000\nb +1 +1\.000 +1\.000/);
+    expect(text).toMatch(/^d +rows +accuracy .*\nz +2 +1\.000/m);
   });
 
   it("shows the labels of sets with the intervals of their F1 and their average precision", () => {

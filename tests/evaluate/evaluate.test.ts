@@ -14,7 +14,7 @@ import os from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { readRows } from "../../src/dataset/index.js";
-import { evaluate, evaluateRows, readJobRows, readPredictions } from "../../src/evaluate/index.js";
+import { evaluate, evaluateRows, readJobRows, readPredictions, type SliceTable } from "../../src/evaluate/index.js";
 import { Model, openModel } from "../../src/model/index.js";
 import { compilePrompt } from "../../src/prompt/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
@@ -91,13 +91,17 @@ describe("evaluate", () => {
     expect((await evaluate(task, { model, seed: 3, tokenBudget: 1 })).metrics.accuracy).toEqual(found.metrics.accuracy);
   });
 
-  it("parts the rows by a column", async () => {
-    const { slices, confusion, metrics } = await evaluate(task, { model, slice: "half" });
+  it("parts the rows by columns", async () => {
+    const { slices: tables, confusion, metrics } = await evaluate(task, { model, slice: ["half", "text", "half"] });
+    expect(tables!.map(({ column, slices }) => [column, slices.length])).toEqual([
+      ["half", 2],
+      ["text", 20],
+    ]);
+    const [{ slices }] = tables as [SliceTable];
     const counts = confusion!.counts.map((row) => row.reduce((sum, count) => sum + count));
     const late = confusion!.labels.indexOf("late");
-    const found = slices!.slices.find(({ value }) => value === "late")!;
-    expect(slices!.column).toBe("half");
-    expect(slices!.slices.map(({ rows }) => rows)).toEqual(counts.sort((a, b) => b - a));
+    const found = slices.find(({ value }) => value === "late")!;
+    expect(slices.map(({ rows }) => rows)).toEqual(counts.sort((a, b) => b - a));
     expect(found.metrics.accuracy!.value).toBe(confusion!.counts[late]![late]! / found.rows);
     expect(Object.keys(found.metrics)).toEqual(Object.keys(metrics));
   });
@@ -117,11 +121,11 @@ describe("evaluate", () => {
     ["predictions without probabilities", () => ({ against: predicted(20) }), "input", /row 0: .* early, late/],
     [
       "a slice by what is no column",
-      () => ({ slice: "halve" }),
+      () => ({ slice: ["half", "halve"] }),
       "input",
       /in the column halve .* the row has text, half/,
     ],
-    ["a slice without a name", () => ({ slice: "" }), "usage", /the name of a column for slice/],
+    ["a slice without a name", () => ({ slice: ["half", " "] }), "usage", /names of columns for slice/],
     ["a folder that is not there", () => ({ predictions: path.join(folder, "no/out.jsonl") }), "io", /cannot write/],
     ["a folder as predictions file", () => ({ predictions: folder }), "io", /cannot write .*: it is a folder/],
     ["a pipe as predictions file", () => ({ predictions: pipe() }), "io", /cannot write .*: it is no plain file/],

@@ -21,7 +21,7 @@ beforeAll(async () => {
   appendFileSync(path.join(toy.folder, "test.jsonl"), '{"text":"abc","half":"<neither>"}\n');
   const task = await readTask(toy.file);
   const model = writeTextToy();
-  result = await evaluate(task, { model, against: model, slice: "half", threads: 1 });
+  result = await evaluate(task, { model, against: model, slice: ["half"], threads: 1 });
   await reportEvaluation(result, "stillroom eval task.yaml", file);
   page = readFileSync(file, "utf8");
 });
@@ -33,7 +33,7 @@ describe("the page of an evaluation", () => {
     for (const [name, { value }] of Object.entries(result.metrics)) {
       expect(page).toContain(`<tr><td>${name}</td><td class="number" data-value="${value}">`);
     }
-    for (const { value, rows } of result.slices!.slices)
+    for (const { value, rows } of result.slices![0]!.slices)
       expect(page).toContain(`<tr><td>${value}</td><td class="number" data-value="${rows}">`);
     expect(page).toContain("0 rows are right here alone, 0 there alone: p = 1 by");
   });
