@@ -34,7 +34,7 @@ export function ladderText(result: LadderResult): string {
       .filter(({ rung, climbed }) => !climbed && quantised === (rung === "quantised student"))
       .map(({ rung }) => [rung, "not climbed", ...head.slice(2).map(() => "")]);
   const note = [
-    ...notes.map(({ rung, why }) => `${rung}: ${why}`),
+    ...notes.map(({ rung, why }) => `${rung}: ${plain(why)}`),
     ...rungs.flatMap(({ rung, errors }) => (errors > 0 ? [`${rung}: ${counted(errors, "bad row")} left out`] : [])),
     `p: ${testOf(result)} against the rung above`,
     "gap: the largest difference between two groups (* more than chance, of all that were looked at)",

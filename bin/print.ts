@@ -161,7 +161,7 @@ export function clock(seconds: number): string {
 
 /** Four decimals of a loss; a dash where there is none. */
 export function number(value: number | null): string {
-  return value === null ? "–" : value.toFixed(4);
+  return value === null ? "–" : fixed(value, 4);
 }
 
 function metricRows(metrics: Record<string, unknown>): string[][] {
@@ -233,7 +233,12 @@ export function facts(result: object): string {
 }
 
 export function share(value: number): string {
-  return value.toFixed(3);
+  return fixed(value, 3);
+}
+
+/** So many decimals; a zero has no sign. */
+function fixed(value: number, decimals: number): string {
+  return value.toFixed(decimals).replace(/^-(?=[0.]+$)/, "");
 }
 
 export function signed(value: number): string {

@@ -23,7 +23,8 @@ export async function makeCandidates(
   onBad: (bad: BadRow) => void,
 ): Promise<{ bench: Bench; candidates: Candidate[] }> {
   const reading = { signal: settings.signal, onBad };
-  const train = task.data.train ? (await readRows(task, "train", reading)).rows : [];
+  const read = task.data.train ? await readRows(task, "train", reading) : { rows: [], bad: [] };
+  const train = read.rows;
   const split = settings.split ?? (task.data.validation ? "validation" : "train");
   const searched = settings.select.includes("search") && settings.prompt === undefined;
   // Where training rows judge, as many are kept from being examples.
@@ -31,13 +32,15 @@ export async function makeCandidates(
   const pool = sampleRows(train, size, settings.seed);
   const inPool = new Set(pool);
   const apart = train.filter((row) => !inPool.has(row));
-  const held = split === "train" ? apart : (await readRows(task, split, reading)).rows;
+  const { rows: held, bad } = split === "train" ? { rows: apart, bad: read.bad } : await readRows(task, split, reading);
   const rows = sampleRows(held, settings.limit, settings.seed);
-  if (rows.length === 0)
-    throw new StillroomError(
-      "input",
-      `${task.name} has no ${split} rows to look at prompts with: give data.validation`,
-    );
+  if (rows.length === 0) {
+    const [first] = train.length > 0 && split === "train" ? [] : bad;
+    const remedy = first
+      ? `; the first is bad: ${first.file}:${first.line}: ${first.reason}`
+      : ": give data.validation";
+    throw new StillroomError("input", `${task.name} has no ${split} rows to look at prompts with${remedy}`);
+  }
   const labels = labelsOf(task, train.length > 0 ? train : held);
   const bench: Bench = { ...engine, labels, rows, split, settings };
   if (settings.prompt !== undefined) return { bench, candidates: [await fromFile(task, settings.prompt, bench)] };

@@ -36,10 +36,10 @@ const style = `
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:76rem;margin:0 auto;padding:1rem}
 h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}
 pre{background:var(--soft);padding:.75rem;overflow-x:auto;border-radius:4px}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,32.5rem),1fr));gap:1rem}
 .charts svg{width:100%;max-width:44rem;height:auto}
-/* A chart is drawn half as large there. */
-@media screen and (max-width:30rem){.charts svg text{font-size:14px}}
+/* A chart is drawn smaller there than its 560 units: its letters stay 11 pixels high, and it scrolls where it is wider than the screen. */
+@media screen and (max-width:36rem){.charts figure{overflow-x:auto}.charts svg{min-width:28rem}.charts svg text{font-size:14px}}
 .table{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-size:.95rem}caption{text-align:left;font-weight:600;padding:.25rem 0}
 th,td{padding:.25rem .75rem;border-bottom:1px solid var(--rule);text-align:left;white-space:nowrap}
@@ -101,7 +101,9 @@ ${sections.map(sectionOf).join("\n")}
 
 function sectionOf({ title, words = [], charts = [], tables = [] }: Section): string {
   const drawn =
-    charts.length === 0 ? "" : `<div class="charts">${charts.map((svg) => `<figure>${svg}</figure>`).join("")}</div>`;
+    charts.length === 0
+      ? ""
+      : `<div class="charts">${charts.map((svg) => `<figure tabindex="0">${svg}</figure>`).join("")}</div>`;
   return `<section>
 <h2>${escaped(title)}</h2>
 ${words.map((sentence) => `<p>${escaped(sentence)}</p>`).join("\n")}

@@ -56,11 +56,13 @@ export const answerSchema = z.strictObject({
 const bound = z.number().min(0);
 const share = bound.max(1);
 
+const written = z.string().refine((text) => text.trim() !== "", "a text that is not blank");
+
 export const auditSchema = z
   .strictObject({
     positive: name,
-    columns: z.array(name),
-    terms: z.record(name, z.record(name, z.array(name).min(1))),
+    columns: z.array(written),
+    terms: z.record(name, z.record(name, z.array(written).min(1))),
     bounds: z
       .strictObject({
         demographic_parity: share,

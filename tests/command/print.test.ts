@@ -1,7 +1,7 @@
 // Rounding and colours of what people read.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { size } from "../../bin/options.js";
-import { clock, colours, evaluationText, fileSize, number, plain, studentText } from "../../bin/print.js";
+import { clock, colours, evaluationText, fileSize, number, plain, signed, studentText } from "../../bin/print.js";
 import { Progress } from "../../bin/print-progress.js";
 import { promptText } from "../../bin/print-prompt.js";
 import type { PromptResult, StudentResult, TaskKind } from "../../src/index.js";
@@ -18,7 +18,8 @@ describe("print", () => {
   it("writes sizes, times and losses", () => {
     expect([0, 999, 1000, 98362432, 2e15].map(fileSize)).toEqual(["0 B", "999 B", "1.0 kB", "98.4 MB", "2000.0 TB"]);
     expect([0, 59.6, 65, 7384].map(clock)).toEqual(["0:00", "1:00", "1:05", "2:03:04"]);
-    expect([1.23456, null].map(number)).toEqual(["1.2346", "–"]);
+    expect([1.23456, null, -1e-7, -0.5, -0].map(number)).toEqual(["1.2346", "–", "0.0000", "-0.5000", "0.0000"]);
+    expect([-1e-7, 0.2].map(signed)).toEqual(["0.000", "+0.200"]);
   });
 
   it("spells out what would steer the terminal", () => {

@@ -250,6 +250,11 @@ describe("a ladder", () => {
 
   const file = path.join(folder, "ladder.html");
 
+  it("spells out what would steer the terminal", () => {
+    const notes = [{ rung: "student" as const, climbed: true, why: "a \u001b[2J label" }];
+    expect(ladderText({ ...whole, notes })).toContain("student: a \\u001b[2J label\n");
+  });
+
   it("has a page with every rung", async () => {
     await reportLadder(whole, "stillroom ladder <task>", file);
     const page = readFileSync(file, "utf8");

@@ -209,11 +209,18 @@ describe("bad rows", () => {
     const { folder, file } = writeToyTask({ validation: false });
     writeFileSync(file, readFileSync(file, "utf8").replace("{{ text }}", "{{ text | trim }}"));
     writeFileSync(path.join(folder, "test.jsonl"), '{"text": 5, "half": "late"}\n');
-    const asked = prompt(await readTask(file), { model, shots: [0], split: "test", compare: true });
-    await expect(asked).rejects.toMatchObject({
-      code: "input",
-      message: expect.stringMatching(/no row can be asked about: .*test\.jsonl:1: .*trim$/) as string,
-    });
+    const asked = async (given: Partial<PromptOptions>) => {
+      const error = prompt(await readTask(file), { model, shots: [0], compare: true, ...given });
+      return expect(error).rejects;
+    };
+    const because = (message: RegExp) => ({ code: "input", message: expect.stringMatching(message) as string });
+    const one = await asked({ split: "test" });
+    await one.toMatchObject(because(/no row can be asked about: .*test\.jsonl:1: .*trim$/));
+    writeFileSync(path.join(folder, "train.jsonl"), "{broken\n");
+    const none = await asked({});
+    await none.toMatchObject(
+      because(/has no train rows to look at prompts with; the first is bad: .*train\.jsonl:1: /),
+    );
   });
 });
 

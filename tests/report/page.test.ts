@@ -75,6 +75,23 @@ describe("a page", () => {
     expect(await shown.locator("th[aria-sort]").count()).toBe(1);
   });
 
+  testChromium(
+    "has letters in its charts that are 11 pixels high, which scroll where they are wider than a phone",
+    async () => {
+      const letters = `Math.min(...[...document.querySelectorAll("svg text")].map(
+      (text) => parseFloat(getComputedStyle(text).fontSize) * Math.hypot(text.getScreenCTM().a, text.getScreenCTM().b)))`;
+      const wider = "[...document.querySelectorAll('figure')].some((one) => one.scrollWidth > one.clientWidth)";
+      for (const width of [390, 560, 800, 1280]) {
+        const opened = await openPage(address, { width });
+        expect(await opened.page.evaluate(letters), `at ${width}`).toBeGreaterThanOrEqual(11);
+        expect(await opened.page.evaluate(wider), `at ${width}`).toBe(width === 390);
+        expect(await opened.page.evaluate("document.documentElement.scrollWidth")).toBe(width);
+        if (width === 390) expect(await violations(opened)).toEqual([]);
+        await opened.page.close();
+      }
+    },
+  );
+
   testChromium("is dark where that is wished", async () => {
     const opened = await openPage(address, { dark: true });
     const ground = await styleOf(opened, "body", "backgroundColor");

@@ -139,6 +139,11 @@ describe("refusals name the file, the field and the remedy", () => {
       /expected a text that is not empty for data\.train\.columns\.text in .*, received 3/,
     ],
     [
+      "a blank column of the audit",
+      (text) => `${text}audit: { columns: [label, " "] }\n`,
+      /expected a text that is not blank for audit\.columns\.1 in .*, received " "/,
+    ],
+    [
       "a missing field",
       (text) => text.replace("name: sst2\n", ""),
       /expected a text for name in .*, received undefined/,
