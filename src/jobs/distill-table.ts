@@ -26,7 +26,7 @@ export interface ComparedModel {
   /** Of the model's file, and the adapter's. */
   bytes: number;
   rows_per_second: number;
-  /** What the process grew by while it was open and answered, its mapped file included; null where the system does not tell. */
+  /** What the process grew by at most while it was open and answered, its mapped file included, after what earlier work had left was given back; null where the system does not tell. */
   memory_bytes: number | null;
   metrics: Metrics;
   /** Share of the rows to which it says what the teacher says; null without the teacher in the table. */
@@ -40,7 +40,7 @@ export interface Contender {
   adapter: string | null;
 }
 
-/** Scores the contenders, the largest first in the list, on the test rows, or the validation rows where there are none; an empty table without either. */
+/** Scores the contenders on the test rows, or the validation rows where there are none; an empty table without either. */
 export async function compareModels(
   task: Task,
   contenders: readonly Contender[],
@@ -57,9 +57,8 @@ export async function compareModels(
   const { limit, seed, opening, prompt: asked, tokenBudget } = options;
   const { rows, labels } = await readJobRows(task, { split, shots: 0, seed, limit, signal: opening.signal });
   const answered: { line: Omit<ComparedModel, "agreement">; scores: readonly RowScore[] }[] = [];
-  // The smallest first: memory that one gives back late would hide a part of the next one's.
-  for (const { name, model: file, adapter } of [...contenders].reverse()) {
-    const memory = watchMemory();
+  for (const { name, model: file, adapter } of contenders) {
+    const memory = await watchMemory();
     const model = await openModel(file, opening);
     try {
       const lora = adapter === null ? null : await loadAdapter(model.native, adapter);
@@ -75,7 +74,7 @@ export async function compareModels(
         memory_bytes: memory(),
         metrics: summarise(task, scores, labels, seed).metrics,
       };
-      answered.unshift({ line, scores });
+      answered.push({ line, scores });
     } finally {
       await model.close();
     }

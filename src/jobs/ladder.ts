@@ -49,7 +49,7 @@ export interface LadderRung {
   /** How unevenly it treats groups, on the same rows. */
   fairness: Fairness;
   rows_per_second: number;
-  /** What the process grew by while it answered, the mapped file included; null where the system does not tell. */
+  /** What the process grew by at most while it answered, the mapped file included, after what earlier work had left was given back; null where the system does not tell. */
   memory_bytes: number | null;
   /** Of the GGUF, and the adapter's. */
   bytes: number;
@@ -196,7 +196,7 @@ class Climb {
     };
     const seconds = make ? await this.#file.timed(rung, () => make(leftOut)) : 0;
     const last = this.#file.rungs.at(-1);
-    const memory = watchMemory();
+    const memory = await watchMemory();
     const predictions = this.#predictions(rung);
     const options = {
       ...({

@@ -375,6 +375,8 @@ export interface NativeAddon extends NativeNear {
   writeStudent(teacher: string, parts: NativeStudentParts, halves: boolean, out: string): Promise<void>;
   /** For each token of a GGUF that of another one, rising, where its tokenizer is a trimmed form of the other's (docs/formats.md); else null. */
   trimmedTokens(part: string, whole: string): Promise<Int32Array | null>;
+  /** Gives memory that was freed back to the system (with glibc; elsewhere it does nothing). */
+  trimMemory(): void;
   /** Names that quantize takes. */
   readonly quantizationTypes: string[];
   /** Peak GFLOP/s of fused multiply-add on one core with this variant, measured for about 50 ms. For benchmarks. */
