@@ -1,6 +1,6 @@
 // What the teacher of the model in the box is asked beside the rows, and the texts that its answers make: beginnings of real texts that have no answer.
 // node models/asked.mjs PACKAGES OUT writes OUT/asked.jsonl, requests for batch; with OUT/answered.jsonl there, OUT/sampled.jsonl, texts for distill.
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { byHash, feelingOf, feelingTexts, jsonLines, kindOf, out, sentenceOf, training, unusual } from "./wordnet.mjs";
 
@@ -29,6 +29,7 @@ const requests = asked.map(({ prompt }, seed) => ({
   ...{ custom_id: String(seed), method: "POST", url: "/v1/completions" },
   body: { model: "teacher", prompt, seed, max_tokens: 16, temperature: 0.7, top_p: 0.9, logprobs: 1 },
 }));
+mkdirSync(out, { recursive: true });
 writeFileSync(file("asked.jsonl"), jsonLines(requests));
 if (existsSync(file("answered.jsonl"))) {
   const texts = readFileSync(file("answered.jsonl"), "utf8")

