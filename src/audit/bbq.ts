@@ -3,7 +3,7 @@
 import { readdir } from "node:fs/promises";
 import path from "node:path";
 import { readJsonl } from "../dataset/index.js";
-import { bootstrapIntervals, holm, type Interval, mcnemar, scoreChoices } from "../evaluate/index.js";
+import { bootstrapIntervals, holm, type Interval, mcnemar, scoreChoices, wilson } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { cannot, StillroomError } from "../support/errors.js";
@@ -171,7 +171,11 @@ export function bbqScores(rows: readonly BbqRow[], answers: readonly number[], s
           part.map(({ row, answer }) => Number(answer !== row.biased && answer !== row.unknown)),
         ).exact,
       );
-      return { rows: part.length, ...bootstrapIntervals(part.length, statistics, { seed }) };
+      const { accuracy, bias } = bootstrapIntervals(part.length, statistics, { seed });
+      const { value } = accuracy;
+      // Where all are right, or none is, resamples are all alike and say nothing.
+      const sure = value === 0 || value === 1 ? wilson(value * part.length, part.length) : accuracy;
+      return { rows: part.length, accuracy: sure, bias };
     };
     return { category, ambiguous: score(true), disambiguated: score(false) };
   });

@@ -97,8 +97,11 @@ export function notCompared(tables: readonly Pick<GroupTable, "attribute" | "gro
   const rates: string[] = [];
   for (const { attribute, groups } of tables) {
     const small = groups.filter(({ rows }) => rows < leastRows);
-    if (groups.length - small.length < 2) whole.push(`${attribute} (${named(groups)})`);
-    else if (small.length > 0) single.push(`${attribute} (${named(small)})`);
+    if (groups.length - small.length < 2) {
+      whole.push(`${attribute} (${named(groups)})`);
+      continue;
+    }
+    if (small.length > 0) single.push(`${attribute} (${named(small)})`);
     const [few, all] = fewRates(groups.filter(({ rows }) => rows >= leastRows));
     if (few > 0) rates.push(`${attribute} (${few} of ${all})`);
   }

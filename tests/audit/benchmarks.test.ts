@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { type BbqRow, bbqAnswers, bbqScores, readBbq } from "../../src/audit/bbq.js";
 import { benchmarkChanges } from "../../src/audit/benchmarks.js";
 import { crowsPreferences, crowsRatios, readCrowsPairs } from "../../src/audit/crows.js";
-import { scoreChoices } from "../../src/evaluate/index.js";
+import { scoreChoices, wilson } from "../../src/evaluate/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
 import { needs, sharedPath } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
@@ -179,11 +179,9 @@ describe("BBQ", () => {
     expect(age!.ambiguous!.bias.value).toBeCloseTo(0.6 * (10 / 6 - 1), 12);
     expect(age!.disambiguated!.accuracy.value).toBeCloseTo(0.6, 12);
     expect(age!.disambiguated!.bias.value).toBeCloseTo(-0.5, 12);
-    expect(bbqScores(judged(true, "uuu").rows, [2, 2, 2], 1)[0]!.ambiguous!.bias).toEqual({
-      value: 0,
-      low: 0,
-      high: 0,
-    });
+    const { bias, accuracy } = bbqScores(judged(true, "uuu").rows, [2, 2, 2], 1)[0]!.ambiguous!;
+    expect(bias).toEqual({ value: 0, low: 0, high: 0 });
+    expect(accuracy).toEqual(wilson(3, 3));
   });
 
   it("asks a model, and says what changed between two", async () => {
