@@ -108,6 +108,16 @@ test.each<Partial<DistillOptions>>([
   );
 });
 
+test.each<Partial<DistillOptions>>([{}, { onPolicy: 0.5, loss: "jsd" }, { answers: "teacher" }])(
+  "100 steps twice, %j: the same bytes",
+  async (change) => {
+    const run = () => distill(task, small(runFolder(), { steps: 100, threads: 2, ...change })).result;
+    const [first, second] = [await run(), await run()];
+    for (const file of ["model.gguf", "quantized.gguf", "teacher/rows.bin", "validation.jsonl"])
+      expect(sha(path.join(second.run, file)), file).toBe(sha(path.join(first.run, file)));
+  },
+);
+
 test("on-policy, a student learns from the teacher's view of what it writes itself", async () => {
   const out = runFolder();
   const run = distill(task, small(out, { steps: 60, onPolicy: 1, loss: "jsd", quantize: "none" }));

@@ -1,4 +1,4 @@
-// kill -9 at ten seeded moments of a 60-step run (in the long form 30 of 100 steps), and of a distillation while its teacher is asked, resumed each time: the bytes of a run
+// kill -9 at ten seeded moments of a 60-step run (in the long form 30 of 100 steps), and of distillations while their teacher is asked, resumed each time: the bytes of a run
 // that nothing happened to.
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync } from "node:fs";
@@ -13,7 +13,6 @@ import { sha, stepsOf } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
 
 const steps = sized(60, 100);
-const kills = sized(10, 30);
 
 /** Compiled by npm test (or npm run build:typescript) before vitest runs: a child process runs no TypeScript. */
 const child = path.resolve("dist/tests/jobs/tune_child.js");
@@ -45,28 +44,31 @@ function live(args: string[], killAt: number | null, delay: number, at: "step" |
   });
 }
 
-const results = {
-  lora: ["adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter.gguf"],
-  full: ["model.gguf"],
-  distill: ["model.gguf", "teacher/rows.bin", "teacher/cache.json"],
+const adapter = ["adapter/adapter_model.safetensors", "adapter/adapter_config.json", "adapter.gguf"];
+const taught = ["model.gguf", "teacher/rows.bin", "teacher/cache.json"];
+/** Files that are compared; kills among the steps, and at how many rows that the teacher was asked about: in the middle of them, and behind the last. */
+const methods: Record<string, { files: string[]; kills: number; asked: number[] }> = {
+  lora: { files: adapter, kills: sized(10, 30), asked: [] },
+  full: { files: ["model.gguf"], kills: sized(10, 30), asked: [] },
+  distill: { files: taught, kills: sized(10, 30), asked: [128, 256, 320] },
+  "on-policy": { files: taught, kills: sized(4, 30), asked: [128] },
+  answers: { files: [...taught, "answers.json"], kills: sized(4, 30), asked: [128] },
 };
 const losses = (out: string) => stepsOf(out).map(({ step, loss, gradient_norm }) => ({ step, loss, gradient_norm }));
 
-test.each(["lora", "full", "distill"] as const)("many kills, one result: %s", { timeout: longest }, async (method) => {
+test.each(Object.keys(methods))("many kills, one result: %s", { timeout: longest }, async (method) => {
+  const { files, kills, asked } = methods[method]!;
   expect(existsSync(child), `${child} is compiled by npm run build:typescript`).toBe(true);
   const folder = mkdtempSync(path.join(tmpdir(), "stillroom-kill-"));
   // Rows for three blocks of a teacher's cache.
-  const args = [writeToyTask(method === "distill" ? { rows: 400 } : {}).file, writeTextToy(), method];
-  const bytesOf = (run: string) => results[method].map((file) => sha(path.join(run, file)));
+  const args = [writeToyTask(asked.length > 0 ? { rows: 400 } : {}).file, writeTextToy(), method];
+  const bytesOf = (run: string) => files.map((file) => sha(path.join(run, file)));
   const [whole, out] = [path.join(folder, "whole"), path.join(folder, "out")];
   expect(await live([...args, whole], null, 0)).toMatchObject({ end: 0, lastStep: steps, errors: "" });
 
   const random = new Random(2);
-  if (method === "distill") {
-    // In the middle of the teacher's answers, twice, and behind the last of them.
-    for (const rows of [128, 256, 320]) {
-      expect(await live([...args, out], rows, random.below(4), "teach")).toMatchObject({ end: "SIGKILL", errors: "" });
-    }
+  for (const rows of asked) {
+    expect(await live([...args, out], rows, random.below(4), "teach")).toMatchObject({ end: "SIGKILL", errors: "" });
   }
   // Steps anywhere, and the last one, behind which the result is written.
   const drawn = random.shuffle(Array.from({ length: steps - 1 }, (_, index) => index + 1)).slice(0, kills - 1);

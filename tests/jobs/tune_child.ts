@@ -5,7 +5,14 @@ import { writeSync } from "node:fs";
 import { distill, tune } from "../../src/jobs/index.js";
 import { readTask } from "../../src/task/index.js";
 
-const [taskFile, model, method, out] = process.argv.slice(2) as [string, string, "lora" | "full" | "distill", string];
+// The toy teaches itself: what is learnt does not matter here.
+const lessons = {
+  distill: { temperature: 2, hiddenWeight: 0.5 },
+  "on-policy": { onPolicy: 0.5, loss: "jsd" },
+  answers: { answers: "teacher" },
+} as const;
+type Method = "lora" | "full" | keyof typeof lessons;
+const [taskFile, model, method, out] = process.argv.slice(2) as [string, string, Method, string];
 const how =
   method === "lora"
     ? { rank: 4, dropout: 0.1, learningRate: 5e-3 }
@@ -21,17 +28,11 @@ const common = {
 };
 const task = await readTask(taskFile);
 const run =
-  method === "distill"
-    ? // The toy teaches itself, at a temperature, its hidden states too: what is learnt does not matter here.
-      distill(task, {
+  method in lessons
+    ? distill(task, {
         ...common,
-        teacher: model,
-        student: model,
-        temperature: 2,
-        topK: 8,
-        hiddenWeight: 0.5,
-        learningRate: 1e-3,
-        quantize: "none",
+        ...{ teacher: model, student: model, topK: 8, learningRate: 1e-3, quantize: "none" },
+        ...lessons[method as keyof typeof lessons],
       })
     : tune(task, { ...common, model, ...how });
 const [type, least, latest] = process.env.KILL_AT?.split(" ") ?? [];
