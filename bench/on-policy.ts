@@ -8,7 +8,7 @@ import { writeJob } from "./job.js";
 import type { Machine } from "./machine.js";
 import { type Measured, measured } from "./numbers.js";
 import { peerProgram, peerScript } from "./setup.js";
-import { Side, type SideDone, type WrittenDone, withSides } from "./side.js";
+import { type Ready, Side, type SideDone, type WrittenDone, withSides } from "./side.js";
 import type { TrialSession } from "./tune.js";
 import { denseRows } from "./work.js";
 
@@ -74,7 +74,7 @@ export async function benchOnPolicy(options: DistillBenchOptions, session: Trial
 
 interface Turns {
   steps: WrittenDone[];
-  versions: Record<string, string>;
+  ready: Ready;
   done: SideDone;
 }
 
@@ -84,7 +84,7 @@ async function takeTurns(job: OnPolicyJob, folder: string, { say, signal }: Tria
   const ours = new Side<WrittenDone>("stillroom", process.execPath, [script, file]);
   const peer = new Side<WrittenDone>("trl", peerProgram("pytorch"), [peerScript("trl_on_policy.py"), file]);
   return withSides([ours, peer], signal, async () => {
-    const versions = [(await ours.ready()).versions, (await peer.ready()).versions] as const;
+    const ready = [await ours.ready(), await peer.ready()] as const;
     const steps: [WrittenDone[], WrittenDone[]] = [[], []];
     for (const index of job.steps.keys()) {
       const own = await ours.step();
@@ -96,8 +96,8 @@ async function takeTurns(job: OnPolicyJob, folder: string, { say, signal }: Tria
       say(`${what}, step ${index + 1}: ours ${told.join(", peer ")}`);
     }
     return [
-      { steps: steps[0], versions: versions[0], done: await ours.done() },
-      { steps: steps[1], versions: versions[1], done: await peer.done() },
+      { steps: steps[0], ready: ready[0], done: await ours.done() },
+      { steps: steps[1], ready: ready[1], done: await peer.done() },
     ];
   });
 }
@@ -121,15 +121,25 @@ function summary(
   const pairs = own.steps.map(({ seconds }, at) => other.steps[at]!.seconds / seconds).slice(untimed);
   const difference = Math.abs(ours.losses[0]! / peer.losses[0]! - 1);
   const settings = {
-    ...{ dtype: "float32", optimizer: "AdamW, fused", attention: "sdpa", threads: facts.machine.threads },
+    ...{
+      ...other.ready.settings,
+      dtype: "float32",
+      optimizer: "AdamW, fused",
+      attention: "sdpa",
+      threads: facts.machine.threads,
+    },
     ...{ lmbda: 1, beta: 0, temperature: 1, gradient_checkpointing: false, key_value_cache: true },
   };
   return {
     trial: "on-policy",
     ...facts,
     ...{ rows: work.rows, prompt_tokens: work.promptTokens, answer_tokens: work.answerTokens },
-    ours: { ...ours, settings: { ...job.ours, topK: job.topK, precision: job.precision }, versions: own.versions },
-    peer: { ...peer, name: "trl", version: other.versions, settings },
+    ours: {
+      ...ours,
+      settings: { ...job.ours, topK: job.topK, precision: job.precision },
+      versions: own.ready.versions,
+    },
+    peer: { ...peer, name: "trl", version: other.ready.versions, settings },
     ratio: ours.steps_per_second.median / peer.steps_per_second.median,
     spread: { low: Math.min(...pairs), high: Math.max(...pairs) },
     loss_difference: difference,

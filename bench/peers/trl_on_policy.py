@@ -1,7 +1,8 @@
 # The peer of `distill --on-policy`: TRL's GKDTrainer with lmbda 1 (every step on the student's own answers) and beta 0 (forward KL over the whole vocabulary), all weights
-# by AdamW, in f32. Run: PYTHON bench/peers/trl_on_policy.py JOB.json: each step waits for a line on stdin, which holds the step's answers where they are given.
-# Job: teacher, student (GGUF), threads, rows [{tokens, answerFrom}], steps [{rows: [index], learningRate}], optimizer, answerTokens, endTokens. Output: one JSON line ready,
-# one a step, one done.
+# by AdamW, in f32; a teacher that is rounded on our side is bf16 here, where the processor multiplies that.
+# Run: PYTHON bench/peers/trl_on_policy.py JOB.json: each step waits for a line on stdin, which holds the step's answers where they are given.
+# Job: teacher, student (GGUF), threads, precision, rows [{tokens, answerFrom}], steps [{rows: [index], learningRate}], optimizer, answerTokens, endTokens.
+# Output: one JSON line ready, one a step, one done.
 import json
 import os
 import sys
@@ -70,6 +71,8 @@ def main():
         job = json.load(file)
     rows, options, step = job["rows"], job["optimizer"], job["steps"][0]
     teacher = open_model(job["teacher"], None, False, job["threads"])
+    if job["precision"] != "f32" and torch.cpu.get_capabilities().get("avx512_bf16"):
+        teacher = teacher.to(torch.bfloat16)
     student = open_model(job["student"], None, True, job["threads"])
     student.is_quantized = False  # its weights were unpacked to f32, which the trainer would not know
 
@@ -99,7 +102,7 @@ def main():
         )
         clock.trainer = trainer
         trainer.generation_config.eos_token_id = job["endTokens"]
-        emit(event="ready", versions={**versions(), "trl": version("trl")})
+        emit(event="ready", versions={**versions(), "trl": version("trl")}, settings=dict(teacher_dtype=str(teacher.dtype).removeprefix("torch.")))
         trainer.train()
     emit(event="done", peak_memory_bytes=peak_memory_bytes())
 

@@ -176,8 +176,9 @@ Products::Panels Products::right_rows(const Weight& weight, int64_t first, int64
                            offsets + j * shape.groups, thread);
         return {nullptr, words, scales, 0, codes.bits, offsets};
     }
-    float* values = panels[thread].reserve((exact ? wide : nr) * depth);
     const Prepared* kept = exact ? prepared_of(like, weight) : nullptr;
+    if (kept && kept->bits == 0) return {kept->values_at(nr, weight.in, first / nr, k), nullptr, nullptr, nr * weight.in};
+    float* values = panels[thread].reserve((exact ? wide : nr) * depth);
     for (int64_t j = 0; j < columns; j += nr) {
         float* panel = values + (exact ? j * depth : 0);
         if (kept) {
@@ -249,10 +250,20 @@ void Products::sweep_weights(int64_t block, int64_t rows, int64_t columns, int64
 
 int64_t Products::prepare(const Weight& weight, Precision precision) {
     const Codes codes = codes_of(weight, precision, forward_group);
-    if (precision == Precision::f32 && !codes.bits) return 0;
+    const bool exact = precision == Precision::f32, values = exact && weight.type == GGML_TYPE_F32;
+    if (exact && !codes.bits && !values) return 0;
     const int64_t nr = kernels.tile_columns, count = (weight.out + nr - 1) / nr;
     Prepared& kept = prepared[weight.data];
     kept.precision = precision;
+    if (values) {
+        const int64_t size = nr * weight.in;  // of a panel
+        float* all = kept.values.reserve(count * size);
+        threads.run(Kernel::pack, count, [&](int64_t begin, int64_t end, int thread) {
+            for (int64_t p = begin; p < end; p++)
+                panel_of_rows(weight, p * nr, std::min(nr, weight.out - p * nr), 0, weight.in, all + p * size, thread);
+        });
+        return count * size * static_cast<int64_t>(sizeof(float));
+    }
     kept.bits = codes.bits;
     kept.group = codes.bits ? codes.group : forward_group;
     const int64_t words = nr * ((weight.in + 3) / 4), groups = nr * ((weight.in + kept.group - 1) / kept.group);  // of a panel
@@ -288,6 +299,11 @@ void Products::panel_forward(const Packed& x, const Output& output, const Prepar
     if (x.precision == Precision::f32) {
         for (int64_t k = 0, depth; k < inputs; k += depth) {  // sums begin anew where they do with unpacked weights
             depth = chunk_of(inputs - k);
+            if (kept.bits == 0) {
+                sweep(x.rows, columns, depth, x.buffer.data() + k * kernels.tile_rows, x.block, kept.values_at(nr, inputs, panel, k), 0, output.y + first,
+                      outputs, accumulate || k > 0);
+                continue;
+            }
             const int64_t at = kept.group_at(nr, inputs, panel, k);
             kernels.multiply_exact_codes(x.rows, static_cast<int>(columns), depth, static_cast<int>(kept.group),
                                          x.buffer.data() + k * kernels.tile_rows, x.block, kept.words_at(nr, inputs, panel, k), kept.scales.data() + at,

@@ -45,7 +45,8 @@ class Products {
     void pack_transposed(const float* x, int64_t rows, int64_t depth, int64_t ld, float scale, Packed& out);
 
     // Keeps a weight as the panels that forward multiplies operands of that precision with, int8 or f32: for products of few rows, which would
-    // spend their time unpacking. f32: as codes, and only of types that have them. The weight must outlive them. Returns the bytes they take.
+    // spend their time unpacking. f32: as codes, or as values where the weight is f32, and of other types nothing. The weight must outlive
+    // them and stand still. Returns the bytes they take.
     int64_t prepare(const Weight& weight, Precision precision);
 
     // y (T, N) = or += x W^T for one or several weights: where all are prepared, in one parallel section.
@@ -89,11 +90,15 @@ class Products {
     void multiply_columns(const Packed& a, int64_t block, int64_t rows, const float* b, int64_t ldb, int64_t columns, float* c, int64_t ldc, bool accumulate,
                           int thread);
     struct Prepared {
+        Buffer values;                  // (panels, K, tile_columns) in f32, or
         Buffer words, scales, offsets;  // (panels, K / 4, tile_columns), twice (panels, groups, tile_columns)
         Precision precision;
-        int bits;
-        int64_t group;
+        int bits = 0;  // of codes
+        int64_t group = 0;
         // Of that panel, from depth k on.
+        const float* values_at(int64_t columns, int64_t depth, int64_t panel, int64_t k) const {
+            return values.data() + columns * (panel * depth + k);
+        }
         const uint32_t* words_at(int64_t columns, int64_t depth, int64_t panel, int64_t k) const {
             return reinterpret_cast<const uint32_t*>(words.data()) + columns * (panel * ((depth + 3) / 4) + k / 4);
         }

@@ -158,7 +158,7 @@ function lessonOf(
       const asked = await native().inspect(await resolveModel(teacherFile, { signal }));
       const hidden = asking.hidden ? hiddenBytes(asked.width, student, trained) : 0;
       const texts = asking.texts === null ? [] : (await readTexts(asking.texts, { signal })).texts;
-      const written = writingBytes(student, onPolicyPrecision);
+      const written = onPolicy > 0 ? writingBytes(student, onPolicyPrecision) : 0;
       const always = bytesRounded(student, quantizing) + hidden + textBytes(texts) + written;
       const asks = askingBytes(asked, trained);
       return onPolicy > 0 ? { always: always + asks, around: 0 } : { always, around: asks };

@@ -24,9 +24,9 @@ export interface Writing {
   signal: AbortSignal | null;
 }
 
-/** Bytes of the student's weights as int8 panels, with a scale for each 32 of them: where it writes in that precision, they are kept beside its own. */
-export const writingBytes = ({ parameters }: NativeModelInfo, precision: NativePrecision | undefined): number =>
-  precision === "int8" ? parameters * (1 + 4 / 32) : 0;
+/** Bytes of the panels of a student's weights that are kept beside them while it writes, from above: of int8 with a scale for each 32 of them, or of f32 (default). */
+export const writingBytes = ({ parameters }: NativeModelInfo, precision: NativePrecision = "f32"): number =>
+  parameters * (precision === "int8" ? 1 + 4 / 32 : precision === "f32" ? 4 : 0);
 
 /** How a step's rows are cut. */
 export interface Cutting {

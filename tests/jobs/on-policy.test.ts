@@ -38,7 +38,8 @@ describe.skipIf(native().variants.length === 1)("answers written with int8 produ
 it("takes memory for the rounded weights", async () => {
   const { parameters } = await native().inspect(student);
   expect(writingBytes({ parameters } as never, "int8")).toBe(parameters * 1.125);
-  expect(writingBytes({ parameters } as never, undefined)).toBe(0);
+  expect(writingBytes({ parameters } as never, undefined)).toBe(parameters * 4);
+  expect(writingBytes({ parameters } as never, "bf16")).toBe(0);
 });
 
 it("is an option of on-policy steps, by name", async () => {
