@@ -21,6 +21,19 @@ export const kindOfLoss: Record<HeadLoss, TaskKind> = {
   pinball: "regress",
 };
 
+const unitOfLoss: Record<HeadLoss, string> = {
+  softmax: "nats a row",
+  sigmoid: "nats a label",
+  squared: "of standardised numbers",
+  huber: "of standardised numbers",
+  pinball: "of standardised numbers",
+};
+
+/** What the loss of a run is counted in, in words. @param head - its head's loss; nothing without one */
+export function lossUnit(head: unknown): string {
+  return Object.hasOwn(unitOfLoss, String(head)) ? unitOfLoss[head as HeadLoss] : "nats a label token";
+}
+
 /** What the outputs of a head stand for. */
 export interface Head {
   /** The task that it was trained on. */

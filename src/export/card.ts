@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { stringify } from "yaml";
+import { lossUnit } from "../adapter/index.js";
 import type { Interval } from "../evaluate/index.js";
 import { type Inspection, inspect, type Model } from "../model/index.js";
 import type { PromptFile } from "../prompt/index.js";
@@ -245,7 +246,7 @@ function trainedOn({ started, options, distillation = {}, task, data, result }: 
   if (result)
     rows.push(
       ["steps", `${result.steps}, best ${result.best_step}`],
-      ["loss", `${result.loss.first.toFixed(4)} to ${result.loss.last.toFixed(4)} nats`],
+      ["loss", `${result.loss.first.toFixed(4)} to ${result.loss.last.toFixed(4)} (${lossUnit(options.head)})`],
     );
   return ["## Trained", table(["", ""], rows)];
 }

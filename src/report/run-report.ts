@@ -1,5 +1,6 @@
 // The page of a RUN folder: loss, metric, rate and memory over steps, and what the run was. Reads what the run wrote; measures nothing.
 import path from "node:path";
+import { lossUnit } from "../adapter/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { shellWord } from "../support/words.js";
 import { numberText } from "./axis.js";
@@ -59,14 +60,14 @@ function compared({ result, task: { metric } }: RunFacts): Section[] {
   ];
 }
 
-function curves({ task }: RunFacts, steps: StepLine[], validations: ValidationLine[]): Section {
+function curves({ task, options }: RunFacts, steps: StepLine[], validations: ValidationLine[]): Section {
   const x = { label: "step" };
   const losses = steps.map(({ step, loss }) => ({ x: step, y: loss ?? Number.NaN }));
   const charts = [
     lineChart({
       title: "Loss",
       x,
-      y: { label: "loss (nats a label token)", from: 0 },
+      y: { label: `loss (${lossUnit(options.head)})`, from: 0 },
       series: [
         { name: "of single steps", points: thinned(losses), marks: "faint" },
         { name: "training, mean of 20 steps", points: thinned(smoothed(losses, 20)), marks: "line" },

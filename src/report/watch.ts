@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import path from "node:path";
 import { serve as listen } from "@hono/node-server";
 import { Hono } from "hono";
+import { lossUnit } from "../adapter/index.js";
 import { requireHost } from "../serve/index.js";
 import { StillroomError } from "../support/errors.js";
 import { requireKnown, requirePort } from "../task/index.js";
@@ -151,7 +152,7 @@ class WatchedRun implements Watched {
     return result ? `ended after ${done}` : `${done}${last?.loss == null ? "" : `, loss ${last.loss.toFixed(4)}`}`;
   }
 
-  #charts({ task: { metric } }: RunFacts, from: { steps: number; validations: number }): Drawn[] {
+  #charts({ task: { metric }, options }: RunFacts, from: { steps: number; validations: number }): Drawn[] {
     const steps = this.#lines.steps.lines.slice(from.steps);
     const validations = this.#lines.validations.lines.slice(from.validations);
     const rows = (value: (line: StepLine) => number | null) => steps.map((line) => [line.step, value(line)]);
@@ -159,10 +160,11 @@ class WatchedRun implements Watched {
       const found = metrics[metric];
       return [step, found === undefined ? null : typeof found === "number" ? found : found.value];
     });
+    const unit = lossUnit(options.head);
     return [
-      { title: "Loss of a step (nats a label token)", series: ["loss"], rows: rows(({ loss }) => loss) },
+      { title: `Loss of a step (${unit})`, series: ["loss"], rows: rows(({ loss }) => loss) },
       {
-        title: "Validation loss (nats a label token)",
+        title: `Validation loss (${unit})`,
         series: ["loss"],
         rows: validations.map(({ step, loss }) => [step, loss]),
       },

@@ -51,6 +51,7 @@ it("under a head measures the metric that both have with it, and no words", asyn
   expect(card).toContain("| runs under | headed, which is not in this file |");
   expect(card).toMatch(/\| before quantising \| (.|\n)*Both were run under headed, whose head gave the answers\./);
   expect(card).toContain("| steps | 4, best ");
+  expect(card).toMatch(/\| loss \| \S+ to \S+ \(nats a label\) \|/);
   expect(exportText(found)).toMatch(/before quantising +\S+ +\S+ – \S+ *\nquantised .*\nboth run under .*headed\n/);
 });
 

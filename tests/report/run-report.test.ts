@@ -70,6 +70,11 @@ describe("the page of a run", () => {
     const options = ["--method", "head", ...head, "--calibrate", "isotonic", "--steps", "2", "--report", page];
     const { code, stderr } = await stillroom(["tune", moved, ...data, "--model", model, "--out", run, ...options]);
     expect(code, stderr).toBe(0);
+    for (const [place, unit] of [
+      [page, "nats a row"],
+      [file, "nats a label token"],
+    ] as const)
+      expect(readFileSync(place, "utf8")).toContain(`>loss (${unit})</text>`);
     const again = repeat(page);
     for (const name of ["head.safetensors", "calibration.json"])
       expect(readFileSync(path.join(again, name), "utf8")).toBe(readFileSync(path.join(run, name), "utf8"));

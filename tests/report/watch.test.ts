@@ -16,7 +16,10 @@ const testChromium = needs("chromium");
 const line = (step: number) =>
   JSON.stringify({ step, loss: 4 / step, learning_rate: 1e-4, tokens: 100, seconds: 0.5, memory_bytes: 2e8 });
 const validation = JSON.stringify({ step: 2, loss: 1.5, metrics: { accuracy: { value: 0.75, low: 0.6, high: 0.9 } } });
-const facts = { format: "stillroom-run", version: 1, task: { name: "fruit", metric: "accuracy" }, plan: { steps: 9 } };
+const facts = {
+  ...{ format: "stillroom-run", version: 1, options: { head: "sigmoid" }, plan: { steps: 9 } },
+  task: { name: "fruit", metric: "accuracy" },
+};
 
 /** A RUN folder with two steps and a validation. */
 function makeRun(): string {
@@ -115,6 +118,7 @@ describe("a watched run", () => {
     const run = makeRun();
     page = await watch(run, { port: 0 });
     const first = await data("generation=-1&steps=0&validations=0");
+    expect(first.charts[0]).toMatchObject({ title: "Loss of a step (nats a label)" });
     expect(first).toMatchObject({
       generation: 0,
       steps: 2,
