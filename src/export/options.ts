@@ -89,6 +89,7 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   requireWhole("seed", options.seed, 0);
   requireWhole("size", options.size, 1);
   if (options.size !== undefined) requireMeasurable(options);
+  if (options.adapter === undefined) requireUnmerged(options);
   if (options.under !== undefined) requireGated(options);
   else if (options.check?.kind === "multilabel") {
     const why = `${options.check.name} is of kind multilabel, whose sets a head gives, and a GGUF holds none`;
@@ -121,16 +122,22 @@ async function promptedTasks({ prompt: file, imatrix, check }: ExportOptions) {
 }
 
 /** What stays beside the file is known to the gate alone. */
-function requireGated({ adapter, size, check, keepMerged, bounds }: ExportOptions): void {
+function requireGated({ adapter, size, check }: ExportOptions): void {
   const refuse = (message: string, ...options: string[]) =>
     new StillroomError("usage", message, { options: ["under", ...options] });
   if (adapter !== undefined) throw refuse("adapter is merged and under is not: give one of them", "adapter");
   if (size !== undefined) throw refuse("size measures a model without under: give quantize", "size", "quantize");
   if (!check) throw refuse("under needs check, whose rows are answered with it: give one", "check");
-  if (keepMerged !== undefined) throw refuse("keepMerged keeps what under does not make: leave it out", "keepMerged");
-  const merging = "bounds.adapterMergedKl";
-  if (bounds?.adapterMergedKl !== undefined)
-    throw refuse(`${merging} bounds what merging moves, and under merges nothing: leave it out`, merging);
+}
+
+/** Of an export that merges nothing. */
+function requireUnmerged({ keepMerged, bounds }: Pick<ExportOptions, "keepMerged" | "bounds">): void {
+  const refuse = (option: string, why: string) =>
+    new StillroomError("usage", `${option} ${why}, and without adapter nothing is merged: leave it out`, {
+      options: [option, "adapter"],
+    });
+  if (keepMerged !== undefined) throw refuse("keepMerged", "keeps what merging makes");
+  if (bounds?.adapterMergedKl !== undefined) throw refuse("bounds.adapterMergedKl", "bounds what merging moves");
 }
 
 function requireMeasurable({ quantize, imatrix, check }: ExportOptions): void {

@@ -1,8 +1,9 @@
 // What stands in a comparison: a model, a model with an adapter, a run, or a predictions file; from the words that name it to what is
-// opened. Opens no model.
+// opened. Opens no model, but looks whether its file is there.
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
 import type { EvaluateOptions } from "../evaluate/index.js";
+import { isModelUri, resolveModel } from "../model/index.js";
 import { StillroomError } from "../support/errors.js";
 import { readRunFile } from "./tune-files.js";
 
@@ -40,6 +41,13 @@ export interface Contender {
  * all else is a model. Throws "missing" and "input".
  */
 export async function contenderOf(name: string): Promise<Contender> {
+  const contender = await named(name);
+  // A file that is not there is told before others are asked.
+  if (contender.model !== null && !isModelUri(contender.model)) await resolveModel(contender.model);
+  return contender;
+}
+
+async function named(name: string): Promise<Contender> {
   const none = { name, predictions: null, model: null, adapter: null, trainedRows: null };
   if (name.endsWith(".jsonl")) return { ...none, predictions: name };
   if (statSync(name, { throwIfNoEntry: false })?.isDirectory()) return ofRun(name);

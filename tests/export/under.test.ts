@@ -67,11 +67,20 @@ it.each<[string, Partial<ExportOptions>, RegExp]>([
   ["an adapter to merge", { adapter: "a" }, /^adapter is merged and under is not: give one of them$/],
   ["a size", { size: 1e6 }, /^size measures a model without under: give quantize$/],
   ["no task", { check: undefined }, /^under needs check, whose rows are answered with it: give one$/],
-  ["a merged model to keep", { keepMerged: "m.gguf" }, /^keepMerged keeps what under does not make: leave it out$/],
+  [
+    "a merged model to keep",
+    { keepMerged: "m.gguf" },
+    /^keepMerged keeps what merging makes, and without adapter nothing is merged: leave it out$/,
+  ],
   [
     "a bound of merging",
     { bounds: { adapterMergedKl: 0.1 } },
-    /^bounds.adapterMergedKl bounds what merging moves, and under merges nothing: leave it out$/,
+    /^bounds.adapterMergedKl bounds what merging moves, and without adapter nothing is merged: leave it out$/,
+  ],
+  [
+    "one where there is nothing to merge either",
+    { under: undefined, keepMerged: "m.gguf" },
+    /^keepMerged keeps what merging makes/,
   ],
   ["sets of labels and no head", { under: undefined }, /a GGUF holds none; under takes the run of the head$/],
 ])("refuses %s", async (_name, change, message) => {

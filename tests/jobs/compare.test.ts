@@ -70,6 +70,13 @@ describe("compare", () => {
     });
   });
 
+  it("tells a model that is not there before another is asked", async () => {
+    const asked: string[] = [];
+    const late = compare(task, [model, path.join(folder, "no.gguf")], { onProgress: ({ name }) => asked.push(name) });
+    await expect(late).rejects.toMatchObject({ code: "missing" });
+    expect(asked).toEqual([]);
+  });
+
   it("tests other metrics by permutation, and says where lower is better", async () => {
     const found = await compare(task, [model, run], { metric: "log_loss" });
     expect(found.lower_is_better).toBe(true);
