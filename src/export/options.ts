@@ -89,7 +89,6 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
   requireWhole("seed", options.seed, 0);
   requireWhole("size", options.size, 1);
   if (options.size !== undefined) requireMeasurable(options);
-  if (options.adapter === undefined) requireUnmerged(options);
   if (options.under !== undefined) requireGated(options);
   else if (options.check?.kind === "multilabel") {
     const why = `${options.check.name} is of kind multilabel, whose sets a head gives, and a GGUF holds none`;
@@ -103,6 +102,7 @@ export async function exportSettings(options: ExportOptions): Promise<ExportSett
     if (name === "mergedQuantizedKl" && value === null) continue;
     if (typeof value !== "number" || !(value >= 0)) throw unexpected("a number of at least 0", `bounds.${name}`, value);
   }
+  if (options.adapter === undefined) requireUnmerged(options);
   for (const name of ["out", "keepMerged"] as const) await requireFile(name, options[name]);
   const quantize = requireType(options.quantize ?? "Q4_K_M", "quantize");
   const asked = await promptedTasks(options);

@@ -79,7 +79,7 @@ it.each<[string, Partial<ExportOptions>, RegExp]>([
   ],
   [
     "one where there is nothing to merge either",
-    { under: undefined, keepMerged: "m.gguf" },
+    { under: undefined, check: undefined, keepMerged: "m.gguf" },
     /^keepMerged keeps what merging makes/,
   ],
   ["sets of labels and no head", { under: undefined }, /a GGUF holds none; under takes the run of the head$/],
