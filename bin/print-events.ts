@@ -1,4 +1,5 @@
 // What library callbacks and events look like on stderr. Knows their fields; computes nothing.
+import { badRowText } from "../src/dataset/index.js";
 import type {
   BadRow,
   BatchProgress,
@@ -86,7 +87,7 @@ export function onStudent(progress: Progress): (event: StudentProgress) => void 
 }
 
 export function onBad(progress: Progress): (bad: BadRow) => void {
-  return ({ file, line, reason }) => progress.warn(`${file}:${line}: ${reason}`);
+  return (bad) => progress.warn(badRowText(bad));
 }
 
 export function onTune(progress: Progress): (event: TuneEvent) => void {

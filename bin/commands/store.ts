@@ -1,5 +1,6 @@
 // stillroom store: looking after the answers that batch keeps.
 import { Command } from "commander";
+import { badRowText } from "../../src/dataset/index.js";
 import {
   backupStore,
   exportStore,
@@ -95,7 +96,7 @@ function importing(): Command {
   made.argument("<file>", "what store export wrote");
   return does(async (store, _, { signal, progress }, file) => {
     const result = await importStore(store, file, { signal });
-    for (const bad of result.bad_lines) progress.warn(`${bad.file}:${bad.line}: ${bad.reason}`);
+    for (const bad of result.bad_lines) progress.warn(badRowText(bad));
     return result;
   });
 }

@@ -5,7 +5,17 @@ export { readJsonl } from "./jsonl.js";
 export { labelsIn, labelsOfSet, setText } from "./label-set.js";
 export { readLines } from "./lines.js";
 export { defaultMaxBytes, fieldsOf } from "./records.js";
-export { answerOf, type BadRow, type Row, type RowMaker, rowMaker, usedFields } from "./row.js";
+export {
+  answerOf,
+  type BadRow,
+  badRowError,
+  badRowText,
+  placeOf,
+  type Row,
+  type RowMaker,
+  rowMaker,
+  usedFields,
+} from "./row.js";
 export { type Dataset, labelsOf, type RowOptions, readRows, type SplitName, splitNames, streamRows } from "./rows.js";
 export { sampleRows } from "./sample.js";
 export { type Conversation, recognise, type Turn } from "./shapes.js";

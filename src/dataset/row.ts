@@ -26,6 +26,15 @@ export interface BadRow {
   reason: string;
 }
 
+/** Where a row stands: "rows.jsonl:3". */
+export const placeOf = ({ file, line }: Pick<BadRow, "file" | "line">): string => `${file}:${line}`;
+
+/** A bad row in words: its place, and why. */
+export const badRowText = (bad: BadRow): string => `${placeOf(bad)}: ${bad.reason}`;
+
+/** What ends a strict reading. */
+export const badRowError = (bad: BadRow): StillroomError => new StillroomError("input", badRowText(bad));
+
 type MadeRow = Pick<Row, "fields" | "answer" | "value">;
 
 /** Makes rows of one source. Gives a text, the reason, for a bad one. */

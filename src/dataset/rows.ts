@@ -6,7 +6,7 @@ import { readJsonl } from "./jsonl.js";
 import { labelsIn } from "./label-set.js";
 import { readParquet } from "./parquet.js";
 import { defaultMaxBytes, type RawRecord, type ReadOptions } from "./records.js";
-import { type BadRow, checkColumns, type Row, rowMaker } from "./row.js";
+import { type BadRow, badRowError, checkColumns, type Row, rowMaker } from "./row.js";
 import { assignParts, type Draw } from "./split.js";
 
 export const splitNames = ["train", "validation", "test"] as const;
@@ -179,8 +179,9 @@ async function* goodRows(task: Task, source: Source, options: RowOptions, splitF
       yield { index: number, file: source.path, line: record.line, ...made };
       continue;
     }
-    if (options.strict) throw new StillroomError("input", `${source.path}:${record.line}: ${made}`);
-    options.onBad?.({ file: source.path, line: record.line, reason: made });
+    const bad = { file: source.path, line: record.line, reason: made };
+    if (options.strict) throw badRowError(bad);
+    options.onBad?.(bad);
   }
 }
 

@@ -2,7 +2,7 @@
 // summary.ts, the predictions from scoring.ts, the comparison from against.ts.
 import { performance } from "node:perf_hooks";
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
-import type { BadRow, SplitName } from "../dataset/index.js";
+import { type BadRow, badRowError, badRowText, type SplitName } from "../dataset/index.js";
 import { type DownloadProgress, Model, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
@@ -218,8 +218,7 @@ export async function evaluateWith(predictor: Predictor, options: EvaluateOption
     const scores = await evaluateRows(job);
     for (const refused of scores.refused) report(refused, bad, options);
     if (scores.rows.length === 0) {
-      const { file, line, reason } = scores.refused[0]!;
-      const first = `the first is bad: ${file}:${line}: ${reason}`;
+      const first = `the first is bad: ${badRowText(scores.refused[0]!)}`;
       throw new StillroomError("input", `${task.name} has no good row in its ${split} split; ${first}`);
     }
     const summary = summarise(task, scores.rows, labels, seed);
@@ -264,7 +263,7 @@ function inputsOf(model: Model, task: Task, { adapter, against, prompt }: Evalua
 }
 
 function report(refused: BadRow, bad: BadRow[], { strict, onBad }: EvaluateOptions): void {
-  if (strict) throw new StillroomError("input", `${refused.file}:${refused.line}: ${refused.reason}`);
+  if (strict) throw badRowError(refused);
   bad.push(refused);
   onBad?.(refused);
 }

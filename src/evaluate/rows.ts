@@ -1,5 +1,5 @@
 // The rows that an evaluation needs: those to score, the labels, the examples of a few-shot prompt. Knows no model.
-import { type BadRow, labelsOf, type Row, readRows, type SplitName, sampleRows } from "../dataset/index.js";
+import { type BadRow, badRowText, labelsOf, type Row, readRows, type SplitName, sampleRows } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import { chooseExamples, exampleRows, type PromptFile, readPromptFile, withPrompt } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -63,8 +63,7 @@ export async function readJobRows(task: Task, options: JobRowsOptions): Promise<
     ...(options.onBad && { onBad: options.onBad }),
   });
   if (rows.length === 0) {
-    const skipped =
-      bad.length > 0 ? `, ${bad.length} bad (the first: ${bad[0]!.file}:${bad[0]!.line}: ${bad[0]!.reason})` : "";
+    const skipped = bad.length > 0 ? `, ${bad.length} bad (the first: ${badRowText(bad[0]!)})` : "";
     throw new StillroomError("input", `expected rows in the ${split} data of ${task.name}, received none${skipped}`);
   }
   const {

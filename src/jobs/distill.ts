@@ -246,9 +246,10 @@ function lessonOf(
       ];
       const out = path.join(folder, "quantized.gguf");
       if (quantizing.quantize !== null || quantizing.size !== null) yield { type: "phase", phase: "quantize" };
-      const common = { seed, labelled: labelled(), threads, signal, prompt: prompt?.file };
-      const model = { model: trained, adapter: own, out, ...common };
-      const { exported, refused } = await quantizeStudent(task, quantizing, model);
+      const { exported, refused } = await quantizeStudent(task, quantizing, {
+        ...{ model: trained, adapter: own, out, labelled: labelled() },
+        ...{ seed, threads, signal, prompt: prompt?.file },
+      });
       if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
       yield { type: "phase", phase: "compare" };
       const opening = { threads, variant, ...(signal && { signal }) };

@@ -1,7 +1,7 @@
 // The public ladder(): one task from a bare prompt to a quantised student, every rung on the same held-out rows. Composes the jobs; computes nothing.
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import type { BadRow } from "../dataset/index.js";
+import { type BadRow, placeOf } from "../dataset/index.js";
 import {
   type Evaluation,
   evaluateWith,
@@ -199,19 +199,8 @@ class Climb {
     const memory = await watchMemory();
     const predictions = this.#predictions(rung);
     const options = {
-      ...({
-        model,
-        adapter,
-        prompt,
-        split: "test",
-        limit,
-        seed,
-        threads,
-        precision,
-        strict,
-        signal,
-        predictions,
-      } as const),
+      ...({ model, adapter, prompt, split: "test", predictions } as const),
+      ...{ limit, seed, threads, precision, strict, signal },
       against: isHeaded(this.task) ? undefined : last && this.#predictions(last.rung),
       onProgress: (progress: ScoringProgress) => onEvent?.({ type: "scoring", rung, progress }),
       onBad: (bad: BadRow) => this.#tell(rung, bad),
@@ -225,13 +214,8 @@ class Climb {
     const select = prompt === undefined ? null : (await readPromptFile(prompt, this.task)).select;
     const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
     const p_value = last && isHeaded(this.task) ? await this.#test(last.rung, rung) : null;
-    const kept = rungOf(rung, done, {
-      errors: unmade + done.found.errors,
-      select,
-      bytes,
-      seconds,
-      p_value,
-    });
+    const errors = unmade + done.found.errors;
+    const kept = rungOf(rung, done, { errors, select, bytes, seconds, p_value });
     await this.#file.keep(kept);
     onEvent?.({ type: "end", rung: kept });
   }
@@ -249,7 +233,7 @@ class Climb {
 
   /** A rung that leaves out what another one left out says nothing new. */
   #tell(rung: RungName, bad: BadRow): void {
-    const place = `${bad.file}:${bad.line}`;
+    const place = placeOf(bad);
     if (!this.#told.has(place)) this.settings.onEvent?.({ type: "bad", rung, bad });
     this.#told.add(place);
   }

@@ -1,6 +1,6 @@
 // A prompt that can be scored, and what all prompts of a call are scored with.
 import type { Calibration, Head } from "../adapter/index.js";
-import type { BadRow, Row } from "../dataset/index.js";
+import { type BadRow, badRowText, placeOf, type Row } from "../dataset/index.js";
 import { fitRows, type Label, type ScoringJob, type Shots, shownBefore } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt, type PromptFile } from "../prompt/index.js";
@@ -58,7 +58,7 @@ export function fitOf(job: ScoringJob): Fit {
   try {
     const { fitting, refused } = fitRows(job);
     const [first] = refused;
-    return { rows: fitting.map(({ row }) => row), refused, why: first ? placed(first) : null };
+    return { rows: fitting.map(({ row }) => row), refused, why: first ? badRowText(first) : null };
   } catch (error) {
     if (error instanceof StillroomError && error.code === "input") return { rows: [], refused: [], why: error.message };
     throw error;
@@ -75,8 +75,10 @@ function askable(bench: Bench, tasks: readonly Task[], rows: readonly Row[]): Pi
   return { rows: rows.filter((row) => known.has(row)), refused: refused.filter((bad) => !places.has(placeOf(bad))) };
 }
 
-/** A prompt that leaves out more than so many of the rows does not fit them. */
-export const mostLeftOut = 0.1;
+/** A prompt that leaves out more than a tenth of the rows does not fit them, nor does one that leaves out all. */
+const leastShare = 0.9;
+export const fitsEnough = (fitting: number, rows: number, share = leastShare): boolean =>
+  fitting >= Math.max(1, share * rows);
 
 /** Rows that all candidates can be scored on. */
 export interface SharedRows {
@@ -91,11 +93,7 @@ export interface SharedRows {
  * The bench's rows without those that no prompt can ask about, and without the few that one of the candidates cannot. A candidate is refused that fits less than a share
  * of them, and none at all.
  */
-export async function sharedRows(
-  bench: Bench,
-  candidates: readonly Candidate[],
-  share = 1 - mostLeftOut,
-): Promise<SharedRows> {
+export async function sharedRows(bench: Bench, candidates: readonly Candidate[], share?: number): Promise<SharedRows> {
   const asked = askable(
     bench,
     candidates.map(({ task }) => task),
@@ -109,7 +107,7 @@ export async function sharedRows(
     const own = new Set(fit.rows);
     const both = rows.filter((row) => own.has(row));
     const without = asked.rows.length - own.size;
-    if (both.length === 0 || own.size < share * asked.rows.length) {
+    if (both.length === 0 || !fitsEnough(own.size, asked.rows.length, share)) {
       const some = `${without} of ${counted(asked.rows.length, "row")} do not fit, the first ${fit.why}`;
       refusals.push(own.size === 0 ? fit.why : some);
       continue;
@@ -120,6 +118,3 @@ export async function sharedRows(
   }
   return { rows, left: [...left.values()], refusals };
 }
-
-const placeOf = ({ file, line }: Pick<BadRow, "file" | "line">) => `${file}:${line}`;
-const placed = (bad: BadRow) => `${placeOf(bad)}: ${bad.reason}`;

@@ -1,5 +1,5 @@
 // From options to prompts that can be scored: the rows that may be examples, the rows that judge, and each prompt's examples.
-import { type BadRow, labelsOf, type Row, readRows, sampleRows, usedFields } from "../dataset/index.js";
+import { type BadRow, badRowText, labelsOf, type Row, readRows, sampleRows, usedFields } from "../dataset/index.js";
 import {
   diverseExamples,
   fixedShots,
@@ -36,9 +36,7 @@ export async function makeCandidates(
   const rows = sampleRows(held, settings.limit, settings.seed);
   if (rows.length === 0) {
     const [first] = train.length > 0 && split === "train" ? [] : bad;
-    const remedy = first
-      ? `; the first is bad: ${first.file}:${first.line}: ${first.reason}`
-      : ": give data.validation";
+    const remedy = first ? `; the first is bad: ${badRowText(first)}` : ": give data.validation";
     throw new StillroomError("input", `${task.name} has no ${split} rows to look at prompts with${remedy}`);
   }
   const labels = labelsOf(task, train.length > 0 ? train : held);

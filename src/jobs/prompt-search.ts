@@ -5,7 +5,7 @@ import { evaluateRows, summarise } from "../evaluate/index.js";
 import { StillroomError } from "../support/errors.js";
 import { Random } from "../support/random.js";
 import { isError } from "../task/index.js";
-import { type Bench, type Candidate, fitOf, jobOf, mostLeftOut } from "./prompt-bench.js";
+import { type Bench, type Candidate, fitOf, fitsEnough, jobOf } from "./prompt-bench.js";
 
 const mostDraws = 32;
 /** Fewer rows than this tell nothing of a prompt. */
@@ -73,8 +73,7 @@ async function halve(
 async function scoreOf(bench: Bench, candidate: Candidate, rows: readonly Row[]): Promise<number[]> {
   const { task } = candidate;
   const job = await jobOf(bench, candidate, rows);
-  const fit = fitOf(job);
-  if (fit.rows.length < Math.max(1, (1 - mostLeftOut) * rows.length)) return [Number.NEGATIVE_INFINITY, 0];
+  if (!fitsEnough(fitOf(job).rows.length, rows.length)) return [Number.NEGATIVE_INFINITY, 0];
   const scores = await evaluateRows(job);
   const { metrics } = summarise(task, scores.rows, bench.labels, bench.settings.seed);
   const { value } = metrics[task.metric]!;

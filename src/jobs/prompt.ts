@@ -1,6 +1,6 @@
 // The public prompt(): the prompts of a task made, shown, tried, compared on held-out rows, and the best one written down. Composes rooms.
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
-import { type BadRow, type Row, setText, usedFields } from "../dataset/index.js";
+import { type BadRow, badRowError, type Row, setText, usedFields } from "../dataset/index.js";
 import {
   evaluateRows,
   holm,
@@ -130,7 +130,7 @@ async function work(task: Task, model: Model, settings: PromptSettings): Promise
   const calibration = await loadCalibration(adapter);
   let errors = 0;
   const onBad = (bad: BadRow) => {
-    if (settings.strict) throw new StillroomError("input", `${bad.file}:${bad.line}: ${bad.reason}`);
+    if (settings.strict) throw badRowError(bad);
     errors += 1;
     settings.onBad?.(bad);
   };

@@ -1,5 +1,5 @@
 // Texts of no task as further rows of a run, each of whose tokens a teacher is asked about. Reads and encodes; the loss is distillation's.
-import { readTexts } from "../dataset/index.js";
+import { badRowError, readTexts } from "../dataset/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeTokenizer } from "../support/native.js";
@@ -24,7 +24,7 @@ export async function* readTextRows(
   if (file === null) return { rows: [], badRows: 0 };
   const { texts, bad } = await readTexts(file, { ...(signal && { signal }) });
   const [first] = bad;
-  if (strict && first) throw new StillroomError("input", `${file}:${first.line}: ${first.reason}`);
+  if (strict && first) throw badRowError(first);
   yield* badRowWarnings(bad);
   const rows: Encoded[] = [];
   for (const [index, { text, line }] of texts.entries()) {

@@ -1,7 +1,16 @@
 // The rows of a tuning run: read, encoded, counted, with a warning for everything that does not go in as it is.
 import type { Head } from "../adapter/index.js";
-import type { BadRow, Place, Row } from "../dataset/index.js";
-import { findDuplicates, labelsOf, readRows } from "../dataset/index.js";
+import {
+  type BadRow,
+  badRowError,
+  badRowText,
+  findDuplicates,
+  labelsOf,
+  type Place,
+  placeOf,
+  type Row,
+  readRows,
+} from "../dataset/index.js";
 import { type GivenPrompt, type Label, readPromptParts } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, compilePrompt, type Examples } from "../prompt/index.js";
@@ -110,7 +119,7 @@ export async function* readTuneData<Bounds extends Pick<Limits, "maxLength">>(
     examples: shots.of,
   });
   const [first] = fitted.bad;
-  if (settings.strict && first) throw new StillroomError("input", `${first.file}:${first.line}: ${first.reason}`);
+  if (settings.strict && first) throw badRowError(first);
   allBad.push(...fitted.bad);
   yield* badRowWarnings(fitted.bad);
   yield* longRowWarnings(fitted, limits.maxLength);
@@ -162,17 +171,14 @@ export function* recutWarning(
 }
 
 export function badRowWarnings(bad: readonly BadRow[]): Generator<Warning, void> {
-  return listed(
-    "bad-row",
-    bad.map(({ file, line, reason }) => `${file}:${line}: ${reason}`),
-  );
+  return listed("bad-row", bad.map(badRowText));
 }
 
 function* longRowWarnings({ truncated, dropped }: FittedRows, maxLength: number): Generator<Warning, void> {
   const say = (rows: readonly Row[], what: string) =>
     listed(
       "long-row",
-      rows.map(({ file, line }) => `${file}:${line}: longer than ${maxLength} tokens, ${what}`),
+      rows.map((row) => `${placeOf(row)}: longer than ${maxLength} tokens, ${what}`),
     );
   yield* say(truncated, "the front of its prompt is cut off");
   yield* say(dropped, "left out");
