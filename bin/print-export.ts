@@ -1,7 +1,7 @@
 // How an export looks to a person: the file, the types that --size chose, and the gate. Computes nothing but sums.
-import type { ExportResult, Mixture } from "../src/index.js";
+import type { ExportResult, Gate, Mixture } from "../src/index.js";
 import { counted } from "../src/support/words.js";
-import { colours, fileSize, interval, plain, share, significant, table } from "./print.js";
+import { colours, fileSize, interval, plain, share, signed, significant, table } from "./print.js";
 
 export function exportText(result: ExportResult): string {
   const { out, type, bytes, mixture, under, gate } = result;
@@ -9,14 +9,15 @@ export function exportText(result: ExportResult): string {
   const first = `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)}\n${mixture ? mixtureText(mixture) : ""}`;
   if (!gate) return `${first}not checked on a task (--check TASK)\n`;
   const { adapter, merged, quantized, name } = gate.metric;
-  const rows: string[][] = [["", name, "95 %", "KL to the one before", "same first token"]];
-  if (adapter) rows.push(["run-time adapter", share(adapter.value), interval(adapter), "", ""]);
+  const rows: string[][] = [["", name, "95 %", "against the one before", "p", "KL to it", "same first token"]];
+  if (adapter) rows.push(["run-time adapter", share(adapter.value), interval(adapter), "", "", "", ""]);
   const kl = gate.kl.adapter_merged;
   const agreement = gate.top1_agreement_merged;
   rows.push([
     under === null ? "merged" : "before quantising",
     share(merged.value),
     interval(merged),
+    ...changeCells(gate.changes.adapter_merged),
     kl === null ? "" : significant(kl),
     agreement === null ? "" : share(agreement),
   ]);
@@ -25,9 +26,15 @@ export function exportText(result: ExportResult): string {
     moved === null ? "" : significant(moved),
     gate.top1_agreement === null ? "" : share(gate.top1_agreement),
   ];
-  rows.push(["quantised", share(quantized.value), interval(quantized), ...last]);
+  const change = changeCells(gate.changes.merged_quantized);
+  rows.push(["quantised", share(quantized.value), interval(quantized), ...change, ...last]);
   const beside = under === null ? "" : `both run under ${plain(under)}\n`;
   return `${first}${table(rows)}${beside}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
+}
+
+/** The difference and its p; nothing without a model before. */
+function changeCells(change: Gate["changes"]["adapter_merged"]): [string, string] {
+  return change === null ? ["", ""] : [signed(change.difference.value), significant(change.p_value)];
 }
 
 /** A line a layer, a column a matrix; and what the types do together. */

@@ -1,6 +1,6 @@
 // How a ladder looks to a person: a line a rung, and what is to be said of them. Knows the fields of its result; computes nothing.
+import { testOf } from "../src/evaluate/index.js";
 import type { LadderResult } from "../src/index.js";
-import { testOf } from "../src/jobs/index.js";
 import { counted } from "../src/support/words.js";
 import { clock, colours, fileSize, interval, plain, share, significant, table } from "./print.js";
 

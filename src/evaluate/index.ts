@@ -31,6 +31,7 @@ export {
   weightedF1,
 } from "./metrics.js";
 export { holm, pairedDifference, permutationTest } from "./paired.js";
+export { type PairTest, testOf, testPair } from "./pairs.js";
 export { type RegressionMetrics, regressionMetrics } from "./regression.js";
 export { rougeL } from "./rouge.js";
 export {

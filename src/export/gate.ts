@@ -8,7 +8,8 @@ import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeBatch, NativeLora } from "../support/native.js";
-import { hasLabels, isError, type Task } from "../task/index.js";
+import { hasLabels, type Task } from "../task/index.js";
+import { changeBetween, digits, harmOf, type MetricChange } from "./drop.js";
 import type { ExportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
 
@@ -31,6 +32,8 @@ export interface Gate {
   top1_agreement_merged: number | null;
   /** The task's metric of the three; adapter is null without one, and merged is then the model as it was given. */
   metric: { name: string; adapter: Interval | null; merged: Interval; quantized: Interval };
+  /** What each step did to it; adapter_merged is null without an adapter. */
+  changes: { adapter_merged: MetricChange | null; merged_quantized: MetricChange };
   /** What applied; merged_quantized_kl is null where quantising had none. */
   bounds: { adapter_merged_kl: number; merged_quantized_kl: number | null; metric_drop: number };
 }
@@ -60,7 +63,7 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
     part++;
     return found;
   };
-  const metric = async (model: Model, lora: NativeLora | null): Promise<{ value: Interval; scores: RowScores }> => {
+  const metric = async (model: Model, lora: NativeLora | null): Promise<Measured> => {
     const scores = await evaluateRows({
       ...{ model, lora, head, calibration, task, rows, labels, ...shown },
       prompt: compilePrompt(task, model.template),
@@ -74,9 +77,14 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   const under = models.under ?? { merged: null, quantized: null };
   const merging = lora ? await distance([base, lora], [merged, null]) : null;
   const quantizing = head ? null : await distance([merged, under.merged], [quantized, under.quantized]);
-  const adapter = lora ? (await metric(base, lora)).value : null;
-  const before = (await metric(merged, under.merged)).value;
+  const adapter = lora ? await metric(base, lora) : null;
+  const before = await metric(merged, under.merged);
   const after = await metric(quantized, under.quantized);
+  // Of one tokenizer and one context length: the same rows fit all three.
+  const change = (one: Measured, other: Measured) =>
+    changeBetween(task, one.scores.rows, other.scores.rows, {
+      ...{ labels, seed: settings.seed, drop: settings.bounds.metricDrop },
+    });
   const found = {
     split,
     rows: after.scores.rows.length,
@@ -85,7 +93,8 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
     kl: { adapter_merged: merging?.kl ?? null, merged_quantized: quantizing?.kl ?? null },
     top1_agreement: quantizing?.agreement ?? null,
     top1_agreement_merged: merging?.agreement ?? null,
-    metric: { name: task.metric, adapter, merged: before, quantized: after.value },
+    metric: { name: task.metric, adapter: adapter?.value ?? null, merged: before.value, quantized: after.value },
+    changes: { adapter_merged: adapter && change(adapter, before), merged_quantized: change(before, after) },
   };
   const failures = judge(found, settings);
   const { adapterMergedKl, mergedQuantizedKl, metricDrop } = settings.bounds;
@@ -99,6 +108,11 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
 
 /** Two models, each with what it is run under. */
 type Ends = [from: [Model, NativeLora | null], to: [Model, NativeLora | null]];
+
+interface Measured {
+  value: Interval;
+  scores: RowScores;
+}
 
 interface Distance {
   kl: number;
@@ -130,7 +144,10 @@ async function compareBatches(
 }
 
 /** One sentence for each bound that a step went past; NaN is past every bound. */
-export function judge(found: Pick<Gate, "kl" | "metric">, { bounds }: Pick<ExportSettings, "bounds">): string[] {
+export function judge(
+  found: Pick<Gate, "kl" | "metric" | "changes">,
+  { bounds }: Pick<ExportSettings, "bounds">,
+): string[] {
   const failures: string[] = [];
   const { adapter_merged: merging, merged_quantized: quantizing } = found.kl;
   if (merging !== null && !(merging <= bounds.adapterMergedKl)) {
@@ -144,22 +161,12 @@ export function judge(found: Pick<Gate, "kl" | "metric">, { bounds }: Pick<Expor
     );
   }
   const { name, adapter, merged, quantized } = found.metric;
-  const sign = isError(name) ? -1 : 1;
-  const lost = (step: string, before: Interval, after: Interval) => {
-    const drop = sign * (before.value - after.value);
-    const outside = sign > 0 ? after.value < before.low : after.value > before.high;
-    if (drop <= bounds.metricDrop || !outside) return;
-    failures.push(
-      `${step} took ${name} from ${digits(before.value)} to ${digits(after.value)}, the bound is ${bounds.metricDrop}`,
-    );
-  };
-  if (adapter) lost("merging", adapter, merged);
-  lost("quantising", merged, quantized);
+  const { adapter_merged, merged_quantized } = found.changes;
+  const byMerging = adapter && adapter_merged && harmOf(name, [adapter.value, merged.value], adapter_merged);
+  if (byMerging) failures.push(`merging took ${byMerging}`);
+  const byQuantising = harmOf(name, [merged.value, quantized.value], merged_quantized);
+  if (byQuantising) failures.push(`quantising took ${byQuantising}`);
   return failures;
-}
-
-function digits(value: number): string {
-  return String(Number(value.toPrecision(3)));
 }
 
 async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSettings) {

@@ -13,7 +13,7 @@ export interface GateBounds {
   adapterMergedKl?: number | undefined;
   /** Mean KL(merged || quantised) in nats a position (default 0.1); null: none. */
   mergedQuantizedKl?: number | null | undefined;
-  /** Drop of the task's metric in one step (default 0.02), where it also leaves the 95 % interval of the value before it. */
+  /** Drop of the task's metric in one step (default 0.02), where it is also no chance; of mae and rmse in standard deviations of the answers. */
   metricDrop?: number | undefined;
 }
 

@@ -7,17 +7,14 @@ import {
   evaluateRows,
   furtherMetrics,
   holm,
-  type Interval,
   type Label,
   type Metrics,
-  mcnemar,
-  pairedDifference,
-  permutationTest,
+  type PairTest,
   type RowScore,
   readPredictions,
-  rightRows,
   statisticsOf,
   summarise,
+  testPair,
   withPredictor,
 } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
@@ -48,14 +45,9 @@ export interface Compared {
 }
 
 /** Two of them. */
-export interface ComparedPair {
+export interface ComparedPair extends PairTest {
   first: string;
   second: string;
-  /** Of the metric: the first's minus the second's, by paired bootstrap. */
-  difference: Interval;
-  /** McNemar's exact test where the metric is a share of right rows, else the paired permutation test. */
-  test: "mcnemar" | "permutation";
-  p_value: number;
   /** Holm's correction for the number of pairs. */
   p_holm: number;
 }
@@ -168,7 +160,7 @@ function summed(task: Task, answered: readonly Answered[], options: CompareOptio
     for (const [other, second] of answered.entries()) {
       if (other <= one) continue;
       const names = { first: first.compared.name, second: second.compared.name };
-      pairs.push({ ...names, ...pairOf(task, common[one]!, common[other]!, { labels, metric, seed }) });
+      pairs.push({ ...names, ...testPair(task, common[one]!, common[other]!, { labels, metric, seed }) });
     }
   }
   const corrected = holm(pairs.map(({ p_value }) => p_value));
@@ -188,21 +180,6 @@ function summed(task: Task, answered: readonly Answered[], options: CompareOptio
     }),
     pairs: pairs.map((pair, place) => ({ ...pair, p_holm: corrected[place]! })),
   };
-}
-
-function pairOf(
-  task: Task,
-  first: readonly RowScore[],
-  second: readonly RowScore[],
-  { labels, metric, seed }: { labels: readonly Label[]; metric: string; seed: number },
-): Omit<ComparedPair, "first" | "second" | "p_holm"> {
-  const rows = first.length;
-  const statistic = statisticsOf(task, [...first, ...second], labels)[metric]!;
-  const difference = pairedDifference(rows, statistic, seed);
-  const shareOfRight = ["accuracy", "subset_accuracy", "exact_match"].includes(metric);
-  return shareOfRight
-    ? { difference, test: "mcnemar", p_value: mcnemar(rightRows(task, first), rightRows(task, second)).exact }
-    : { difference, test: "permutation", p_value: permutationTest(rows, statistic, seed) };
 }
 
 /** Of each one, the rows that all have answered, in the order of the first. Throws "input" where these are none, or of other data. */

@@ -7,7 +7,7 @@ export { type DistillEvent, type DistillResult, distill } from "./distill.js";
 export type { DistillationOptions, DistillOptions } from "./distill-options.js";
 export type { ComparedModel } from "./distill-table.js";
 export type { Fairness } from "./fairness.js";
-export { type LadderNote, type LadderResult, type LadderRung, ladder, type RungName, testOf } from "./ladder.js";
+export { type LadderNote, type LadderResult, type LadderRung, ladder, type RungName } from "./ladder.js";
 export type { LadderEvent, LadderOptions } from "./ladder-options.js";
 export { type ComparedPrompt, type PromptComparison, type PromptPair, type PromptResult, prompt } from "./prompt.js";
 export type { PromptOptions } from "./prompt-options.js";

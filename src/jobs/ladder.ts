@@ -7,6 +7,7 @@ import {
   evaluateWith,
   headless,
   type Metrics,
+  type PairTest,
   readPredictions,
   type ScoringProgress,
   withPredictor,
@@ -74,7 +75,7 @@ export interface LadderResult {
   out: string;
   rungs: LadderRung[];
   /** What p_value is of. */
-  test: "mcnemar" | "permutation";
+  test: PairTest["test"];
   notes: LadderNote[];
 }
 
@@ -237,11 +238,6 @@ class Climb {
     if (!this.#told.has(place)) this.settings.onEvent?.({ type: "bad", rung, bad });
     this.#told.add(place);
   }
-}
-
-/** What p_value is of, in words. */
-export function testOf({ test, metric }: Pick<LadderResult, "test" | "metric">): string {
-  return test === "mcnemar" ? "McNemar's exact test" : `a paired permutation test of ${metric}`;
 }
 
 /** Whether what tuning leaves is a head, which no GGUF holds and no words teach. */

@@ -1,6 +1,6 @@
 // The page of a ladder: every rung's metric with its interval, and what it costs.
-import type { Interval } from "../evaluate/index.js";
-import { type Fairness, type LadderResult, testOf } from "../jobs/index.js";
+import { type Interval, testOf } from "../evaluate/index.js";
+import type { Fairness, LadderResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { counted } from "../support/words.js";
 import { label } from "./axis.js";

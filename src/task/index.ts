@@ -9,6 +9,7 @@ export {
   type AuditBound,
   type AuditSettings,
   hasLabels,
+  hasUnit,
   isDrawn,
   isError,
   isNumber,

@@ -21,6 +21,11 @@ export function isError(metric: string): boolean {
   return ["log_loss", "brier", "ece", "hamming_loss", "mae", "rmse"].includes(metric);
 }
 
+/** Whether a metric is in the unit of the task's numbers, and so may be of any size. */
+export function hasUnit(metric: string): boolean {
+  return metric === "mae" || metric === "rmse";
+}
+
 /** Whether answers are made of labels, so that without a list in the task file the training rows say which there are. */
 export function hasLabels(kind: TaskKind): boolean {
   return kind === "classify" || kind === "multilabel";

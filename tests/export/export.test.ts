@@ -73,6 +73,10 @@ describe("exportModel", () => {
     expect(gate.kl.adapter_merged).toBeLessThan(1e-6);
     expect(gate.kl.merged_quantized).toBeGreaterThan(0);
     expect(gate.metric.adapter!.value).toBe(gate.metric.merged.value);
+    const { adapter_merged, merged_quantized } = gate.changes;
+    expect(adapter_merged).toMatchObject({ difference: { value: 0 }, test: "mcnemar", p_value: 1, bound: 0.02 });
+    const { merged, quantized } = gate.metric;
+    expect(merged_quantized.difference.value).toBeCloseTo(quantized.value - merged.value, 12);
     expect([...new Set(phases)]).toEqual(["merge", "quantize", "check"]);
     expect(readdirSync(folder).sort()).toEqual(["merged.gguf", "merged.md", "out.gguf", "out.md"]);
     expect((await inspect(out)).types.q8_0).toBeGreaterThan(0);

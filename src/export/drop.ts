@@ -1,0 +1,74 @@
+// What a step of an export did to the task's metric, and whether it lost more than its bound and more than chance takes. Knows what both models
+// answered to the same rows; asks none.
+import {
+  bootstrapInterval,
+  type Label,
+  momentsOf,
+  type PairTest,
+  type RowScore,
+  statisticsOf,
+  testOf,
+  testPair,
+} from "../evaluate/index.js";
+import { hasUnit, isError, type Task } from "../task/index.js";
+
+/** What a step did, on the rows of the gate: after minus before. */
+export interface MetricChange extends PairTest {
+  /** Where 95 % of the values before lie when the rows are drawn again (bootstrap): one value where every draw gives it. */
+  redrawn: [number, number];
+  /** The largest drop that is no harm in itself, in the unit of the metric. */
+  bound: number;
+}
+
+/** Two values differ where chance would make them differ as much less often than this; as compare has it. */
+const least = 0.05;
+
+/**
+ * @param before - the rows as the model before the step answered them
+ * @param after - the same rows in the same order
+ * @param drop - bound of the metric's drop; of mae and rmse, which are in the unit of the answers, in standard deviations of these
+ */
+export function changeBetween(
+  task: Task,
+  before: readonly RowScore[],
+  after: readonly RowScore[],
+  { labels, seed, drop }: { labels: readonly Label[]; seed: number; drop: number },
+): MetricChange {
+  const { metric } = task;
+  const { low, high } = bootstrapInterval(before.length, statisticsOf(task, before, labels)[metric]!, { seed });
+  const bound = hasUnit(metric) ? drop * deviationOf(before.map(({ answer }) => Number(answer))) : drop;
+  return { ...testPair(task, after, before, { labels, metric, seed }), redrawn: [low, high], bound };
+}
+
+/**
+ * How a step harmed the metric, in words; null where it did not. It did where the metric drops by more than the bound, and one of two says that this is no chance: the test
+ * of both models on the same rows, or the rows drawn again, which give no value as bad before the step. Over few rows the test never says so, and where many rows turn in
+ * both directions it does so late.
+ */
+export function harmOf(
+  metric: string,
+  [before, after]: readonly [number, number],
+  { redrawn: [low, high], bound, p_value, test }: MetricChange,
+): string | null {
+  const error = isError(metric);
+  if ((error ? after - before : before - after) <= bound) return null;
+  const draws =
+    low === high
+      ? `every draw of these rows gives ${digits(low)}`
+      : `95 % of the draws of these rows give ${digits(low)} to ${digits(high)}`;
+  const why = [
+    ...(p_value < least ? [`p = ${digits(p_value)} by ${testOf({ test, metric })}`] : []),
+    ...((error ? after > high : after < low) ? [`${draws} before it`] : []),
+  ];
+  if (why.length === 0) return null;
+  return `${metric} from ${digits(before)} to ${digits(after)}, the bound is ${digits(bound)} (${why.join("; ")})`;
+}
+
+/** Three digits, as numbers stand in the gate's sentences. */
+export function digits(value: number): string {
+  return String(Number(value.toPrecision(3)));
+}
+
+function deviationOf(numbers: readonly number[]): number {
+  return numbers.length < 2 ? 0 : Math.sqrt(momentsOf(numbers).variance);
+}

@@ -1,0 +1,136 @@
+// Whether a step of an export harmed the metric: over every way in which rows can turn, beside what an interval or a test alone would say.
+import { describe, expect, it } from "vitest";
+import { bootstrapInterval, mcnemar, meanOf, type RowScore } from "../../src/evaluate/index.js";
+import { changeBetween, harmOf } from "../../src/export/drop.js";
+import type { Task } from "../../src/task/index.js";
+
+/** Of so many rows, so many are right before; of these the first are lost, of the others the first won. */
+function turned(rows: number, right: number, lost: number, won: number) {
+  const before = Array.from({ length: rows }, (_, row) => Number(row < right));
+  const after = before.map((one, row) => (row < lost ? 0 : row >= right && row < right + won ? 1 : one));
+  return { before, after };
+}
+
+/** Every way from so many right rows. */
+function* waysFrom(rows: number, right: number) {
+  const { low, high } = bootstrapInterval(rows, meanOf(turned(rows, right, 0, 0).before), { seed: 0 });
+  for (let lost = 0; lost <= right; lost++) {
+    for (let won = 0; won <= rows - right; won++) {
+      const { before, after } = turned(rows, right, lost, won);
+      const p_value = mcnemar(after, before).exact;
+      const values: [number, number] = [right / rows, (right - lost + won) / rows];
+      const harm = harmOf("accuracy", values, {
+        ...{ test: "mcnemar", p_value, redrawn: [low, high], bound: 0.02 },
+        difference: { value: values[1] - values[0], low: 0, high: 0 },
+      });
+      const dropped = values[0] - values[1] > 0.02;
+      const outside = dropped && values[1] < low;
+      yield { rows, right, lost, won, harm, outside, significant: dropped && p_value < 0.05 };
+    }
+  }
+}
+
+describe("every way in which rows can turn", () => {
+  it("up to 20 rows: harm is what leaves the draws of the rows, which a test alone would pass half of", () => {
+    const count = { all: 0, harms: 0, significant: 0 };
+    for (let rows = 1; rows <= 20; rows++) {
+      for (let right = 0; right <= rows; right++) {
+        for (const { harm, outside, significant, ...way } of waysFrom(rows, right)) {
+          expect(harm !== null, JSON.stringify(way)).toBe(outside);
+          count.all++;
+          count.harms += Number(harm !== null);
+          count.significant += Number(significant);
+        }
+      }
+    }
+    expect(count).toEqual({ all: 10_625, harms: 2_498, significant: 1_286 });
+  });
+
+  it.each([
+    [50, 1_504, 10],
+    [100, 6_196, 52],
+    [200, 25_585, 201],
+  ])(
+    "%i rows: harm is also what is no chance by the test, from 6 rows lost and none won on",
+    (rows, outsides, also) => {
+      const count = { outsides: 0, also: 0, least: rows };
+      for (const share of [0.5, 0.6, 0.7, 0.8, 0.9, 0.96, 1]) {
+        for (const { harm, outside, significant, ...way } of waysFrom(rows, Math.round(share * rows))) {
+          expect(harm !== null, JSON.stringify(way)).toBe(outside || significant);
+          count.outsides += Number(outside);
+          if (outside || harm === null) continue;
+          count.also++;
+          count.least = Math.min(count.least, way.lost - way.won);
+        }
+      }
+      expect(count).toEqual({ outsides, also, least: 6 });
+    },
+  );
+});
+
+const classify = { kind: "classify", metric: "accuracy" } as Task;
+const labels = ["a", "b"].map((text) => ({ text, value: text }));
+const settings = { labels, seed: 0, drop: 0.02 };
+const scores = (right: readonly number[]) =>
+  right.map((one, index): RowScore => {
+    const p = one === 1 ? 0.75 : 0.25;
+    return { index, answer: "a", prediction: one === 1 ? "a" : "b", probabilities: { a: p, b: 1 - p } };
+  });
+
+describe("of models' answers", () => {
+  it("the same rows are compared, and the sentence has what says that it is no chance", () => {
+    const { before, after } = turned(100, 50, 9, 1);
+    const change = changeBetween(classify, scores(before), scores(after), settings);
+    expect(change).toMatchObject({ test: "mcnemar", p_value: 22 / 1024, bound: 0.02 });
+    expect(change.difference.value).toBeCloseTo(-0.08, 12);
+    expect(change.difference.high).toBeLessThan(0);
+    expect(change.redrawn[0]).toBeCloseTo(0.4, 12);
+    expect(harmOf("accuracy", [0.5, 0.42], change)).toBe(
+      "accuracy from 0.5 to 0.42, the bound is 0.02 (p = 0.0215 by McNemar's exact test)",
+    );
+    expect(harmOf("accuracy", [0.42, 0.5], change)).toBeNull();
+  });
+
+  it("of five right answers that turn wrong the draws alone say so: no test of five rows can", () => {
+    const { before, after } = turned(5, 5, 5, 0);
+    const change = changeBetween(classify, scores(before), scores(after), settings);
+    expect(change.p_value).toBe(2 / 32);
+    expect(harmOf("accuracy", [1, 0], change)).toBe(
+      "accuracy from 1 to 0, the bound is 0.02 (every draw of these rows gives 1 before it)",
+    );
+  });
+
+  it("other metrics have a permutation test, and errors get worse as they rise", () => {
+    const task = { ...classify, metric: "log_loss" } as Task;
+    const { before, after } = turned(100, 50, 9, 1);
+    const change = changeBetween(task, scores(before), scores(after), settings);
+    const [low, high] = [-Math.log(0.75), -Math.log(0.25)];
+    expect(change.difference.value).toBeCloseTo(0.08 * (high - low), 12);
+    expect(change.test).toBe("permutation");
+    expect(change.p_value).toBeLessThan(0.05);
+    const [first, second] = [(low + high) / 2, 0.42 * low + 0.58 * high];
+    expect(harmOf("log_loss", [first, second], change)).toMatch(
+      /^log_loss from 0\.837 to 0\.925, the bound is 0\.02 \(p = 0\.0\d+ by a paired permutation test of log_loss\)$/,
+    );
+    expect(harmOf("log_loss", [second, first], change)).toBeNull();
+  });
+
+  it.each([1, 1000])("an error in the unit of the answers has its bound in their deviations, times %i too", (unit) => {
+    const task = { kind: "regress", metric: "mae" } as Task;
+    const answered = (error: number) =>
+      Array.from({ length: 100 }, (_, index): RowScore => {
+        const answer = unit * (index % 2);
+        const prediction = answer + unit * error * (1 + (index % 10) / 100);
+        return { index, answer: `${answer}`, prediction: `${prediction}`, probabilities: null };
+      });
+    const [before, little, much] = [answered(0.2), answered(0.205), answered(0.25)];
+    const none = { ...settings, labels: [] };
+    // The deviation of as many zeros as ones is a half, but for the 99 in place of the 100.
+    const change = changeBetween(task, before, little, none);
+    expect(change.bound).toBeCloseTo(0.02 * unit * Math.sqrt(25 / 99), 9);
+    const mae = (error: number) => unit * error * 1.045;
+    expect(change.p_value).toBeLessThan(0.05);
+    expect(harmOf("mae", [mae(0.2), mae(0.205)], change)).toBeNull();
+    expect(harmOf("mae", [mae(0.2), mae(0.25)], changeBetween(task, before, much, none))).toMatch(/^mae from 0?\.?209/);
+  });
+});
