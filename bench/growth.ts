@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { decodeRows } from "../src/decode/index.js";
 import { type Model, openModel } from "../src/model/index.js";
-import { lineChart } from "../src/report/index.js";
+import { lineChart, widths } from "../src/report/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
 import { Random } from "../src/support/random.js";
 import { packChoices } from "../src/tokens/index.js";
@@ -109,7 +109,7 @@ function drawn({ title, x, y, lines }: Plot): string {
   return lineChart({
     ...{ title, x: { label: x, scale: "log", ticks }, y: { label: y, from: 0 }, alone: true },
     series: lines.map((line) => ({ ...line, marks: "both" })),
-  });
+  })(widths.wide);
 }
 
 /** Points of one line: a measurement for each x, in order. */

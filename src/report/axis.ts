@@ -34,7 +34,9 @@ export function scaleOf(axis: Axis, values: Iterable<number>): Scale {
   const from = axis.from ?? exact(by * Math.floor(least / by + 1e-9));
   const to = axis.to ?? exact(by * Math.ceil(most / by - 1e-9));
   const count = Math.round((to - from) / by);
-  const ticks = Array.from({ length: count + 1 }, (_, index) => exact(from + by * index)).filter((tick) => tick <= to);
+  // What is left of a sum that is 0 is no tick of its own.
+  const at = (index: number) => (Math.abs(from + by * index) < by * 1e-9 ? 0 : exact(from + by * index));
+  const ticks = Array.from({ length: count + 1 }, (_, index) => at(index)).filter((tick) => tick <= to);
   return between(from, to === from ? from + by : to, ticks, false);
 }
 

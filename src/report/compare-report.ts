@@ -5,6 +5,7 @@ import { writeFileAtomic } from "../support/files.js";
 import { intervalChart } from "./interval-chart.js";
 import { lineChart } from "./line-chart.js";
 import { type Cell, pageOf } from "./page.js";
+import type { Chart } from "./svg.js";
 
 /**
  * Writes the page of a comparison, as one HTML file that needs nothing but itself.
@@ -87,7 +88,7 @@ export async function reportCompare(result: CompareResult, command: string, file
 }
 
 /** The metric over the rows that each was tuned on, where two or more were tuned on different numbers of them. */
-function learningCurve({ metric, compared }: CompareResult): string[] {
+function learningCurve({ metric, compared }: CompareResult): Chart[] {
   const points = compared.flatMap(({ trained_rows, metrics }) => {
     const found = metrics[metric];
     return trained_rows === null || !found

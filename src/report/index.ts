@@ -9,4 +9,5 @@ export { type LineChart, lineChart, type Point, type Series } from "./line-chart
 export { type Cell, type Page, pageOf, type Section, type Table } from "./page.js";
 export { requirePlace } from "./place.js";
 export { reportRun } from "./run-report.js";
+export { widths } from "./svg.js";
 export { type Watch, type WatchOptions, watch } from "./watch.js";

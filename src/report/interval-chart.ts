@@ -1,6 +1,20 @@
 // Values with their intervals, one a line, on a common axis: metrics of several models, gaps between groups.
 import { type Axis, label, scaleOf } from "./axis.js";
-import { drawing, element, type Frame, horizontalAxis, seriesClass, words } from "./svg.js";
+import {
+  axisHeight,
+  breadth,
+  broken,
+  type Chart,
+  drawing,
+  element,
+  type Frame,
+  heading,
+  horizontalAxis,
+  leading,
+  paragraph,
+  seriesClass,
+  words,
+} from "./svg.js";
 
 export interface IntervalRow {
   label: string;
@@ -23,44 +37,41 @@ export interface IntervalChart {
 /** More lines than this make a chart that nobody reads; tables have all. */
 export const linesDrawn = 30;
 
-/** Characters of a label that stands left of its line; where one is longer, all stand above theirs. */
-const beside = 32;
+/** Share of the width that labels take which stand left of their lines; where one is longer, all stand above theirs. */
+const beside = 0.4;
 
-/** One chart as SVG; higher with every row. */
-export function intervalChart({ title, x, rows, reference }: IntervalChart): string {
+/** Units of a row besides the lines of a label that stands above it. */
+const rowHeight = 24;
+
+/** One chart; higher with every row. */
+export const intervalChart =
+  (chart: IntervalChart): Chart =>
+  (width) =>
+    drawn(chart, width);
+
+function drawn({ title, x, rows, reference }: IntervalChart, width: number): string {
   const values = rows.flatMap((row) => [row.value, row.low ?? row.value, row.high ?? row.value]);
   const scale = scaleOf(x, reference === undefined ? values : [...values, reference]);
-  const longest = Math.max(0, ...rows.map((row) => row.label.length));
-  const above = longest > beside;
-  const rowHeight = above ? 40 : 24;
-  const left = above ? 24 : 16 + 7 * longest;
-  const bottom = 40 + rowHeight * rows.length;
-  const frame: Frame = { width: 560, height: bottom + 50, left, right: 24, top: 36, bottom };
-  const place = (value: number) => left + scale.place(value) * (frame.width - left - frame.right);
-  const grid = scale.ticks.map((tick) =>
-    element("path", { class: "grid", d: `M${place(tick).toFixed(1)} ${frame.top}V${bottom}` }),
-  );
-  const parts = [
-    words(16, 20, title, { "font-size": 14, "font-weight": "bold" }),
-    ...grid,
-    ...horizontalAxis(frame, scale, x.label),
-  ];
+  const longest = Math.max(0, ...rows.map((row) => breadth(row.label)));
+  const above = longest > beside * width;
+  const [left, right] = [above ? 24 : 16 + longest, 24];
+  const { parts, end: top } = heading(title, width);
+  const names = rows.map((row) => (above ? broken(row.label, width - left - right) : []));
+  const bottom = top + names.reduce((sum, lines) => sum + rowHeight + leading * lines.length, 4);
+  const frame: Frame = { width, height: bottom + axisHeight(x.label, width), left, right, top, bottom };
+  const place = (value: number) => left + scale.place(value) * (width - left - right);
+  const upright = (value: number) => `M${place(value).toFixed(1)} ${top}V${bottom}`;
+  parts.push(...scale.ticks.map((tick) => element("path", { class: "grid", d: upright(tick) })));
+  parts.push(...horizontalAxis(frame, scale, x.label));
   if (reference !== undefined)
-    parts.push(
-      element("path", {
-        class: "axis",
-        "stroke-dasharray": "4 3",
-        d: `M${place(reference).toFixed(1)} ${frame.top}V${bottom}`,
-      }),
-    );
+    parts.push(element("path", { class: "axis", "stroke-dasharray": "4 3", d: upright(reference) }));
+  let y = top - rowHeight / 2;
   for (const [index, row] of rows.entries()) {
-    const y = frame.top + rowHeight * (index + (above ? 0.75 : 0.5));
     const colour = seriesClass(row.series ?? 0);
-    parts.push(
-      above
-        ? words(left + 4, y - 12, shortened(row.label, frame.width - left - frame.right))
-        : words(left - 8, y + 4, row.label, { "text-anchor": "end" }),
-    );
+    const name = names[index]!;
+    if (above) parts.push(...paragraph(left + 4, y + rowHeight + 6, name));
+    y += rowHeight + leading * name.length;
+    if (!above) parts.push(words(left - 8, y + 4, row.label, { "text-anchor": "end" }));
     if (row.low !== undefined && row.high !== undefined)
       parts.push(
         element("path", {
@@ -77,9 +88,4 @@ export function intervalChart({ title, x, rows, reference }: IntervalChart): str
       : `${name}: ${label(value)}, ${label(low)} to ${label(high)}.`,
   );
   return drawing(frame, { title, description: `${x.label}. ${said.join(" ")}` }, parts);
-}
-
-function shortened(name: string, room: number): string {
-  const most = Math.floor(room / 6.5);
-  return name.length > most ? `${name.slice(0, most - 1)}…` : name;
 }

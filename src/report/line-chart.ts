@@ -1,6 +1,21 @@
 // Lines and points over a horizontal axis, with intervals where they are known.
 import { type Axis, label, scaleOf } from "./axis.js";
-import { drawing, element, type Frame, horizontalAxis, seriesClass, verticalAxis, words } from "./svg.js";
+import {
+  axisHeight,
+  breadth,
+  type Chart,
+  drawing,
+  element,
+  type Frame,
+  heading,
+  horizontalAxis,
+  leading,
+  nameLines,
+  paragraph,
+  seriesClass,
+  verticalAxis,
+  words,
+} from "./svg.js";
 
 export interface Point {
   x: number;
@@ -26,10 +41,16 @@ export interface LineChart {
   alone?: boolean;
 }
 
-const size = { width: 560, height: 340 };
+/** Units of the inner part. */
+const height = 248;
 
-/** One chart as SVG. Points that are not finite are left out, and part the line. */
-export function lineChart({ title, x, y, series, alone }: LineChart): string {
+/** One chart. Points that are not finite are left out, and part the line. */
+export const lineChart =
+  (chart: LineChart): Chart =>
+  (width) =>
+    drawn(chart, width);
+
+function drawn({ title, x, y, series, alone = false }: LineChart, width: number): string {
   const finite = series.map((one) => ({ ...one, points: one.points.filter((point) => Number.isFinite(point.x)) }));
   const points = finite.flatMap((one) => one.points);
   const horizontal = scaleOf(
@@ -40,28 +61,21 @@ export function lineChart({ title, x, y, series, alone }: LineChart): string {
     y,
     points.flatMap((point) => [point.y, point.low ?? point.y, point.high ?? point.y]),
   );
-  const legend = finite.length > 1 ? 20 : 0;
-  const frame: Frame = {
-    ...size,
-    height: size.height + legend,
-    left: 64,
-    right: 24,
-    top: 40 + legend,
-    bottom: size.height + legend - 52,
-  };
-  const inner = frame.width - frame.left - frame.right;
+  const { parts, end } = heading(title, width);
+  const names = legend(finite, end + 6, width);
+  const unit = nameLines(y.label, width);
+  const top = names.end + leading * unit.length + 2;
+  const left = 10 + Math.max(...vertical.ticks.map((tick) => breadth(label(tick))));
+  const bottom = top + height;
+  const frame: Frame = { width, height: bottom + axisHeight(x.label, width), left, right: 24, top, bottom };
   const placed = {
-    x: (value: number) => frame.left + horizontal.place(value) * inner,
-    y: (value: number) => frame.bottom - vertical.place(value) * (frame.bottom - frame.top),
+    x: (value: number) => left + horizontal.place(value) * (width - left - frame.right),
+    y: (value: number) => bottom - vertical.place(value) * height,
   };
-  const parts = [
-    words(frame.left, 20, title, { "font-size": 14, "font-weight": "bold" }),
-    ...verticalAxis(frame, vertical, y.label),
-    ...horizontalAxis(frame, horizontal, x.label),
-  ];
+  parts.push(...names.parts, ...paragraph(16, names.end + 2, unit));
+  parts.push(...verticalAxis(frame, vertical), ...horizontalAxis(frame, horizontal, x.label));
   let colour = 0;
-  let along = frame.left;
-  for (const { name, points: own, marks = "both" } of finite) {
+  for (const { points: own, marks = "both" } of finite) {
     const line = seriesClass(colour);
     if (marks !== "points") parts.push(way(own, placed, `${line} line${marks === "faint" ? " faint" : ""}`));
     for (const point of own) {
@@ -76,13 +90,23 @@ export function lineChart({ title, x, y, series, alone }: LineChart): string {
       if (marks === "points" || marks === "both")
         parts.push(element("circle", { class: `${line} fill`, cx: placed.x(point.x), cy: placed.y(point.y), r: 3.5 }));
     }
-    if (marks === "faint") continue;
-    colour += 1;
-    if (legend === 0) continue;
-    parts.push(words(along, 42, name, { class: line, "font-weight": "bold" }));
-    along += 7.2 * name.length + 16;
+    if (marks !== "faint") colour += 1;
   }
-  return drawing(frame, { title, description: describe(finite, x.label, y.label), alone: alone ?? false }, parts);
+  return drawing(frame, { title, description: describe(finite, x.label, y.label), alone }, parts);
+}
+
+/** The names of series in their colours, where there are several, and where what is below them begins. */
+function legend(series: readonly Series[], y: number, width: number): { parts: string[]; end: number } {
+  if (series.length < 2) return { parts: [], end: y };
+  let [along, line] = [16, y];
+  const named = series.filter(({ marks }) => marks !== "faint");
+  const parts = named.map(({ name }, colour) => {
+    const room = 1.2 * breadth(name) + 16;
+    if (along > 16 && along + room > width) [along, line] = [16, line + leading];
+    along += room;
+    return words(along - room, line, name, { class: seriesClass(colour), "font-weight": "bold" });
+  });
+  return { parts, end: line + leading + 4 };
 }
 
 const f = (value: number): string => value.toFixed(1);

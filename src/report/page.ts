@@ -1,7 +1,7 @@
 // One HTML page that needs nothing but itself: no network, light and dark, for phones and paper. Knows no job; what it shows are charts, tables and words.
 import { label, numberText } from "./axis.js";
 import { policyOf } from "./policy.js";
-import { chartStyle, escaped } from "./svg.js";
+import { type Chart, chartStyle, escaped, widths } from "./svg.js";
 
 /** A number is sorted as such; a value with its interval by the value; null is an empty cell. */
 export type Cell = string | number | { value: number; low: number; high: number } | null;
@@ -17,8 +17,8 @@ export interface Section {
   title: string;
   /** Sentences under the title. */
   words?: readonly string[];
-  /** SVG of {@link lineChart} and {@link intervalChart}. */
-  charts?: readonly string[];
+  /** Of {@link lineChart} and {@link intervalChart}. */
+  charts?: readonly Chart[];
   tables?: readonly Table[];
 }
 
@@ -37,9 +37,9 @@ body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground
 h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}
 pre{background:var(--soft);padding:.75rem;overflow-x:auto;border-radius:4px}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,32.5rem),1fr));gap:1rem}
-.charts svg{width:100%;max-width:44rem;height:auto}
-/* A chart is drawn smaller there than its 560 units: its letters stay 11 pixels high, and it scrolls where it is wider than the screen. */
-@media screen and (max-width:36rem){.charts figure{overflow-x:auto}.charts svg{min-width:28rem}.charts svg text{font-size:14px}}
+.charts svg{width:100%;height:auto}.wide{max-width:44rem}.narrow{max-width:26rem;display:none}
+/* Each chart is drawn twice, and seen, printed and read aloud once: all of it is to be within a phone, in letters of 11 pixels. */
+@media screen and (max-width:36rem){.wide{display:none}.narrow{display:block}}
 .table{overflow-x:auto;margin:1rem 0}
 table{border-collapse:collapse;font-size:.95rem}caption{text-align:left;font-weight:600;padding:.25rem 0}
 th,td{padding:.25rem .75rem;border-bottom:1px solid var(--rule);text-align:left;white-space:nowrap}
@@ -100,16 +100,18 @@ ${sections.map(sectionOf).join("\n")}
 }
 
 function sectionOf({ title, words = [], charts = [], tables = [] }: Section): string {
-  const drawn =
-    charts.length === 0
-      ? ""
-      : `<div class="charts">${charts.map((svg) => `<figure tabindex="0">${svg}</figure>`).join("")}</div>`;
+  const drawn = charts.length === 0 ? "" : `<div class="charts">${charts.map(figureOf).join("")}</div>`;
   return `<section>
 <h2>${escaped(title)}</h2>
 ${words.map((sentence) => `<p>${escaped(sentence)}</p>`).join("\n")}
 ${drawn}
 ${tables.map((table) => tableOf(table, title)).join("\n")}
 </section>`;
+}
+
+function figureOf(chart: Chart): string {
+  const drawn = Object.entries(widths).map(([name, width]) => `<div class="${name}">${chart(width)}</div>`);
+  return `<figure>${drawn.join("")}</figure>`;
 }
 
 /** Its region is named by the section as well: others have tables of the same caption. */

@@ -43,6 +43,53 @@ export function words(x: number, y: number, text: string, attributes: Record<str
 
 const round = (value: number): number => Math.round(value * 10) / 10;
 
+/** A chart, drawn in a width of its own units. */
+export type Chart = (width: number) => string;
+
+/** Of a screen and of a phone: in 513 and in 288 pixels the letters, 12 units high, are 11 pixels high. */
+export const widths = { wide: 560, narrow: 312 };
+
+/** Units from a line of text to the next. */
+export const leading = 16;
+
+/** Units that a text takes in letters of 12 units: rather too many than too few. */
+export const breadth = (text: string): number =>
+  [...text].reduce((sum, sign) => sum + (sign > "\u2e7f" ? 12.5 : /\p{Lu}/u.test(sign) ? 9 : 7.5), 0);
+
+/** A text in lines that a room of units holds, parted between words where that can be; the third is the last, with … where the text is longer. */
+export function broken(text: string, room: number): string[] {
+  const most = Math.max(1, Math.floor(room / (breadth(text) / text.length || 1)));
+  const line = `\\S.{0,${most - 1}}`;
+  const lines: string[] = text.match(new RegExp(`${line}(?=\\s|$)|${line}`, "gsu")) ?? [];
+  return lines.length > 3 ? [...lines.slice(0, 2), `${lines[2]!.slice(0, -1)}…`] : lines;
+}
+
+/** Lines of text, the first at y. */
+export function paragraph(
+  x: number,
+  y: number,
+  lines: readonly string[],
+  attributes: Record<string, string | number> = {},
+): string[] {
+  return lines.map((line, index) => words(x, y + leading * index, line, attributes));
+}
+
+/** The title of a chart, and where what is below it begins. */
+export function heading(title: string, width: number): { parts: string[]; end: number } {
+  const lines = broken(title, (width - 32) / 1.3);
+  const parts = paragraph(16, 20, lines, { "font-size": 14, "font-weight": "bold" });
+  return { parts, end: 20 + leading * lines.length };
+}
+
+/** Lines of an axis's name. */
+export const nameLines = (name: string, width: number): string[] => broken(name, width - 32);
+
+/** The middle of a text that shall stand at x, within the chart. */
+function within(x: number, text: string, width: number): number {
+  const half = breadth(text) / 2;
+  return Math.max(half, Math.min(x, width - half));
+}
+
 /** The place of a chart's inner part, in its own units. */
 export interface Frame {
   width: number;
@@ -53,31 +100,35 @@ export interface Frame {
   bottom: number;
 }
 
-/** The vertical axis with its grid. */
-export function verticalAxis(frame: Frame, scale: Scale, name: string): string[] {
-  const { left, right, top, bottom, width } = frame;
-  const place = (value: number) => bottom - scale.place(value) * (bottom - top);
-  const middle = (top + bottom) / 2;
-  const grid = scale.ticks.flatMap((tick) => [
-    element("path", { class: "grid", d: `M${left} ${round(place(tick))}H${width - right}` }),
-    words(left - 6, place(tick) + 4, label(tick), { "text-anchor": "end" }),
-  ]);
-  return [...grid, words(14, middle, name, { "text-anchor": "middle", transform: `rotate(-90 14 ${round(middle)})` })];
+/** The vertical axis with its grid; its name stands above it. */
+export function verticalAxis({ left, right, top, bottom, width }: Frame, scale: Scale): string[] {
+  return scale.ticks.flatMap((tick) => {
+    const y = bottom - scale.place(tick) * (bottom - top);
+    const grid = element("path", { class: "grid", d: `M${left} ${round(y)}H${width - right}` });
+    return [grid, words(left - 6, y + 4, label(tick), { "text-anchor": "end" })];
+  });
 }
 
-/** The horizontal axis with its ticks. */
-export function horizontalAxis(frame: Frame, scale: Scale, name: string): string[] {
-  const { left, right, bottom, width } = frame;
+/** Units that the horizontal axis takes below the inner part. */
+export const axisHeight = (name: string, width: number): number => 34 + leading * nameLines(name, width).length;
+
+/** The horizontal axis with its ticks, of which those have their numbers that have room for them. */
+export function horizontalAxis({ left, right, bottom, width }: Frame, scale: Scale, name: string): string[] {
   const inner = width - left - right;
+  const middle = { "text-anchor": "middle" };
+  let free = -Infinity;
   const ticks = scale.ticks.flatMap((tick) => {
-    const x = left + scale.place(tick) * inner;
-    return [
-      element("path", { class: "axis", d: `M${round(x)} ${bottom}v4` }),
-      words(x, bottom + 17, label(tick), { "text-anchor": "middle" }),
-    ];
+    const [x, text] = [left + scale.place(tick) * inner, label(tick)];
+    const mark = element("path", { class: "axis", d: `M${round(x)} ${bottom}v4` });
+    const [at, half] = [within(x, text, width), breadth(text) / 2];
+    if (at - half < free) return [mark];
+    free = at + half + 4;
+    return [mark, words(at, bottom + 17, text, middle)];
   });
   const line = element("path", { class: "axis", d: `M${left} ${bottom}h${inner}` });
-  return [line, ...ticks, words(left + inner / 2, bottom + 38, name, { "text-anchor": "middle" })];
+  const lines = nameLines(name, width);
+  const longest = lines.reduce((one, other) => (breadth(other) > breadth(one) ? other : one), "");
+  return [line, ...ticks, ...paragraph(within(left + inner / 2, longest, width), bottom + 38, lines, middle)];
 }
 
 /** A whole SVG. It names itself and what it shows to those who cannot see it; alone: a file of its own, not a part of a page. */

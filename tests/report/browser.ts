@@ -50,10 +50,46 @@ export async function violations({ page }: Opened): Promise<string[]> {
   return JSON.parse(result.value as string);
 }
 
-/** All that is wrong with a page of ours: complaints, requests and broken rules of axe-core. */
-export async function flawsOf(file: string, options: { width?: number; dark?: boolean } = {}): Promise<string[]> {
-  const opened = await openPage(pathToFileURL(file).href, options);
-  return [...opened.complaints, ...(await violations(opened))];
+/** What of the charts that are seen lies beyond the screen, is written in letters of less than 11 pixels, or over other words; and a page that is wider than its screen. */
+export async function hidden({ page }: Opened): Promise<string[]> {
+  return page.evaluate<string[]>(`(() => {
+    const [found, width] = [[], document.documentElement.clientWidth];
+    if (document.documentElement.scrollWidth > width) found.push("the page scrolls sideways");
+    for (const live of document.querySelectorAll("canvas"))
+      if (live.getBoundingClientRect().left < 0 || live.getBoundingClientRect().right > width) found.push("a canvas is cut off");
+    const seen = [...document.querySelectorAll("svg")].filter((one) => one.getBoundingClientRect().width > 0);
+    if (document.querySelector("svg") && seen.length === 0) found.push("no chart is seen");
+    for (const chart of seen) {
+      const [title, edge] = [chart.querySelector("title").textContent, chart.getBoundingClientRect()];
+      if (chart.parentElement.scrollWidth > chart.parentElement.clientWidth) found.push(title + " scrolls sideways");
+      const parts = [...chart.querySelectorAll("text, circle, path")].map((part) => [part, part.getBoundingClientRect()]);
+      const name = (part) => title + ": " + (part.textContent || part.outerHTML);
+      for (const [part, { left, right, top, bottom }] of parts)
+        if (left < 0 || right > width || left < edge.left || right > edge.right || top < edge.top || bottom > edge.bottom)
+          found.push(name(part) + " is cut off");
+      const words = parts.filter(([part]) => part.tagName === "text");
+      for (const [index, [part, one]] of words.entries()) {
+        const { fontSize } = getComputedStyle(part), { a, b } = part.getScreenCTM();
+        if (parseFloat(fontSize) * Math.hypot(a, b) < 11) found.push(name(part) + " is small");
+        for (const [other, two] of words.slice(index + 1))
+          if (one.left < two.right && two.left < one.right && one.top + 2 < two.bottom && two.top + 2 < one.bottom)
+            found.push(name(part) + " lies over " + other.textContent);
+      }
+    }
+    return found;
+  })()`);
+}
+
+/** All that is wrong with a page of ours, on a phone and on a screen: complaints, requests, charts that cannot be read, and broken rules of axe-core. */
+export async function flawsOf(file: string): Promise<string[]> {
+  const found: string[] = [];
+  for (const options of [{ width: 360 }, { width: 390, dark: true }, { width: 1200 }]) {
+    const opened = await openPage(pathToFileURL(file).href, options);
+    const flaws = [...opened.complaints, ...(await hidden(opened)), ...(await violations(opened))];
+    found.push(...flaws.map((flaw) => `at ${options.width}: ${flaw}`));
+    await opened.page.close();
+  }
+  return found;
 }
 
 /** A property of the first element that a selector finds, as it is drawn. */

@@ -10,7 +10,7 @@ import { readTask } from "../../src/task/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { needs } from "../support/needs.js";
 import { writeTextToy } from "../support/text_toy.js";
-import { closeBrowser, openPage, violations } from "./browser.js";
+import { closeBrowser, hidden, openPage, violations } from "./browser.js";
 
 const testChromium = needs("chromium");
 const line = (step: number) =>
@@ -185,11 +185,12 @@ describe("a watched run", () => {
     await expect(fetch(page.url)).rejects.toThrow();
   });
 
-  testChromium("draws itself in a browser, and again when a step is done", async () => {
+  testChromium("draws itself in a browser as wide as a phone, and again when a step is done", async () => {
     const run = makeRun();
     page = await watch(run, { port: 0 });
-    const opened = await openPage(page.url);
+    const opened = await openPage(page.url, { width: 360 });
     await opened.page.getByText("step 2 of 9").waitFor();
+    expect(await hidden(opened)).toEqual([]);
     expect(await opened.page.locator("canvas").count()).toBe(6);
     // The learning rate, which three decimals would call 0.
     const ticks = await opened.page.evaluate<string[]>("plots[4].axes[1]._values");
