@@ -129,15 +129,16 @@ function answer(job: ScoringJob, rows: readonly EncodedPrompt[], step: Step): Pr
   return task.kind === "generate" ? generateRows(job, rows, step) : classifyRows(job, rows, step);
 }
 
-/** Throws "input" where a head answers another question than the task's, and where without one sets of labels are asked for, or numbers that no labels stand for. */
+/** Named by the option that takes its run. Throws "input" where a head answers another question than the task's, and where without one sets of labels are asked for, or numbers that no labels stand for. */
 export function requireHead(
   head: Head | null | undefined,
   { task, labels }: Pick<ScoringJob, "task" | "labels">,
+  option: "adapter" | "under" = "adapter",
 ): void {
   if (!head) {
-    const why = headless(task);
+    const why = headless(task, option);
     if (why === null) return;
-    throw new StillroomError("input", `${task.name} is of kind ${task.kind}: ${why}`, { options: ["adapter"] });
+    throw new StillroomError("input", `${task.name} is of kind ${task.kind}: ${why}`, { options: [option] });
   }
   const kind = kindOfLoss[head.loss];
   const asked = labels.map(({ text }) => text).sort();
@@ -154,11 +155,11 @@ export function requireHead(
 }
 
 /** Why a task cannot be answered without a head; null where it can. */
-export function headless({ kind, answer }: Task): string | null {
+export function headless({ kind, answer }: Task, option: "adapter" | "under" = "adapter"): string | null {
   if (kind === "regress" && answer.labels === undefined)
     return "a number needs a head (tune), or answer.labels in the task file: numbers on its scale, to be asked by";
   if (kind !== "multilabel") return null;
-  return "a set of labels needs a head, which gives each label a probability of its own: tune it, and give its run as adapter";
+  return `a set of labels needs a head, which gives each label a probability of its own: tune it, and give its run as ${option}`;
 }
 
 /** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits. */

@@ -3,9 +3,9 @@
 import { rm, stat } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
-import { adapterFiles, loadAdapter, requireNoHead } from "../adapter/index.js";
+import { adapterFiles, loadAdapter, loadCalibration, loadHead, requireNoHead } from "../adapter/index.js";
 import { readRows } from "../dataset/index.js";
-import { readShots } from "../evaluate/index.js";
+import { readShots, requireHead } from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
@@ -14,7 +14,7 @@ import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
 import { cardFile, requireOwnCard, writeExportCards } from "./card.js";
-import { type Gate, runGate } from "./gate.js";
+import { type Gate, heldOut, runGate } from "./gate.js";
 import { type Mixture, quantizeWithin } from "./mixture.js";
 import { type ExportOptions, type ExportProgress, type ExportSettings, exportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
@@ -100,6 +100,7 @@ class Export {
       const remedy = "give its run for under, and the model that it stands on is quantised";
       requireNoHead(lora, `a GGUF cannot hold: ${remedy}`, ["under"]);
       const beside = under === undefined ? null : await loadAdapter(this.base.native, under);
+      await this.#requireAnswerable();
       await this.#requireSpace(lora);
       const source = lora ? await this.#merge(lora) : this.base.info.path;
       const importance = await this.#collectImportance(source);
@@ -144,6 +145,16 @@ class Export {
         options: ["out", "keepMerged"],
       });
     }
+  }
+
+  /** Whether the gate will find rows, and what answers them. */
+  async #requireAnswerable(): Promise<void> {
+    const { under, check } = this.settings;
+    if (!check) return;
+    // Bad rows are told by the gate.
+    const { labels } = await heldOut(check, { ...this.settings, onBad: undefined });
+    requireHead(await loadHead(under), { task: check, labels }, "under");
+    await loadCalibration(under);
   }
 
   async #requireSpace(lora: NativeLora | null): Promise<void> {

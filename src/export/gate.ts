@@ -169,7 +169,7 @@ export function judge(
   return failures;
 }
 
-async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSettings) {
+export async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSettings) {
   const split = task.data.validation ? "validation" : "test";
   if (!task.data[split]) {
     throw new StillroomError(

@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it, vi } from "vitest";
 import { exportText } from "../../bin/print-export.js";
 import { evaluate } from "../../src/evaluate/index.js";
 import { type ExportOptions, exportModel } from "../../src/export/index.js";
@@ -86,4 +86,34 @@ it.each<[string, Partial<ExportOptions>, RegExp]>([
 ])("refuses %s", async (_name, change, message) => {
   const work = exportModel({ model, under: named("headed"), check: sets, out: named("x.gguf"), ...change });
   await expect(work).rejects.toMatchObject({ code: "usage", message: expect.stringMatching(message) });
+});
+
+it.each<[string, () => Partial<ExportOptions>, RegExp]>([
+  [
+    "a head of sets for one label",
+    () => ({ check: halves }),
+    /^the head of this adapter, .* asks for the labels early/,
+  ],
+  [
+    "an adapter without a head for sets",
+    () => ({ under: named("worded") }),
+    /: a set of labels needs a head, .* tune it, and give its run as under$/,
+  ],
+  [
+    "a task without a good row",
+    () => ({ under: named("worded"), check: { ...halves, answer: { field: "nowhere" } } }),
+    /has no good validation row$/,
+  ],
+])("refuses %s before anything is quantised", async (_name, change, message) => {
+  const onProgress = vi.fn();
+  const work = exportModel({
+    model,
+    under: named("headed"),
+    check: sets,
+    out: named("x.gguf"),
+    onProgress,
+    ...change(),
+  });
+  await expect(work).rejects.toMatchObject({ code: "input", message: expect.stringMatching(message) });
+  expect(onProgress).not.toHaveBeenCalled();
 });
