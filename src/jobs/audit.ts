@@ -44,7 +44,7 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { hasLabels, requireKnown, requireWhole, type Task } from "../task/index.js";
 import { auditTold, readTold, type TeacherAudit } from "./audit-teacher.js";
 import { variantAnswers } from "./audit-variants.js";
-import { type AskingOptions, contenderOf } from "./contender.js";
+import { type AskingOptions, contenderOf, openingOf, requireOpens } from "./contender.js";
 
 /** What is audited, and how. */
 export interface AuditOptions extends AskingOptions, Pick<EvaluateOptions, "model" | "adapter"> {
@@ -154,6 +154,7 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   }
   // Before a model is opened.
   if (options.adapter === undefined || contender?.adapter === null) requireHead(null, { task, labels: [] });
+  if (contender) await requireOpens(task, contender, scoring);
   const { after, teacher } = await withPredictor(task, scoring, async (predictor) => {
     // Before anything is scored: it may not fit.
     const told = cache === undefined ? null : await readTold(task, predictor, { ...options, cache, texts });
@@ -163,14 +164,9 @@ export async function audit(task: Task, options: AuditOptions = {}): Promise<Aud
   const { plan, facts, metrics, model } = after;
   const groups = groupTables(plan, after.judged, judgedMetrics);
   const swaps = swapsOf(plan, after.variants, after.answers);
-  const opening = {
-    ...scoring,
-    onBad: undefined,
-    model: contender?.model ?? "",
-    adapter: contender?.adapter ?? undefined,
-  };
+  const opening = contender && { ...openingOf(contender, scoring), onBad: undefined };
   const before =
-    contender && (await withPredictor(task, opening, (predictor) => ask(predictor, options, benchmarks, plan)));
+    opening && (await withPredictor(task, opening, (predictor) => ask(predictor, options, benchmarks, plan)));
   const data = rowsAudit(plan, await learntRows(plan.task, facts.split, after.rows, options));
   const { tolerance } = plan;
   const judgement = { tolerance, groups, swaps, ...benchmarkResults(benchmarks, after.benchmarked, seed), teacher };

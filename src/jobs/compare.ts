@@ -19,7 +19,7 @@ import {
 } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { isError, metricsOf, requireKnown, type Task } from "../task/index.js";
-import { type AskingOptions, type Contender, contenderOf } from "./contender.js";
+import { type AskingOptions, type Contender, contenderOf, openingOf, requireOpens } from "./contender.js";
 
 /** What is compared, and on which rows. */
 export interface CompareOptions extends AskingOptions {
@@ -104,6 +104,8 @@ export async function compare(
   const contenders = await Promise.all(names.map(contenderOf));
   // Files are read before any model is opened: what is wrong with them shows at once.
   const scores = await Promise.all(contenders.map(({ predictions }) => predictions && readPredictions(predictions)));
+  const { metric: _, onProgress: __, ...asking } = options;
+  for (const contender of contenders) if (contender.model !== null) await requireOpens(task, contender, asking);
   const answered: Answered[] = [];
   const bad: BadRow[] = [];
   for (const [place, contender] of contenders.entries()) {
@@ -132,9 +134,7 @@ async function byModel(
   const { name, adapter, trainedRows } = contender;
   const first = bad.length === 0;
   const opening: EvaluateOptions = {
-    ...options,
-    model: contender.model!,
-    ...(adapter !== null && { adapter }),
+    ...openingOf(contender, options),
     ...(first && { onBad }),
     onProgress: ({ rows, totalRows }) => onProgress?.({ name, rows, totalRows }),
   };

@@ -1,10 +1,10 @@
 // What stands in a comparison: a model, a model with an adapter, a run, or a predictions file; from the words that name it to what is
-// opened. Opens no model, but looks whether its file is there.
+// opened, and whether it can be. Scores nothing.
 import { existsSync, statSync } from "node:fs";
 import path from "node:path";
-import type { EvaluateOptions } from "../evaluate/index.js";
-import { isModelUri, resolveModel } from "../model/index.js";
+import { type EvaluateOptions, requireHead, withPredictor } from "../evaluate/index.js";
 import { StillroomError } from "../support/errors.js";
+import type { Task } from "../task/index.js";
 import { readRunFile } from "./tune-files.js";
 
 /** What all sides of a comparison are asked with. */
@@ -41,13 +41,6 @@ export interface Contender {
  * all else is a model. Throws "missing" and "input".
  */
 export async function contenderOf(name: string): Promise<Contender> {
-  const contender = await named(name);
-  // A file that is not there is told before others are asked.
-  if (contender.model !== null && !isModelUri(contender.model)) await resolveModel(contender.model);
-  return contender;
-}
-
-async function named(name: string): Promise<Contender> {
   const none = { name, predictions: null, model: null, adapter: null, trainedRows: null };
   if (name.endsWith(".jsonl")) return { ...none, predictions: name };
   if (statSync(name, { throwIfNoEntry: false })?.isDirectory()) return ofRun(name);
@@ -73,4 +66,18 @@ async function ofRun(folder: string): Promise<Contender> {
     adapter: own ? null : folder,
     trainedRows: run.data.rows,
   };
+}
+
+/** What a model of a comparison is opened with. */
+export function openingOf({ model, adapter }: Contender, options: AskingOptions): EvaluateOptions {
+  return { ...options, model: model!, adapter: adapter ?? undefined };
+}
+
+/**
+ * Opens a model of a comparison as it will be opened when its turn comes, and closes it: a damaged file, an adapter of another model and a head
+ * for another question are told before others are asked. Throws what evaluate throws before it scores.
+ */
+export async function requireOpens(task: Task, contender: Contender, options: AskingOptions): Promise<void> {
+  const opening = { ...openingOf(contender, options), onBad: undefined };
+  await withPredictor(task, opening, async ({ job }) => requireHead(job.head, job));
 }

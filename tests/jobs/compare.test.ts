@@ -1,17 +1,19 @@
 // compare() on a toy, a run of it and predictions: the same numbers as eval's, the tests, and what it refuses.
-import { mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { evaluate, mcnemar, type RowScore, readPredictions, rightRows } from "../../src/evaluate/index.js";
-import { compare, tune } from "../../src/jobs/index.js";
+import { audit, compare, tune } from "../../src/jobs/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { writeSetTask } from "./toy-sets.js";
 import { writeToyTask } from "./toy-task.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "stillroom-compare-"));
 const run = path.join(folder, "run");
 const whole = path.join(folder, "whole");
+const headed = path.join(folder, "headed");
 const before = path.join(folder, "before.jsonl");
 let model: string;
 let task: Task;
@@ -23,6 +25,7 @@ beforeAll(async () => {
   const small = { model, batchSize: 8, learningRate: 5e-3, threads: 1 };
   await tune(task, { ...small, out: run, steps: 40, rank: 4, limit: 30 }).result;
   await tune(task, { ...small, out: whole, steps: 2, method: "full" }).result;
+  await tune(await readTask(writeSetTask(folder)), { ...small, out: headed, steps: 1, rank: 2 }).result;
   await evaluate(task, { model, predictions: before });
   scores = await readPredictions(before);
 });
@@ -38,6 +41,13 @@ function predictions(name: string, change: (row: RowScore, place: number) => Row
       .join(""),
   );
   return file;
+}
+
+/** A file without its last bytes, under a name in the folder. */
+function cut(file: string, name: string): string {
+  const whole = readFileSync(file);
+  writeFileSync(path.join(folder, name), whole.subarray(0, whole.length - 999));
+  return path.join(folder, name);
 }
 
 describe("compare", () => {
@@ -70,11 +80,28 @@ describe("compare", () => {
     });
   });
 
-  it("tells a model that is not there before another is asked", async () => {
-    const asked: string[] = [];
-    const late = compare(task, [model, path.join(folder, "no.gguf")], { onProgress: ({ name }) => asked.push(name) });
-    await expect(late).rejects.toMatchObject({ code: "missing" });
-    expect(asked).toEqual([]);
+  it.each<[string, () => string, object]>([
+    ["a model that is not there", () => path.join(folder, "no.gguf"), { code: "missing" }],
+    ["a model whose end is missing", () => cut(model, "cut.gguf"), { code: "input" }],
+    [
+      "a run whose adapter is damaged",
+      () => {
+        cpSync(run, path.join(folder, "damaged"), { recursive: true });
+        cut(path.join(run, "adapter/adapter_model.safetensors"), "damaged/adapter/adapter_model.safetensors");
+        return path.join(folder, "damaged");
+      },
+      { code: "input", message: expect.stringContaining("damaged") },
+    ],
+    [
+      "a run whose head answers something else",
+      () => headed,
+      { code: "input", message: expect.stringMatching(/head of this adapter.* gives sets of .*asks for the labels/) },
+    ],
+  ])("tells %s before another is asked", async (_, second, told) => {
+    const onProgress = vi.fn();
+    await expect(compare(task, [model, second()], { onProgress })).rejects.toMatchObject(told);
+    await expect(audit(task, { model, against: second(), onProgress, threads: 1 })).rejects.toMatchObject(told);
+    expect(onProgress).not.toHaveBeenCalled();
   });
 
   it("tests other metrics by permutation, and says where lower is better", async () => {
