@@ -104,7 +104,7 @@ function distillTrial(): Command {
       "folder of SST-2's train.tsv, the text of both works (default: $STILLROOM_SHARED/data/sst2)",
     )
     .addOption(peerOption("pytorch", "trl"))
-    .addOption(new Option("--work <work>", "which rows, not with trl").choices(["dense", "sst2"]).default("sst2"))
+    .addOption(new Option("--work <work>", "which rows").choices(["dense", "sst2"]).default("sst2"))
     .option("--top-k <n>", "tokens that are kept of each position", whole(1), 64)
     .option("--repeat <n>", "timed optimiser steps of each side", whole(1), 3)
     .action(({ json: _, ...options }: DistillBenchOptions & Output, made: Command) =>

@@ -10,7 +10,7 @@ import { type Measured, measured } from "./numbers.js";
 import { peerProgram, peerScript } from "./setup.js";
 import { type Ready, Side, type SideDone, type WrittenDone, withSides } from "./side.js";
 import type { TrialSession } from "./tune.js";
-import { denseRows } from "./work.js";
+import { denseRows, type WorkKind, works } from "./work.js";
 
 /** The job file that bench/ours-on-policy.ts and bench/peers/trl_on_policy.py read. */
 export interface OnPolicyJob extends DistillJob {
@@ -33,8 +33,10 @@ export interface OnPolicyBench {
   trial: "on-policy";
   machine: Machine;
   model: { teacher: string; parameters: number; student_parameters: number };
+  work: WorkKind;
   /** Of a step. */
   rows: number;
+  /** Most of a prompt. */
   prompt_tokens: number;
   /** Most of an answer. */
   answer_tokens: number;
@@ -50,26 +52,38 @@ export interface OnPolicyBench {
   equal_bound: number;
 }
 
-/** GKDTrainer's own sizes. */
-const work = { rows: 8, promptTokens: 128, answerTokens: 128 };
+/** Of dense rows GKDTrainer's own sizes; a task's answers are as long as its labels. */
+const dense = { rowsOfStep: 8, promptTokens: 128, answerTokens: 128 };
 /** One on the same tokens, and one to warm up. */
 const untimed = 2;
 const equalBound = 0.01;
 
+/** The two kinds of work, as of the other trials; answers are as long as the student's may become. */
+const onPolicyWorks: typeof works = {
+  dense: {
+    rowsOfStep: dense.rowsOfStep,
+    rows: async (model, count, seed, data) => {
+      const cut = await denseRows(model, count, dense.promptTokens + dense.answerTokens, { seed, data });
+      return cut.map(({ tokens }) => ({ tokens, answerFrom: dense.promptTokens }));
+    },
+  },
+  sst2: works.sst2,
+};
+
 export async function benchOnPolicy(options: DistillBenchOptions, session: TrialSession): Promise<OnPolicyBench> {
   peerProgram("pytorch"); // one that is missing is told before any work
   const jobOf = async (teacher: Model, student: string): Promise<OnPolicyJob> => {
-    const { rows: rowsOfStep, promptTokens, answerTokens } = work;
+    const { rowsOfStep, rows: rowsOf } = onPolicyWorks[options.work];
     const order = [...Array(untimed + options.repeat).keys()];
-    const cut = await denseRows(teacher, rowsOfStep * order.length, promptTokens + answerTokens, options);
-    const rows = cut.map(({ tokens }) => ({ tokens, answerFrom: promptTokens }));
+    const rows = await rowsOf(teacher, rowsOfStep * order.length, options.seed, options.data);
     const job = distillJob(teacher, student, options, { rows, rowsOfStep, order });
+    const answerTokens = Math.max(...rows.map(({ tokens, answerFrom }) => tokens.length - answerFrom));
     return { ...job, answerTokens, endTokens: [...teacher.tokenizer.endTokens] };
   };
   const { job, turns, machine, model } = await withStudent(options, session, jobOf, (made, folder) =>
     takeTurns(made, folder, session),
   );
-  return summary(job, turns, { machine, model });
+  return summary(job, turns, { machine, model, work: options.work });
 }
 
 interface Turns {
@@ -115,7 +129,7 @@ function sideResult({ steps, done }: Turns): OnPolicySide {
 function summary(
   job: OnPolicyJob,
   [own, other]: [Turns, Turns],
-  facts: Pick<OnPolicyBench, "machine" | "model">,
+  facts: Pick<OnPolicyBench, "machine" | "model" | "work">,
 ): OnPolicyBench {
   const [ours, peer] = [sideResult(own), sideResult(other)];
   const pairs = own.steps.map(({ seconds }, at) => other.steps[at]!.seconds / seconds).slice(untimed);
@@ -133,7 +147,9 @@ function summary(
   return {
     trial: "on-policy",
     ...facts,
-    ...{ rows: work.rows, prompt_tokens: work.promptTokens, answer_tokens: work.answerTokens },
+    rows: job.steps[0]!.rows.length,
+    prompt_tokens: Math.max(...job.rows.map(({ answerFrom }) => answerFrom)),
+    answer_tokens: job.answerTokens,
     ours: {
       ...ours,
       settings: { ...job.ours, topK: job.topK, precision: job.precision },

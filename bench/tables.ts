@@ -109,7 +109,7 @@ export function onPolicyTable(result: OnPolicyBench): string {
   table.push(["ours / peer", `${ratio.toFixed(2)} x (${range.low.toFixed(2)}–${range.high.toFixed(2)})`, "", ""]);
   const notes = [
     `${model.teacher}; a student of ${(model.student_parameters / 1e6).toFixed(0)} M of ${(model.parameters / 1e6).toFixed(0)} M parameters, all trained, on its own answers`,
-    `a step: ${rows} prompts of ${prompt_tokens} tokens, and up to ${answer_tokens} drawn behind each`,
+    `${result.work}; a step: ${rows} prompts of up to ${prompt_tokens} tokens, and up to ${answer_tokens} drawn behind each`,
     `loss of a step on the same tokens: ${(result.loss_difference * 100).toFixed(3)} % apart`,
     `peer: ${JSON.stringify(peer.settings)}`,
     ...[describe(result.machine), "medians (lowest–highest step)"],

@@ -29,6 +29,12 @@ def emit(**fields):
     print(json.dumps(fields), file=LINES, flush=True)
 
 
+def pad_left(rows, fill):
+    """(rows, longest) of token ids padded on the left, and its attention mask."""
+    ids, there = pad([row[::-1] for row in rows], fill)
+    return ids.flip(1), torch.ones_like(ids) if there is None else there.flip(1)
+
+
 class Turns(GKDTrainer):
     """Learns a step's answers as they are given, where they are, and tells what a step came to."""
 
@@ -78,12 +84,14 @@ def main():
 
     def collate(features):
         chosen = [rows[feature["row"]] for feature in features]
-        tokens = torch.tensor([row["tokens"] for row in chosen])
-        start = chosen[0]["answerFrom"]  # prompts are of one length
-        labels = tokens.clone()
-        labels[:, :start] = -100
-        ones = torch.ones_like(tokens)
-        return dict(input_ids=tokens, attention_mask=ones, labels=labels, prompts=tokens[:, :start], prompt_attention_mask=ones[:, :start])
+        # Prompts end at one place, padded on the left, as the trainer's own collator has them.
+        prompts, prompt_there = pad_left([row["tokens"][: row["answerFrom"]] for row in chosen], PAD)
+        answers, there = pad([row["tokens"][row["answerFrom"] :] for row in chosen], PAD)
+        there = torch.ones_like(answers) if there is None else there
+        labels = torch.cat([torch.full_like(prompts, -100), answers.masked_fill(there == 0, -100)], 1)
+        return dict(
+            input_ids=torch.cat([prompts, answers], 1), attention_mask=torch.cat([prompt_there, there], 1), labels=labels, prompts=prompts, prompt_attention_mask=prompt_there
+        )  # fmt: skip
 
     with tempfile.TemporaryDirectory() as folder:
         config = GKDConfig(
