@@ -35,7 +35,8 @@ export function auditText(result: AuditResult): string {
   }
   out.push(`\n${c.bold("found")}\n`);
   for (const { part, what, value, p_holm } of findings.slice(0, linesShown)) {
-    const size = `${signed(value.value)} (${interval(value)}), p = ${significant(p_holm)}`;
+    const ends = value.low === null ? "" : ` (${interval(value)})`;
+    const size = `${signed(value.value)}${ends}, p = ${significant(p_holm)}`;
     out.push(`${c.yellow("•")} ${part}: ${plain(what)}: ${size}\n`);
   }
   if (findings.length === 0) out.push("nothing that chance does not explain, corrected for all that was looked at\n");

@@ -63,14 +63,19 @@ export function evaluationText(evaluation: Evaluation): string {
   ];
   const out = [`${parts.join(" · ")}\n`, table(metricRows(metrics))];
   if (classes && classes.length <= labelsShown) {
-    const sets = classes.some(({ f1_interval }) => f1_interval);
+    const sets = classes.some(({ f1_interval }) => f1_interval !== undefined);
     const head = ["label", "precision", "recall", "F1", "rows", ...(sets ? ["F1 95 %", "average precision"] : [])];
     out.push(
       table([
         head,
-        ...classes.map(({ label, precision, recall, f1, support, f1_interval: [low, high] = [0, 0], ...s }) => [
+        ...classes.map(({ label, precision, recall, f1, support, f1_interval, ...s }) => [
           ...[plain(label), share(precision), share(recall), share(f1), `${support}`],
-          ...(sets ? [interval({ low, high }), s.average_precision == null ? "–" : share(s.average_precision)] : []),
+          ...(sets
+            ? [
+                f1_interval ? interval({ low: f1_interval[0], high: f1_interval[1] }) : "–",
+                s.average_precision == null ? "–" : share(s.average_precision),
+              ]
+            : []),
         ]),
       ]),
     );
@@ -167,8 +172,8 @@ export function number(value: number | null): string {
 function metricRows(metrics: Record<string, unknown>): string[][] {
   return Object.entries(metrics).map(([name, found]) => {
     if (typeof found === "number") return [name, share(found), ""];
-    const { value, low, high } = found as { value: number; low: number; high: number };
-    return [name, share(value), interval({ low, high })];
+    const known = found as Evaluation["metrics"][string];
+    return [name, share(known.value), interval(known)];
   });
 }
 
@@ -245,8 +250,9 @@ export function signed(value: number): string {
   return `${value > 0 ? "+" : ""}${share(value)}`;
 }
 
-export function interval({ low, high }: { low: number; high: number }): string {
-  return `${share(low)} – ${share(high)}`;
+/** A dash where there is none. */
+export function interval({ low, high }: { low: number | null; high: number | null }): string {
+  return low === null || high === null ? "–" : `${share(low)} – ${share(high)}`;
 }
 
 export function significant(value: number): string {

@@ -39,6 +39,7 @@ export {
   type Against,
   type ClassScore,
   type Confusion,
+  type Estimate,
   type EvaluateOptions,
   type Evaluation,
   evaluate,

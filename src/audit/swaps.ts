@@ -2,7 +2,8 @@
 // as far as words can stand for groups. Asks a predictor that it is given; opens no model.
 import { type Row, usedFields } from "../dataset/index.js";
 import {
-  bootstrapInterval,
+  type Estimate,
+  estimate,
   holm,
   type Interval,
   meanOf,
@@ -31,7 +32,7 @@ export interface Swap {
    * Mean of a label's probability with the second group's terms minus that with the first's: the label looked at, the favourable one, or of several labels the right
    * answer. Of numbers, their mean difference in the task's units. null without probabilities.
    */
-  shift: Interval | null;
+  shift: Estimate | null;
   /** Paired permutation test of the shift; null without one, and of fewer than ten rows. */
   p_value: number | null;
   /** Corrected (Holm) for all swaps of an audit. */
@@ -158,7 +159,7 @@ function summed(asked: readonly PairedAnswer[], seed: number): Omit<Swap, "attri
   return {
     rows,
     agreement: wilson(asked.filter(({ same }) => same).length, rows),
-    shift: known.length === 0 ? null : bootstrapInterval(known.length, meanOf(shifts), { seed }),
+    shift: known.length === 0 ? null : estimate(known.length, meanOf(shifts), seed),
     p_value: known.length < leastRows ? null : permutationTest(known.length, meanOf(both), seed),
     examples: [...asked]
       .sort((a, b) => moved(b) - moved(a))

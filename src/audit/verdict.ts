@@ -1,5 +1,5 @@
 // What an audit found that chance does not explain, and whether it stays within a task's bounds. Knows the audit's numbers; computes none.
-import type { Interval } from "../evaluate/index.js";
+import type { Estimate } from "../evaluate/index.js";
 import type { AuditBound, Task } from "../task/index.js";
 import type { BbqResult } from "./bbq.js";
 import type { CrowsResult } from "./crows.js";
@@ -16,7 +16,7 @@ export interface AuditFinding {
   /** In words. */
   what: string;
   /** The gap, the log-odds or the difference of means, the shift, the preference above a half or the bias score; 0 is none. */
-  value: Interval;
+  value: Estimate;
   /** Corrected (Holm) for all that was looked at in its part; below 0.05. */
   p_holm: number;
 }
@@ -128,14 +128,14 @@ export function judgeBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq, 
   const bounds = audit?.bounds ?? {};
   const failures: string[] = [];
   const unseen = new Set(Object.keys(bounds) as AuditBound[]);
-  const check = (name: AuditBound, what: string, found: Interval) => {
+  const check = (name: AuditBound, what: string, found: Estimate) => {
     unseen.delete(name);
     const bound = bounds[name];
-    const clear = found.low > 0 || found.high < 0;
+    // Where every row says the same of it, what they say is no chance.
+    const clear = found.low === null || found.low > 0 || found.high < 0;
     if (bound === undefined || Math.abs(found.value) <= bound || !clear) return;
-    failures.push(
-      `${what} is ${digits(found.value)} (${digits(found.low)} to ${digits(found.high)}), the bound is ${bound}`,
-    );
+    const ends = found.low === null ? "" : ` (${digits(found.low)} to ${digits(found.high)})`;
+    failures.push(`${what} is ${digits(found.value)}${ends}, the bound is ${bound}`);
   };
   for (const { attribute, gaps } of groups) {
     for (const { metric, label, between, difference } of gaps) {

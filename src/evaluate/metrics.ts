@@ -11,8 +11,8 @@ export interface ClassScore {
   f1: number;
   /** Rows whose answer is this label, or has it. */
   support: number;
-  /** Of sets of labels: the 95 % bootstrap interval of f1. */
-  f1_interval?: [number, number];
+  /** Of sets of labels: the 95 % interval of f1; null where the rows give none. */
+  f1_interval?: [number, number] | null;
   /** Of sets of labels: the mean precision over the recalls that thresholds reach; null for a label that no answer has. */
   average_precision?: number | null;
 }

@@ -1,21 +1,22 @@
 // How near predicted numbers come to the right ones: scikit-learn's and SciPy's metrics, each with its interval. Knows numbers; no
 // model, no task.
 import { unexpected } from "../support/errors.js";
-import { bootstrapIntervals, type Interval, meanOf, type Statistic } from "./intervals.js";
+import { type Estimate, estimates } from "./estimates.js";
+import { meanOf, type Statistic } from "./intervals.js";
 import { requireSameRows } from "./metrics.js";
 
-/** Metrics of predicted numbers, with 95 % bootstrap intervals. */
+/** Metrics of predicted numbers, with 95 % intervals: none where resamples are all alike, as those of one row. */
 export interface RegressionMetrics {
   /** Mean absolute error, in the unit of the targets. */
-  mae: Interval;
+  mae: Estimate;
   /** Root of the mean squared error, in the unit of the targets. */
-  rmse: Interval;
+  rmse: Estimate;
   /** Pearson's correlation. */
-  pearson: Interval;
+  pearson: Estimate;
   /** Spearman's rank correlation; equal values share the mean of their ranks. */
-  spearman: Interval;
+  spearman: Estimate;
   /** Coefficient of determination: 1 - squared errors / squared distances from the targets' mean. */
-  r2: Interval;
+  r2: Estimate;
 }
 
 /**
@@ -44,7 +45,7 @@ export function regressionMetrics(
       if (!Number.isFinite(values[row])) throw unexpected("a finite number", `row ${row} of ${name}`, values[row]);
     }
   }
-  return bootstrapIntervals(targets.length, regressionStatistics(targets, predictions), { seed });
+  return estimates(targets.length, regressionStatistics(targets, predictions), seed);
 }
 
 /** The same metrics, each as a function of the rows looked at. */

@@ -1,6 +1,7 @@
 // What predicted sets of labels are worth: scikit-learn's multilabel metrics, as functions of the rows looked at. Knows sets and probabilities; no model and no task.
 import { labelsOfSet } from "../dataset/index.js";
-import { bootstrapIntervals, meanOf, type Statistic } from "./intervals.js";
+import { type Estimate, estimates, shareOf } from "./estimates.js";
+import { meanOf, type Statistic } from "./intervals.js";
 import { type ClassScore, ratio, surprise } from "./metrics.js";
 import type { RowScore } from "./scoring.js";
 
@@ -53,15 +54,15 @@ export function setStatistics(table: SetTable): Record<string, Statistic> {
       const { hits, seen } = countsOf(table, rows);
       return meanOfKnown(hits.map((count, label) => (2 * count) / seen[label]!));
     },
-    subset_accuracy: meanOf(wrong.map((share) => Number(share === 0))),
-    hamming_loss: meanOf(wrong),
+    subset_accuracy: shareOf(wrong.map((share) => Number(share === 0))),
+    hamming_loss: shareOf(wrong),
     average_precision: (rows) => meanOfKnown(precisions(rows)),
     log_loss: meanOf(perRow((right, _, p) => surprise(right ? p : 1 - p))),
     brier: meanOf(perRow((right, _, p) => (p - right) ** 2)),
   };
 }
 
-/** Each label by itself, its F1 with a 95 % bootstrap interval. The same seed gives the same intervals. */
+/** Each label by itself, its F1 with a 95 % interval where there is one. The same seed gives the same intervals. */
 export function labelScores(table: SetTable, seed: number): ClassScore[] {
   const { labels, truth, predicted } = table;
   const all = Int32Array.from(truth.keys());
@@ -78,7 +79,7 @@ export function labelScores(table: SetTable, seed: number): ClassScore[] {
       return ratio(2 * hits, seen);
     };
   const statistics = Object.fromEntries(labels.map((_, label) => [label, f1Of(label)]));
-  const f1 = bootstrapIntervals(truth.length, statistics, { seed });
+  const f1 = estimates(truth.length, statistics, seed);
   const { hits, seen, support } = countsOf(table, all);
   return labels.map((name, label) => ({
     label: name,
@@ -86,9 +87,13 @@ export function labelScores(table: SetTable, seed: number): ClassScore[] {
     recall: ratio(hits[label]!, support[label]!),
     f1: f1[label]!.value,
     support: support[label]!,
-    f1_interval: [f1[label]!.low, f1[label]!.high],
+    f1_interval: endsOf(f1[label]!),
     average_precision: support[label] === 0 ? null : precisions[label]!,
   }));
+}
+
+function endsOf({ low, high }: Estimate): [number, number] | null {
+  return low === null ? null : [low, high];
 }
 
 /** By label: how often it was right and given, how often in the answer, and how often in either, counted twice where in both. */

@@ -2,7 +2,8 @@
 import { StillroomError } from "../support/errors.js";
 import type { Task } from "../task/index.js";
 import { brierScores, calibrationErrorOf, type ReliabilityBin, reliability, setCalibration } from "./calibration.js";
-import { bootstrapIntervals, type Interval, meanOf, type Statistic } from "./intervals.js";
+import { type Estimate, estimates, shareOf } from "./estimates.js";
+import { meanOf, type Statistic } from "./intervals.js";
 import { type ClassScore, classScores, confusionMatrix, f1Of, logLosses, matches } from "./metrics.js";
 import { regressionStatistics } from "./regression.js";
 import { rougeL } from "./rouge.js";
@@ -11,10 +12,10 @@ import { labelScores, setStatistics, setTable } from "./set-metrics.js";
 import { exactMatch, tokenF1 } from "./text.js";
 
 /**
- * Metrics by name, with 95 % bootstrap intervals: accuracy, macro_f1, weighted_f1, log_loss, brier, ece; for generate exact_match, f1,
+ * Metrics by name, with 95 % intervals: accuracy, macro_f1, weighted_f1, log_loss, brier, ece; for generate exact_match, f1,
  * rouge_l; for multilabel micro_f1, macro_f1, subset_accuracy, hamming_loss, average_precision, log_loss, brier, ece; with a threshold answered, answered_accuracy (left out where none is); for regress mae, rmse, pearson, spearman, r2, and coverage and interval_width where predictions have intervals.
  */
-export type Metrics = Record<string, Interval>;
+export type Metrics = Record<string, Estimate>;
 
 /** Of these those that head no task, where the rows have them. */
 export const furtherMetrics = ["ece", "answered", "answered_accuracy", "coverage", "interval_width"] as const;
@@ -37,7 +38,7 @@ export interface Summary {
 
 /** Summarises at least one row. The same seed gives the same intervals. */
 export function summarise(task: Task, rows: readonly RowScore[], labels: readonly Label[], seed: number): Summary {
-  const metrics = bootstrapIntervals(rows.length, statisticsOf(task, rows, labels), { seed });
+  const metrics = estimates(rows.length, statisticsOf(task, rows, labels), seed);
   if (task.kind === "multilabel") {
     const table = setTable(rows, labels.map(textOf));
     const { bins } = setCalibration(table.truth, table.probabilities);
@@ -67,7 +68,7 @@ export function statisticsOf(
   labels: readonly Label[],
 ): Record<string, Statistic> {
   if (task.kind === "generate") {
-    return Object.fromEntries(Object.keys(textMetrics).map((name) => [name, meanOf(textScores(name, rows))]));
+    return Object.fromEntries(Object.keys(textMetrics).map((name) => [name, shareOf(textScores(name, rows))]));
   }
   if (task.kind === "regress") {
     const numbers = (name: "answer" | "prediction") => Float64Array.from(rows, (row) => Number(row[name]));
@@ -79,7 +80,7 @@ export function statisticsOf(
   }
   const { answers, predictions, texts, probabilities } = columnsOf(rows, labels);
   return {
-    accuracy: meanOf(rightRows(task, rows)),
+    accuracy: shareOf(rightRows(task, rows)),
     macro_f1: f1Of("macro", answers, predictions, texts),
     weighted_f1: f1Of("weighted", answers, predictions, texts),
     log_loss: meanOf(logLosses(answers, probabilities, texts)),
@@ -93,10 +94,9 @@ export function statisticsOf(
 function openStatistics(scores: readonly RowScore[], right: Float64Array): Record<string, Statistic> {
   if (scores.some(({ open }) => open === undefined)) return {};
   const given = scores.map(({ open }) => Number(!open));
-  const share = meanOf(given);
-  const rightShare = meanOf(right.map((value, row) => value * given[row]!));
-  if (!given.includes(1)) return { answered: share };
-  return { answered: share, answered_accuracy: (rows) => (share(rows) > 0 ? rightShare(rows) / share(rows) : 0) };
+  if (!given.includes(1)) return { answered: shareOf(given) };
+  const rightOfGiven = given.map((one, row) => (one === 1 ? right[row]! : null));
+  return { answered: shareOf(given), answered_accuracy: shareOf(rightOfGiven) };
 }
 
 /** Whether the right number lies within its prediction's interval; null without one. */
@@ -110,7 +110,7 @@ function intervalStatistics(rows: readonly RowScore[]): Record<string, Statistic
   const intervals = rows.flatMap(({ interval }) => (interval ? [interval] : []));
   if (intervals.length < rows.length) return {};
   const within = rows.map((row) => Number(withinInterval(row)));
-  return { coverage: meanOf(within), interval_width: meanOf(intervals.map(([low, high]) => high - low)) };
+  return { coverage: shareOf(within), interval_width: meanOf(intervals.map(([low, high]) => high - low)) };
 }
 
 const textOf = ({ text }: Label): string => text;

@@ -3,7 +3,7 @@ import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { stringify } from "yaml";
 import { lossUnit } from "../adapter/index.js";
-import type { Interval } from "../evaluate/index.js";
+import type { Estimate } from "../evaluate/index.js";
 import { type Inspection, inspect, type Model } from "../model/index.js";
 import type { PromptFile } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -100,7 +100,7 @@ export interface CardRun {
 /** Writes the card of the whole model that a run has trained; the file is in place. */
 export async function writeRunCard(file: string, run: CardRun): Promise<void> {
   const { task, data, result, model: base } = run;
-  const { loss, [task.metric]: found } = (result?.validation ?? {}) as Record<string, Interval> & { loss?: number };
+  const { loss, [task.metric]: found } = (result?.validation ?? {}) as Record<string, Estimate> & { loss?: number };
   await writeCard({
     ...{ file, tag: "f32", base, run },
     made: [["type", "trained weights in f32, the others as in the base"]],
@@ -116,7 +116,7 @@ export async function writeRunCard(file: string, run: CardRun): Promise<void> {
 }
 
 type Line = [string, string];
-type Measure = [string, Interval];
+type Measure = [string, Estimate];
 
 /** What a card says. */
 interface Card {
@@ -138,7 +138,7 @@ interface Card {
 interface Measured {
   /** Of what the file was made of. */
   before: Measure[];
-  value: Interval;
+  value: Estimate;
   /** A last sentence. */
   also: string;
 }
@@ -256,7 +256,7 @@ function measured({ measured }: Card): string[] {
   const { metric, where, before, value, also } = measured;
   const line = ([what, { value, low, high }]: Measure): Line => [
     what,
-    `${value.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`,
+    low === null ? value.toFixed(3) : `${value.toFixed(3)} [${low.toFixed(3)}, ${high.toFixed(3)}]`,
   ];
   const rows = [...before, ["this file", value] as Measure].map(line);
   return ["## Measured", `${metric} on ${where}, with 95 % intervals:`, table(["", metric], rows), also];

@@ -2,7 +2,7 @@
 // writes nothing.
 import { loadCalibration, loadHead } from "../adapter/index.js";
 import { type BadRow, labelsOf, type Row, readRows } from "../dataset/index.js";
-import { evaluateRows, type Interval, type RowScores, readShots, summarise } from "../evaluate/index.js";
+import { type Estimate, evaluateRows, type RowScores, readShots, summarise } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -31,7 +31,7 @@ export interface Gate {
   /** The same of the run-time adapter and the merged model; null without an adapter. */
   top1_agreement_merged: number | null;
   /** The task's metric of the three; adapter is null without one, and merged is then the model as it was given. */
-  metric: { name: string; adapter: Interval | null; merged: Interval; quantized: Interval };
+  metric: { name: string; adapter: Estimate | null; merged: Estimate; quantized: Estimate };
   /** What each step did to it; adapter_merged is null without an adapter. */
   changes: { adapter_merged: MetricChange | null; merged_quantized: MetricChange };
   /** What applied; merged_quantized_kl is null where quantising had none. */
@@ -110,7 +110,7 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
 type Ends = [from: [Model, NativeLora | null], to: [Model, NativeLora | null]];
 
 interface Measured {
-  value: Interval;
+  value: Estimate;
   scores: RowScores;
 }
 

@@ -2,9 +2,9 @@
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
 import { type BadRow, badRowError, type Row, setText, usedFields } from "../dataset/index.js";
 import {
+  type Estimate,
   evaluateRows,
   holm,
-  type Interval,
   mcnemar,
   type RowScore,
   rightRows,
@@ -77,7 +77,7 @@ export interface ComparedPrompt extends Pick<PromptFile, "instruction" | "shots"
   refused: string | null;
   rows: number;
   /** null where it was not scored. */
-  metric: Interval | null;
+  metric: Estimate | null;
   /** Tokens of a prompt, in the mean over the rows, labels and answers counted as they are scored. null where it was not scored. */
   tokens_per_row: number | null;
   rows_per_second: number | null;

@@ -43,8 +43,9 @@ export interface PromptMeasure {
   rows: number;
   metric: string;
   value: number;
-  low: number;
-  high: number;
+  /** Ends of the 95 % interval; null where there is none. */
+  low: number | null;
+  high: number | null;
 }
 
 const fileLimit = 4 * 1024 * 1024;

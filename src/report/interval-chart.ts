@@ -19,9 +19,9 @@ import {
 export interface IntervalRow {
   label: string;
   value: number;
-  /** Ends of the interval; left out, the value stands alone. */
-  low?: number;
-  high?: number;
+  /** Ends of the interval; left out or null, the value stands alone. */
+  low?: number | null;
+  high?: number | null;
   /** Rows of one colour (default 0). */
   series?: number;
 }
@@ -72,7 +72,7 @@ function drawn({ title, x, rows, reference }: IntervalChart, width: number): str
     if (above) parts.push(...paragraph(left + 4, y + rowHeight + 6, name));
     y += rowHeight + leading * name.length;
     if (!above) parts.push(words(left - 8, y + 4, row.label, { "text-anchor": "end" }));
-    if (row.low !== undefined && row.high !== undefined)
+    if (hasEnds(row))
       parts.push(
         element("path", {
           class: `${colour} line`,
@@ -82,10 +82,16 @@ function drawn({ title, x, rows, reference }: IntervalChart, width: number): str
     if (Number.isFinite(row.value))
       parts.push(element("circle", { class: `${colour} fill`, cx: place(row.value), cy: y, r: 4 }));
   }
-  const said = rows.map(({ label: name, value, low, high }) =>
-    low === undefined || high === undefined
-      ? `${name}: ${label(value)}.`
-      : `${name}: ${label(value)}, ${label(low)} to ${label(high)}.`,
-  );
+  const said = rows.map((row) => {
+    const ends = hasEnds(row) ? `, ${label(row.low)} to ${label(row.high)}` : "";
+    return `${row.label}: ${label(row.value)}${ends}.`;
+  });
   return drawing(frame, { title, description: `${x.label}. ${said.join(" ")}` }, parts);
+}
+
+/** Whether a value has an interval. */
+export function hasEnds<Row extends Pick<IntervalRow, "low" | "high">>(
+  row: Row,
+): row is Row & { low: number; high: number } {
+  return typeof row.low === "number" && typeof row.high === "number";
 }

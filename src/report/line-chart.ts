@@ -1,5 +1,6 @@
 // Lines and points over a horizontal axis, with intervals where they are known.
 import { type Axis, label, scaleOf } from "./axis.js";
+import { hasEnds } from "./interval-chart.js";
 import {
   axisHeight,
   breadth,
@@ -20,9 +21,9 @@ import {
 export interface Point {
   x: number;
   y: number;
-  /** Ends of an interval around y. */
-  low?: number;
-  high?: number;
+  /** Ends of an interval around y; left out or null where there is none. */
+  low?: number | null;
+  high?: number | null;
 }
 
 export interface Series {
@@ -80,7 +81,7 @@ function drawn({ title, x, y, series, alone = false }: LineChart, width: number)
     if (marks !== "points") parts.push(way(own, placed, `${line} line${marks === "faint" ? " faint" : ""}`));
     for (const point of own) {
       if (!Number.isFinite(point.y)) continue;
-      if (point.low !== undefined && point.high !== undefined)
+      if (hasEnds(point))
         parts.push(
           element("path", {
             class: line,

@@ -3,8 +3,8 @@ import { label, numberText } from "./axis.js";
 import { policyOf } from "./policy.js";
 import { type Chart, chartStyle, escaped, widths } from "./svg.js";
 
-/** A number is sorted as such; a value with its interval by the value; null is an empty cell. */
-export type Cell = string | number | { value: number; low: number; high: number } | null;
+/** A number is sorted as such; a value with its interval, where it has one, by the value; null is an empty cell. */
+export type Cell = string | number | { value: number; low: number | null; high: number | null } | null;
 
 export interface Table {
   /** What the table shows, above it. */
@@ -137,5 +137,6 @@ function cellOf(cell: Cell): string {
   if (typeof cell === "string") return `<td${/\S{25}/.test(cell) ? ' class="long"' : ""}>${escaped(cell)}</td>`;
   if (typeof cell === "number") return `<td class="number" data-value="${cell}">${numberText(cell)}</td>`;
   const { value, low, high } = cell;
-  return `<td class="number" data-value="${value}">${label(value)} [${label(low)}, ${label(high)}]</td>`;
+  const ends = low === null || high === null ? "" : ` [${label(low)}, ${label(high)}]`;
+  return `<td class="number" data-value="${value}">${label(value)}${ends}</td>`;
 }

@@ -1,5 +1,6 @@
 // What a RUN folder holds for those who look at it: run.json, and the lines of steps and validations. Writes nothing.
 import path from "node:path";
+import type { Metrics } from "../evaluate/index.js";
 import type { ComparedModel, RunFile } from "../jobs/index.js";
 import { readRunFile } from "../jobs/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -20,7 +21,7 @@ export interface StepLine {
 export interface ValidationLine {
   step: number;
   loss: number;
-  metrics: Record<string, number | { value: number; low: number; high: number }>;
+  metrics: Record<string, number | Metrics[string]>;
 }
 
 /** run.json, with the parts of the result that a page takes. */

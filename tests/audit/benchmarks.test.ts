@@ -180,7 +180,7 @@ describe("BBQ", () => {
     expect(age!.disambiguated!.accuracy.value).toBeCloseTo(0.6, 12);
     expect(age!.disambiguated!.bias.value).toBeCloseTo(-0.5, 12);
     const { bias, accuracy } = bbqScores(judged(true, "uuu").rows, [2, 2, 2], 1)[0]!.ambiguous!;
-    expect(bias).toEqual({ value: 0, low: 0, high: 0 });
+    expect(bias).toEqual({ value: 0, low: null, high: null });
     expect(accuracy).toEqual(wilson(3, 3));
   });
 

@@ -75,6 +75,17 @@ describe("print", () => {
     expect(text).toMatch(/big .* –\n/);
   });
 
+  it("shows a dash where a number has no interval", () => {
+    const scores = { precision: 1, recall: 1, f1: 1, support: 1, f1_interval: null, average_precision: 1 };
+    const text = evaluationText({
+      ...{ ...evaluated, task: "t", model: "m", adapter: null, rows: 1, confusion: null, slices: null, against: null },
+      metrics: { log_loss: { value: 0.3, low: null, high: null } },
+      classes: [{ label: "red", ...scores }],
+    });
+    expect(text).toMatch(/^log_loss +0\.300 +–$/m);
+    expect(text).toMatch(/F1 95 % +average precision\nred +1\.000 +1\.000 +1\.000 +1 +– +1\.000$/m);
+  });
+
   it("tells how a student of a task is trained: of sets of labels with a head, which goes with no full tuning", () => {
     const result = { loss: { teacher: 1, student: 2 }, layers: [0], rows: 1, heads: 1, vocabulary: 1, parameters: 1 };
     const student = {

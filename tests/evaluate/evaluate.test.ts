@@ -79,7 +79,7 @@ describe("evaluate", () => {
     expect(found.reliability?.reduce((sum, bin) => sum + bin.rows, 0)).toBe(20);
     expect(found.slices).toBeNull();
     const { value, low, high } = found.metrics.accuracy!;
-    expect(low <= value && value <= high).toBe(true);
+    expect(low! <= value && value <= high!).toBe(true);
     expect(found.confusion?.counts.flat().reduce((sum, count) => sum + count)).toBe(20);
     for (const name of ["rows_per_second", "tokens_per_second", "peak_memory_bytes", "seconds"] as const) {
       expect(found[name]).toBeGreaterThan(0);

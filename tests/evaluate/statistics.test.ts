@@ -137,8 +137,8 @@ describe("regression, as scikit-learn and SciPy", () => {
   it("gives 0 for the correlation with predictions that are all equal, also in a resample", () => {
     const found = regressionMetrics([1, 2, 4], [0.1, 0.1, 0.1]);
     expect([found.pearson, found.spearman]).toEqual([
-      { value: 0, low: 0, high: 0 },
-      { value: 0, low: 0, high: 0 },
+      { value: 0, low: null, high: null },
+      { value: 0, low: null, high: null },
     ]);
     expect(regressionMetrics([1, 2], [2, 1]).spearman.high).toBe(0);
   });

@@ -4,6 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
 import { parse } from "yaml";
+import { exportText } from "../../bin/print-export.js";
 import { evaluate } from "../../src/evaluate/index.js";
 import { type ExportResult, exportModel } from "../../src/export/index.js";
 import { prompt, tune } from "../../src/jobs/index.js";
@@ -84,6 +85,18 @@ describe("a model card", () => {
     await expect(taken).rejects.toThrow("other.md is the name of the model card, and holds something else");
     const twin = exportModel({ ...options, keepMerged: path.join(folder, "coarse"), quantize: "Q4_0", out });
     await expect(twin).rejects.toThrow("out and keepMerged are the same file or of one name");
+  });
+
+  it("has a value alone where one row gives no interval, as the terminal has a dash", async () => {
+    const check: Task = { ...(await readTask(writeToyTask().file)), metric: "log_loss" };
+    const bounds = { mergedQuantizedKl: 10, metricDrop: 10 };
+    const out = path.join(folder, "one.gguf");
+    const found = await exportModel({ model, quantize: "Q8_0", check, out, limit: 1, threads: 1, bounds });
+    const { merged, quantized } = found.gate!.metric;
+    expect(quantized).toMatchObject({ low: null, high: null });
+    const text = readFileSync(found.card, "utf8");
+    expect(text).toContain(`| merged | ${merged.value.toFixed(3)} |\n| this file | ${quantized.value.toFixed(3)} |`);
+    expect(exportText(found)).toMatch(/^quantised +\d\.\d{3} +– /m);
   });
 
   it("says that rows were asked behind a prompt file's examples", async () => {

@@ -1,5 +1,6 @@
 // The verdict of the gate: which step lost what.
 import { describe, expect, it } from "vitest";
+import type { Estimate } from "../../src/evaluate/index.js";
 import { type Gate, judge } from "../../src/export/index.js";
 
 const bounds = { adapterMergedKl: 1e-3, mergedQuantizedKl: 0.1, metricDrop: 0.02 };
@@ -12,9 +13,9 @@ const metric = (adapter: number | null, merged: number, quantized: number, name 
 });
 /** Changes that no test takes for more than chance: what the rows drawn again give decides. */
 const found = (kl: Gate["kl"], measured: Gate["metric"]) => {
-  const change = ({ low, high }: { low: number; high: number }) => ({
+  const change = ({ low, high }: Estimate) => ({
     ...{ difference: { value: 0, low: 0, high: 0 }, test: "mcnemar" as const, p_value: 1, bound: 0.02 },
-    redrawn: [low, high] as [number, number],
+    redrawn: [low!, high!] as [number, number],
   });
   const { adapter, merged } = measured;
   return {

@@ -65,8 +65,8 @@ describe("a ladder of numbers", () => {
     expect(whole.rungs.map(({ rung }) => rung)).toEqual(names);
     expect(whole.rungs.map(({ p_value }) => typeof p_value)).toEqual(["object", ...Array(4).fill("number")]);
     const [zero, , tuned, student, quantised] = whole.rungs;
-    expect(tuned!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low);
-    expect(student!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low);
+    expect(tuned!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low!);
+    expect(student!.metrics.mae!.high).toBeLessThan(zero!.metrics.mae!.low!);
     expect(quantised!.bytes).toBeLessThan(student!.bytes);
     const sizes = [model, ...["adapter.gguf", "head.safetensors"].map((name) => path.join(tuned!.adapter!, name))];
     expect(tuned!.bytes).toBe(sizes.reduce((sum, file) => sum + statSync(file).size, 0));

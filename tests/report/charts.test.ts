@@ -71,16 +71,19 @@ test("intervals lie on a common axis with the reference", () => {
   const rows = [
     { label: "a", value: 0.2, low: 0.1, high: 0.4 },
     { label: "b<", value: 0.4 },
+    { label: "c", value: 0.4, low: null, high: null },
   ];
   const svg = interval({ title: "gaps", x: { label: "difference" }, rows, reference: 0 });
   // 16 + 7.5 * 2 = 31 on the left; 505 from there to 536; the axis runs from 0 to 0.4.
   expect(circles(svg)).toEqual([
     [283.5, 48],
     [536, 72],
+    [536, 96],
   ]);
   expect(svg).toContain('d="M157.3 48H536.0"');
-  expect(svg).toContain('d="M31.0 36V88"');
-  expect(svg).toContain("<desc>difference. a: 0.2, 0.1 to 0.4. b&lt;: 0.4.</desc>");
+  expect(svg.match(/ line"/g)).toHaveLength(1);
+  expect(svg).toContain('d="M31.0 36V112"');
+  expect(svg).toContain("<desc>difference. a: 0.2, 0.1 to 0.4. b&lt;: 0.4. c: 0.4.</desc>");
 });
 
 test("labels that are too long to stand beside their lines stand above them, whole", () => {

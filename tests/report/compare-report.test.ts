@@ -67,6 +67,18 @@ it("has each one's metric, and the difference of every two with its correction",
   expect(page).not.toContain("Learning curve");
 });
 
+it("has values alone where the rows give no interval", async () => {
+  const metrics = { accuracy: { value: 0.5, low: null, high: null } };
+  const compared = result.compared.map((one, index) => ({ ...one, metrics, trained_rows: 1 + index }));
+  const place = file.replace("page", "alone");
+  await reportCompare({ ...result, compared }, "stillroom compare", place);
+  const page = readFileSync(place, "utf8");
+  expect(page).toContain('<td>a.gguf</td><td class="number" data-value="0.5">0.5</td>');
+  expect(page).toContain("accuracy, 95 % interval (higher is better). a.gguf: 0.5. b&lt;.jsonl: 0.5.");
+  expect(page).toContain("<title>Learning curve</title>");
+  expect(page).not.toMatch(/(?<!is)NaN|\[null|to null/);
+});
+
 it("names models in its charts without their folders, where they can still be told apart", async () => {
   const place = file.replace("page", "folders");
   const named = async (...names: [string, string]) => {
