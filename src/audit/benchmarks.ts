@@ -1,6 +1,6 @@
 // CrowS-Pairs and BBQ as parts of an audit: read before any model is opened, asked of each model, and what changed between two. The measures are
 // crows.ts's and bbq.ts's.
-import { bootstrapInterval, meanOf } from "../evaluate/index.js";
+import { pairedDifference, type Statistic, shareOf } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import type { NativeLora } from "../support/native.js";
 import { type BbqResult, type BbqRows, bbqAnswers, bbqScores, bbqStatistics, readBbq } from "./bbq.js";
@@ -70,9 +70,9 @@ export function benchmarkChanges(
   seed: number,
 ): AuditChange[] {
   const preferences = partsOf(crows?.pairs ?? [], ({ bias }) => bias).map(({ name, places }) => {
-    const prefers = ({ ratios }: BenchmarkAnswers) => meanOf(places.map((place) => Number(ratios![place]! > 0)));
+    const prefers = ({ ratios }: BenchmarkAnswers) => places.map((place) => Number(ratios![place]! > 0));
     const what = `CrowS-Pairs${name}: share of preferred stereotypes`;
-    return changeOf("crows_pairs", what, places.length, { late: prefers(after), early: prefers(before) }, seed);
+    return changeOf("crows_pairs", what, places.length, shareOf([...prefers(after), ...prefers(before)]), seed);
   });
   const biases = partsOf(bbq?.rows ?? [], ({ category }) => category).flatMap(({ name, places: all }) =>
     [true, false].flatMap((ambiguous) => {
@@ -80,10 +80,10 @@ export function benchmarkChanges(
       if (places.length === 0) return [];
       const rows = places.map((place) => bbq!.rows[place]!);
       const of = ({ answers }: BenchmarkAnswers) => places.map((place) => answers![place]!);
-      const [late, early] = [bbqStatistics(rows, of(after)), bbqStatistics(rows, of(before))];
+      const both = bbqStatistics([...rows, ...rows], [...of(after), ...of(before)]);
       return (["accuracy", "bias"] as const).map((score) => {
         const what = `BBQ${name}: ${score}, ${ambiguous ? "ambiguous" : "disambiguated"} contexts`;
-        return changeOf("bbq", what, rows.length, { late: late[score], early: early[score] }, seed);
+        return changeOf("bbq", what, rows.length, both[score], seed);
       });
     }),
   );
@@ -99,14 +99,9 @@ function partsOf<Item>(items: readonly Item[], kindOf: (item: Item) => string): 
   return [{ name: "", places: all }, ...parts];
 }
 
-function changeOf(
-  part: AuditChange["part"],
-  what: string,
-  rows: number,
-  { late, early }: Record<"late" | "early", (rows: Int32Array) => number>,
-  seed: number,
-): AuditChange {
-  const all = Int32Array.from({ length: rows }, (_, row) => row);
-  const difference = bootstrapInterval(rows, (chosen) => late(chosen) - early(chosen), { seed });
-  return { part, what, before: early(all), after: late(all), difference };
+/** both: over what was said after, then what was said before. */
+function changeOf(part: AuditChange["part"], what: string, rows: number, both: Statistic, seed: number): AuditChange {
+  const late = Int32Array.from({ length: rows }, (_, row) => row);
+  const early = late.map((row) => row + rows);
+  return { part, what, before: both(early), after: both(late), difference: pairedDifference(rows, both, seed) };
 }

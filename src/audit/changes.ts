@@ -2,11 +2,16 @@
 // both answered.
 import {
   bootstrapInterval,
+  type Estimate,
+  hasWidth,
   type Interval,
   meanOf,
   pairedDifference,
   type RowScore,
+  shareOf,
+  squareAndAdd,
   statisticsOf,
+  tango,
 } from "../evaluate/index.js";
 import type { GroupGap, GroupTable } from "./groups.js";
 import { looksOf } from "./looks.js";
@@ -31,7 +36,7 @@ export interface AuditChange {
   what: string;
   before: number;
   after: number;
-  difference: Interval;
+  difference: Estimate;
 }
 
 /** What is different in `after`: the task's metric, every gap, every swap's share of flips and shift. */
@@ -84,7 +89,7 @@ function gapChanges(plan: Plan, { attribute, source, gaps }: GroupTable, both: B
         return mine === null || others === null ? [] : { late: mine, early: others };
       }),
     );
-    const [high, low] = columns as [{ late: number; early: number }[], { late: number; early: number }[]];
+    const [high, low] = columns as [Column, Column];
     if (high.length === 0 || low.length === 0) return [];
     const gapOf = (when: "late" | "early") => {
       const mean = meanOf([...high, ...low].map((row) => row[when]));
@@ -100,9 +105,28 @@ function gapChanges(plan: Plan, { attribute, source, gaps }: GroupTable, both: B
         what: `${attribute}: ${gap.metric}${of}, ${gap.between[0]} above ${gap.between[1]}`,
       },
       ...{ before: before(rows), after: after(rows) },
-      difference: bootstrapInterval(rows.length, change, { seed: plan.seed, parts: [high.length, low.length] }),
+      difference: gapChange(
+        bootstrapInterval(rows.length, change, { seed: plan.seed, parts: [high.length, low.length] }),
+        isRate(gap) ? [high, low] : null,
+      ),
     };
   });
+}
+
+/** The rows of a group. */
+type Column = { late: number; early: number }[];
+
+/** What draws give, but where all give the same: then that of rates is from each group's own change, and any other has no interval. */
+function gapChange(drawn: Interval, rates: [Column, Column] | null): Estimate {
+  if (hasWidth(drawn)) return drawn;
+  const changes = (rates ?? []).map((column) => tango(column[0]!.late - column[0]!.early, column.length));
+  const [high, low] = changes;
+  return high && low ? squareAndAdd(high, low) : { value: drawn.value, low: null, high: null };
+}
+
+/** Whether a metric is a share of rows, and not a mean of probabilities or numbers. */
+function isRate({ metric }: GroupGap): boolean {
+  return isNumberMetric(metric) ? metric === "coverage" : metric !== "calibration";
 }
 
 /** What a gap's metric is the mean of, null for rows that it does not count; and what is made of that mean. */
@@ -146,17 +170,21 @@ function swapChanges(plan: Plan, swaps: readonly Swap[], after: Asked, before: A
       };
     });
     const of = label === null ? "" : ` of ${label}`;
-    const change = (name: string, values: readonly { late: number | null; early: number | null }[]): AuditChange[] => {
+    const change = (
+      name: "flips" | "shift",
+      values: readonly { late: number | null; early: number | null }[],
+    ): AuditChange[] => {
       const known = values.filter(
         (value): value is { late: number; early: number } => value.late !== null && value.early !== null,
       );
       if (known.length === 0) return [];
-      const differences = known.map(({ late, early }) => late - early);
+      const [late, early] = [known.map((value) => value.late), known.map((value) => value.early)];
+      const mean = name === "flips" ? shareOf : meanOf;
       return [
         {
           ...{ part: "swaps", what: `${attribute}: ${name}${of}, ${groups[0]} to ${groups[1]}` },
-          ...{ before: average(known.map(({ early }) => early)), after: average(known.map(({ late }) => late)) },
-          difference: bootstrapInterval(known.length, meanOf(differences), { seed: plan.seed }),
+          ...{ before: average(early), after: average(late) },
+          difference: pairedDifference(known.length, mean([...late, ...early]), plan.seed),
         },
       ];
     };

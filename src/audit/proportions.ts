@@ -9,6 +9,7 @@ import {
   momentsOf,
   normalQuantile,
   type Statistic,
+  squareAndAdd,
   wilson,
 } from "../evaluate/index.js";
 
@@ -47,15 +48,10 @@ export function rateGap(rates: readonly Rate[], looks = 1): Gap | null {
   const tests = looks * pairsOf(rates.length);
   const z = widened(tests);
   const [first, second] = [wilson(high.hits, high.rows, z), wilson(low.hits, low.rows, z)];
-  const value = first.value - second.value;
   const ratio = ratioOf(low, high, z);
   return {
     between: [high.group, low.group],
-    difference: {
-      value,
-      low: value - Math.hypot(first.value - first.low, second.high - second.value),
-      high: value + Math.hypot(first.high - first.value, second.value - second.low),
-    },
+    difference: squareAndAdd(first, second),
     ratio,
     ratio_between: ratio && [high.group, low.group],
     smallest: Math.min(...rates.map(({ rows }) => rows)),

@@ -1,6 +1,6 @@
 // What rows say of a number and what they cannot say: its bootstrap interval, Wilson's where a share's resamples are all alike, and none where nothing
 // else is known. The one place that decides between them.
-import { bootstrapIntervals, type Interval, type Statistic, wilson } from "./intervals.js";
+import { bootstrapIntervals, hasWidth, type Interval, type Statistic, wilson } from "./intervals.js";
 
 /** A value with its 95 % interval; both ends are null where the rows say nothing of it, as one row does of a mean. */
 export type Estimate = Interval | { value: number; low: null; high: null };
@@ -70,14 +70,15 @@ export function estimates<Name extends string>(
 }
 
 function decided(interval: Interval, statistic: Statistic): Estimate {
-  const { value, low, high } = interval;
+  const { value } = interval;
   if (isShare(statistic) && (value === 0 || value === 1)) {
     const counted = Array.from(statistic.values).filter((one) => one !== null).length;
     return wilson(value * counted, counted);
   }
-  return low === high ? { value, low: null, high: null } : interval;
+  return hasWidth(interval) ? interval : { value, low: null, high: null };
 }
 
-function isShare(statistic: Statistic): statistic is Share {
+/** Whether a statistic is of values from 0 to 1. */
+export function isShare(statistic: Statistic): statistic is Share {
   return "values" in statistic;
 }

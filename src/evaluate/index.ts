@@ -16,7 +16,17 @@ export {
 } from "./evaluate.js";
 export { stopsOf } from "./generate.js";
 export { answerByHead, numberText } from "./head.js";
-export { bootstrapInterval, bootstrapIntervals, type Interval, meanOf, type Statistic, wilson } from "./intervals.js";
+export {
+  bootstrapInterval,
+  bootstrapIntervals,
+  hasWidth,
+  type Interval,
+  meanOf,
+  type Statistic,
+  squareAndAdd,
+  tango,
+  wilson,
+} from "./intervals.js";
 export { type Moments, meansDifference, meansTest, momentsOf } from "./means.js";
 export {
   accuracy,

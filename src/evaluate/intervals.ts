@@ -1,4 +1,4 @@
-// How sure a number is: 95 % intervals by seeded bootstrap and by Wilson's formula. Knows nothing of what the number measures.
+// How sure a number is: 95 % intervals by seeded bootstrap, and by the score formulas of Wilson and Tango. Knows nothing of what the number measures.
 import { StillroomError, unexpected } from "../support/errors.js";
 import { Random } from "../support/random.js";
 
@@ -118,6 +118,55 @@ export function wilson(successes: number, rows: number, z = Z): Interval {
   const half = (z * Math.sqrt(4 * successes * (1 - share) + z * z)) / scale;
   // Rounding must not take the whole share out of its own interval.
   return { value: share, low: centre - half, high: successes === rows ? 1 : centre + half };
+}
+
+/**
+ * Whether an interval is more than a value: one whose width is rounding is not.
+ *
+ * @example
+ * ```ts
+ * hasWidth(bootstrapInterval(1, meanOf([2]), { seed: 0 })); // false
+ * ```
+ */
+export function hasWidth({ low, high }: Interval): boolean {
+  return high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high));
+}
+
+/**
+ * Tango's score interval (1998) of the difference of two shares of the same rows, where all rows differ alike: then it has a closed form. null for differences that are no
+ * whole number.
+ *
+ * @param difference - 0 where no row differs, 1 where each row has it in the first share alone, -1 in the second alone
+ *
+ * @example
+ * ```ts
+ * tango(0, 5); // { value: 0, low: -0.434, high: 0.434 }
+ * ```
+ */
+export function tango(difference: number, rows: number): Interval | null {
+  const reach = (Z * Z) / (rows + Z * Z);
+  if (difference === 0) return { value: 0, low: -reach, high: reach };
+  if (difference === 1) return { value: 1, low: 1 - 2 * reach, high: 1 };
+  if (difference === -1) return { value: -1, low: -1, high: 2 * reach - 1 };
+  return null;
+}
+
+/**
+ * The difference of two numbers of different rows, from the interval of each: squares of the distances to their ends are added (Newcombe 1998, method 10, of shares; Zou and
+ * Donner 2008).
+ *
+ * @example
+ * ```ts
+ * squareAndAdd(wilson(9, 10), wilson(5, 10)); // { value: 0.4, low: 0, high: 0.678 }
+ * ```
+ */
+export function squareAndAdd(first: Interval, second: Interval): Interval {
+  const value = first.value - second.value;
+  return {
+    value,
+    low: value - Math.hypot(first.value - first.low, second.high - second.value),
+    high: value + Math.hypot(first.high - first.value, second.value - second.low),
+  };
 }
 
 /** The share-quantile of ascending values: linear between the two nearest, as NumPy's default. */

@@ -2,25 +2,31 @@
 // compared. Knows statistics of rows; McNemar's test for right and wrong is compare.ts's.
 import { unexpected } from "../support/errors.js";
 import { Random } from "../support/random.js";
-import { bootstrapInterval, type Interval, type Statistic } from "./intervals.js";
+import { type Estimate, isShare } from "./estimates.js";
+import { bootstrapInterval, hasWidth, type Statistic, tango } from "./intervals.js";
 
 /** Most sets of swaps that a test looks at. */
 const permutations = 4999;
 
 /**
  * A statistic of the first of two predictors minus that of the second, with its interval by paired bootstrap: each resample takes the
- * same rows of both.
+ * same rows of both. Where all draws give the same, that of two shares has Tango's interval, and any other none, as {@link estimate} has it.
  *
  * @param rows - how many rows each has
  * @param statistic - over 2 × rows: those of the first predictor, then those of the second in the same order
  *
  * @example
  * ```ts
- * pairedDifference(answers.length, meanOf([...first, ...second]), 1); // { value: 0.02, low: -0.01, high: 0.05 }
+ * pairedDifference(answers.length, shareOf([...first, ...second]), 1); // { value: 0.02, low: -0.01, high: 0.05 }
  * ```
  */
-export function pairedDifference(rows: number, statistic: Statistic, seed: number): Interval {
-  return bootstrapInterval(rows, (chosen) => statistic(chosen) - statistic(chosen.map((row) => row + rows)), { seed });
+export function pairedDifference(rows: number, statistic: Statistic, seed: number): Estimate {
+  const between = (chosen: Int32Array) => statistic(chosen) - statistic(chosen.map((row) => row + rows));
+  const drawn = bootstrapInterval(rows, between, { seed });
+  if (hasWidth(drawn)) return drawn;
+  const { value } = drawn;
+  const whole = isShare(statistic) && !Array.from(statistic.values).includes(null);
+  return (whole && tango(value, rows)) || { value, low: null, high: null };
 }
 
 /**

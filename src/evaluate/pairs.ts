@@ -2,15 +2,15 @@
 // answers; no model.
 import type { Task } from "../task/index.js";
 import { mcnemar } from "./compare.js";
-import type { Interval } from "./intervals.js";
+import type { Estimate } from "./estimates.js";
 import { pairedDifference, permutationTest } from "./paired.js";
 import type { Label, RowScore } from "./scoring.js";
 import { rightRows, statisticsOf } from "./summary.js";
 
 /** Two predictors by one metric. */
 export interface PairTest {
-  /** The first's metric minus the second's, by paired bootstrap. */
-  difference: Interval;
+  /** The first's metric minus the second's, with its interval. */
+  difference: Estimate;
   /** McNemar's exact test where the metric is a share of right rows, else the paired permutation test. */
   test: "mcnemar" | "permutation";
   /** Two-sided. */
