@@ -1,9 +1,9 @@
 // What a run's answers are calibrated by, as a file: calibration.json beside the adapter. Owns the format; fitting and applying are evaluate's.
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
-import { writeFileAtomic } from "../support/files.js";
+import { isFolder, writeFileAtomic } from "../support/files.js";
 
 /** What is made of a model's probabilities or numbers before they are answers, as it was fitted on held-out rows. */
 export interface Calibration {
@@ -55,7 +55,7 @@ export async function writeCalibration(run: string, calibration: Calibration): P
 
 /** The calibration of an adapter that is a RUN folder; null where there is none. Throws "input" for a file that is none of ours. */
 export async function loadCalibration(place: string | undefined): Promise<Calibration | null> {
-  if (place === undefined || !statSync(place, { throwIfNoEntry: false })?.isDirectory()) return null;
+  if (place === undefined || !isFolder(place)) return null;
   const file = calibrationFile(place);
   if (!existsSync(file)) return null;
   const found = parse(await readFile(file, "utf8"));

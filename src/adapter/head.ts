@@ -1,7 +1,8 @@
 // A task's own head as a file: head.safetensors in a run's folder, its weights and what its outputs stand for. One file, so that neither is there without the other.
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
+import { isFolder } from "../support/files.js";
 import type { HeadLoss, NativeLora, NativeTensor } from "../support/native.js";
 import type { TaskKind } from "../task/index.js";
 import { readSafetensors, writeSafetensors } from "./safetensors.js";
@@ -87,7 +88,7 @@ export async function loadHead(place: string | undefined): Promise<Head | null> 
 /** The head of a run; null where it has none. Throws "input" for a damaged one. */
 export async function readHead(place: string): Promise<StoredHead | null> {
   const file = headFile(place);
-  if (!statSync(place, { throwIfNoEntry: false })?.isDirectory() || !existsSync(file)) return null;
+  if (!isFolder(place) || !existsSync(file)) return null;
   const { metadata, tensors } = await readSafetensors(file);
   const head = parse(metadata.get(HEAD_KEY));
   const weight = tensors.find(({ name }) => name === WEIGHT);

@@ -1,7 +1,8 @@
 // A stored adapter, wherever it lies, bound to an open model. Knows the places where an adapter may lie; no format.
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { StillroomError } from "../support/errors.js";
+import { isFolder } from "../support/files.js";
 import type { InputFile } from "../support/inputs.js";
 import { type NativeLora, type NativeModel, native, rethrow } from "../support/native.js";
 import { calibrationFile } from "./calibration.js";
@@ -50,9 +51,7 @@ export function adapterFiles(place: string): InputFile[] {
     path.basename(headFile("")),
     path.basename(calibrationFile("")),
   ];
-  const files = statSync(place, { throwIfNoEntry: false })?.isDirectory()
-    ? inFolder.map((name) => path.join(place, name))
-    : [place];
+  const files = isFolder(place) ? inFolder.map((name) => path.join(place, name)) : [place];
   return files.map((file) => ({ what: `a file of the adapter ${place}`, file }));
 }
 
@@ -64,7 +63,7 @@ const nothing: Adapter = {
 
 async function readAdapter(model: NativeModel, place: string, hasHead: boolean): Promise<Adapter> {
   if (!existsSync(place)) throw new StillroomError("missing", `there is no adapter at ${place}`);
-  if (!statSync(place).isDirectory()) return readGguf(model, place);
+  if (!isFolder(place)) return readGguf(model, place);
   const folder = [place, path.join(place, "adapter")].find((candidate) =>
     existsSync(path.join(candidate, CONFIG_FILE)),
   );

@@ -6,7 +6,7 @@ import { readJsonl } from "../dataset/index.js";
 import { type Estimate, estimates, holm, mcnemar, scoreChoices, shareOf } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { cannot, StillroomError } from "../support/errors.js";
+import { cannot, isAbsent, StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
 import { Random } from "../support/random.js";
 import { encodeAnswer, encodePrompt } from "../tokens/index.js";
@@ -59,7 +59,7 @@ export interface BbqRows {
  */
 export async function readBbq(folder: string, limit: number | undefined, seed: number): Promise<BbqRows> {
   const names = await readdir(folder).catch((cause: Error) => {
-    throw cannot("read the folder of BBQ", folder, cause, "missing");
+    throw cannot("read the folder of BBQ's .jsonl files", folder, cause, isAbsent(cause) ? "missing" : "io");
   });
   const rows: BbqRow[] = [];
   let found = 0;

@@ -1,5 +1,5 @@
 // What every reader of this room gives: records as they stand in the file, good or bad. Knows no task.
-import { cannot, StillroomError } from "../support/errors.js";
+import { cannot, isAbsent, StillroomError } from "../support/errors.js";
 
 /** A record of a file: its fields by the file's own names, or why it cannot be used. */
 export type RawRecord = { line: number; fields: Record<string, unknown> } | { line: number; reason: string };
@@ -58,8 +58,5 @@ export function fieldsOf(value: unknown): Record<string, unknown> | string {
 export function unreadable(file: string, error: unknown): StillroomError {
   if (error instanceof StillroomError) return error;
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT" || code === "ENOTDIR")
-    return new StillroomError("input", `${file}: no such file`, { cause: error });
-  if (code === "EISDIR") return new StillroomError("input", `${file}: a folder, not a file`, { cause: error });
-  return cannot("read", file, error);
+  return cannot("read", file, error, isAbsent(error) || code === "EISDIR" ? "input" : "io");
 }

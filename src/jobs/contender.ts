@@ -1,9 +1,10 @@
 // What stands in a comparison: a model, a model with an adapter, a run, or a predictions file; from the words that name it to what is
 // opened, and whether it can be. Scores nothing.
-import { existsSync, statSync } from "node:fs";
+import { existsSync } from "node:fs";
 import path from "node:path";
 import { type EvaluateOptions, requireHead, withPredictor } from "../evaluate/index.js";
 import { StillroomError } from "../support/errors.js";
+import { isFolder } from "../support/files.js";
 import type { Task } from "../task/index.js";
 import { readRunFile } from "./tune-files.js";
 
@@ -43,7 +44,7 @@ export interface Contender {
 export async function contenderOf(name: string): Promise<Contender> {
   const none = { name, predictions: null, model: null, adapter: null, trainedRows: null };
   if (name.endsWith(".jsonl")) return { ...none, predictions: name };
-  if (statSync(name, { throwIfNoEntry: false })?.isDirectory()) return ofRun(name);
+  if (isFolder(name)) return ofRun(name);
   const plus = name.lastIndexOf("+");
   if (plus > 0 && !existsSync(name)) return { ...none, model: name.slice(0, plus), adapter: name.slice(plus + 1) };
   return { ...none, model: name };

@@ -7,7 +7,7 @@ import path from "node:path";
 import { type Head, isHeadTensor, writeAdapterFolder, writeHead } from "../adapter/index.js";
 import { cardFile } from "../export/index.js";
 import { type Model, packageRoot } from "../model/index.js";
-import { cannot, StillroomError } from "../support/errors.js";
+import { cannot, isAbsent, StillroomError } from "../support/errors.js";
 import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import type { Fingerprint, FoundCheckpoint, RunPlan, TrainEvent, TuneOptions, TuneSettings } from "../train/index.js";
@@ -67,8 +67,7 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
   try {
     text = await readFile(file, "utf8");
   } catch (error) {
-    // ENOTDIR: what should be its folder is a file.
-    if (["ENOENT", "ENOTDIR"].includes((error as { code?: string }).code ?? "")) return null;
+    if (isAbsent(error)) return null;
     throw cannot("read", file, error);
   }
   try {

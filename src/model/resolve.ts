@@ -1,7 +1,7 @@
 // From what a user gives as a model, or gives not, to a file that is there. Opens nothing.
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
-import { cannot, StillroomError, unexpected } from "../support/errors.js";
+import { cannot, isAbsent, StillroomError, unexpected } from "../support/errors.js";
 import { type DownloadOptions, downloadModel, isModelUri } from "./download.js";
 import { packageRoot } from "./folders.js";
 
@@ -19,10 +19,10 @@ export async function resolveModel(model: string | undefined, options: DownloadO
   if (isModelUri(model)) return downloadModel(model, options);
   const file = path.resolve(model);
   const found = await stat(file).catch((cause: NodeJS.ErrnoException) => {
-    if (cause.code === "ENOENT" || cause.code === "ENOTDIR") {
+    if (isAbsent(cause)) {
       throw new StillroomError("missing", `there is no model ${model} (give a path or an hf: URI)`, { cause });
     }
-    throw cannot("read the model", model, cause);
+    throw cannot("read the model", file, cause);
   });
   if (!found.isFile()) throw unexpected("a GGUF file", "model", found.isDirectory() ? `${model}/` : model, "input");
   return file;

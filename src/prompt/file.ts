@@ -1,7 +1,7 @@
 // A prompt file: a task's prompt as it was found to be best, for every command that shows a model the rows of the task. Owns the format.
 import { readFile, stat } from "node:fs/promises";
 import { answerOf, labelsOfSet, type Row } from "../dataset/index.js";
-import { cannot, StillroomError, unexpected } from "../support/errors.js";
+import { cannot, isAbsent, StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { checkTemplate, type Task } from "../task/index.js";
 
@@ -92,9 +92,7 @@ async function parse(file: string): Promise<PromptFile> {
     text = await readFile(file, "utf8");
   } catch (error) {
     if (error instanceof StillroomError) throw error;
-    const { code } = error as NodeJS.ErrnoException;
-    const missing = code === "ENOENT" || code === "ENOTDIR";
-    throw cannot("read the prompt file", file, error, missing ? "missing" : "io");
+    throw cannot("read the prompt file", file, error, isAbsent(error) ? "missing" : "io");
   }
   try {
     const given: unknown = JSON.parse(text);

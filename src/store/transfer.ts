@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { mkdir, open, rename, rm } from "node:fs/promises";
 import path from "node:path";
 import { defaultMaxBytes, readLines } from "../dataset/index.js";
-import { StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import { makeFolder, syncFolder, WholeFile } from "../support/files.js";
 import { requireOutside } from "../support/inputs.js";
 import { type Maker, sha256 } from "./key.js";
@@ -223,8 +223,9 @@ export async function backupStore(
     await syncFolder(path.dirname(path.resolve(out)));
     return { store: store.folder, out, answers: tables.count(tables.answers), bytes: size };
   } catch (error) {
-    await rm(temporary, { recursive: true, force: true });
+    // Where it could not be made it may not be looked for either.
+    await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
     if (error instanceof StillroomError) throw error;
-    throw new StillroomError("io", `cannot write the copy ${out}: ${(error as Error).message}`, { cause: error });
+    throw cannot("write the copy", out, error);
   }
 }

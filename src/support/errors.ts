@@ -66,10 +66,31 @@ export function cannot(what: string, file: string, error: unknown, code: ErrorCo
   return new StillroomError(code, `cannot ${what} ${file}: ${reasonOf(error, file)}`, { cause: error });
 }
 
-/** What the system says of a call on a file, without the path where that is the file's, or a temporary one beside it: the message around it names the file. */
+/** What the system's codes say of a file or a folder, and what helps. */
+const systemWords: Readonly<Record<string, string>> = {
+  ENOENT: "there is no such file or folder",
+  ENOTDIR: "a file stands where a folder is expected",
+  EISDIR: "it is a folder, and a file is expected",
+  EACCES: "this user has no right to it; chmod or chown gives it",
+  EPERM: "this user has no right to it; chmod or chown gives it",
+  EROFS: "the disk can only be read; choose another place",
+  ENOSPC: "the disk is full; make room on it, or choose another place",
+  EDQUOT: "this user's part of the disk is full; make room on it, or choose another place",
+  ENAMETOOLONG: "the name is too long; choose a shorter one",
+};
+
+/** What the system says of a call on a file in plain words, without the path where that is the file's, or a temporary one beside or within it: the message around it names the file. */
 export function reasonOf(error: unknown, file: string): string {
-  const { message, syscall, path } = error as NodeJS.ErrnoException;
-  const named = path !== undefined && (path === file || path.startsWith(`${file}.`));
+  const { message, syscall, path = file, code = "" } = error as NodeJS.ErrnoException;
+  const named = path === file || path.startsWith(`${file}.`) || path.endsWith(".tmp");
+  const said = systemWords[code];
+  if (said !== undefined) return named ? said : `${said} (${path})`;
   const at = named ? message.indexOf(`, ${syscall} '`) : -1;
   return at < 0 ? message : message.slice(0, at);
+}
+
+/** Whether the system says that nothing lies at a path. */
+export function isAbsent(error: unknown): boolean {
+  const { code } = error as NodeJS.ErrnoException;
+  return code === "ENOENT" || code === "ENOTDIR";
 }

@@ -1,9 +1,9 @@
 // Files that are either whole or absent: temporary name, fsync, rename, fsync of the folder. Knows no format.
 import { createHash, randomBytes } from "node:crypto";
-import { createReadStream } from "node:fs";
+import { createReadStream, statSync } from "node:fs";
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat } from "node:fs/promises";
 import path from "node:path";
-import { cannot, reasonOf, StillroomError } from "./errors.js";
+import { cannot, isAbsent, reasonOf, StillroomError } from "./errors.js";
 import { alive } from "./processes.js";
 
 /** The calls that a write is made of, so that a test can let the nth of them fail. */
@@ -117,7 +117,17 @@ function cannotWrite(file: string, error: unknown): never {
 
 /** Throws "missing" where there is no such file, else "io". */
 export function cannotRead(file: string, error: unknown): never {
-  throw cannot("read", file, error, (error as NodeJS.ErrnoException).code === "ENOENT" ? "missing" : "io");
+  throw cannot("read", file, error, isAbsent(error) ? "missing" : "io");
+}
+
+/** Whether a folder lies there. Throws "io" where this user may not look. */
+export function isFolder(place: string): boolean {
+  try {
+    return statSync(place, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  } catch (error) {
+    if (isAbsent(error)) return false;
+    throw cannot("read", place, error);
+  }
 }
 
 /** Throws "io", as writeFileAtomic would, where a file cannot be written: for long work whose result goes there. */

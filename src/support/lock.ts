@@ -30,7 +30,7 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
   const own = JSON.stringify({ pid: process.pid, host: hostname(), started: startOf(process.pid) } satisfies Owner);
   const proposal = path.join(folder, `lock.${process.pid}.${process.hrtime.bigint()}.tmp`);
   await writeFile(proposal, own).catch((error: Error) => {
-    throw new StillroomError("io", `cannot lock ${folder}: ${error.message}`, { cause: error });
+    throw cannot("lock", folder, error);
   });
   try {
     for (;;) {
@@ -74,7 +74,7 @@ async function place(proposal: string, file: string): Promise<boolean> {
     return true;
   } catch (error) {
     if ((error as { code?: string }).code === "EEXIST") return false;
-    throw new StillroomError("io", `cannot lock ${path.dirname(file)}: ${(error as Error).message}`, { cause: error });
+    throw cannot("lock", path.dirname(file), error);
   }
 }
 

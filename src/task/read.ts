@@ -117,8 +117,6 @@ async function readMapping(file: string): Promise<unknown> {
 
 function unreadable(error: unknown, file: string): string {
   const { code } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT" || code === "ENOTDIR") return "there is no such file";
-  if (code === "EISDIR") return "it is a folder";
   return code === "ERR_ENCODING_INVALID_ENCODED_DATA" ? "it is not valid UTF-8" : reasonOf(error, file);
 }
 

@@ -58,7 +58,7 @@ test("lines that end in a carriage return alone, and a folder, are an error and 
   const folder = path.dirname(file);
   await expect(readRows(taskOf({ train: { ...sourceOf(file), path: folder } }), "train")).rejects.toMatchObject({
     code: "input",
-    message: `${folder}: a folder, not a file`,
+    message: `cannot read ${folder}: it is a folder, and a file is expected`,
   });
 });
 

@@ -149,7 +149,9 @@ test("lines know their byte offsets, whatever the chunks", async () => {
 
 test("a missing file and a cancelled reading are errors by name", async () => {
   const task = taskOf({ train: sourceOf("/nowhere/rows.jsonl") });
-  await expect(readRows(task, "train")).rejects.toThrow("/nowhere/rows.jsonl: no such file");
+  await expect(readRows(task, "train")).rejects.toThrow(
+    "cannot read /nowhere/rows.jsonl: there is no such file or folder",
+  );
   await expect(readRows(task, "test")).rejects.toThrow(/no data for the split test; there is train/);
   await expect(read(good, { signal: AbortSignal.abort() })).rejects.toMatchObject({ code: "cancelled" });
 });

@@ -164,7 +164,10 @@ describe("CrowS-Pairs and BBQ", () => {
     expect(found.bounds.failures[0]).toMatch(/^CrowS-Pairs, all: .* is 0\.5 .*, the bound is 0\.1$/);
     const { changes } = found.against!;
     expect(changes.at(-1)).toMatchObject({ part: "crows_pairs", before: 1, after: 1, difference: { value: 0 } });
-    await expect(audit(task, { model, bbq: path.join(folder, "none") })).rejects.toMatchObject({ code: "missing" });
+    await expect(audit(task, { model, bbq: path.join(folder, "none") })).rejects.toMatchObject({
+      code: "missing",
+      message: expect.stringMatching(/BBQ's .jsonl files .*none: there is no such file or folder$/),
+    });
     // Nothing was held against it: neither passed over in silence nor broken.
     expect(found.bounds.unseen).toEqual(["bbq"]);
     const { stdout } = await stillroom(["audit", task.file, "--model", model, "--limit", "4"]);

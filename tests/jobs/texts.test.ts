@@ -89,7 +89,7 @@ describe("teach", () => {
       /expected a \.txt or \.jsonl file for texts/,
     );
     await expect(asked(textsOf("empty.txt", "\n")).result).rejects.toThrow(/empty\.txt holds no text of two tokens/);
-    await expect(asked(path.join(base, "none.txt")).result).rejects.toThrow(/none\.txt: no such file/);
+    await expect(asked(path.join(base, "none.txt")).result).rejects.toThrow(/none\.txt: there is no such file/);
   });
 });
 

@@ -1,11 +1,11 @@
 // Folders that are made, found and refused.
 import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readdir, readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
-import { reasonOf } from "../../src/support/errors.js";
-import { makeFolder, requireWritable } from "../../src/support/files.js";
+import { cannot, isAbsent, reasonOf } from "../../src/support/errors.js";
+import { isFolder, makeFolder, requireWritable } from "../../src/support/files.js";
 
 const folder = mkdtempSync(path.join(os.tmpdir(), "stillroom-files-"));
 
@@ -41,9 +41,34 @@ test("the reason of the system names no path that the message names, and one tha
   const long = path.join(folder, "n".repeat(300));
   await expect(requireWritable(long)).rejects.toMatchObject({
     code: "io",
-    message: `cannot write ${long}: ENAMETOOLONG: name too long`,
+    message: `cannot write ${long}: the name is too long; choose a shorter one`,
   });
   const refused = await open(long).catch((error: unknown) => error);
-  expect(reasonOf(refused, folder)).toBe(`ENAMETOOLONG: name too long, open '${long}'`);
+  expect(reasonOf(refused, folder)).toBe(`the name is too long; choose a shorter one (${long})`);
+  const unknown = Object.assign(new Error(`EIO: i/o error, read '${long}'`), { syscall: "read", path: long });
+  expect(reasonOf(unknown, folder)).toBe(`EIO: i/o error, read '${long}'`);
+  expect(reasonOf(unknown, long)).toBe("EIO: i/o error");
   expect(reasonOf(new Error("it is a folder"), folder)).toBe("it is a folder");
+});
+
+test.each([
+  ["readFile", "none", "there is no such file or folder"],
+  ["readFile", "plain/none", "a file stands where a folder is expected"],
+  ["readFile", ".", "it is a folder, and a file is expected"],
+  ["readdir", "none", "there is no such file or folder"],
+  ["readdir", "plain", "a file stands where a folder is expected"],
+] as const)("%s of %s is refused in plain words", async (call, name, words) => {
+  writeFileSync(path.join(folder, "plain"), "");
+  const file = path.join(folder, name);
+  const error = await (call === "readFile" ? readFile(file) : readdir(file)).catch((thrown: unknown) => thrown);
+  expect(cannot("read", file, error).message).toBe(`cannot read ${file}: ${words}`);
+  expect(isAbsent(error)).toBe(words !== "it is a folder, and a file is expected");
+  expect(isFolder(file)).toBe(name === ".");
+});
+
+test("what this user may not and what the disk does not hold is said with the remedy", () => {
+  const of = (code: string) => reasonOf(Object.assign(new Error(`${code}: x`), { code, path: "/a" }), "/a");
+  for (const code of ["EACCES", "EPERM"])
+    expect(of(code)).toBe("this user has no right to it; chmod or chown gives it");
+  for (const code of ["EROFS", "ENOSPC", "EDQUOT"]) expect(of(code)).toMatch(/disk .*; .*choose another place$/);
 });

@@ -228,9 +228,11 @@ describe("refusals name the file, the field and the remedy", () => {
 
   test("no file, no text", async () => {
     await expect(readTask("/nowhere/task.yaml")).rejects.toThrow(
-      /cannot read the task file \/nowhere\/task\.yaml: there is no such file$/,
+      /cannot read the task file \/nowhere\/task\.yaml: there is no such file or folder$/,
     );
-    await expect(readTask(os.tmpdir())).rejects.toThrow(/cannot read the task file .*: it is a folder$/);
+    await expect(readTask(os.tmpdir())).rejects.toThrow(
+      /cannot read the task file .*: it is a folder, and a file is expected$/,
+    );
     const latin = await write("");
     await writeFile(latin, Buffer.from("name: caf\xe9\n", "latin1"));
     await expect(readTask(latin)).rejects.toThrow(/task\.yaml: it is not valid UTF-8$/);
