@@ -45,6 +45,7 @@ export {
   evaluate,
   type Interval,
   type Metrics,
+  type PairTest,
   type RegressionMetrics,
   type ReliabilityBin,
   type RowScore,
@@ -59,6 +60,7 @@ export {
   exportModel,
   type Gate,
   type GateBounds,
+  type MetricChange,
   type Mixture,
 } from "./export/index.js";
 export {

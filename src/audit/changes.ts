@@ -3,9 +3,9 @@
 import {
   bootstrapInterval,
   type Estimate,
-  hasWidth,
   type Interval,
   meanOf,
+  orNone,
   pairedDifference,
   type RowScore,
   shareOf,
@@ -118,10 +118,11 @@ type Column = { late: number; early: number }[];
 
 /** What draws give, but where all give the same: then that of rates is from each group's own change, and any other has no interval. */
 function gapChange(drawn: Interval, rates: [Column, Column] | null): Estimate {
-  if (hasWidth(drawn)) return drawn;
+  const found = orNone(drawn);
+  if (found.low !== null) return found;
   const changes = (rates ?? []).map((column) => tango(column[0]!.late - column[0]!.early, column.length));
   const [high, low] = changes;
-  return high && low ? squareAndAdd(high, low) : { value: drawn.value, low: null, high: null };
+  return high && low ? squareAndAdd(high, low) : found;
 }
 
 /** Whether a metric is a share of rows, and not a mean of probabilities or numbers. */

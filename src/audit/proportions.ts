@@ -2,12 +2,14 @@
 // model.
 import {
   bootstrapIntervals,
+  type Estimate,
   type Interval,
   meanOf,
   meansDifference,
   meansTest,
   momentsOf,
   normalQuantile,
+  orNone,
   type Statistic,
   squareAndAdd,
   wilson,
@@ -18,9 +20,9 @@ export interface Gap {
   /** The group with the higher value, and that with the lower. */
   between: [string, string];
   /** The higher minus the lower; the interval is widened for the number of pairs that these are the extremes of. */
-  difference: Interval;
+  difference: Estimate;
   /** The lowest by the highest; null where the highest is 0, and where values may be below 0. */
-  ratio: Interval | null;
+  ratio: Estimate | null;
   /** The groups of the ratio, the higher first: those of `between`, or of equalised odds, calibration and signed errors perhaps others. null without a ratio. */
   ratio_between: [string, string] | null;
   /** Rows of the smallest group that was compared. */
@@ -127,10 +129,12 @@ function resampled<Name extends string>(
   statistics: Record<Name, Statistic>,
   tests: number,
   seed: number,
-): Record<Name, Interval> {
+): Record<Name, Estimate> {
   const tail = 0.025 / tests;
   const resamples = Math.max(2000, Math.ceil(beyond / tail));
-  return bootstrapIntervals(parts[0] + parts[1], statistics, { seed, parts, tail, resamples });
+  const drawn = bootstrapIntervals(parts[0] + parts[1], statistics, { seed, parts, tail, resamples });
+  const found = Object.entries<Interval>(drawn).map(([name, interval]) => [name, orNone(interval)]);
+  return Object.fromEntries(found) as Record<Name, Estimate>;
 }
 
 /**

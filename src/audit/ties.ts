@@ -1,6 +1,7 @@
 // Words that are tied to a label, by the log-odds of the label with the word against without it, or to higher or lower numbers, by the difference of the means. Knows
 // texts and answers; no model.
 import {
+  type Estimate,
   holm,
   type Interval,
   type Moments,
@@ -39,7 +40,7 @@ export interface MeanTie {
   mean: number;
   mean_others: number;
   /** Of the two means, by Welch's interval; 0 is no tie. */
-  difference: Interval;
+  difference: Estimate;
   /** Corrected (Holm) for all words that were looked at. */
   p_holm: number;
 }

@@ -1,6 +1,6 @@
 // What rows say of a number and what they cannot say: its bootstrap interval, Wilson's where a share's resamples are all alike, and none where nothing
 // else is known. The one place that decides between them.
-import { bootstrapIntervals, hasWidth, type Interval, type Statistic, wilson } from "./intervals.js";
+import { bootstrapIntervals, type Interval, type Statistic, wilson } from "./intervals.js";
 
 /** A value with its 95 % interval; both ends are null where the rows say nothing of it, as one row does of a mean. */
 export type Estimate = Interval | { value: number; low: null; high: null };
@@ -69,13 +69,30 @@ export function estimates<Name extends string>(
   return Object.fromEntries(found) as Record<Name, Estimate>;
 }
 
+/**
+ * An interval, or none where it is no more than its value: a width of rounding is no width.
+ *
+ * @param size - of the numbers that it was computed from, where they are larger than its ends (default: the larger end)
+ *
+ * @example
+ * ```ts
+ * orNone({ value: 2, low: 2, high: 2 }); // { value: 2, low: null, high: null }
+ * ```
+ */
+export function orNone(interval: Interval, size = 0): Estimate {
+  const { value, low, high } = interval;
+  return high - low > 1e-9 * Math.max(size, Math.abs(low), Math.abs(high))
+    ? interval
+    : { value, low: null, high: null };
+}
+
 function decided(interval: Interval, statistic: Statistic): Estimate {
   const { value } = interval;
   if (isShare(statistic) && (value === 0 || value === 1)) {
     const counted = Array.from(statistic.values).filter((one) => one !== null).length;
     return wilson(value * counted, counted);
   }
-  return hasWidth(interval) ? interval : { value, low: null, high: null };
+  return orNone(interval);
 }
 
 /** Whether a statistic is of values from 0 to 1. */

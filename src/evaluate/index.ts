@@ -5,7 +5,7 @@ export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } fro
 export { type Choices, scoreChoices } from "./choices.js";
 export { chooseLabels, type LabelChoice, labelChoices, numbersOf, priorOf } from "./classify.js";
 export { type McNemar, mcnemar, normalQuantile, normalTail } from "./compare.js";
-export { type Estimate, estimate, estimates, shareOf } from "./estimates.js";
+export { type Estimate, estimate, estimates, orNone, shareOf } from "./estimates.js";
 export {
   type EvaluateOptions,
   type Evaluation,
@@ -19,7 +19,6 @@ export { answerByHead, numberText } from "./head.js";
 export {
   bootstrapInterval,
   bootstrapIntervals,
-  hasWidth,
   type Interval,
   meanOf,
   type Statistic,

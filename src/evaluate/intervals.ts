@@ -121,18 +121,6 @@ export function wilson(successes: number, rows: number, z = Z): Interval {
 }
 
 /**
- * Whether an interval is more than a value: one whose width is rounding is not.
- *
- * @example
- * ```ts
- * hasWidth(bootstrapInterval(1, meanOf([2]), { seed: 0 })); // false
- * ```
- */
-export function hasWidth({ low, high }: Interval): boolean {
-  return high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high));
-}
-
-/**
  * Tango's score interval (1998) of the difference of two shares of the same rows, where all rows differ alike: then it has a closed form. null for differences that are no
  * whole number.
  *

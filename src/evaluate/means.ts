@@ -1,5 +1,5 @@
 // Whether the means of two sets of values differ by more than chance: the t-tests of Student and of Welch. Knows values; not what they are of.
-import type { Interval } from "./intervals.js";
+import { type Estimate, orNone } from "./estimates.js";
 
 /** What a t-test needs to know of a set of values. */
 export interface Moments {
@@ -31,12 +31,12 @@ export function meansTest(one: Moments, other: Moments, tests = 1): number {
   return Math.min(1, tests * Math.max(...p));
 }
 
-/** The difference of two means with Welch's interval, widened for so many tests (Bonferroni). */
-export function meansDifference(one: Moments, other: Moments, tests = 1): Interval {
+/** The difference of two means with Welch's interval, widened for so many tests (Bonferroni); of values that are all alike there is none. */
+export function meansDifference(one: Moments, other: Moments, tests = 1): Estimate {
   const value = one.mean - other.mean;
   const { error, freedom } = welchError(one, other);
   const half = error === 0 ? 0 : studentQuantile(1 - 0.025 / tests, freedom) * error;
-  return { value, low: value - half, high: value + half };
+  return orNone({ value, low: value - half, high: value + half }, Math.max(Math.abs(one.mean), Math.abs(other.mean)));
 }
 
 function pooledError(one: Moments, other: Moments) {

@@ -2,8 +2,8 @@
 // compared. Knows statistics of rows; McNemar's test for right and wrong is compare.ts's.
 import { unexpected } from "../support/errors.js";
 import { Random } from "../support/random.js";
-import { type Estimate, isShare } from "./estimates.js";
-import { bootstrapInterval, hasWidth, type Statistic, tango } from "./intervals.js";
+import { type Estimate, isShare, orNone } from "./estimates.js";
+import { bootstrapInterval, type Statistic, tango } from "./intervals.js";
 
 /** Most sets of swaps that a test looks at. */
 const permutations = 4999;
@@ -22,11 +22,9 @@ const permutations = 4999;
  */
 export function pairedDifference(rows: number, statistic: Statistic, seed: number): Estimate {
   const between = (chosen: Int32Array) => statistic(chosen) - statistic(chosen.map((row) => row + rows));
-  const drawn = bootstrapInterval(rows, between, { seed });
-  if (hasWidth(drawn)) return drawn;
-  const { value } = drawn;
+  const drawn = orNone(bootstrapInterval(rows, between, { seed }));
   const whole = isShare(statistic) && !Array.from(statistic.values).includes(null);
-  return (whole && tango(value, rows)) || { value, low: null, high: null };
+  return drawn.low === null && whole ? (tango(drawn.value, rows) ?? drawn) : drawn;
 }
 
 /**

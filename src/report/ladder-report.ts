@@ -1,5 +1,5 @@
 // The page of a ladder: every rung's metric with its interval, and what it costs.
-import { type Interval, testOf } from "../evaluate/index.js";
+import { type Estimate, testOf } from "../evaluate/index.js";
 import type { Fairness, LadderResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { counted } from "../support/words.js";
@@ -46,7 +46,7 @@ export async function reportLadder(result: LadderResult, command: string, file: 
     ...[fairness.gap?.difference ?? null, gapName(fairness), fairness.swap?.flips ?? null, swapName(fairness)],
     ...[rows_per_second, memory_bytes === null ? null : memory_bytes / 1e6, bytes / 1e6, seconds],
   ]);
-  const uneven = (title: string, label: string, of: (fairness: Fairness) => Interval | undefined) => {
+  const uneven = (title: string, label: string, of: (fairness: Fairness) => Estimate | undefined) => {
     const known = rungs.flatMap(({ rung, fairness }) => (of(fairness) ? [{ label: rung, ...of(fairness)! }] : []));
     return known.length === 0 ? [] : [intervalChart({ title, x: { label }, reference: 0, rows: known })];
   };

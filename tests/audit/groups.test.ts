@@ -94,8 +94,8 @@ function judged({
 function expectCalibrated({ ratio, ratio_between }: GroupGap, expected: Calibrated) {
   expect(ratio_between).toEqual(expected.between);
   expect(ratio!.value).toBeCloseTo(expected.ratio, 12);
-  expect(Math.abs(ratio!.low - expected.interval[0])).toBeLessThan(0.02);
-  expect(Math.abs(ratio!.high - expected.interval[1])).toBeLessThan(0.02);
+  expect(Math.abs(ratio!.low! - expected.interval[0])).toBeLessThan(0.02);
+  expect(Math.abs(ratio!.high! - expected.interval[1])).toBeLessThan(0.02);
 }
 
 describe("group metrics, as Fairlearn", () => {
@@ -157,7 +157,7 @@ describe("group metrics, as Fairlearn", () => {
     const [two, three] = [rateGap(pair)!, rateGap([...pair, { group: "c", hits: 25, rows: 100 }])!];
     expect(three.between).toEqual(["a", "b"]);
     expect(three.difference.value).toBe(two.difference.value);
-    expect(three.difference.low).toBeLessThan(two.difference.low);
+    expect(three.difference.low).toBeLessThan(two.difference.low!);
     expect(three.p_value).toBeCloseTo(3 * two.p_value, 12);
     expect(rateGap(pair.slice(1))).toBeNull();
   });
@@ -215,7 +215,7 @@ describe("the ratio of calibration", () => {
     expect(value).toBeCloseTo(0.9, 12);
     expect(low).toBeLessThan(0.4);
     // 0.9 expected by a half observed, over about 1.
-    expect(Math.abs(high - 1.8)).toBeLessThan(0.6);
+    expect(Math.abs(high! - 1.8)).toBeLessThan(0.6);
     const rows = (probability: number) => Array.from({ length: 10 }, () => ({ expected: probability, observed: 1 }));
     const certain = [{ expected: 1, observed: 1 }, ...rows(1e-320)];
     const { ratio } = expectedRatio(
@@ -337,7 +337,17 @@ describe("numbers by group, as Fairlearn's MetricFrame of scikit-learn's metrics
     )!;
     expect(two).toMatchObject({ between: ["a", "b"], difference: { value: 3.5 }, ratio: { value: 0.125 } });
     // 1.96 standard errors of a share of one half among 100.
-    expect(two.difference.high - two.difference.low).toBeCloseTo(2 * 1.96 * 0.05, 1);
+    expect(two.difference.high! - two.difference.low!).toBeCloseTo(2 * 1.96 * 0.05, 1);
+    const alike = (group: string, value: number) => ({ group, values: new Array<number>(10).fill(value) });
+    for (const groups of [
+      [alike("a", 0.3), alike("b", 0.1)],
+      [alike("a", 0.1), alike("b", 0.1)],
+    ]) {
+      // Rows that are all alike say nothing of others.
+      const none = { value: expect.any(Number), low: null, high: null };
+      expect(spreadGap(groups, (mean) => mean, 1)).toMatchObject({ difference: none, ratio: none });
+      expect(meanGap(groups)).toMatchObject({ difference: none, ratio: null });
+    }
     const many = spreadGap(
       Array.from({ length: 20 }, (_, group) => ({
         group: `g${group}`,
@@ -347,7 +357,7 @@ describe("numbers by group, as Fairlearn's MetricFrame of scikit-learn's metrics
       1,
     )!;
     expect(many.difference.value).toBe(3.5);
-    expect(many.difference.high - many.difference.low).toBeGreaterThan(2 * 3 * 0.05);
+    expect(many.difference.high! - many.difference.low!).toBeGreaterThan(2 * 3 * 0.05);
   });
 });
 

@@ -1,6 +1,7 @@
 // How often the intervals of two rates hold the truth, for every pair of groups of 1 to 20 rows: counted over all tables, not drawn.
 import { expect, it } from "vitest";
 import { rateGap } from "../../src/audit/proportions.js";
+import type { Estimate } from "../../src/evaluate/index.js";
 
 const truths = [0.01, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99];
 
@@ -34,8 +35,8 @@ function* coverages() {
             for (const [b, gap] of row.entries()) {
               const weight = first[a]! * second[b]!;
               const [high, low] = gap.between[0] === "a" ? [p, q] : [q, p];
-              const holds = ({ low: from, high: to }: { low: number; high: number }, truth: number) =>
-                from - 1e-12 <= truth && truth <= to + 1e-12;
+              const holds = ({ low: from, high: to }: Estimate, truth: number) =>
+                from! - 1e-12 <= truth && truth <= to! + 1e-12;
               if (holds(gap.difference, high - low)) difference += weight;
               if (gap.ratio === null) continue;
               any += weight;

@@ -169,7 +169,8 @@ describe("tiedMeans", () => {
     expect(emily!.mean).toBeCloseTo(own("Emily").mean, 9);
     expect(emily!.mean_others).toBeCloseTo(own("Greg").mean, 9);
     const whole = meansDifference(own("Emily"), own("Greg"));
-    for (const end of ["value", "low", "high"] as const) expect(emily!.difference[end], end).toBeCloseTo(whole[end], 9);
+    for (const end of ["value", "low", "high"] as const)
+      expect(emily!.difference[end], end).toBeCloseTo(whole[end]!, 9);
     expect(emily!.difference.low).toBeGreaterThan(3);
     expect(greg!.difference.high).toBeLessThan(-3);
     expect(emily!.p_holm).toBeLessThan(1e-10);
