@@ -142,16 +142,22 @@ export function mergeOptions(before: RunFile["options"], now: TuneOptions): Tune
   return { ...rest, ...length, ...given };
 }
 
-/** What a run that goes on should know: damaged checkpoints, and another machine than before. */
+/** What a run that goes on should know: damaged checkpoints or none, and another machine than before. */
 export function* resumeWarnings(
   found: FoundCheckpoint | null,
   before: RunFile | null,
   run: RunFile,
+  folder: string,
 ): Generator<Extract<TrainEvent, { type: "warning" }>, void> {
   for (const message of found?.damaged ?? []) {
     yield { type: "warning", kind: "checkpoint", message: `${message}; going on from step ${found!.checkpoint.step}` };
   }
-  if (!found || !before) return;
+  if (!before) return;
+  if (!found) {
+    const message = `${folder} holds no checkpoint of a step: the run stopped before its first, and begins again at step 1`;
+    yield { type: "warning", kind: "checkpoint", message };
+    return;
+  }
   const names = ["cpu", "threads", "variant", "stillroom"] as const;
   const differing = names.filter((name) => before.machine[name] !== run.machine[name]);
   if (differing.length === 0) return;

@@ -234,7 +234,7 @@ async function* training<Event>(
     ...{ ...moments, recompute, seed, frozenBytes },
     ...(asked && { distillation: asked.distillation }),
   });
-  yield* resumeWarnings(found, before, run);
+  yield* resumeWarnings(found, before, run, folder.checkpoints.folder);
   // run.json first: the folder is then a run's, whenever the process is killed.
   await folder.writeRun(run);
   await folder.rewind(step);

@@ -47,19 +47,28 @@ export class CheckpointStore {
     });
   }
 
-  /** The newest checkpoint that can be read, or null in a folder without any. Throws "input" when all of them are damaged. */
+  /**
+   * The newest checkpoint that can be read, with the best weights that lie beside it, or null in a folder without any: best weights alone are
+   * none to go on from. Throws "input" when all of them are damaged.
+   */
   async latest(): Promise<FoundCheckpoint | null> {
     const damaged: string[] = [];
     for (const found of await this.#names("step")) {
       const file = path.join(this.folder, found);
       try {
-        return { file, checkpoint: await Checkpoint.open(file), damaged };
+        const checkpoint = await Checkpoint.open(file);
+        // Not after all of the steps that are left.
+        const { best, progress } = checkpoint.header;
+        if (best === null && progress.best && progress.best.step !== checkpoint.step)
+          await this.best(progress.best.step);
+        return { file, checkpoint, damaged };
       } catch (error) {
         damaged.push((error as Error).message);
       }
     }
     if (damaged.length === 0) return null;
-    throw new StillroomError("input", `no checkpoint can be used: ${damaged.join("; ")}`);
+    const remedy = `without ${this.folder}, resume begins again at step 1`;
+    throw new StillroomError("input", `no checkpoint can be used: ${damaged.join("; ")}; ${remedy}`);
   }
 
   /** Removes what a killed process left half written, and best weights of steps after this one: the run takes them again. */

@@ -1,5 +1,5 @@
 // tune() of the model's own weights, on a toy that takes text: what it leaves, what stays as it was, resume, and the refusals.
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { evaluate, exportModel, inspect, type TuneOptions, tune } from "../../src/index.js";
@@ -85,6 +85,27 @@ test.each<Partial<TuneOptions>>([
   await expect(tune(task, { out, resume: true, targets: ["q"], method: "full" }).result).rejects.toThrow(
     change.method === "head" ? /begun with other method/ : /begun with other .*targets/,
   );
+});
+
+test("a run with best weights and no checkpoint of a step says that it begins again, whatever they hold", async () => {
+  const task = await readTask(writeToyTask().file);
+  const [whole, out] = [runFolder(), runFolder()];
+  const undisturbed = await tune(task, full(whole, { evaluateEvery: 2 })).result;
+  await cutAfter(5, (signal) => tune(task, full(out, { evaluateEvery: 2, signal })));
+  const checkpoints = path.join(out, "checkpoints");
+  const names = readdirSync(checkpoints);
+  expect(names.some((name) => name.startsWith("best-"))).toBe(true);
+  for (const name of names) {
+    if (name.startsWith("step-")) rmSync(path.join(checkpoints, name));
+    else writeFileSync(path.join(checkpoints, name), "torn");
+  }
+  const resumed = tune(task, { out, resume: true });
+  const warnings: string[] = [];
+  for await (const event of resumed) if (event.type === "warning") warnings.push(event.message);
+  expect(warnings).toEqual([
+    `${checkpoints} holds no checkpoint of a step: the run stopped before its first, and begins again at step 1`,
+  ]);
+  expect(sha((await resumed.result).model!)).toBe(sha(undisturbed.model!));
 });
 
 test("what is not trained stays as it was, byte for byte", async () => {

@@ -1,6 +1,6 @@
 // Checkpoints against damage and failing disks: detected by name, and an older one is always left.
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeEach, expect, test } from "vitest";
@@ -184,6 +184,32 @@ test("a damaged newest one gives way to the older, and is gone once a newer good
   expect(found?.damaged).toEqual([expect.stringContaining("step-000000010.checkpoint is damaged: ")]);
   await store.write(source(checkpoint(7)));
   expect((await readdir(folder)).sort()).toEqual(["step-000000005.checkpoint", "step-000000007.checkpoint"]);
+});
+
+test("one whose best weights are damaged gives way to the older; best weights alone are none to go on from", async () => {
+  const store = new CheckpointStore(folder);
+  const best = (step: number) =>
+    store.writeBest({ ...source(checkpoint(step)), optimizer: stateOf(new Uint8Array(0)) });
+  const write = (step: number, bestStep: number) => {
+    const { progress, ...state } = source(checkpoint(step, false));
+    const validation = { loss: 1, metrics: {} };
+    return store.write({ ...state, progress: { ...progress, best: { step: bestStep, value: 1, validation } } });
+  };
+  await best(4);
+  expect(await store.latest()).toBeNull();
+  await write(5, 4);
+  await best(8);
+  await write(10, 8);
+  expect((await store.latest())?.checkpoint.step).toBe(10);
+  const file = (step: number) => path.join(folder, `best-00000000${step}.checkpoint`);
+  await writeFile(file(8), "torn");
+  const found = await store.latest();
+  expect(found?.checkpoint.step).toBe(5);
+  expect(found?.damaged).toEqual([expect.stringMatching(/best-000000008.checkpoint is damaged: /)]);
+  await rm(file(4));
+  await expect(store.latest()).rejects.toThrow(
+    /no checkpoint .*000000008.*000000004.*; without .* begins again at step 1$/,
+  );
 });
 
 test("with all of them damaged nothing starts silently from the beginning", async () => {
