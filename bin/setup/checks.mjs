@@ -8,6 +8,8 @@ import { fileURLToPath } from "node:url";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const work = mkdtempSync(path.join(os.tmpdir(), "stillroom-check-"));
+/** Lines of a complaint that are told again at the end. */
+const lastLines = 10;
 const bin = (name) => path.join(root, "node_modules/.bin", name);
 
 /** What a command printed when it failed; undefined when it did well. */
@@ -112,13 +114,13 @@ const checks = [
 ];
 
 const wanted = process.argv.slice(2);
-let failed = 0;
+const complaints = [];
 const chosen = checks.filter(([name]) => wanted.length === 0 || wanted.some((word) => name.includes(word)));
 for (const [name, check] of chosen) {
   const started = Date.now();
   const found = check();
   if (found !== undefined) {
-    failed++;
+    complaints.push([name, found.trim()]);
     process.stdout.write(`${found.trim()}\n`);
   }
   process.stdout.write(
@@ -126,5 +128,8 @@ for (const [name, check] of chosen) {
   );
 }
 rmSync(work, { recursive: true, force: true });
-process.stdout.write(`${chosen.length - failed} passed, ${failed} failed\n`);
-process.exit(failed > 0 ? 1 : 0);
+// Again at the end, where whoever sees the last lines alone sees why.
+for (const [name, found] of complaints)
+  process.stdout.write(`\n${name}:\n${found.split("\n").slice(-lastLines).join("\n")}\n`);
+process.stdout.write(`${chosen.length - complaints.length} passed, ${complaints.length} failed\n`);
+process.exit(complaints.length > 0 ? 1 : 0);
