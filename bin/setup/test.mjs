@@ -1,7 +1,8 @@
 // npm test: makes the clone ready, runs the native tests and vitest, and ends with the plain line "N passed, N failed".
 // Arguments go to vitest and leave the native tests out: npm test -- tests/task
 import { spawnSync } from "node:child_process";
-import { existsSync, readFileSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import os from "node:os";
 import path from "node:path";
 import { makeReady, root } from "./ready.mjs";
 
@@ -23,11 +24,15 @@ function nativeTests() {
 function vitest(args) {
   const counts = path.join(root, "build/vitest-counts.json");
   rmSync(counts, { force: true });
+  // Tests leave small files by the hundred; what they leave goes with this folder, which is open to all users as /tmp is: the queue's server is not root.
+  const temporary = mkdtempSync(path.join(os.tmpdir(), "stillroom-tests-"));
+  chmodSync(temporary, 0o1777);
   const result = spawnSync(process.execPath, [path.join(root, "node_modules/vitest/vitest.mjs"), "run", ...args], {
     cwd: root,
     stdio: ["ignore", "inherit", "inherit"],
-    env: { ...process.env, STILLROOM_TEST_COUNTS: counts },
+    env: { ...process.env, STILLROOM_TEST_COUNTS: counts, TMPDIR: temporary },
   });
+  rmSync(temporary, { recursive: true, force: true });
   const { passed, failed, skipped } = existsSync(counts)
     ? JSON.parse(readFileSync(counts, "utf8"))
     : { passed: 0, failed: 0, skipped: 0 };
