@@ -1,5 +1,5 @@
 // What a teacher thinks of each group beside what the rows' own answers say. Knows rows and answers; no cache and no model.
-import { type Estimate, estimate, holm, meanOf, normalTail } from "../evaluate/index.js";
+import { type Estimate, estimates, holm, meanOf, normalTail } from "../evaluate/index.js";
 import { type Judged, leastRows, type Membership, partsOf } from "./membership.js";
 import { numberMeasure } from "./numbers.js";
 import type { Plan } from "./plan.js";
@@ -45,7 +45,7 @@ function skewOf(part: readonly Judged[], label: string | null, seed: number) {
       ? numberMeasure("mean_target").value
       : (judged: Judged) => Number(judged.labels.answer.includes(label));
   const values = part.map((judged) => above(judged)!);
-  const difference = estimate(rows, meanOf(values), seed);
+  const { difference } = estimates(rows, { difference: meanOf(values) }, seed);
   const variance = values.reduce((sum, value) => sum + (value - difference.value) ** 2, 0) / (rows - 1);
   const error = Math.sqrt(variance / rows);
   const p_value = error > 0 ? 2 * normalTail(Math.abs(difference.value) / error) : Number(difference.value === 0);

@@ -3,7 +3,7 @@
 import { type Row, usedFields } from "../dataset/index.js";
 import {
   type Estimate,
-  estimate,
+  estimates,
   holm,
   type Interval,
   meanOf,
@@ -159,7 +159,7 @@ function summed(asked: readonly PairedAnswer[], seed: number): Omit<Swap, "attri
   return {
     rows,
     agreement: wilson(asked.filter(({ same }) => same).length, rows),
-    shift: known.length === 0 ? null : estimate(known.length, meanOf(shifts), seed),
+    shift: known.length === 0 ? null : estimates(known.length, { shift: meanOf(shifts) }, seed).shift,
     p_value: known.length < leastRows ? null : permutationTest(known.length, meanOf(both), seed),
     examples: [...asked]
       .sort((a, b) => moved(b) - moved(a))

@@ -18,7 +18,7 @@ export interface Share extends Statistic {
  *
  * @example
  * ```ts
- * estimate(right.length, shareOf(right), 1); // five of five: { value: 1, low: 0.566, high: 1 }
+ * estimates(right.length, { accuracy: shareOf(right) }, 1).accuracy; // five of five: { value: 1, low: 0.566, high: 1 }
  * ```
  */
 export function shareOf(values: ArrayLike<number | null>): Share {
@@ -36,27 +36,15 @@ export function shareOf(values: ArrayLike<number | null>): Share {
 }
 
 /**
- * A number of rows with its interval. That is a percentile bootstrap's, but for two cases in which it has no width, as if the number were known for sure. A share of 0 or 1 has
- * Wilson's interval; of values between 0 and 1, all of which are then 0 or 1, that holds as well: at most so many other rows have another one. Any other number whose resamples
- * are all alike, such as a mean of one row, has none.
+ * Numbers of the same rows with their intervals, from one set of draws. These are a percentile bootstrap's, but for two cases in which it has no width, as if the number were known
+ * for sure. A share of 0 or 1 has Wilson's interval; of values between 0 and 1, all of which are then 0 or 1, that holds as well: at most so many other rows have another one.
+ * Any other number whose resamples are all alike, such as a mean of one row, has none. The same seed gives the same intervals.
  *
  * @param rows - how many rows there are, at least 1
  *
  * @example
  * ```ts
- * estimate(1, meanOf([0.3]), 1); // { value: 0.3, low: null, high: null }
- * ```
- */
-export function estimate(rows: number, statistic: Statistic, seed: number): Estimate {
-  return estimates(rows, { statistic }, seed).statistic;
-}
-
-/**
- * Several numbers of the same rows, each as {@link estimate} gives it, from one set of draws. The same seed gives the same intervals.
- *
- * @example
- * ```ts
- * estimates(right.length, { accuracy: shareOf(right), loss: meanOf(losses) }, 1).loss.low;
+ * estimates(right.length, { accuracy: shareOf(right), loss: meanOf(losses) }, 1).loss.low; // null: one row
  * ```
  */
 export function estimates<Name extends string>(

@@ -10,7 +10,7 @@ const permutations = 4999;
 
 /**
  * A statistic of the first of two predictors minus that of the second, with its interval by paired bootstrap: each resample takes the
- * same rows of both. Where all draws give the same, that of two shares has Tango's interval, and any other none, as {@link estimate} has it.
+ * same rows of both. Where all draws give the same, that of two shares has Tango's interval, and any other none, as {@link estimates} has it.
  *
  * @param rows - how many rows each has
  * @param statistic - over 2 × rows: those of the first predictor, then those of the second in the same order

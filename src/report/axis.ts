@@ -1,4 +1,4 @@
-// Axes of a chart: their ticks, and where a value lies on them. Knows no SVG.
+// Axes of a chart: their ticks, and where a value lies on them; values as text. Knows no SVG.
 
 /** What an axis shows. */
 export interface Axis {
@@ -74,4 +74,11 @@ export function label(value: number): string {
 /** A number of a table as text: a whole one in full, others as {@link label}. */
 export function numberText(value: number): string {
   return Number.isSafeInteger(value) ? value.toLocaleString("en") : label(value);
+}
+
+/** Whether a value has an interval. */
+export function hasEnds<Value extends { low?: number | null; high?: number | null }>(
+  value: Value,
+): value is Value & { low: number; high: number } {
+  return typeof value.low === "number" && typeof value.high === "number";
 }

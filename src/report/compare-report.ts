@@ -2,10 +2,10 @@
 import path from "node:path";
 import type { CompareResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
+import type { Chart } from "./frame.js";
 import { intervalChart } from "./interval-chart.js";
 import { lineChart } from "./line-chart.js";
 import { type Cell, pageOf } from "./page.js";
-import type { Chart } from "./svg.js";
 
 /**
  * Writes the page of a comparison, as one HTML file that needs nothing but itself.

@@ -1,20 +1,7 @@
 // Values with their intervals, one a line, on a common axis: metrics of several models, gaps between groups.
-import { type Axis, label, scaleOf } from "./axis.js";
-import {
-  axisHeight,
-  breadth,
-  broken,
-  type Chart,
-  drawing,
-  element,
-  type Frame,
-  heading,
-  horizontalAxis,
-  leading,
-  paragraph,
-  seriesClass,
-  words,
-} from "./svg.js";
+import { type Axis, hasEnds, label, scaleOf } from "./axis.js";
+import { axisHeight, type Chart, drawing, type Frame, heading, horizontalAxis } from "./frame.js";
+import { breadth, broken, element, leading, paragraph, seriesClass, words } from "./svg.js";
 
 export interface IntervalRow {
   label: string;
@@ -87,11 +74,4 @@ function drawn({ title, x, rows, reference }: IntervalChart, width: number): str
     return `${row.label}: ${label(row.value)}${ends}.`;
   });
   return drawing(frame, { title, description: `${x.label}. ${said.join(" ")}` }, parts);
-}
-
-/** Whether a value has an interval. */
-export function hasEnds<Row extends Pick<IntervalRow, "low" | "high">>(
-  row: Row,
-): row is Row & { low: number; high: number } {
-  return typeof row.low === "number" && typeof row.high === "number";
 }

@@ -1,22 +1,16 @@
 // Lines and points over a horizontal axis, with intervals where they are known.
-import { type Axis, label, scaleOf } from "./axis.js";
-import { hasEnds } from "./interval-chart.js";
+import { type Axis, hasEnds, label, scaleOf } from "./axis.js";
 import {
   axisHeight,
-  breadth,
   type Chart,
   drawing,
-  element,
   type Frame,
   heading,
   horizontalAxis,
-  leading,
   nameLines,
-  paragraph,
-  seriesClass,
   verticalAxis,
-  words,
-} from "./svg.js";
+} from "./frame.js";
+import { breadth, element, leading, paragraph, seriesClass, words } from "./svg.js";
 
 export interface Point {
   x: number;

@@ -1,7 +1,8 @@
 // One HTML page that needs nothing but itself: no network, light and dark, for phones and paper. Knows no job; what it shows are charts, tables and words.
-import { label, numberText } from "./axis.js";
+import { hasEnds, label, numberText } from "./axis.js";
+import { type Chart, widths } from "./frame.js";
 import { policyOf } from "./policy.js";
-import { type Chart, chartStyle, escaped, widths } from "./svg.js";
+import { chartStyle, escaped } from "./svg.js";
 
 /** A number is sorted as such; a value with its interval, where it has one, by the value; null is an empty cell. */
 export type Cell = string | number | { value: number; low: number | null; high: number | null } | null;
@@ -136,7 +137,6 @@ function cellOf(cell: Cell): string {
   // A word that is wider than a column of paper.
   if (typeof cell === "string") return `<td${/\S{25}/.test(cell) ? ' class="long"' : ""}>${escaped(cell)}</td>`;
   if (typeof cell === "number") return `<td class="number" data-value="${cell}">${numberText(cell)}</td>`;
-  const { value, low, high } = cell;
-  const ends = low === null || high === null ? "" : ` [${label(low)}, ${label(high)}]`;
-  return `<td class="number" data-value="${value}">${label(value)}${ends}</td>`;
+  const ends = hasEnds(cell) ? ` [${label(cell.low)}, ${label(cell.high)}]` : "";
+  return `<td class="number" data-value="${cell.value}">${label(cell.value)}${ends}</td>`;
 }

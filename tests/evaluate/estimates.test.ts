@@ -1,14 +1,15 @@
 // Which interval a number has: the bootstrap's, Wilson's, or none.
 import { describe, expect, it } from "vitest";
 import { setText } from "../../src/dataset/index.js";
-import { type Estimate, estimate, estimates, shareOf } from "../../src/evaluate/estimates.js";
-import { bootstrapInterval, type Interval, meanOf, wilson } from "../../src/evaluate/intervals.js";
+import { type Estimate, estimates, shareOf } from "../../src/evaluate/estimates.js";
+import { bootstrapInterval, type Interval, meanOf, type Statistic, wilson } from "../../src/evaluate/intervals.js";
 import type { RowScore } from "../../src/evaluate/scoring.js";
 import { summarise } from "../../src/evaluate/summary.js";
 import { metricsOf, type TaskKind } from "../../src/task/index.js";
 import { taskOf } from "../prompt/rows.js";
 
 const flags = (rows: number, ones: number) => Array.from({ length: rows }, (_, row) => Number(row < ones));
+const estimate = (rows: number, statistic: Statistic, seed: number) => estimates(rows, { statistic }, seed).statistic;
 const none = (value: number): Estimate => ({ value, low: null, high: null });
 
 describe("a share", () => {
