@@ -35,7 +35,7 @@ export interface Page {
 const style = `
 :root{color-scheme:light dark;--ink:#1b1b1b;--ground:#fff;--soft:#f4f4f2;--rule:#d9d9d9;--link:#005a8c}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:76rem;margin:0 auto;padding:1rem}
-h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}
+h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.2rem;margin:2rem 0 .5rem}h1,h2,p,caption{overflow-wrap:anywhere}
 pre{background:var(--soft);padding:.75rem;overflow-x:auto;border-radius:4px}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,32.5rem),1fr));gap:1rem}
 .charts svg{width:100%;height:auto}.wide{max-width:44rem}.narrow{max-width:26rem;display:none}
@@ -47,6 +47,8 @@ th,td{padding:.25rem .75rem;border-bottom:1px solid var(--rule);text-align:left;
 .number{text-align:right;font-variant-numeric:tabular-nums}
 th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid var(--link)}
 th[aria-sort=ascending] button::after{content:" ▲"}th[aria-sort=descending] button::after{content:" ▼"}
+/* On a phone a path breaks, so that a number is seen beside it. */
+@media screen and (max-width:36rem){pre{white-space:pre-wrap;overflow-wrap:anywhere}.long{white-space:normal;overflow-wrap:anywhere;min-width:8rem}}
 footer{margin-top:2rem;font-size:.85rem}
 ${chartStyle.light}
 @media screen and (prefers-color-scheme:dark){:root{--ink:#ececec;--ground:#161616;--soft:#242424;--rule:#444;--link:#8fd0ff}${chartStyle.dark}}

@@ -9,7 +9,7 @@ const style = `
 :root{color-scheme:light dark;--ink:#1b1b1b;--ground:#fff}
 @media (prefers-color-scheme:dark){:root{--ink:#ececec;--ground:#161616}}
 body{font:16px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--ground);max-width:76rem;margin:0 auto;padding:1rem}
-h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.1rem;margin:.5rem 0}
+h1{font-size:1.6rem;margin:.5rem 0}h2{font-size:1.1rem;margin:.5rem 0}h1,h2,p{overflow-wrap:anywhere}
 #charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,30rem),1fr));gap:1rem}
 `;
 

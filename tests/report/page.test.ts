@@ -110,6 +110,21 @@ describe("a page", () => {
     expect(await flawsOf(shown)).toEqual([]);
   });
 
+  testChromium("on a phone breaks words and paths that are wider than it, and shows a number beside them", async () => {
+    const word = "a_name_without_a_place_to_break_it_that_goes_on_and_on_and_on_to_the_end";
+    const row = [`/a/long/${"folder/".repeat(10)}model.gguf`, 0.5, { value: 0.123, low: -0.456, high: 0.789 }];
+    const table = { caption: word, head: ["model", "metric", "accuracy"], rows: [row] };
+    const sections = [{ title: word, words: [word], tables: [table] }];
+    const shown = path.join(folder, "words.html");
+    writeFileSync(shown, pageOf({ title: word, subtitle: word, command: `stillroom eval ${word}`, sections }));
+    const { page: opened } = await openPage(pathToFileURL(shown).href, { width: 360 });
+    const found = await opened.evaluate(`(() => {
+      const pre = document.querySelector("pre"), number = document.querySelector("td.number").getBoundingClientRect();
+      return { page: document.documentElement.scrollWidth, command: pre.scrollWidth > pre.clientWidth, number: number.right < 360 };
+    })()`);
+    expect(found).toEqual({ page: 360, command: false, number: true });
+  });
+
   testChromium("is dark where that is wished", async () => {
     const opened = await openPage(address, { dark: true });
     const ground = await styleOf(opened, "body", "backgroundColor");
