@@ -1,6 +1,6 @@
 // How an audit looks to a person. Knows the fields of its result; computes nothing.
 
-import { type Gap, notCompared } from "../src/audit/index.js";
+import { type Gap, notCompared, nothingFound } from "../src/audit/index.js";
 import type { AuditResult, GroupTable, RowAudit, Swap } from "../src/index.js";
 import { counted } from "../src/support/words.js";
 import { clock, colours, interval, plain, share, signed, significant, table } from "./print.js";
@@ -39,7 +39,7 @@ export function auditText(result: AuditResult): string {
     const size = `${signed(value.value)}${ends}, p = ${significant(p_holm)}`;
     out.push(`${c.yellow("•")} ${part}: ${plain(what)}: ${size}\n`);
   }
-  if (findings.length === 0) out.push("nothing that chance does not explain, corrected for all that was looked at\n");
+  if (findings.length === 0) out.push(`${nothingFound(data)}\n`);
   if (findings.length > linesShown) out.push(`and ${findings.length - linesShown} more (--json)\n`);
   for (const name of bounds.unseen)
     out.push(`${c.yellow(`the bound ${name} was not looked at`)}: this audit has nothing to hold against it\n`);

@@ -28,4 +28,4 @@ export { type Skew, skewsOf } from "./skews.js";
 export { type Swap, swapsOf, type Variant, variantsOf } from "./swaps.js";
 export type { TermGroups } from "./terms.js";
 export type { MeanTie, Tie } from "./ties.js";
-export { type AuditFinding, type BoundsVerdict, findingsOf, judgeBounds } from "./verdict.js";
+export { type AuditFinding, type BoundsVerdict, findingsOf, judgeBounds, nothingFound } from "./verdict.js";

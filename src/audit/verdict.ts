@@ -123,6 +123,22 @@ export interface BoundsVerdict {
   unseen: AuditBound[];
 }
 
+/**
+ * What to say of an audit without findings: words are tied to an answer whether they name a group or not, and the lists know few names.
+ *
+ * @example
+ * ```ts
+ * nothingFound(result.data); // "nothing between groups that chance does not explain, …; 3 words that name no group of the lists are tied to an answer: …"
+ * ```
+ */
+export function nothingFound({ ties }: Pick<RowAudit, "ties">): string {
+  const found = "nothing between groups that chance does not explain, corrected for all that was looked at";
+  const others = [...ties.terms, ...ties.means].filter(({ group }) => group === null).length;
+  if (others === 0) return found;
+  const words = others === 1 ? "1 word that names" : `${others} words that name`;
+  return `${found}; ${words} no group of the lists ${others === 1 ? "is" : "are"} tied to an answer: if one names a group, as a given name may, put it under audit.terms in the task file`;
+}
+
 /** A bound does not hold where a gap, a shift or a share of flips is above it and its interval clear of 0. */
 export function judgeBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq, teacher }: Judgement): BoundsVerdict {
   const bounds = audit?.bounds ?? {};

@@ -1,4 +1,5 @@
 // The page of an audit: what was found, gaps between groups, swapped terms, CrowS-Pairs and BBQ, the rows, what changed, and what an audit cannot see.
+import { nothingFound } from "../audit/index.js";
 import type { AuditResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
 import { benchmarksOf } from "./audit-benchmarks.js";
@@ -40,7 +41,7 @@ export async function reportAudit(result: AuditResult, command: string, file: st
   await writeFileAtomic(file, page);
 }
 
-function found({ findings, bounds }: AuditResult): Section {
+function found({ data, findings, bounds }: AuditResult): Section {
   const verdict = [
     ...bounds.failures.map((failure) => `Bound broken: ${failure}`),
     ...bounds.unseen.map((name) => `The bound ${name} was not looked at: this audit has nothing to hold against it.`),
@@ -48,7 +49,7 @@ function found({ findings, bounds }: AuditResult): Section {
   if (findings.length === 0)
     return {
       title: "Found",
-      words: [...verdict, "Nothing that chance does not explain, corrected for all that was looked at."],
+      words: [...verdict, `It found ${nothingFound(data)}.`],
     };
   return {
     title: "Found",

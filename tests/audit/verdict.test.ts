@@ -2,7 +2,7 @@
 import { expect, it } from "vitest";
 import type { GroupGap, GroupMetric } from "../../src/audit/groups.js";
 import type { RowAudit } from "../../src/audit/rows.js";
-import { findingsOf, judgeBounds } from "../../src/audit/verdict.js";
+import { findingsOf, judgeBounds, nothingFound } from "../../src/audit/verdict.js";
 import type { Task } from "../../src/task/index.js";
 
 const around = (value: number) => ({ value, low: value - 0.01, high: value + 0.01 });
@@ -61,4 +61,12 @@ it.each([9, 10])("of %d rows: nine are never enough to be accused, nor to break 
   const found = findingsOf(rowsWith([]), { ...judgement, swaps: [] });
   if (rows < 10) expect([found, passed, failures, unseen]).toEqual([[], true, [], Object.keys(bounds)]);
   else expect([found.length, failures.length, unseen]).toEqual([2, 4, []]);
+});
+
+it("says where nothing is found how many words are tied to an answer that no list names", () => {
+  const found = (means: RowAudit["ties"]["means"]) => nothingFound(rowsWith(means));
+  expect(found([])).toMatch(/looked at$/);
+  expect(found([tie("zoe", "names: a", 3)])).toMatch(/looked at$/);
+  expect(found([tie("mary", null, 3)])).toMatch(/; 1 word that names no group of the lists is tied .* audit\.terms/);
+  expect(found([tie("mary", null, 3), tie("john", null, 3)])).toMatch(/; 2 words that name .* are tied/);
 });
