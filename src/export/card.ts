@@ -6,7 +6,7 @@ import { lossUnit } from "../adapter/index.js";
 import type { Estimate } from "../evaluate/index.js";
 import { type Inspection, inspect, type Model } from "../model/index.js";
 import type { PromptFile } from "../prompt/index.js";
-import { StillroomError } from "../support/errors.js";
+import { isAbsent, reasonOf, StillroomError } from "../support/errors.js";
 import { hashFile, writeFileAtomic } from "../support/files.js";
 import { counted } from "../support/words.js";
 import type { Task, TaskKind } from "../task/index.js";
@@ -30,9 +30,16 @@ export function cardFile(out: string): string {
   return `${out.replace(/\.gguf$/i, "")}.md`;
 }
 
-/** Throws "usage" where a file of somebody else has the card's name. */
+/** Throws "usage" where a file of somebody else has the card's name, "io" where this user may not read it: it may be anybody's. */
 export async function requireOwnCard(file: string): Promise<void> {
-  const text = await readFile(file, "utf8").catch(() => null);
+  const text = await readFile(file, "utf8").catch((error) => {
+    if (isAbsent(error)) return null;
+    const message = `${file} is the name of the model card, and cannot be read: ${reasonOf(error, file)}`;
+    throw new StillroomError("io", `${message}; or choose another file for the model`, {
+      cause: error,
+      options: ["out"],
+    });
+  });
   if (text === null || text.includes(mark)) return;
   const message = `${file} is the name of the model card, and holds something else; move it, or choose another file for the model`;
   throw new StillroomError("usage", message, { options: ["out"] });

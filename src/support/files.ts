@@ -136,7 +136,8 @@ export async function requireWritable(file: string): Promise<void> {
   try {
     const found = await stat(file).catch(() => null);
     // A rename would put a plain file in the place of a pipe or of /dev/null.
-    if (found && !found.isFile()) throw new Error(found.isDirectory() ? "it is a folder" : "it is no plain file");
+    if (found && !found.isFile())
+      throw new Error(`it is ${found.isDirectory() ? "a folder" : "no plain file"}; choose another file`);
     await (await open(temporary, "wx")).close();
     await rm(temporary);
   } catch (error) {

@@ -1,7 +1,7 @@
 // What a job reads, by its name in messages, and the refusal to write over it, or over what is none of ours.
-import { open, realpath } from "node:fs/promises";
+import { open, realpath, stat } from "node:fs/promises";
 import path from "node:path";
-import { StillroomError } from "./errors.js";
+import { reasonOf, StillroomError } from "./errors.js";
 
 /** A file that a job reads. */
 export interface InputFile {
@@ -19,15 +19,26 @@ export async function requireNoInput(output: string, inputs: readonly InputFile[
   }
 }
 
-/** Throws "usage" where a file is there that is of another kind than the one to be written: its first bytes tell. */
+/**
+ * Throws "usage" where a file is there that is of another kind than the one to be written: its first bytes tell. Throws "io" where this user
+ * may not read them: it may be anything. What is no file is requireWritable's to refuse.
+ */
 export async function requireSameKind(output: string, begins: string, kind: string): Promise<void> {
-  const file = await open(output, "r").catch(() => null);
-  if (file === null) return;
+  const there = await stat(output).catch(() => null);
+  if (!there?.isFile()) return;
+  const found = await firstBytes(output, begins.length).catch((error) => {
+    const message = `${output} is there and cannot be read, so it may be no ${kind}: ${reasonOf(error, output)}`;
+    throw new StillroomError("io", `${message}; or choose another file`, { cause: error });
+  });
+  if (found === "" || found === begins) return;
+  throw new StillroomError("usage", `${output} is there and is no ${kind}; choose another file, or remove it`);
+}
+
+async function firstBytes(name: string, count: number): Promise<string> {
+  const file = await open(name, "r");
   try {
-    const { buffer, bytesRead } = await file.read(Buffer.alloc(begins.length), 0, begins.length, 0);
-    const found = buffer.toString("latin1", 0, bytesRead);
-    if (found === "" || found === begins) return;
-    throw new StillroomError("usage", `${output} is there and is no ${kind}; choose another file, or remove it`);
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(count), 0, count, 0);
+    return buffer.toString("latin1", 0, bytesRead);
   } finally {
     await file.close();
   }

@@ -1,8 +1,11 @@
 // Outputs that would take the place of something else: refused before any work, and what lies there stays as it is.
-import { existsSync, mkdtempSync, readFileSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
+import { promisify } from "node:util";
 import { beforeAll, expect, it } from "vitest";
+import { packageRoot } from "../../src/model/index.js";
 import { openStore } from "../../src/store/index.js";
 import { stillroom } from "../command/program.js";
 import { writeToyTask } from "../jobs/toy-task.js";
@@ -37,6 +40,39 @@ it.each<[string, string, string[]]>([
   expect(stderr).toContain(file);
   expect(stderr).toMatch(/choose another/);
   expect(readFileSync(file).equals(before)).toBe(true);
+});
+
+it.each<[string, string, string[]]>([
+  ["a page", "folder.html", ["eval", task, "--model", model, "--limit", "2", "--report"]],
+  ["a student", "folder.gguf", ["student", "--teacher", model, "--task", task, "--layers", "1", "--out"]],
+])("%s over a folder is refused", async (_, name, args) => {
+  const taken = path.join(folder, name);
+  mkdirSync(taken);
+  const { code, stderr } = await stillroom([...args, taken]);
+  expect(code, stderr).toBe(74);
+  expect(stderr).toContain(`cannot write ${taken}: it is a folder; choose another file`);
+});
+
+it.each([
+  ["a page", "closed.html", "report/place.js", "requirePlace(file)", "so it may be no HTML page"],
+  ["a model", "closed.gguf", "support/inputs.js", 'requireSameKind(file, "GGUF", "GGUF")', "so it may be no GGUF"],
+  ["a model card", "closed.md", "export/card.js", "requireOwnCard(file)", "is the name of the model card"],
+])("%s over a file that this user may not read is refused", async (_, name, module, call, said) => {
+  const file = path.join(mkdtempSync(path.join(tmpdir(), "stillroom-closed-")), name);
+  writeFileSync(file, "precious");
+  chmodSync(path.dirname(file), 0o777);
+  chmodSync(file, 0);
+  // Root reads everything: the child becomes nobody once it has read its program.
+  const program = `
+    const { ${call.split("(")[0]} } = await import(${JSON.stringify(path.join(packageRoot(), "dist/src", module))});
+    if (process.getuid() === 0) process.setuid(65534);
+    const file = process.argv[1];
+    await ${call}.catch(({ code, message }) => console.log(code, message));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, file]);
+  expect(stdout).toMatch(/^io /);
+  expect(stdout).toContain(file);
+  expect(stdout).toContain(said);
+  expect(stdout).toContain("this user has no right to it; chmod or chown gives it; or choose another file");
 });
 
 it("a page and the predictions of one evaluation are two files", async () => {
