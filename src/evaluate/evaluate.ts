@@ -2,7 +2,7 @@
 // summary.ts, the predictions from scoring.ts, the comparison from against.ts.
 import { performance } from "node:perf_hooks";
 import { adapterFiles, loadAdapter, loadCalibration, loadHead } from "../adapter/index.js";
-import { type BadRow, badRowError, badRowText, type SplitName } from "../dataset/index.js";
+import { type BadRow, badRowError, type SplitName } from "../dataset/index.js";
 import { type DownloadProgress, Model, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
@@ -14,7 +14,7 @@ import { type Against, compareWith, openSecond, writePredictions } from "./again
 import type { ReliabilityBin } from "./calibration.js";
 import type { ClassScore } from "./metrics.js";
 import { readJobRows, readPrompt, requireOnePrompt, shownBefore } from "./rows.js";
-import { evaluateRows, requireHead, type ScoringJob, type ScoringProgress } from "./scoring.js";
+import { evaluateRows, noGoodRow, requireHead, type ScoringJob, type ScoringProgress } from "./scoring.js";
 import { requireSlices, type SliceTable, sliceTable } from "./slices.js";
 import { type Confusion, type Metrics, summarise } from "./summary.js";
 
@@ -217,10 +217,7 @@ export async function evaluateWith(predictor: Predictor, options: EvaluateOption
   try {
     const scores = await evaluateRows(job);
     for (const refused of scores.refused) report(refused, bad, options);
-    if (scores.rows.length === 0) {
-      const first = `the first is bad: ${badRowText(scores.refused[0]!)}`;
-      throw new StillroomError("input", `${task.name} has no good row in its ${split} split; ${first}`);
-    }
+    if (scores.rows.length === 0) throw noGoodRow(task, split, bad);
     const summary = summarise(task, scores.rows, labels, seed);
     if (options.predictions !== undefined) await writePredictions(options.predictions, scores.rows);
     const comparison = { task, labels, seed, first: scores.rows };

@@ -2,7 +2,7 @@
 // computes no metric (summary.ts).
 import { performance } from "node:perf_hooks";
 import { type Calibration, type Head, kindOfLoss } from "../adapter/index.js";
-import { type BadRow, labelsIn, type Row } from "../dataset/index.js";
+import { type BadRow, badRowText, labelsIn, placeOf, type Row, type SplitName } from "../dataset/index.js";
 import type { Model } from "../model/index.js";
 import { type CompiledPrompt, type Examples, promptOf } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -171,8 +171,7 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
   const refused: BadRow[] = [];
   const answerTokens = longestAnswer(job);
   const shotsOf = (row: Row) => (typeof examples === "function" ? examples(row) : examples).length;
-  let shortest = Number.POSITIVE_INFINITY;
-  let fewest = 0;
+  let shortest: EncodedPrompt | null = null;
   for (const row of job.rows) {
     const { file, line } = row;
     const stray = labelsIn(task.kind, row.answer).find((label) => !known.has(label));
@@ -186,15 +185,33 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
       continue;
     }
     const tokens = encodePrompt(model.tokenizer, prompt);
-    if (tokens.length < shortest) [shortest, fewest] = [tokens.length, shotsOf(row)];
+    if (shortest === null || tokens.length < shortest.tokens.length) shortest = { row, tokens };
     if (tokens.length + answerTokens <= context) fitting.push({ row, tokens });
     else refused.push({ file, line, reason: tooLong(tokens.length, answerTokens, context, shotsOf(row)) });
   }
-  if (fitting.length === 0 && Number.isFinite(shortest)) {
-    const reason = tooLong(shortest, answerTokens, context, fewest);
-    throw new StillroomError("input", `no row fits ${model.info.path}: of the shortest row, ${reason}`);
+  if (fitting.length === 0 && shortest !== null) {
+    const { row, tokens } = shortest;
+    const shots = shotsOf(row);
+    const reason = tooLong(tokens.length, answerTokens, context, shots);
+    const remedy = shots > 0 ? "" : "; give shorter rows, or a model with a longer context";
+    const which = `of the shortest of ${counted(job.rows.length, "row")}, ${placeOf(row)}`;
+    throw new StillroomError("input", `no row fits ${model.info.path}: ${which}, ${reason}${remedy}`);
   }
   return { fitting, refused };
+}
+
+/** Throws "input" where none of the rows can be asked about, before a model answers any. */
+export function requireGoodRow(job: ScoringJob, split: SplitName): void {
+  const { fitting, refused } = fitRows(job);
+  if (fitting.length === 0) throw noGoodRow(job.task, split, refused);
+}
+
+/** That a split has nothing to measure by. bad: its bad rows. */
+export function noGoodRow({ name }: Task, split: SplitName, bad: readonly BadRow[]): StillroomError {
+  const [first] = bad;
+  const why = first ? `: the first of ${counted(bad.length, "bad row")} is ${badRowText(first)}` : "";
+  const remedy = `mend the rows, or give others for data.${split}`;
+  return new StillroomError("input", `${name} has no good row in its ${split} split${why}; ${remedy}`);
 }
 
 function tooLong(prompt: number, answer: number, context: number, shots: number): string {

@@ -5,8 +5,9 @@ import path from "node:path";
 import { performance } from "node:perf_hooks";
 import { adapterFiles, loadAdapter, loadCalibration, loadHead, requireNoHead } from "../adapter/index.js";
 import { readRows } from "../dataset/index.js";
-import { readShots, requireHead } from "../evaluate/index.js";
+import { readShots, requireGoodRow, requireHead } from "../evaluate/index.js";
 import { Model, openModel } from "../model/index.js";
+import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { makeFolder, placeFile, requireWritable, temporaryName } from "../support/files.js";
@@ -147,14 +148,18 @@ class Export {
     }
   }
 
-  /** Whether the gate will find rows, and what answers them. */
+  /** Whether the gate will find rows that can be asked about, and what answers them. */
   async #requireAnswerable(): Promise<void> {
     const { under, check } = this.settings;
     if (!check) return;
     // Bad rows are told by the gate.
-    const { labels } = await heldOut(check, { ...this.settings, onBad: undefined });
-    requireHead(await loadHead(under), { task: check, labels }, "under");
+    const { rows, split, labels } = await heldOut(check, { ...this.settings, onBad: undefined });
+    const head = await loadHead(under);
+    requireHead(head, { task: check, labels }, "under");
     await loadCalibration(under);
+    const { examples } = await readShots(check, rows, { ...this.settings, model: this.base });
+    const prompt = compilePrompt(check, this.base.template);
+    requireGoodRow({ model: this.base, lora: null, task: check, rows, prompt, examples, labels, head }, split);
   }
 
   async #requireSpace(lora: NativeLora | null): Promise<void> {

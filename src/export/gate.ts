@@ -2,7 +2,7 @@
 // writes nothing.
 import { loadCalibration, loadHead } from "../adapter/index.js";
 import { type BadRow, labelsOf, type Row, readRows } from "../dataset/index.js";
-import { type Estimate, evaluateRows, type RowScores, readShots, summarise } from "../evaluate/index.js";
+import { type Estimate, evaluateRows, noGoodRow, type RowScores, readShots, summarise } from "../evaluate/index.js";
 import type { Model } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
@@ -179,7 +179,7 @@ export async function heldOut(task: Task, { limit, strict, onBad, signal }: Expo
   }
   const options = { strict: strict ?? false, ...(onBad && { onBad }), ...(signal && { signal }) };
   const { rows, bad }: { rows: Row[]; bad: BadRow[] } = await readRows(task, split, { ...options, limit });
-  if (rows.length === 0) throw new StillroomError("input", `the task ${task.name} has no good ${split} row`);
+  if (rows.length === 0) throw noGoodRow(task, split, bad);
   if (task.answer.labels || !hasLabels(task.kind)) return { rows, bad, split, labels: labelsOf(task, rows) } as const;
   // Without training rows they are the values of the whole split, whose bad rows are told already.
   const { rows: all } = task.data.train

@@ -34,6 +34,7 @@ import {
   type EvaluateOptions,
   evaluateRows,
   type Metrics,
+  noGoodRow,
   type Predictor,
   requireHead,
   type ScoringProgress,
@@ -234,6 +235,7 @@ async function ask(
   const plan = known ?? planAudit(job.task, job.rows, job.labels, { ...options, seed });
   const told = (what: string, { rows, totalRows }: ScoringProgress) => options.onProgress?.({ what, rows, totalRows });
   const scores = await evaluateRows({ ...job, onProgress: (progress) => told("scoring", progress) });
+  if (scores.rows.length === 0) throw noGoodRow(job.task, split, [...bad, ...scores.refused]);
   const byIndex = new Map(job.rows.map((row) => [row.index, row]));
   const judged = scores.rows.map((score) => judge(job.task, byIndex.get(score.index)!, score));
   const variants = variantsOf(plan.lists, job.task, judged);

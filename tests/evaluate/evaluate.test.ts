@@ -195,7 +195,9 @@ describe("evaluate", () => {
     writeFileSync(path.join(data, "test.jsonl"), '{"text": 5, "half": "late"}\n');
     await expect(evaluate(trimmed, { model })).rejects.toMatchObject({
       code: "input",
-      message: expect.stringMatching(/no good row in its test split; the first is bad: .*test\.jsonl:1: .*trim$/),
+      message: expect.stringMatching(
+        /no good row in its test split: the first of 1 bad row is .*test\.jsonl:1: .*trim; mend/,
+      ),
     });
   });
 

@@ -85,7 +85,11 @@ describe("evaluateRows, classify", () => {
     const long = job([row(0, "12345678>", "y")], { model, examples: [row(9, "x", "y")] });
     await expect(evaluateRows(long)).rejects.toMatchObject({
       code: "input",
-      message: `no row fits letters.gguf: of the shortest row, ${reason}; use fewer than 1 shot`,
+      message: `no row fits letters.gguf: of the shortest of 1 row, rows.jsonl:1, ${reason}; use fewer than 1 shot`,
+    });
+    await expect(evaluateRows({ ...long, examples: [] })).rejects.toMatchObject({
+      code: "input",
+      message: `no row fits letters.gguf: of the shortest of 1 row, rows.jsonl:1, ${reason}; give shorter rows, or a model with a longer context`,
     });
   });
 

@@ -2,7 +2,7 @@
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type EvaluateOptions, evaluate, readPredictions } from "../../src/evaluate/index.js";
 import { exportModel } from "../../src/export/index.js";
 import { inspect, type Model, openModel } from "../../src/model/index.js";
@@ -137,6 +137,32 @@ describe("exportModel", () => {
     writeFileSync(test, `{"text":5,"half":"early"}\n${readFileSync(test, "utf8")}`);
     const found = await exportModel({ model, adapter, quantize: "F32", check: await readTask(file), out, limit: 5 });
     expect(found.gate).toMatchObject({ passed: true, rows: 4, errors: 1 });
+  });
+
+  it("tells of rows that cannot be asked about before anything is merged, with the place, the number and the remedy", async () => {
+    const { folder: data, file } = writeToyTask({ validation: false });
+    // The labels are the values of the training rows.
+    writeFileSync(file, readFileSync(file, "utf8").replace(/ {2}labels:.*\n/, ""));
+    const test = path.join(data, "test.jsonl");
+    const refusal = async (rows: readonly object[]) => {
+      writeFileSync(test, rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+      const onProgress = vi.fn();
+      const work = exportModel({ model, adapter, check: await readTask(file), out, onProgress });
+      const { code, message } = await work.catch((thrown) => thrown);
+      expect(code).toBe("input");
+      expect(onProgress).not.toHaveBeenCalled();
+      expect(readdirSync(folder)).toEqual([]);
+      return message;
+    };
+    const stray = { text: "a", half: "unicorn" };
+    expect(await refusal([stray, stray])).toBe(
+      `halves has no good row in its test split: the first of 2 bad rows is ${test}:1: ` +
+        'the answer "unicorn" is none of the 2 labels; mend the rows, or give others for data.test',
+    );
+    const long = { text: "a".repeat(5000), half: "early" };
+    expect(await refusal([long, long])).toMatch(
+      /^no row fits .*\.gguf: of the shortest of 2 rows, .*test\.jsonl:1, the prompt has \d+ tokens .*; give shorter rows, or/,
+    );
   });
 
   it("has the same labels whatever the limit, also where they are the values of the test rows", async () => {

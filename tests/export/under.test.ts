@@ -102,7 +102,7 @@ it.each<[string, () => Partial<ExportOptions>, RegExp]>([
   [
     "a task without a good row",
     () => ({ under: named("worded"), check: { ...halves, answer: { field: "nowhere" } } }),
-    /has no good validation row$/,
+    /has no good row in its validation split; mend the rows, or give others for data\.validation$/,
   ],
 ])("refuses %s before anything is quantised", async (_name, change, message) => {
   const onProgress = vi.fn();

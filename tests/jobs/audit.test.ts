@@ -1,6 +1,6 @@
 // audit() on a toy: a planted bias (the label follows a name) is found in rows, groups and swaps, a balanced set is not accused; before and after,
 // bounds, and what it refuses.
-import { mkdtempSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeAll, describe, expect, it } from "vitest";
@@ -294,6 +294,21 @@ describe("audit refuses", () => {
     await expect(audit(task, { model, limit: 4, ...options })).rejects.toMatchObject({
       code,
       message: expect.stringMatching(message),
+    });
+  });
+
+  it("rows whose labels are all unknown, by their split, number and place", async () => {
+    // The labels are the values of the training rows.
+    const { file } = await writeTask(false);
+    writeFileSync(file, readFileSync(file, "utf8").replace(/, labels: \{.*\} \}/, " }"));
+    const task = await readTask(file);
+    const rows = path.join(path.dirname(task.file), "test.jsonl");
+    writeFileSync(rows, '{"text":"Zoe ++:","region":"north","label":"maybe"}\n');
+    await expect(audit(task, { model })).rejects.toMatchObject({
+      code: "input",
+      message:
+        `loans has no good row in its test split: the first of 1 bad row is ${rows}:1: ` +
+        'the answer "maybe" is none of the 2 labels; mend the rows, or give others for data.test',
     });
   });
 
