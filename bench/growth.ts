@@ -1,12 +1,13 @@
 // How cost grows, with everything else held: rows, row length, a beginning in common, sequences, model size. Our engine by itself, and
 // llama.cpp beside it where it decodes. Writes each as JSON and as a plot.
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { decodeRows } from "../src/decode/index.js";
 import { type Model, openModel } from "../src/model/index.js";
 import { lineChart, widths } from "../src/report/index.js";
 import { throwIfCancelled } from "../src/support/cancelled.js";
+import { makeFolder, requireWritable, writeFileAtomic } from "../src/support/files.js";
 import { Random } from "../src/support/random.js";
 import { packChoices } from "../src/tokens/index.js";
 import { microBatcher } from "../src/train/index.js";
@@ -70,6 +71,9 @@ interface Work extends TrialSession {
 export async function benchGrowth(options: GrowthOptions, session: TrialSession): Promise<Growth> {
   const out = path.resolve(options.out);
   const model = await openModel(options.model, { threads: options.threads, signal: session.signal });
+  const filesOf = (plot: PlotName) => ["svg", "json"].map((ending) => path.join(out, `${plot}.${ending}`));
+  await makeFolder(out);
+  for (const file of options.plots.flatMap(filesOf)) await requireWritable(file);
   const facts = await machine(model.threads);
   const work: Work = { ...session, model, repeat: options.repeat };
   const peer = options.peer === "llama.cpp";
@@ -90,14 +94,14 @@ export async function benchGrowth(options: GrowthOptions, session: TrialSession)
     files: [],
     equal: null,
   };
-  await mkdir(out, { recursive: true });
   for (const plot of options.plots) {
     const made = await makers[plot]();
     result.plots[plot] = made;
-    result.files.push(path.join(out, `${plot}.svg`));
-    await writeFile(path.join(out, `${plot}.svg`), drawn(made));
+    const [chart, numbers] = filesOf(plot) as [string, string];
+    result.files.push(chart);
+    await writeFileAtomic(chart, drawn(made));
     const measured = { machine: facts, model: result.model, repeat: options.repeat, ...made };
-    await writeFile(path.join(out, `${plot}.json`), `${JSON.stringify(measured, null, 1)}\n`);
+    await writeFileAtomic(numbers, `${JSON.stringify(measured, null, 1)}\n`);
   }
   await model.close();
   return result;

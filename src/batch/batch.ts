@@ -104,7 +104,7 @@ export function filesOf(input: Task | string, prompt: string | undefined): strin
 /** Throws "missing", "usage" or "io" where a file that a batch reads is none, or its own cannot be written: before anything costs time or leaves a trace. */
 export async function requireFiles(
   input: Task | string,
-  { out, prompt }: Pick<BatchOptions, "out" | "prompt">,
+  { out, errors, prompt }: Pick<BatchOptions, "out" | "errors" | "prompt">,
 ): Promise<void> {
   for (const file of filesOf(input, prompt)) {
     const found = await stat(file).catch((error) => cannotRead(file, error));
@@ -112,7 +112,7 @@ export async function requireFiles(
     const what = found.isDirectory() ? "a folder" : "no plain file, and is read more than once";
     throw new StillroomError("usage", `cannot read ${file}: it is ${what}`);
   }
-  await requireWritable(out);
+  for (const file of [out, errorsOf({ out, errors })]) await requireWritable(file);
 }
 
 /** Throws "usage" where a batch would write over what it reads. */

@@ -71,6 +71,8 @@ const systemWords: Readonly<Record<string, string>> = {
   ENOENT: "there is no such file or folder",
   ENOTDIR: "a file stands where a folder is expected",
   EISDIR: "it is a folder, and a file is expected",
+  ERR_FS_EISDIR: "it is a folder, and a file is expected",
+  ELOOP: "its symbolic links lead in a circle; let one of them lead to what is meant",
   EACCES: "this user has no right to it; chmod or chown gives it",
   EPERM: "this user has no right to it; chmod or chown gives it",
   EROFS: "the disk can only be read; choose another place",

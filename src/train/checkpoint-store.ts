@@ -3,7 +3,7 @@
 import { readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { cannot, StillroomError } from "../support/errors.js";
-import { type FileSystem, fileSystem, makeFolder, writeFileAtomic } from "../support/files.js";
+import { type FileSystem, fileSystem, isFolder, makeFolder, writeFileAtomic } from "../support/files.js";
 import { Checkpoint, type CheckpointSource, encodeCheckpoint } from "./checkpoint.js";
 
 /** A checkpoint that was found, and the newer ones that could not be used. */
@@ -49,9 +49,15 @@ export class CheckpointStore {
 
   /**
    * The newest checkpoint that can be read, with the best weights that lie beside it, or null in a folder without any: best weights alone are
-   * none to go on from. Throws "input" when all of them are damaged.
+   * none to go on from. Throws "input" when all of them are damaged, or a folder has the name of one.
    */
   async latest(): Promise<FoundCheckpoint | null> {
+    for (const found of [...(await this.#names("step")), ...(await this.#names("best"))]) {
+      const file = path.join(this.folder, found);
+      // No checkpoint could take its place, and not after all of the steps before that one.
+      if (isFolder(file))
+        throw new StillroomError("input", `${file} is a folder, and has a checkpoint's name; move it away`);
+    }
     const damaged: string[] = [];
     for (const found of await this.#names("step")) {
       const file = path.join(this.folder, found);
@@ -63,7 +69,7 @@ export class CheckpointStore {
           await this.best(progress.best.step);
         return { file, checkpoint, damaged };
       } catch (error) {
-        damaged.push((error as Error).message);
+        damaged.push(error instanceof StillroomError ? error.message : cannot("read", file, error).message);
       }
     }
     if (damaged.length === 0) return null;

@@ -1,6 +1,6 @@
 // Outputs that would take the place of something else: refused before any work, and what lies there stays as it is.
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { promisify } from "node:util";
@@ -89,6 +89,39 @@ it("a page that is there is written anew", async () => {
     expect(code, stderr).toBe(0);
   }
   expect(readFileSync(page, "utf8")).toContain("--limit 3");
+});
+
+it.each([
+  ["a folder", "errors", "it is a folder; choose another file"],
+  ["below a file", "plain/errors.jsonl", "a file stands where a folder is expected"],
+])("a batch whose errors are to lie at %s begins no work", async (_, name, said) => {
+  const [store, out, errors] = ["begun", "begun.jsonl", name].map((one) => path.join(folder, one)) as [
+    string,
+    string,
+    string,
+  ];
+  mkdirSync(path.join(folder, "errors"), { recursive: true });
+  writeFileSync(path.join(folder, "plain"), "");
+  const args = ["batch", task, "--model", model, "--store", store, "--out", out, "--errors", errors];
+  const { code, stderr } = await stillroom(args);
+  expect(code, stderr).toBe(74);
+  expect(stderr).toContain(`cannot write ${errors}: ${said}`);
+  expect(existsSync(out) || existsSync(store)).toBe(false);
+});
+
+it("plots that cannot be written are told before anything is measured", async () => {
+  const out = path.join(folder, "blocked");
+  mkdirSync(path.join(out, "rows.json"), { recursive: true });
+  const args = ["bench", "growth", "--model", model, "--plots", "length,rows", "--peer", "none", "--repeat", "1"];
+  for (const [place, said] of [
+    [out, `cannot write ${path.join(out, "rows.json")}: it is a folder`],
+    [path.join(task, "below"), `cannot make the folder ${path.join(task, "below")}: ${task} is there and is no folder`],
+  ]) {
+    const { code, stderr } = await stillroom([...args, "--out", place!]);
+    expect(code, stderr).toBe(74);
+    expect(stderr).toContain(said);
+    expect(readdirSync(out)).toEqual(["rows.json"]);
+  }
 });
 
 it("store prune begins no store", async () => {

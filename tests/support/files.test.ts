@@ -1,6 +1,6 @@
 // Folders that are made, found and refused.
-import { existsSync, mkdtempSync, writeFileSync } from "node:fs";
-import { open, readdir, readFile } from "node:fs/promises";
+import { existsSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from "node:fs";
+import { open, readdir, readFile, rm } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
 import { expect, test } from "vitest";
@@ -64,6 +64,17 @@ test.each([
   expect(cannot("read", file, error).message).toBe(`cannot read ${file}: ${words}`);
   expect(isAbsent(error)).toBe(words !== "it is a folder, and a file is expected");
   expect(isFolder(file)).toBe(name === ".");
+});
+
+test("links in a circle, and a folder where a file is to be removed, are told in plain words", async () => {
+  const [circle, taken] = [path.join(folder, "circle"), path.join(folder, "taken")];
+  symlinkSync(circle, circle);
+  mkdirSync(taken);
+  const said = async (file: string, call: Promise<unknown>) =>
+    cannot("use", file, await call.catch((thrown: unknown) => thrown)).message;
+  const around = "its symbolic links lead in a circle; let one of them lead to what is meant";
+  expect(await said(circle, readFile(circle))).toBe(`cannot use ${circle}: ${around}`);
+  expect(await said(taken, rm(taken, { force: true }))).toMatch(/: it is a folder, and a file is expected$/);
 });
 
 test("what this user may not and what the disk does not hold is said with the remedy", () => {

@@ -1,6 +1,6 @@
 // Checkpoints against damage and failing disks: detected by name, and an older one is always left.
 import { createHash } from "node:crypto";
-import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { beforeEach, expect, test } from "vitest";
@@ -245,6 +245,15 @@ function failingAt(n: number): FileSystem & { calls: number } {
       }),
   };
 }
+
+test.each(["step", "best"])("a folder with the name of a %s checkpoint is told before any step", async (kind) => {
+  const store = new CheckpointStore(folder);
+  await store.write(source(checkpoint(5)));
+  const taken = path.join(folder, `${kind}-000000009.checkpoint`);
+  await mkdir(taken);
+  const message = `${taken} is a folder, and has a checkpoint's name; move it away`;
+  await expect(store.latest()).rejects.toMatchObject({ code: "input", message });
+});
 
 test("whichever write, fsync, rename or removal fails, an io error comes and a whole checkpoint loads", async () => {
   let failures = 0;
