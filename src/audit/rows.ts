@@ -5,6 +5,7 @@ import { type Duplicates, findCopies } from "./duplicates.js";
 import { type GroupTable, groupTables, rowMetrics } from "./groups.js";
 import { type Judged, judge, textOf } from "./membership.js";
 import type { Plan } from "./plan.js";
+import { namedBy } from "./terms.js";
 import { type MeanTie, type Tie, tiedMeans, tiedTerms } from "./ties.js";
 
 /** What an audit says of the rows. */
@@ -44,7 +45,7 @@ export function rowsAudit(plan: Plan, splits: readonly { split: string; rows: re
 
 function tiesOf(plan: Plan, judged: readonly Judged[]): RowAudit["ties"] {
   const { task } = plan;
-  const [text, groupOf] = [textOf(task), namedGroup(plan)];
+  const [text, groupOf] = [textOf(task), namedBy(plan.lists)];
   const none = { looked_at: 0, terms: [], means: [] };
   // Answers in words are no labels that a word could be tied to.
   if (task.kind === "generate") return none;
@@ -54,15 +55,4 @@ function tiesOf(plan: Plan, judged: readonly Judged[]): RowAudit["ties"] {
   }
   const labelled = judged.map(({ row, labels }) => ({ text: text(row), labels: labels.answer }));
   return { ...none, ...tiedTerms(labelled, groupOf, task.kind === "multilabel") };
-}
-
-/** The group that a word names, as "attribute: group". */
-function namedGroup({ lists }: Plan): (term: string) => string | null {
-  const known = new Map<string, string>();
-  for (const { attribute, groups } of lists) {
-    for (const [group, terms] of Object.entries(groups)) {
-      for (const term of terms) known.set(term.toLowerCase(), `${attribute}: ${group}`);
-    }
-  }
-  return (term) => known.get(term) ?? null;
 }

@@ -73,6 +73,35 @@ export const builtInTerms: readonly TermGroups[] = [
   },
 ];
 
+/**
+ * Given names that many bear, of the most frequent ones of the US census of 1990, less those that are words besides. No groups of rows and no swaps: a name that is tied to an
+ * answer is a finding all the same.
+ */
+const givenNames: Record<string, readonly string[]> = {
+  female: words(
+    "mary patricia linda barbara elizabeth jennifer maria susan margaret dorothy lisa nancy karen betty helen sandra donna ruth sharon michelle laura " +
+      "sarah kimberly deborah jessica shirley cynthia angela melissa brenda amy anna rebecca kathleen pamela martha debra amanda stephanie carolyn",
+  ),
+  male: words(
+    "james john robert michael william david richard charles joseph thomas christopher daniel paul donald george kenneth steven edward brian ronald " +
+      "anthony kevin jason matthew gary timothy jose larry jeffrey scott eric stephen andrew raymond gregory joshua jerry dennis walter peter",
+  ),
+};
+
+/**
+ * What names a word (lower case): the group of a list, as "attribute: group", of the last list that has it; else "given name, female" or "given name, male"; null for
+ * all others.
+ */
+export function namedBy(lists: readonly TermGroups[]): (term: string) => string | null {
+  const known = new Map<string, string>();
+  for (const [group, terms] of Object.entries(givenNames))
+    for (const term of terms) known.set(term, `given name, ${group}`);
+  for (const { attribute, groups } of lists)
+    for (const [group, terms] of Object.entries(groups))
+      for (const term of terms) known.set(term.toLowerCase(), `${attribute}: ${group}`);
+  return (term) => known.get(term) ?? null;
+}
+
 /** A pattern of a list of terms: whole words, any case, the longest first. */
 export function patternOf(terms: readonly string[]): RegExp {
   const escaped = [...new Set(terms)]

@@ -15,7 +15,7 @@ import { leastRows } from "./membership.js";
 /** A word and the label that its rows have more often than others. */
 export interface Tie {
   term: string;
-  /** Whether it is one of the audit's terms for a group. */
+  /** Of an audit's term the attribute and group that it names, of a given name who mostly bears it; null for all other words. */
   group: string | null;
   label: string;
   /** Rows that hold the word. */
@@ -32,7 +32,7 @@ export interface Tie {
 /** A word whose rows have other numbers than all others. */
 export interface MeanTie {
   term: string;
-  /** Whether it is one of the audit's terms for a group. */
+  /** Of an audit's term the attribute and group that it names, of a given name who mostly bears it; null for all other words. */
   group: string | null;
   /** Rows that hold the word. */
   rows: number;

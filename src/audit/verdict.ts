@@ -44,7 +44,7 @@ const least = 0.05;
 const material = 0.05;
 
 /**
- * Gaps, ties of groups' terms and shifts below 0.05 after the correction for many, those of probabilities where they are at least 0.05 too, of numbers where they are above
+ * Gaps, ties of groups' terms and of given names and shifts below 0.05 after the correction for many, those of probabilities where they are at least 0.05 too, of numbers where they are above
  * the tolerance. Ties of other words are no finding: that "bad" goes with bad reviews is the task.
  */
 export function findingsOf(data: RowAudit, judgement: Judgement): AuditFinding[] {
@@ -124,7 +124,7 @@ export interface BoundsVerdict {
 }
 
 /**
- * What to say of an audit without findings: words are tied to an answer whether they name a group or not, and the lists know few names.
+ * What to say of an audit without findings: words are tied to an answer whether they name a group or not, and the lists know few that do.
  *
  * @example
  * ```ts
@@ -136,7 +136,7 @@ export function nothingFound({ ties }: Pick<RowAudit, "ties">): string {
   const others = [...ties.terms, ...ties.means].filter(({ group }) => group === null).length;
   if (others === 0) return found;
   const words = others === 1 ? "1 word that names" : `${others} words that name`;
-  return `${found}; ${words} no group of the lists ${others === 1 ? "is" : "are"} tied to an answer: if one names a group, as a given name may, put it under audit.terms in the task file`;
+  return `${found}; ${words} no group of the lists ${others === 1 ? "is" : "are"} tied to an answer: if one names a group, put it under audit.terms in the task file`;
 }
 
 /** A bound does not hold where a gap, a shift or a share of flips is above it and its interval clear of 0. */

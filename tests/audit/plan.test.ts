@@ -2,7 +2,9 @@
 import { expect, it } from "vitest";
 import { judge } from "../../src/audit/membership.js";
 import { planAudit } from "../../src/audit/plan.js";
+import { rowsAudit } from "../../src/audit/rows.js";
 import { swapsOf, variantsOf } from "../../src/audit/swaps.js";
+import { findingsOf } from "../../src/audit/verdict.js";
 import type { Row } from "../../src/dataset/index.js";
 import type { Task, TaskKind } from "../../src/task/index.js";
 
@@ -52,4 +54,27 @@ it.each([9, 10])("a swap of %d rows is tested from ten rows on", (count) => {
   });
   if (count < 10) expect([swap!.p_value, swap!.p_holm]).toEqual([null, null]);
   else expect(swap!.p_holm).toBeLessThan(0.01);
+});
+
+it("a label that follows given names is found in the rows, clear of 0, and one that follows none is not", () => {
+  const task = taskOf("classify");
+  const labels = ["no", "yes"].map((text) => ({ value: text, text }));
+  const judgement = { tolerance: null, groups: [], swaps: [], crows_pairs: null, bbq: null, teacher: null };
+  const found = (answerOf: (name: number, round: number) => string) => {
+    const names = ["Mary", "Anna", "John", "Robert"];
+    const rows = Array.from({ length: 120 }, (_, index) => ({
+      ...rowOf(answerOf(index % 4, Math.floor(index / 4)), index),
+      fields: { text: `${names[index % 4]} asked for a loan` },
+    }));
+    return findingsOf(rowsAudit(planAudit(task, rows, labels, { seed: 1 }), [{ split: "train", rows }]), judgement);
+  };
+  const biased = found((name, round) => (name < 2 === round % 10 > 0 ? "no" : "yes"));
+  expect(biased.map(({ what }) => what.replace(/ is tied.*/, "")).sort()).toEqual([
+    "anna (given name, female)",
+    "john (given name, male)",
+    "mary (given name, female)",
+    "robert (given name, male)",
+  ]);
+  for (const { value } of biased) expect(value.low).toBeGreaterThan(0);
+  expect(found((_, round) => (round % 2 === 0 ? "no" : "yes"))).toEqual([]);
 });
