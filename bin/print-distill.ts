@@ -1,12 +1,12 @@
 // How a distillation looks to a person: the run, and teacher, student and quantised student side by side.
 import type { DistillResult } from "../src/index.js";
 import { counted } from "../src/support/words.js";
-import { colours, fileSize, grouped, interval, plain, share, table, tuneText } from "./print.js";
+import { fileSize, grouped, interval, plain, share, table, tuneText } from "./print.js";
+import { verdictText } from "./print-export.js";
 
 export function distillText(result: DistillResult): string {
   const { quantized, gate } = result;
-  const passed = colours(process.stdout).green("the gate is passed");
-  const checked = gate ? `${passed} on ${counted(gate.rows, `${gate.split} row`)}\n` : "";
+  const checked = gate ? verdictText(gate) : "";
   const made = quantized === null ? "" : `quantised ${plain(quantized)} (GGUF)\n`;
   return `${tuneText(result)}${answersText(result)}${made}${checked}${comparisonText(result)}`;
 }

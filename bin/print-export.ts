@@ -6,7 +6,8 @@ import { colours, fileSize, interval, plain, share, signed, significant, table }
 export function exportText(result: ExportResult): string {
   const { out, type, bytes, mixture, under, gate } = result;
   const c = colours(process.stdout);
-  const first = `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)}\n${mixture ? mixtureText(mixture) : ""}`;
+  const unwritten = gate && !gate.passed ? " (not written)" : "";
+  const first = `${c.bold(plain(out))}${unwritten} · ${type} · ${fileSize(bytes)}\n${mixture ? mixtureText(mixture) : ""}`;
   if (!gate) return `${first}not checked on a task (--check TASK)\n`;
   const { adapter, merged, quantized, name } = gate.metric;
   const rows: string[][] = [["", name, "95 %", "against the one before", "p", "KL to it", "same first token"]];
@@ -29,7 +30,15 @@ export function exportText(result: ExportResult): string {
   const change = changeCells(gate.changes.merged_quantized);
   rows.push(["quantised", share(quantized.value), interval(quantized), ...change, ...last]);
   const beside = under === null ? "" : `both run under ${plain(under)}\n`;
-  return `${first}${table(rows)}${beside}${c.green("the gate is passed")} on ${counted(gate.rows, `${gate.split} row`)}\n`;
+  return `${first}${table(rows)}${beside}${verdictText(gate)}`;
+}
+
+/** Whether the gate is passed, on how many rows, and what these leave open. */
+export function verdictText({ passed, rows, split, doubts }: Gate): string {
+  const c = colours(process.stdout);
+  const verdict = passed ? c.green("the gate is passed") : c.red("the gate is not passed");
+  const open = doubts.map((doubt) => `${plain(doubt)}\n`).join("");
+  return `${verdict} on ${counted(rows, `${split} row`)}\n${open}`;
 }
 
 /** The difference and its p; nothing without a model before. */

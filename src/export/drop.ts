@@ -10,14 +10,15 @@ import {
   testOf,
   testPair,
 } from "../evaluate/index.js";
+import { counted } from "../support/words.js";
 import { hasUnit, isError, type Task } from "../task/index.js";
 
 /** What a step did, on the rows of the gate: after minus before. */
 export interface MetricChange extends PairTest {
   /** Where 95 % of the values before lie when the rows are drawn again (bootstrap): one value where every draw gives it. */
   redrawn: [number, number];
-  /** The largest drop that is no harm in itself, in the unit of the metric. */
-  bound: number;
+  /** The largest drop that is no harm in itself, in the unit of the metric; null where it is in deviations of answers that have none: one row, or equal ones. */
+  bound: number | null;
 }
 
 /** Two values differ where chance would make them differ as much less often than this; as compare has it. */
@@ -36,7 +37,9 @@ export function changeBetween(
 ): MetricChange {
   const { metric } = task;
   const { low, high } = bootstrapInterval(before.length, statisticsOf(task, before, labels)[metric]!, { seed });
-  const bound = hasUnit(metric) ? drop * deviationOf(before.map(({ answer }) => Number(answer))) : drop;
+  const unit = hasUnit(metric) ? deviationOf(before.map(({ answer }) => Number(answer))) : 1;
+  // Any change, however small, is past a bound of no width.
+  const bound = unit === 0 ? null : drop * unit;
   return { ...testPair(task, after, before, { labels, metric, seed }), redrawn: [low, high], bound };
 }
 
@@ -50,18 +53,46 @@ export function harmOf(
   [before, after]: readonly [number, number],
   { redrawn: [low, high], bound, p_value, test }: MetricChange,
 ): string | null {
-  const error = isError(metric);
-  if ((error ? after - before : before - after) <= bound) return null;
+  if (bound === null || lossOf(metric, [before, after]) <= bound) return null;
   const draws =
     low === high
       ? `every draw of these rows gives ${digits(low)}`
       : `95 % of the draws of these rows give ${digits(low)} to ${digits(high)}`;
   const why = [
     ...(p_value < least ? [`p = ${digits(p_value)} by ${testOf({ test, metric })}`] : []),
-    ...((error ? after > high : after < low) ? [`${draws} before it`] : []),
+    ...((isError(metric) ? after > high : after < low) ? [`${draws} before it`] : []),
   ];
   if (why.length === 0) return null;
-  return `${metric} from ${digits(before)} to ${digits(after)}, the bound is ${digits(bound)} (${why.join("; ")})`;
+  return `${metric} from ${digits(before)} to ${digits(after)}, the bound is ${boundText(metric, bound)} (${why.join("; ")})`;
+}
+
+/** What the rows leave open of a step that did no harm, in words: a loss past its bound that may be chance, or no bound to judge it by; null where nothing. */
+export function doubtOf(
+  metric: string,
+  values: readonly [number, number],
+  change: MetricChange,
+  rows: number,
+): string | null {
+  const on = counted(rows, "row");
+  const { bound, p_value } = change;
+  if (bound === null) {
+    const why = "its bound is in standard deviations of the answers, which are 0 here";
+    return `${metric} on ${on} cannot be judged: ${why}; give rows of different answers`;
+  }
+  const loss = lossOf(metric, values);
+  if (loss <= bound || harmOf(metric, values, change) !== null) return null;
+  const moved = `${metric} ${isError(metric) ? "rose" : "fell"} by ${digits(loss)} on ${on}`;
+  const chance = `p = ${digits(p_value)}: chance cannot be excluded, more rows would tell`;
+  return `${moved}, more than the bound of ${boundText(metric, bound)}; ${chance}`;
+}
+
+/** How far a metric got worse; negative where it got better. */
+function lossOf(metric: string, [before, after]: readonly [number, number]): number {
+  return isError(metric) ? after - before : before - after;
+}
+
+function boundText(metric: string, bound: number): string {
+  return hasUnit(metric) ? `${digits(bound)}, set in standard deviations of the answers` : digits(bound);
 }
 
 /** Three digits, as numbers stand in the gate's sentences. */

@@ -15,7 +15,7 @@ import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { type NativeImportance, type NativeLora, native, rethrow } from "../support/native.js";
 import { taskFiles } from "../task/index.js";
 import { cardFile, requireOwnCard, writeExportCards } from "./card.js";
-import { type Gate, heldOut, runGate } from "./gate.js";
+import { type Gate, heldOut, refusalOf, runGate } from "./gate.js";
 import { type Mixture, quantizeWithin } from "./mixture.js";
 import { type ExportOptions, type ExportProgress, type ExportSettings, exportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
@@ -109,7 +109,7 @@ class Export {
       const gate = check ? await this.#check(lora, beside, source, quantized) : null;
       const result = await this.#result(quantized, importance, mixture, gate);
       if (gate && !gate.passed) {
-        throw new StillroomError("gate", `${this.#out} was not written: ${gate.failures.join("; ")}`, {
+        throw new StillroomError("gate", `${this.#out} was not written: ${refusalOf(gate)}`, {
           cause: result,
         });
       }

@@ -8,8 +8,9 @@ import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import type { NativeBatch, NativeLora } from "../support/native.js";
+import { counted } from "../support/words.js";
 import { hasLabels, type Task } from "../task/index.js";
-import { changeBetween, digits, harmOf, type MetricChange } from "./drop.js";
+import { changeBetween, digits, doubtOf, harmOf, type MetricChange } from "./drop.js";
 import type { ExportSettings } from "./options.js";
 import { answerBatches } from "./rows.js";
 
@@ -18,6 +19,8 @@ export interface Gate {
   passed: boolean;
   /** One sentence for each bound that a step went past. */
   failures: string[];
+  /** One sentence for each step that the rows are too few or too alike to judge. */
+  doubts: string[];
   split: "validation" | "test";
   rows: number;
   /** Bad rows, left out. */
@@ -103,7 +106,14 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
     merged_quantized_kl: mergedQuantizedKl,
     metric_drop: metricDrop,
   };
-  return { passed: failures.length === 0, failures, ...found, bounds };
+  return { passed: failures.length === 0, failures, doubts: doubtsOf(found), ...found, bounds };
+}
+
+/** A failed gate in a sentence: on how many rows, what was lost, and what may help. */
+export function refusalOf({ failures, rows, split }: Pick<Gate, "failures" | "rows" | "split">): string {
+  const finer = failures.some((failure) => failure.startsWith("quantising"));
+  const remedy = `${finer ? "a finer type, an importance matrix, " : ""}more rows or another bound may pass`;
+  return `on ${counted(rows, `${split} row`)} ${failures.join("; ")}; ${remedy}`;
 }
 
 /** Two models, each with what it is run under. */
@@ -167,6 +177,15 @@ export function judge(
   const byQuantising = harmOf(name, [merged.value, quantized.value], merged_quantized);
   if (byQuantising) failures.push(`quantising took ${byQuantising}`);
   return failures;
+}
+
+/** One sentence for each step that the rows do not judge. */
+function doubtsOf({ metric, changes, rows }: Pick<Gate, "metric" | "changes" | "rows">): string[] {
+  const { name, adapter, merged, quantized } = metric;
+  const { adapter_merged, merged_quantized } = changes;
+  const merging = adapter && adapter_merged && doubtOf(name, [adapter.value, merged.value], adapter_merged, rows);
+  const quantising = doubtOf(name, [merged.value, quantized.value], merged_quantized, rows);
+  return [...(merging ? [`merging: ${merging}`] : []), ...(quantising ? [`quantising: ${quantising}`] : [])];
 }
 
 export async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSettings) {

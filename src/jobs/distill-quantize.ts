@@ -179,6 +179,6 @@ export function notQuantized(
   student: string,
   measured: { metric: string; comparison: ComparedModel[] },
 ): StillroomError {
-  const remedy = `the student is kept: stillroom export takes ${student} with a finer type or another bound`;
+  const remedy = `the student is kept: stillroom export takes ${student}`;
   return new StillroomError("gate", `${message}; ${remedy}`, { cause: { ...(cause as ExportResult), ...measured } });
 }

@@ -293,6 +293,11 @@ describe("exit codes", () => {
     expect(ended.code).toBe(1);
     expect(json(ended)).toMatchObject({ error: { code: "gate" }, gate: { passed: false }, type: "Q4_0" });
     expect(existsSync(out)).toBe(false);
+    const told = await stillroom(["export", ...args, "--out", out]);
+    expect(told.stdout).toMatch(
+      /failed\.gguf \(not written\) .*\nquantised .*the gate is not passed on \d+ validation rows\n/s,
+    );
+    expect(told.stderr).toMatch(/failed\.gguf was not written: on \d+ validation rows quantising moved /);
   });
 
   it("is 2 with bad rows, named on stderr, and 65 with --strict", async () => {

@@ -1,7 +1,7 @@
 // Whether a step of an export harmed the metric: over every way in which rows can turn, beside what an interval or a test alone would say.
 import { describe, expect, it } from "vitest";
 import { bootstrapInterval, mcnemar, meanOf, type RowScore } from "../../src/evaluate/index.js";
-import { changeBetween, harmOf } from "../../src/export/drop.js";
+import { changeBetween, doubtOf, harmOf } from "../../src/export/drop.js";
 import type { Task } from "../../src/task/index.js";
 
 /** Of so many rows, so many are right before; of these the first are lost, of the others the first won. */
@@ -132,5 +132,30 @@ describe("of models' answers", () => {
     expect(change.p_value).toBeLessThan(0.05);
     expect(harmOf("mae", [mae(0.2), mae(0.205)], change)).toBeNull();
     expect(harmOf("mae", [mae(0.2), mae(0.25)], changeBetween(task, before, much, none))).toMatch(/^mae from 0?\.?209/);
+  });
+
+  it("a loss past the bound that may be chance is said, and harm or a loss within it is not", () => {
+    const doubt = (lost: number) => {
+      const { before, after } = turned(100, 50, lost, 1);
+      const change = changeBetween(classify, scores(before), scores(after), settings);
+      return doubtOf("accuracy", [0.5, 0.51 - lost / 100], change, 100);
+    };
+    expect(doubt(2)).toBeNull();
+    expect(doubt(9)).toBeNull();
+    expect(doubt(5)).toBe(
+      "accuracy fell by 0.04 on 100 rows, more than the bound of 0.02; p = 0.219: chance cannot be excluded, more rows would tell",
+    );
+  });
+
+  it.each([1, 5])("%i rows of one answer judge no error", (rows) => {
+    const task = { kind: "regress", metric: "mae" } as Task;
+    const answered = (prediction: string) =>
+      Array.from({ length: rows }, (_, index): RowScore => ({ index, answer: "3", prediction, probabilities: null }));
+    const change = changeBetween(task, answered("3.5"), answered("4.5"), { ...settings, labels: [] });
+    expect(change.bound).toBeNull();
+    expect(harmOf("mae", [0.5, 1.5], change)).toBeNull();
+    expect(doubtOf("mae", [0.5, 1.5], change, rows)).toMatch(
+      /^mae on \d rows? cannot be judged: .* deviations .* are 0/,
+    );
   });
 });
