@@ -1,6 +1,7 @@
 // Log-probabilities of given continuations, for thousands of prompts: what prompts share is computed once a batch, continuations are
 // branches behind them. Knows tokens and batches; no task and no metric.
 import type { Model } from "../model/index.js";
+import { StillroomError } from "../support/errors.js";
 import { type NativeBatch, type NativeLora, native } from "../support/native.js";
 import { compareTokens, goesOn, packChoices, sharedPrefix } from "../tokens/index.js";
 import type { Step } from "./scoring.js";
@@ -28,7 +29,7 @@ interface ChoicesJob {
 type Score = (batch: NativeBatch) => Promise<Float64Array>;
 
 /**
- * Sums of natural log-probabilities, for each prompt one a continuation, in the order given.
+ * Sums of natural log-probabilities, for each prompt one a continuation, in the order given. Throws "input" where the model gives no numbers.
  *
  * @param tokenBudget - most tokens of one batch (default: 2048, or up to 6144 where prompts share a long beginning); a longer row goes alone
  */
@@ -52,7 +53,9 @@ export async function scoreChoices(
       for (const place of places) {
         sums[place] = Float64Array.from(rows[place]!.continuations, () => {
           const [from, to] = [ranges[at++]!, ranges[at++]!];
-          return logProbabilities.subarray(from, to).reduce((sum, value) => sum + value, 0);
+          const sum = logProbabilities.subarray(from, to).reduce((total, value) => total + value, 0);
+          if (!Number.isFinite(sum)) throw notFinite(model, lora, "a log-probability", sum);
+          return sum;
         });
       }
       step(
@@ -67,6 +70,14 @@ export async function scoreChoices(
 }
 
 const continued = ({ continuations }: Choices): number => continuations.reduce((sum, { length }) => sum + length, 0);
+
+/** What to say of a model, or of what runs on it, whose weights make a number that is none. */
+export function notFinite({ info }: Model, lora: NativeLora | null, what: string, value: number): StillroomError {
+  const who = lora ? `${info.path} with its adapter` : info.path;
+  const remedy = "fetch it again, or train again with a smaller learning rate";
+  const message = `${who} gives ${value} as ${what}: the file is damaged, or its training diverged; ${remedy}`;
+  return new StillroomError("input", message);
+}
 
 /** Row places in batches: ordered by their tokens, so that rows with a long beginning in common meet, and it is counted once a batch. */
 export function planBatches(rows: readonly Choices[], tokenBudget?: number, front?: Int32Array): number[][] {

@@ -1,10 +1,9 @@
 // Answers by a head of the task's own, from the state at the end of the prompt: label probabilities, a set of labels, or a number in the task's units. Knows no label's tokens.
 import type { Head } from "../adapter/index.js";
 import type { Model } from "../model/index.js";
-import { StillroomError } from "../support/errors.js";
 import type { NativeLora } from "../support/native.js";
 import { compareTokens, packTexts, sharedPrefix } from "../tokens/index.js";
-import { planBatches } from "./choices.js";
+import { notFinite, planBatches } from "./choices.js";
 import type { Answered, Step } from "./scoring.js";
 import { answerSet } from "./sets.js";
 
@@ -19,9 +18,9 @@ export interface HeadJob {
   front?: Int32Array | undefined;
 }
 
-/** What a head says to each prompt, in their order. */
+/** What a head says to each prompt, in their order. Throws "input" where it gives no numbers. */
 export async function answerByHead(job: HeadJob, prompts: readonly Int32Array[], step: Step): Promise<Answered[]> {
-  const { model, lora, head, tokenBudget } = job;
+  const { model, lora, tokenBudget } = job;
   const answered = new Array<Answered>(prompts.length);
   const front = job.front ?? frontOfAll(prompts);
   const rows = prompts.map((prompt) => ({ prompt, continuations: [] }));
@@ -30,7 +29,7 @@ export async function answerByHead(job: HeadJob, prompts: readonly Int32Array[],
     const outputs = await model.native.answer(packTexts(asked, front), lora);
     const width = outputs.length / places.length;
     for (const [index, place] of places.entries()) {
-      answered[place] = answerOf(head, outputs.subarray(index * width, (index + 1) * width));
+      answered[place] = answerOf(job, outputs.subarray(index * width, (index + 1) * width));
     }
     step(
       places.length,
@@ -47,9 +46,9 @@ function frontOfAll(prompts: readonly Int32Array[]): Int32Array {
   return first && last && first !== last ? first.subarray(0, sharedPrefix(first, last)) : new Int32Array(0);
 }
 
-function answerOf(head: Head, outputs: Float32Array): Answered {
+function answerOf({ model, lora, head }: HeadJob, outputs: Float32Array): Answered {
   const wrong = outputs.find((output) => !Number.isFinite(output));
-  if (wrong !== undefined) throw new StillroomError("internal", `an output of the head is ${wrong}`);
+  if (wrong !== undefined) throw notFinite(model, lora, "an output of the head", wrong);
   if (head.labels === null) return numberOf(head, outputs);
   if (head.loss === "sigmoid") {
     const probabilities = head.labels.map((text, label) => [text, 1 / (1 + Math.exp(-outputs[label]!))]);

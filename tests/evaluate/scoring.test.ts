@@ -1,10 +1,12 @@
 // Label probabilities by hand: a model of ours whose next-token probabilities are a table, and a tokenizer of one token a letter.
 import { describe, expect, it } from "vitest";
+import type { Head } from "../../src/adapter/index.js";
 import type { Row } from "../../src/dataset/index.js";
 import { planBatches } from "../../src/evaluate/choices.js";
+import { answerByHead } from "../../src/evaluate/head.js";
 import { evaluateRows, type ScoringJob } from "../../src/evaluate/scoring.js";
 import type { Model } from "../../src/model/index.js";
-import type { NativeBatch, NativeTokenizer } from "../../src/support/native.js";
+import type { NativeBatch, NativeLora, NativeTokenizer } from "../../src/support/native.js";
 import type { Task } from "../../src/task/index.js";
 
 const letters: NativeTokenizer = {
@@ -149,5 +151,27 @@ describe("planBatches", () => {
   it("lets a row that is longer than the budget stand alone", () => {
     expect(planBatches(rows([1], [2]), 5)).toEqual([[0], [1]]);
     expect(planBatches([], 5)).toEqual([]);
+  });
+});
+
+it.each([
+  ["alone", null, "letters.gguf gives"],
+  ["under an adapter", {} as NativeLora, "letters.gguf with its adapter gives"],
+])("a model %s that gives no numbers is named, with what helps", async (_, lora, who) => {
+  const model = modelOf(64, []);
+  const broken = async ({ queryTokens }: NativeBatch) => new Float64Array(queryTokens.length).fill(Number.NaN);
+  Object.assign(model.native, { score: broken, answer: async () => Float32Array.of(1, Number.NaN) });
+  const remedy =
+    "the file is damaged, or its training diverged; fetch it again, or train again with a smaller learning rate";
+  await expect(evaluateRows(job([row(0, "a>", "y")], { model, lora }))).rejects.toMatchObject({
+    code: "input",
+    message: `${who} NaN as a log-probability: ${remedy}`,
+  });
+  if (lora === null) return;
+  const head = { labels: ["y", "no"], loss: "softmax" } as unknown as Head;
+  const asked = answerByHead({ model, lora, head }, [Int32Array.of(1, 2)], () => undefined);
+  await expect(asked).rejects.toMatchObject({
+    code: "input",
+    message: `${who} NaN as an output of the head: ${remedy}`,
   });
 });
