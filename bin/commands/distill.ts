@@ -107,6 +107,8 @@ Examples:
             const { code, message, cause } = error as StillroomError;
             if (code !== "gate") throw error;
             const measured = cause as Pick<DistillResult, "metric" | "comparison">;
+            // The run is kept, and ended.
+            if (report !== undefined) await reportRun(options.out, report);
             return { result: measured, text: comparisonText(measured), failures: [message] };
           }
           const result = await work.result;

@@ -180,5 +180,7 @@ export function notQuantized(
   measured: { metric: string; comparison: ComparedModel[] },
 ): StillroomError {
   const remedy = `the student is kept: stillroom export takes ${student}`;
-  return new StillroomError("gate", `${message}; ${remedy}`, { cause: { ...(cause as ExportResult), ...measured } });
+  // Neither is there.
+  const { out: _, card: __, ...exported } = cause as ExportResult;
+  return new StillroomError("gate", `${message}; ${remedy}`, { cause: { ...exported, ...measured } });
 }

@@ -72,7 +72,7 @@ export interface DistillResult extends TuneResult {
  * Then the student is quantised and passes export's gate, and teacher, student and quantised student answer the same held-out rows.
  *
  * The result rejects, and the iterator throws, StillroomError as tune's; besides "input" for a student whose tokens are not the teacher's and for a cache
- * that does not fit, "gate" for a student that quantising harms (the run and its model are kept; cause: the ExportResult, with metric and comparison).
+ * that does not fit, "gate" for a student that quantising harms (the run and its model are kept; cause: the ExportResult without out and card, with metric and comparison).
  *
  * @example
  * ```ts

@@ -228,8 +228,13 @@ test("a student that quantising harms is kept and compared, and the gate's error
   expect(ended.code).toBe(1);
   expect(ended.stdout).toMatch(/ parameters +file .*\nteacher .*\nstudent /);
   expect(ended.stderr).toMatch(/error: .*quantized\.gguf was not written: /);
-  const { stdout } = await stillroom([...args, "--json"]);
-  expect(JSON.parse(stdout)).toMatchObject({ error: { code: "gate" }, comparison: [{}, {}], gate: { passed: false } });
+  const report = path.join(out, "report.html");
+  const { stdout } = await stillroom([...args, "--json", "--report", report]);
+  const said = JSON.parse(stdout);
+  expect(said).toMatchObject({ error: { code: "gate" }, comparison: [{}, {}], gate: { passed: false } });
+  expect(said).not.toHaveProperty("out");
+  expect(said).not.toHaveProperty("card");
+  expect(readFileSync(report, "utf8")).toMatch(/<html.*finished/s);
 });
 
 test("a limit of memory counts the teacher, and the run stops by the task's metric", async () => {
