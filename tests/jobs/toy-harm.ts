@@ -9,7 +9,7 @@ export const harm = { on: false };
 export async function harmful(original: () => Promise<Exporting>): Promise<Exporting> {
   const real = await original();
   const exportModel: Exporting["exportModel"] = async (options) => {
-    if (harm.on) throw new StillroomError("gate", "too much was lost");
+    if (harm.on) throw new StillroomError("gate", "too much was lost", { cause: {} });
     return real.exportModel(options);
   };
   return { ...real, exportModel };
