@@ -59,6 +59,16 @@ export async function run(command: Command, work: (session: Session) => Promise<
   }
 }
 
+/** Awaits work that ends at a gate: what was measured is worth showing where that is not passed. */
+export async function measured<Result>(work: PromiseLike<Result>): Promise<{ result: Result; failures: string[] }> {
+  try {
+    return { result: await work, failures: [] };
+  } catch (error) {
+    if (!(error instanceof StillroomError) || error.code !== "gate") throw error;
+    return { result: error.cause as Result, failures: [error.message] };
+  }
+}
+
 /** Ends what the option parser stopped: it has told a person by now, and stdout is still owed --json's one object. */
 export async function misused({ exitCode, code, message }: CommanderError): Promise<never> {
   // Help and version that were asked for.

@@ -1,18 +1,11 @@
 // stillroom distill: a small student from a teacher's answers.
 import { type Command, Option } from "commander";
-import {
-  type DistillOptions,
-  type DistillResult,
-  distill,
-  readTask,
-  reportRun,
-  type StillroomError,
-} from "../../src/index.js";
+import { type DistillOptions, type DistillResult, distill, readTask, reportRun } from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, precisions, real, size, whole } from "../options.js";
 import { comparisonText, distillText } from "../print-distill.js";
 import { onDistill } from "../print-events.js";
-import { run } from "../run.js";
+import { measured, run } from "../run.js";
 import { lengthOptions, optimizerOptions, teacherOptions, weightOptions } from "../training-options.js";
 
 type DistillCommandOptions = Omit<CommonOptions, "model"> &
@@ -101,19 +94,15 @@ Examples:
             signal,
           });
           const show = onDistill(progress);
-          try {
+          const followed = async (): Promise<DistillResult> => {
             for await (const event of work) show(event);
-          } catch (error) {
-            const { code, message, cause } = error as StillroomError;
-            if (code !== "gate") throw error;
-            const measured = cause as Pick<DistillResult, "metric" | "comparison">;
-            // The run is kept, and ended.
-            if (report !== undefined) await reportRun(options.out, report);
-            return { result: measured, text: comparisonText(measured), failures: [message] };
-          }
-          const result = await work.result;
-          if (report !== undefined) await reportRun(result.run, report);
-          return { result, text: distillText(result), badRows: result.bad_rows };
+            return work.result;
+          };
+          const { result, failures } = await measured(followed());
+          // Where the gate is not passed the run is kept, and ended.
+          if (report !== undefined) await reportRun(options.out, report);
+          const text = failures.length === 0 ? distillText(result) : comparisonText(result);
+          return { result, text, badRows: result.bad_rows, failures };
         }),
     );
 }

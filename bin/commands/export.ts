@@ -1,11 +1,11 @@
 // stillroom export: one checked GGUF from a base and an adapter.
 import type { Command } from "commander";
-import { type ExportResult, exportModel, readTask, StillroomError } from "../../src/index.js";
+import { exportModel, readTask } from "../../src/index.js";
 import { type CommonOptions, command, real, size } from "../options.js";
 import { fileSize } from "../print.js";
 import { onBad, onDownload, onExport } from "../print-events.js";
 import { exportText } from "../print-export.js";
-import { run } from "../run.js";
+import { measured, run } from "../run.js";
 
 interface ExportCommandOptions extends CommonOptions {
   adapter?: string;
@@ -69,21 +69,11 @@ Examples:
             onDownload: onDownload(progress),
             onBad: onBad(progress),
           });
-          const { result, failures } = await checked(work);
+          const { result, failures } = await measured(work);
           const { out, bytes, model, model_bytes } = result;
           if (failures.length === 0 && bytes > model_bytes)
             progress.warn(`${out} has ${fileSize(bytes)}, more than the ${fileSize(model_bytes)} of ${model}`);
           return { result, text: exportText(result), badRows: result.gate?.errors ?? 0, failures };
         }),
     );
-}
-
-/** What a gate that is not passed measured is worth its table. */
-async function checked(work: Promise<ExportResult>): Promise<{ result: ExportResult; failures: string[] }> {
-  try {
-    return { result: await work, failures: [] };
-  } catch (error) {
-    if (!(error instanceof StillroomError) || error.code !== "gate") throw error;
-    return { result: error.cause as ExportResult, failures: [error.message] };
-  }
 }

@@ -1,18 +1,11 @@
 // stillroom ladder: one task from a bare prompt to a quantised student.
 import type { Command } from "commander";
-import {
-  type LadderOptions,
-  type LadderResult,
-  ladder,
-  readTask,
-  reportLadder,
-  StillroomError,
-} from "../../src/index.js";
+import { type LadderOptions, ladder, readTask, reportLadder } from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
 import { type CommonOptions, command, real, typedCommand, whole } from "../options.js";
 import { onLadder } from "../print-events.js";
 import { ladderText } from "../print-ladder.js";
-import { run } from "../run.js";
+import { measured, run } from "../run.js";
 
 type LadderCommandOptions = CommonOptions &
   Omit<LadderOptions, "learningRate" | "studentLearningRate" | "signal" | "onEvent"> & {
@@ -50,20 +43,10 @@ Examples:
         const task = await readTask(file, data === undefined ? {} : { data });
         const rates = { learningRate: lr, studentLearningRate: studentLr };
         const work = ladder(task, { ...options, ...rates, signal, onEvent: onLadder(progress) });
-        const { result, failures } = await climbed(work);
+        const { result, failures } = await measured(work);
         if (report !== undefined) await reportLadder(result, typedCommand(), report);
         const badRows = result.rungs.reduce((sum, { errors }) => sum + errors, 0);
         return { result, text: ladderText(result), badRows, failures };
       }),
     );
-}
-
-/** The rungs before one that fails its gate are worth their table and their page. */
-async function climbed(work: Promise<LadderResult>): Promise<{ result: LadderResult; failures: string[] }> {
-  try {
-    return { result: await work, failures: [] };
-  } catch (error) {
-    if (!(error instanceof StillroomError) || error.code !== "gate") throw error;
-    return { result: error.cause as LadderResult, failures: [error.message] };
-  }
 }

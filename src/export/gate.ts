@@ -170,22 +170,36 @@ export function judge(
       `quantising moved the answers by a KL of ${digits(quantizing)} nats, the bound is ${bounds.mergedQuantizedKl}`,
     );
   }
-  const { name, adapter, merged, quantized } = found.metric;
-  const { adapter_merged, merged_quantized } = found.changes;
-  const byMerging = adapter && adapter_merged && harmOf(name, [adapter.value, merged.value], adapter_merged);
-  if (byMerging) failures.push(`merging took ${byMerging}`);
-  const byQuantising = harmOf(name, [merged.value, quantized.value], merged_quantized);
-  if (byQuantising) failures.push(`quantising took ${byQuantising}`);
+  for (const { step, values, change } of stepsOf(found)) {
+    const harm = harmOf(found.metric.name, values, change);
+    if (harm !== null) failures.push(`${step} took ${harm}`);
+  }
   return failures;
 }
 
 /** One sentence for each step that the rows do not judge. */
-function doubtsOf({ metric, changes, rows }: Pick<Gate, "metric" | "changes" | "rows">): string[] {
-  const { name, adapter, merged, quantized } = metric;
-  const { adapter_merged, merged_quantized } = changes;
-  const merging = adapter && adapter_merged && doubtOf(name, [adapter.value, merged.value], adapter_merged, rows);
-  const quantising = doubtOf(name, [merged.value, quantized.value], merged_quantized, rows);
-  return [...(merging ? [`merging: ${merging}`] : []), ...(quantising ? [`quantising: ${quantising}`] : [])];
+function doubtsOf(found: Pick<Gate, "metric" | "changes" | "rows">): string[] {
+  return stepsOf(found).flatMap(({ step, values, change }) => {
+    const doubt = doubtOf(found.metric.name, values, change, found.rows);
+    return doubt === null ? [] : [`${step}: ${doubt}`];
+  });
+}
+
+interface ExportStep {
+  step: "merging" | "quantising";
+  /** The metric before and after it. */
+  values: [number, number];
+  change: MetricChange;
+}
+
+/** The steps that an export took. */
+function stepsOf({ metric, changes }: Pick<Gate, "metric" | "changes">): ExportStep[] {
+  const { adapter, merged, quantized } = metric;
+  const steps: ExportStep[] = [];
+  if (adapter && changes.adapter_merged)
+    steps.push({ step: "merging", values: [adapter.value, merged.value], change: changes.adapter_merged });
+  steps.push({ step: "quantising", values: [merged.value, quantized.value], change: changes.merged_quantized });
+  return steps;
 }
 
 export async function heldOut(task: Task, { limit, strict, onBad, signal }: ExportSettings) {
