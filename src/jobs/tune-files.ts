@@ -10,7 +10,15 @@ import { type Model, packageRoot } from "../model/index.js";
 import { cannot, isAbsent, StillroomError } from "../support/errors.js";
 import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
 import type { Task } from "../task/index.js";
-import type { Fingerprint, FoundCheckpoint, RunPlan, TrainEvent, TuneOptions, TuneSettings } from "../train/index.js";
+import type {
+  Fingerprint,
+  FoundCheckpoint,
+  Rewound,
+  RunPlan,
+  TrainEvent,
+  TuneOptions,
+  TuneSettings,
+} from "../train/index.js";
 import type { Lesson } from "./lesson.js";
 import type { TuneData } from "./tune-data.js";
 import type { TuneResult } from "./tune-result.js";
@@ -142,9 +150,9 @@ export function mergeOptions(before: RunFile["options"], now: TuneOptions): Tune
   return { ...rest, ...length, ...given };
 }
 
-/** What a run that goes on should know: damaged checkpoints or none, and another machine than before. */
+/** What a run that goes on should know: damaged checkpoints or none, damaged lines, and another machine than before. */
 export function* resumeWarnings(
-  found: FoundCheckpoint | null,
+  { found, rewound }: { found: FoundCheckpoint | null; rewound: Rewound },
   before: RunFile | null,
   run: RunFile,
   folder: string,
@@ -158,6 +166,7 @@ export function* resumeWarnings(
     yield { type: "warning", kind: "checkpoint", message };
     return;
   }
+  for (const message of rewound.damaged) yield { type: "warning", kind: "metrics", message };
   const names = ["cpu", "threads", "variant", "stillroom"] as const;
   const differing = names.filter((name) => before.machine[name] !== run.machine[name]);
   if (differing.length === 0) return;

@@ -234,10 +234,10 @@ async function* training<Event>(
     ...{ ...moments, recompute, seed, frozenBytes },
     ...(asked && { distillation: asked.distillation }),
   });
-  yield* resumeWarnings(found, before, run, folder.checkpoints.folder);
   // run.json first: the folder is then a run's, whenever the process is killed.
   await folder.writeRun(run);
-  await folder.rewind(step);
+  const rewound = await folder.rewind(step);
+  yield* resumeWarnings({ found, rewound }, before, run, folder.checkpoints.folder);
   const { threads } = model;
   const { steps, memoryBytes } = plan;
   const counts = { step, steps, rows: data.train.length, validationRows: validation?.rows ?? 0 };

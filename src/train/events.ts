@@ -8,6 +8,7 @@ export type WarningKind =
   | "not-finite"
   | "duplicate"
   | "checkpoint"
+  | "metrics"
   | "machine"
   | "cache"
   | "tokens"

@@ -28,3 +28,4 @@ export {
 export type { Progress, Validation } from "./progress.js";
 export { encodeRows, type FittedRows, microBatcher } from "./rows.js";
 export { RunFolder } from "./run-folder.js";
+export type { Rewound } from "./step-lines.js";

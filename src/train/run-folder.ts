@@ -1,10 +1,11 @@
 // The files of a RUN folder but the checkpoints' content: run.json, metrics.jsonl, validation.jsonl, and who may write them.
-import { access, type FileHandle, open, readdir, readFile, rm, rmdir } from "node:fs/promises";
+import { access, readdir, rm, rmdir } from "node:fs/promises";
 import path from "node:path";
-import { cannot, StillroomError } from "../support/errors.js";
+import { StillroomError } from "../support/errors.js";
 import { makeFolder, writeFileAtomic } from "../support/files.js";
 import { type FolderLock, lockFolder } from "../support/lock.js";
 import { CheckpointStore } from "./checkpoint-store.js";
+import { type Rewound, StepLines } from "./step-lines.js";
 
 /** What a run writes beside run.json. In a folder without a run.json these are somebody else's. */
 const ownNames = [
@@ -24,8 +25,8 @@ export class RunFolder {
     /** Folders that were not there before. */
     readonly made: readonly string[],
   ) {
-    this.metrics = new StepLines(path.join(folder, "metrics.jsonl"));
-    this.validations = new StepLines(path.join(folder, "validation.jsonl"));
+    this.metrics = new StepLines(path.join(folder, "metrics.jsonl"), true);
+    this.validations = new StepLines(path.join(folder, "validation.jsonl"), false);
     this.checkpoints = new CheckpointStore(path.join(folder, "checkpoints"));
   }
 
@@ -65,13 +66,14 @@ export class RunFolder {
     await writeFileAtomic(this.runFile, `${JSON.stringify(run, null, 2)}\n`);
   }
 
-  /** Makes the folder's lines those of a run that stands after this step. */
-  async rewind(step: number): Promise<void> {
+  /** Makes the folder's lines those of a run that stands after this step, and tells how far they went and which were damaged. */
+  async rewind(step: number): Promise<Rewound> {
     await this.checkpoints.tidy(step);
     await removeHalfWritten(this.folder);
     await removeHalfWritten(path.join(this.folder, "adapter"));
-    await this.metrics.rewind(step);
-    await this.validations.rewind(step);
+    const { lastStep, damaged } = await this.metrics.rewind(step);
+    const validations = await this.validations.rewind(step);
+    return { lastStep, damaged: [...damaged, ...validations.damaged] };
   }
 
   /** Makes the lines so far durable. */
@@ -89,47 +91,6 @@ export class RunFolder {
   }
 }
 
-/** A file of JSON lines that each carry a step. */
-export class StepLines {
-  #handle: FileHandle | null = null;
-
-  constructor(readonly file: string) {}
-
-  /** Appends one line; durable after sync. */
-  async append(line: { step: number }): Promise<void> {
-    await this.#io("write", async () => {
-      this.#handle ??= await open(this.file, "a");
-      await this.#handle.appendFile(`${JSON.stringify(line)}\n`);
-    });
-  }
-
-  async sync(): Promise<void> {
-    await this.#io("sync", async () => this.#handle?.sync());
-  }
-
-  /** Leaves the lines up to a step, and drops a last line that was cut off. */
-  async rewind(step: number): Promise<void> {
-    await this.close();
-    const text = await readFile(this.file, "utf8").catch(() => "");
-    const lines = text.split("\n").filter((line) => stepOf(line) <= step);
-    await writeFileAtomic(this.file, lines.map((line) => `${line}\n`).join(""));
-  }
-
-  async close(): Promise<void> {
-    const handle = this.#handle;
-    this.#handle = null;
-    await this.#io("close", async () => handle?.close());
-  }
-
-  async #io(what: string, work: () => Promise<void>): Promise<void> {
-    try {
-      await work();
-    } catch (error) {
-      throw cannot(what, this.file, error);
-    }
-  }
-}
-
 /** What src/support/files.ts and native/core/files.cpp call a file while they write it. */
 const temporaryName = /\.(\d+-[0-9a-f]+\.tmp|tmp-\d+-\d+)$/;
 
@@ -137,16 +98,6 @@ const temporaryName = /\.(\d+-[0-9a-f]+\.tmp|tmp-\d+-\d+)$/;
 async function removeHalfWritten(folder: string): Promise<void> {
   for (const name of await readdir(folder).catch(() => [])) {
     if (temporaryName.test(name)) await rm(path.join(folder, name), { force: true });
-  }
-}
-
-/** The step of a line; of no run (infinite) when the line is not whole. */
-function stepOf(line: string): number {
-  try {
-    const { step } = JSON.parse(line) as { step?: unknown };
-    return typeof step === "number" ? step : Number.POSITIVE_INFINITY;
-  } catch {
-    return Number.POSITIVE_INFINITY;
   }
 }
 

@@ -302,18 +302,3 @@ test("memory counts the rows, also what no prompt shows of them", async () => {
     },
   });
 });
-
-test("a damaged newest checkpoint is told, and costs only the steps since the one before", async () => {
-  const task = await readTask(writeToyTask().file);
-  const [whole, out] = [runFolder(), runFolder()];
-  await tune(task, small(whole)).result;
-  await tune(task, small(out, { checkpointEvery: 5 })).result;
-  writeFileSync(path.join(out, "checkpoints/step-000000012.checkpoint"), "torn");
-  const { events } = await follow(tune(task, { out, resume: true }));
-  expect(events[0]).toMatchObject({
-    type: "warning",
-    kind: "checkpoint",
-    message: expect.stringMatching(/step-000000012.checkpoint is damaged.*from step 10/),
-  });
-  expect(adapterHashes(out)).toEqual(adapterHashes(whole));
-});

@@ -1,0 +1,59 @@
+// What a resumed run tells of what it finds damaged or gone, and the bytes that it comes to all the same.
+import { readFileSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { beforeAll, beforeEach, expect, test } from "vitest";
+import { tune } from "../../src/jobs/index.js";
+import { readTask, type Task } from "../../src/task/index.js";
+import { writeTextToy } from "../support/text_toy.js";
+import { runFolder, sha, stepsOf } from "./runs.js";
+import { writeToyTask } from "./toy-task.js";
+
+let model: string;
+let task: Task;
+/** Of a run that nothing disturbed. */
+let bytes: string;
+let out: string;
+const small = (folder: string) => ({ model, out: folder, steps: 12, batchSize: 8, rank: 4, threads: 1 });
+const bytesOf = (run: string) => sha(path.join(run, "adapter.gguf"));
+beforeAll(async () => {
+  model = writeTextToy();
+  task = await readTask(writeToyTask().file);
+  const whole = runFolder();
+  await tune(task, small(whole)).result;
+  bytes = bytesOf(whole);
+});
+beforeEach(() => {
+  out = runFolder();
+});
+
+async function resumed(): Promise<string[]> {
+  const warnings: string[] = [];
+  for await (const event of tune(task, { out, resume: true }))
+    if (event.type === "warning") warnings.push(`${event.kind}: ${event.message}`);
+  expect(bytesOf(out)).toBe(bytes);
+  return warnings;
+}
+
+test("a damaged newest checkpoint is told, and costs only the steps since the one before", async () => {
+  await tune(task, { ...small(out), checkpointEvery: 5 }).result;
+  writeFileSync(path.join(out, "checkpoints/step-000000012.checkpoint"), "torn");
+  expect(await resumed()).toEqual([
+    expect.stringMatching(/^checkpoint: .*step-000000012.checkpoint is damaged.*from step 10$/),
+  ]);
+});
+
+test("damaged lines before the checkpoint are named and left out, in both files", async () => {
+  await tune(task, { ...small(out), evaluateEvery: 3 }).result;
+  const files = ["metrics.jsonl", "validation.jsonl"].map((name) => path.join(out, name));
+  for (const file of files) {
+    const lines = readFileSync(file, "utf8").split("\n");
+    lines[1] = lines[1]!.slice(0, 9);
+    writeFileSync(file, lines.join("\n"));
+  }
+  const rest = "charts and reports go without, what was learnt is in the checkpoint";
+  expect(await resumed()).toEqual([
+    `metrics: ${files[0]}: line 2 is damaged and left out; no line tells of step 2; ${rest}`,
+    `metrics: ${files[1]}: line 2 is damaged and left out; ${rest}`,
+  ]);
+  expect(stepsOf(out).map(({ step }) => step)).toEqual([1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+});
