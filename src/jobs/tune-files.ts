@@ -162,8 +162,7 @@ export function* resumeWarnings(
   }
   if (!before) return;
   if (!found) {
-    const message = `${folder} holds no checkpoint of a step: the run stopped before its first, and begins again at step 1`;
-    yield { type: "warning", kind: "checkpoint", message };
+    yield { type: "warning", kind: "checkpoint", message: `${folder} ${withoutCheckpoint(before, rewound.lastStep)}` };
     return;
   }
   for (const message of rewound.damaged) yield { type: "warning", kind: "metrics", message };
@@ -176,6 +175,16 @@ export function* resumeWarnings(
     kind: "machine",
     message: `the run was begun with ${list}: its bytes may differ from an undisturbed run's`,
   };
+}
+
+/** What is known of a run without a checkpoint, which cannot say itself whether it had one. */
+function withoutCheckpoint({ result }: RunFile, lastStep: number): string {
+  const none = "holds no checkpoint of a step";
+  const again = "the run begins again at step 1";
+  if (result !== undefined) return `${none}, though the run had ended: they were removed; ${again}`;
+  if (lastStep === 0) return `${none}, and metrics.jsonl no step: ${again}`;
+  const steps = `metrics.jsonl tells of steps up to ${lastStep}`;
+  return `${none}, and ${steps}: it stopped before its first checkpoint, or they were removed; ${again}`;
 }
 
 /** What a task says, wherever its file lies; how it is audited changes no run. */

@@ -103,7 +103,7 @@ test("a run with best weights and no checkpoint of a step says that it begins ag
   const warnings: string[] = [];
   for await (const event of resumed) if (event.type === "warning") warnings.push(event.message);
   expect(warnings).toEqual([
-    `${checkpoints} holds no checkpoint of a step: the run stopped before its first, and begins again at step 1`,
+    `${checkpoints} holds no checkpoint of a step, and metrics.jsonl tells of steps up to 5: it stopped before its first checkpoint, or they were removed; the run begins again at step 1`,
   ]);
   expect(sha((await resumed.result).model!)).toBe(sha(undisturbed.model!));
 });

@@ -1,11 +1,11 @@
 // What a resumed run tells of what it finds damaged or gone, and the bytes that it comes to all the same.
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, beforeEach, expect, test } from "vitest";
 import { tune } from "../../src/jobs/index.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { writeTextToy } from "../support/text_toy.js";
-import { runFolder, sha, stepsOf } from "./runs.js";
+import { cutAfter, runFolder, sha, stepsOf } from "./runs.js";
 import { writeToyTask } from "./toy-task.js";
 
 let model: string;
@@ -56,4 +56,24 @@ test("damaged lines before the checkpoint are named and left out, in both files"
     `metrics: ${files[1]}: line 2 is damaged and left out; ${rest}`,
   ]);
   expect(stepsOf(out).map(({ step }) => step)).toEqual([1, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+});
+
+test("without a checkpoint, what is known of the run is said, and it begins again", async () => {
+  await cutAfter(5, (signal) => tune(task, { ...small(out), signal }));
+  const checkpoints = path.join(out, "checkpoints");
+  const none = `checkpoint: ${checkpoints} holds no checkpoint of a step`;
+  rmSync(checkpoints, { recursive: true });
+  expect(await resumed()).toEqual([
+    `${none}, and metrics.jsonl tells of steps up to 5: it stopped before its first checkpoint, or they were removed; the run begins again at step 1`,
+  ]);
+  rmSync(checkpoints, { recursive: true });
+  expect(await resumed()).toEqual([
+    `${none}, though the run had ended: they were removed; the run begins again at step 1`,
+  ]);
+  const file = path.join(out, "run.json");
+  const { result: _, ...begun } = JSON.parse(readFileSync(file, "utf8"));
+  writeFileSync(file, JSON.stringify(begun));
+  rmSync(checkpoints, { recursive: true });
+  rmSync(path.join(out, "metrics.jsonl"));
+  expect(await resumed()).toEqual([`${none}, and metrics.jsonl no step: the run begins again at step 1`]);
 });
