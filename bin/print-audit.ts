@@ -28,7 +28,7 @@ export function auditText(result: AuditResult): string {
         ...changes
           .slice(0, linesShown)
           .map(({ what, before, after, difference }) => [
-            ...[plain(what), signed(before), signed(after), signed(difference.value), interval(difference)],
+            ...[plain(what), share(before), share(after), signed(difference.value), interval(difference)],
           ]),
       ]),
     );

@@ -106,6 +106,12 @@ describe("the page of an audit", () => {
     expect(auditText(result)).toMatch(/difference +95 % +ratio +95 % +smallest/);
   });
 
+  it("gives a sign on the terminal to differences alone", () => {
+    const change = { what: "accuracy", before: 0.625, after: 0.75, difference: { value: 0.125, low: 0.1, high: 0.15 } };
+    const against = { ...result.against!, changes: [{ part: "metric" as const, ...change }] };
+    expect(auditText({ ...result, against })).toMatch(/accuracy +0\.625 +0\.750 +\+0\.125 +0\.100 – 0\.150/);
+  });
+
   it("says which groups a ratio is of, on the terminal where they are others than the difference's", () => {
     const page = readFileSync(file, "utf8");
     expect(page).toMatch(/<td>top<\/td><td>low<\/td>.*0\.5 \[0\.45, 0\.55\]<\/td><td>least \/ most<\/td>/);
