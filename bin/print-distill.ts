@@ -19,8 +19,9 @@ function answersText({ answers }: DistillResult): string {
 }
 
 export function comparisonText({ metric, comparison }: Pick<DistillResult, "metric" | "comparison">): string {
-  const head = ["", "parameters", "file", "rows/s", "memory", metric, "95 %", "as the teacher"];
-  const lines = comparison.map(({ name, parameters, bytes, rows_per_second, memory_bytes, metrics, agreement }) => {
+  const head = ["", "parameters", "file", "rows/s", "memory", metric, "95 %", "as the teacher", "95 %"];
+  const lines = comparison.map(({ name, parameters, bytes, rows_per_second, memory_bytes, metrics, ...alike }) => {
+    const { agreement, agreement_interval: ends } = alike;
     const found = metrics[metric];
     return [
       name === "quantized" ? "quantised student" : name,
@@ -28,6 +29,7 @@ export function comparisonText({ metric, comparison }: Pick<DistillResult, "metr
       memory_bytes === null ? "?" : fileSize(memory_bytes),
       ...(found ? [share(found.value), interval(found)] : ["", ""]),
       agreement === null ? "?" : share(agreement),
+      interval({ low: ends?.[0] ?? null, high: ends?.[1] ?? null }),
     ];
   });
   return lines.length > 0 ? table([head, ...lines]) : "";

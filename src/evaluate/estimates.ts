@@ -74,6 +74,18 @@ export function orNone(interval: Interval, size = 0): Estimate {
     : { value, low: null, high: null };
 }
 
+/**
+ * The ends of an estimate whose value stands beside them; null where it has none.
+ *
+ * @example
+ * ```ts
+ * endsOf({ value: 2, low: null, high: null }); // null
+ * ```
+ */
+export function endsOf({ low, high }: Estimate): [low: number, high: number] | null {
+  return low === null ? null : [low, high];
+}
+
 function decided(interval: Interval, statistic: Statistic): Estimate {
   const { value } = interval;
   if (isShare(statistic) && (value === 0 || value === 1)) {

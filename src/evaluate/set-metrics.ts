@@ -1,6 +1,6 @@
 // What predicted sets of labels are worth: scikit-learn's multilabel metrics, as functions of the rows looked at. Knows sets and probabilities; no model and no task.
 import { labelsOfSet } from "../dataset/index.js";
-import { type Estimate, estimates, shareOf } from "./estimates.js";
+import { endsOf, estimates, shareOf } from "./estimates.js";
 import { meanOf, type Statistic } from "./intervals.js";
 import { type ClassScore, ratio, surprise } from "./metrics.js";
 import type { RowScore } from "./scoring.js";
@@ -90,10 +90,6 @@ export function labelScores(table: SetTable, seed: number): ClassScore[] {
     f1_interval: endsOf(f1[label]!),
     average_precision: support[label] === 0 ? null : precisions[label]!,
   }));
-}
-
-function endsOf({ low, high }: Estimate): [number, number] | null {
-  return low === null ? null : [low, high];
 }
 
 /** By label: how often it was right and given, how often in the answer, and how often in either, counted twice where in both. */

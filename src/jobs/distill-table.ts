@@ -3,12 +3,15 @@ import { stat } from "node:fs/promises";
 import path from "node:path";
 import { loadAdapter } from "../adapter/index.js";
 import {
+  endsOf,
+  estimates,
   evaluateRows,
   type GivenPrompt,
   type Metrics,
   type RowScore,
   readJobRows,
   readShots,
+  shareOf,
   summarise,
 } from "../evaluate/index.js";
 import { type OpenModelOptions, openModel } from "../model/index.js";
@@ -31,6 +34,8 @@ export interface ComparedModel {
   metrics: Metrics;
   /** Share of the rows to which it says what the teacher says; null without the teacher in the table. */
   agreement: number | null;
+  /** 95 % interval of that share; null for the teacher itself, of which nothing is left to chance, and without one. */
+  agreement_interval: [low: number, high: number] | null;
 }
 
 /** Who is compared. */
@@ -56,7 +61,7 @@ export async function compareModels(
   if (!task.data[split]) return [];
   const { limit, seed, opening, prompt: asked, tokenBudget } = options;
   const { rows, labels } = await readJobRows(task, { split, shots: 0, seed, limit, signal: opening.signal });
-  const answered: { line: Omit<ComparedModel, "agreement">; scores: readonly RowScore[] }[] = [];
+  const answered: { line: Omit<ComparedModel, keyof Agreement>; scores: readonly RowScore[] }[] = [];
   for (const { name, model: file, adapter } of contenders) {
     const memory = await watchMemory();
     const model = await openModel(file, opening);
@@ -80,10 +85,19 @@ export async function compareModels(
     }
   }
   const teacher = answered.find(({ line }) => line.name === "teacher");
-  const said = new Map(teacher?.scores.map(({ index, prediction }) => [index, prediction]));
-  const share = (scores: readonly RowScore[]) =>
-    scores.filter(({ index, prediction }) => said.get(index) === prediction).length / scores.length;
-  return answered.map(({ line, scores }) => ({ ...line, agreement: teacher ? share(scores) : null }));
+  return answered.map(({ line, scores }) => ({ ...line, ...agreementOf(scores, teacher?.scores ?? null, seed) }));
+}
+
+type Agreement = Pick<ComparedModel, "agreement" | "agreement_interval">;
+
+/** teacher: what it said to the same rows; null without it in the table. */
+function agreementOf(scores: readonly RowScore[], teacher: readonly RowScore[] | null, seed: number): Agreement {
+  if (teacher === null) return { agreement: null, agreement_interval: null };
+  if (teacher === scores) return { agreement: 1, agreement_interval: null };
+  const said = new Map(teacher.map(({ index, prediction }) => [index, prediction]));
+  const alike = scores.map(({ index, prediction }) => Number(said.get(index) === prediction));
+  const { agreement } = estimates(alike.length, { agreement: shareOf(alike) }, seed);
+  return { agreement: agreement.value, agreement_interval: endsOf(agreement) };
 }
 
 /** Size of an adapter: of its file, or of the one that a RUN folder or a PEFT folder holds; 0 where it holds none. */

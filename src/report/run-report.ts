@@ -50,10 +50,14 @@ function compared({ result, task: { metric } }: RunFacts): Section[] {
   if (models.length === 0) return [];
   const scores = models.flatMap(({ name, metrics }) => (metrics[metric] ? [{ label: name, ...metrics[metric] }] : []));
   const head = ["model", metric, "as the teacher", "parameters", "file (MB)", "rows a second", "memory (MB)"];
-  const rows = models.map(({ name, metrics, agreement, parameters, bytes, rows_per_second, memory_bytes }): Cell[] => [
-    ...[name, metrics[metric] ?? null, agreement, parameters, bytes / 1e6, rows_per_second],
-    memory_bytes === null ? null : memory_bytes / 1e6,
-  ]);
+  const rows = models.map(({ name, metrics, parameters, bytes, rows_per_second, memory_bytes, ...teacher }): Cell[] => {
+    const { agreement, agreement_interval: ends } = teacher;
+    const alike = ends === null ? agreement : { value: agreement!, low: ends[0], high: ends[1] };
+    return [
+      ...[name, metrics[metric] ?? null, alike, parameters, bytes / 1e6, rows_per_second],
+      memory_bytes === null ? null : memory_bytes / 1e6,
+    ];
+  });
   const chart = intervalChart({ title: metric, x: { label: `${metric}, 95 % interval` }, rows: scores });
   return [
     { title: "Teacher and student", charts: [chart], tables: [{ caption: "On the same held-out rows", head, rows }] },

@@ -2,6 +2,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { size } from "../../bin/options.js";
 import { clock, colours, evaluationText, fileSize, number, plain, signed, studentText } from "../../bin/print.js";
+import { comparisonText } from "../../bin/print-distill.js";
 import { Progress } from "../../bin/print-progress.js";
 import { promptText } from "../../bin/print-prompt.js";
 import type { PromptResult, StudentResult, TaskKind } from "../../src/index.js";
@@ -40,6 +41,24 @@ describe("print", () => {
     });
     expect(text).not.toContain("\u001b");
     expect(text.split("\\u001b[31mred")).toHaveLength(10);
+  });
+
+  it("shows how sure a student's agreement with its teacher is, and none of the teacher's with itself", () => {
+    const accuracy = { value: 0.75, low: 0.5, high: 0.9 };
+    const line = { model: "m", adapter: null, parameters: 1, bytes: 1, rows_per_second: 1, memory_bytes: null };
+    const comparison = [
+      { ...line, name: "teacher" as const, metrics: { accuracy }, agreement: 1, agreement_interval: null },
+      {
+        ...{ ...line, name: "student" as const, metrics: { accuracy } },
+        ...{ agreement: 0.875, agreement_interval: [0.625, 0.96875] as [number, number] },
+      },
+      { ...line, name: "quantized" as const, metrics: {}, agreement: null, agreement_interval: null },
+    ];
+    const text = comparisonText({ metric: "accuracy", comparison });
+    expect(text).toMatch(/as the teacher +95 % *\n/);
+    expect(text).toMatch(/teacher .* 0\.500 – 0\.900 +1\.000 +– *\n/);
+    expect(text).toMatch(/student .* 0\.500 – 0\.900 +0\.875 +0\.625 – 0\.969 *\n/);
+    expect(text).toMatch(/quantised student .* \? +– *$/m);
   });
 
   it("shows a slice without a metric that others have by a dash", () => {

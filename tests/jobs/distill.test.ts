@@ -55,12 +55,17 @@ test("a student learns what its teacher says, is quantised and compared", async 
     ],
   ]);
   const [first, second, third] = result.comparison;
-  expect(first).toMatchObject({ name: "teacher", agreement: 1 });
+  expect(first).toMatchObject({ name: "teacher", agreement: 1, agreement_interval: null });
   expect(second).toMatchObject({ name: "student", model: result.model });
   expect(third).toMatchObject({ name: "quantized", model: result.quantized });
   expect(second!.parameters).toBeLessThan(first!.parameters);
   expect(third!.bytes).toBeLessThan(second!.bytes);
   expect(second!.agreement).toBeGreaterThan(0.8);
+  const [low, high] = second!.agreement_interval!;
+  expect(low).toBeGreaterThan(0.5);
+  expect(low).toBeLessThan(second!.agreement!);
+  expect(high).toBeLessThanOrEqual(1);
+  expect(high).toBeGreaterThanOrEqual(second!.agreement!);
   expect(readFileSync(result.card!, "utf8")).toContain(`| teacher | ${path.basename(teacher)} |`);
   const { result: kept, distillation } = JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"));
   expect(kept).toEqual(JSON.parse(JSON.stringify(result)));

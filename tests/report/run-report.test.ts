@@ -128,6 +128,11 @@ describe("the page of a run", () => {
     expect(code, stderr).toBe(0);
     const html = readFileSync(distilled, "utf8");
     for (const name of ["teacher", "student", "quantized"]) expect(html).toContain(`<tr><td>${name}</td>`);
+    // The teacher is of one mind with itself; how much a student is, the rows tell as an interval.
+    const alike = (name: string) =>
+      new RegExp(`<td>${name}</td><td[^>]*>[^<]*</td><td[^>]*>([^<]*)</td>`).exec(html)?.[1];
+    expect(alike("teacher")).toBe("1");
+    for (const name of ["student", "quantized"]) expect(alike(name)).toMatch(/^[\d.]+ \[[\d.]+, [\d.]+\]$/);
     const again = repeat(distilled);
     for (const name of ["model.gguf", "quantized.gguf"])
       expect(await hashFile(path.join(again, name))).toBe(await hashFile(path.join(out, name)));
