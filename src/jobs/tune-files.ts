@@ -78,13 +78,17 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
     if (isAbsent(error)) return null;
     throw cannot("read", file, error);
   }
+  let what = "is damaged";
   try {
-    const run = JSON.parse(text) as RunFile;
-    if (run.format === "stillroom-run" && run.version === 1) return run;
+    const run = JSON.parse(text) as Partial<RunFile> | null;
+    if (run?.format === "stillroom-run" && run.version === 1) return run as RunFile;
+    what =
+      run?.format === "stillroom-run" ? `is of another version (${run.version}, here 1)` : "is of no run of stillroom";
   } catch {
-    // Falls through to the one message for a file that is not ours.
+    // Not JSON.
   }
-  throw new StillroomError("input", `${file} is not the run.json of a run of this version`);
+  const remedy = "put it back as the run wrote it, or give another folder";
+  throw new StillroomError("input", `${file} ${what}: ${remedy}`);
 }
 
 /** What a run.json tells of. */

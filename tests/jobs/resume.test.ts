@@ -77,3 +77,21 @@ test("without a checkpoint, what is known of the run is said, and it begins agai
   rmSync(path.join(out, "metrics.jsonl"));
   expect(await resumed()).toEqual([`${none}, and metrics.jsonl no step: the run begins again at step 1`]);
 });
+
+test("a run.json that is damaged, of another version or of no run is told apart, and what helps", async () => {
+  await tune(task, { ...small(out), steps: 1 }).result;
+  const file = path.join(out, "run.json");
+  const run = JSON.parse(readFileSync(file, "utf8"));
+  for (const [text, what] of [
+    [JSON.stringify(run).slice(0, -1), "is damaged"],
+    [JSON.stringify({ ...run, version: 7 }), "is of another version (7, here 1)"],
+    [JSON.stringify({ ...run, format: "other" }), "is of no run of stillroom"],
+    ["null", "is of no run of stillroom"],
+  ] as const) {
+    writeFileSync(file, text);
+    await expect(tune(task, { out, resume: true }).result, text).rejects.toMatchObject({
+      code: "input",
+      message: `${file} ${what}: put it back as the run wrote it, or give another folder`,
+    });
+  }
+});
