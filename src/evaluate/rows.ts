@@ -101,10 +101,9 @@ export async function readPromptParts(
   const classes = task.kind === "classify" && labels.length > 0 ? { labels } : {};
   const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...classes });
   if (examples.length < shots) {
-    throw new StillroomError(
-      "input",
-      `${task.name} has ${counted(examples.length, "training row")} for examples, ${shots} were asked for`,
-    );
+    const have = `${task.name} has ${counted(examples.length, "training row")} for examples, ${shots} were asked for`;
+    const message = `${have}: ask for no more with shots, or give more rows as data.train`;
+    throw new StillroomError("input", message, { options: ["shots"] });
   }
   const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
   return { labels, shots: fixedShots(task, examples), taken };

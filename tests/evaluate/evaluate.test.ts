@@ -246,7 +246,10 @@ describe("evaluate", () => {
   it("asks for no more examples than there are", async () => {
     await expect(evaluate(task, { model, shots: 100 })).rejects.toMatchObject({
       code: "input",
-      message: expect.stringMatching(/^halves has \d+ training rows for examples, 100 were asked for$/),
+      message: expect.stringMatching(
+        /^halves has \d+ training rows for examples, 100 were asked for: ask for no more with shots, or give more rows as data.train$/,
+      ),
+      options: ["shots"],
     });
   });
 });

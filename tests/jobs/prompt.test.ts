@@ -372,6 +372,16 @@ describe("a student", () => {
   });
 });
 
+it("says where the rows are that are no examples, and what helps", async () => {
+  const three = await readTask(writeToyTask({ rows: 3, validation: false }).file);
+  await expect(prompt(three, { model, shots: [4], compare: true })).rejects.toMatchObject({
+    code: "input",
+    message:
+      "halves has 2 training rows for examples (others judge the prompts), 4 were asked for: ask for no more with shots, or give more rows as data.train",
+    options: ["shots"],
+  });
+});
+
 it("tries no row without a field that the template prints", async () => {
   const template = "{{ text }}{% if more %}{{ more }}{% endif %}:";
   const two: Task = { ...task, prompt: { ...task.prompt, template } };
