@@ -219,11 +219,12 @@ function requireSame(folder: string, found: Partial<CacheManifest>, manifest: Ca
   const names = [...new Set([...Object.keys(manifest), ...Object.keys(found)])] as (keyof CacheManifest)[];
   const differing = names.filter((name) => JSON.stringify(found[name]) !== JSON.stringify(manifest[name]));
   if (differing.length === 0) return;
-  const list = differing.map((name) => `${name} (${short(found[name])} there, ${short(manifest[name])} here)`);
-  throw new StillroomError(
-    "input",
-    `the teacher's cache ${folder} does not fit: it was made with other ${list.join(", ")}; make another one with stillroom teach`,
-  );
+  const list = differing.map((name) => {
+    const [there, here] = apart(found[name], manifest[name]);
+    return `${name} (${there} there, ${here} here)`;
+  });
+  const other = `it was made with other ${list.join(", ")}`;
+  throw new StillroomError("input", `the teacher's cache ${folder} does not fit: ${other}; ${remedy}`);
 }
 
 function parse(text: string, file: string): Partial<CacheManifest> {
@@ -233,15 +234,19 @@ function parse(text: string, file: string): Partial<CacheManifest> {
   } catch {
     // Falls through to the one message for a file that is not ours.
   }
-  throw new StillroomError(
-    "input",
-    `${file} is damaged, or no teacher's cache; remove its folder and make another one`,
-  );
+  throw new StillroomError("input", `${file} is damaged, or no teacher's cache; ${remedy}`);
 }
 
-function short(value: unknown): string {
-  const text = JSON.stringify(value) ?? "nothing";
-  return text.length > 40 ? `${text.slice(0, 16)}…` : text;
+const remedy = "in another folder stillroom teach --out FOLDER, or distill --cache FOLDER, makes one that fits";
+
+/** Two values that differ, as a message shows them: long ones are cut, but behind the place where they part. */
+function apart(one: unknown, other: unknown): [string, string] {
+  const [first, second] = [one, other].map((value) => JSON.stringify(value) ?? "nothing") as [string, string];
+  let same = 0;
+  while (first[same] === second[same]) same++;
+  const most = Math.max(16, same + 4);
+  const cut = (text: string) => (text.length > 40 && text.length > most ? `${text.slice(0, most)}…` : text);
+  return [cut(first), cut(second)];
 }
 
 /** How many blocks are whole, from the first on, and what is wrong with the one behind them where it is not just missing. */

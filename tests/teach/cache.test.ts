@@ -68,6 +68,8 @@ test.each(both)("what is read is what was said, in any order; hidden states: %s"
   await cache.close();
 });
 
+const remedy = "in another folder stillroom teach --out FOLDER, or distill --cache FOLDER, makes one that fits";
+
 test("an entry takes 4 bytes, and so does the tail; a value of a hidden state 2", async () => {
   const { place, bytes } = await filled();
   const positions = counts.reduce((sum, count) => sum + count, 0);
@@ -150,8 +152,23 @@ test.each(both)("a damaged manifest is refused, or says the same; hidden states:
   }
   for (const length of [0, 1, good.length >> 1]) {
     writeFileSync(file, good.subarray(0, length));
-    await expect(open(place)).rejects.toThrow(/cache\.json is damaged, or no teacher's cache/);
+    await expect(open(place)).rejects.toThrow(`${file} is damaged, or no teacher's cache; ${remedy}`);
   }
+});
+
+test("values that differ are shown up to where they do", async () => {
+  const [first, second] = ["0", "1"].map((end) => `${"ab".repeat(20)}${end}${"c".repeat(23)}`);
+  const place = folder();
+  await (await open(place, { teacher: first!, rows: "7".repeat(64) })).close();
+  const parted = (end: string) => `"${"ab".repeat(20)}${end}ccc…`;
+  const list = `teacher (${parted("0")} there, ${parted("1")} here), rows ("777777777777777… there, "d" here)`;
+  await expect(open(place, { teacher: second! })).rejects.toThrow(
+    `the teacher's cache ${place} does not fit: it was made with other ${list}; ${remedy}`,
+  );
+  // One is the beginning of the other.
+  await expect(open(place, { teacher: first!, rows: "7".repeat(70) })).rejects.toThrow(
+    `rows ("${"7".repeat(64)}" there, "${"7".repeat(68)}… here)`,
+  );
 });
 
 test("every fact that differs is named", async () => {
