@@ -53,7 +53,7 @@ export function harmOf(
   [before, after]: readonly [number, number],
   { redrawn: [low, high], bound, p_value, test }: MetricChange,
 ): string | null {
-  if (bound === null || lossOf(metric, [before, after]) <= bound) return null;
+  if (bound === null || !isPast(bound, lossOf(metric, [before, after]), [before, after])) return null;
   const draws =
     low === high
       ? `every draw of these rows gives ${digits(low)}`
@@ -80,7 +80,7 @@ export function doubtOf(
     return `${metric} on ${on} cannot be judged: ${why}; give rows of different answers`;
   }
   const loss = lossOf(metric, values);
-  if (loss <= bound || harmOf(metric, values, change) !== null) return null;
+  if (!isPast(bound, loss, values) || harmOf(metric, values, change) !== null) return null;
   const moved = `${metric} ${isError(metric) ? "rose" : "fell"} by ${digits(loss)} on ${on}`;
   const chance = `p = ${digits(p_value)}: chance cannot be excluded, more rows would tell`;
   return `${moved}, more than the bound of ${boundText(metric, bound)}; ${chance}`;
@@ -89,6 +89,15 @@ export function doubtOf(
 /** How far a metric got worse; negative where it got better. */
 function lossOf(metric: string, [before, after]: readonly [number, number]): number {
   return isError(metric) ? after - before : before - after;
+}
+
+/**
+ * Whether a loss is past its bound by more than rounding. Ratios of counts, their difference and the bound are rounded, together by less than 4 units in the last place of the
+ * largest of them: 0.9 − 0.89 is 0.010000000000000009. One row of thousand millions is a million times that.
+ */
+function isPast(bound: number, loss: number, [before, after]: readonly [number, number]): boolean {
+  const size = Math.max(Math.abs(before), Math.abs(after), bound);
+  return !(loss - bound <= 4 * Number.EPSILON * size);
 }
 
 function boundText(metric: string, bound: number): string {

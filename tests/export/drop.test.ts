@@ -23,7 +23,7 @@ function* waysFrom(rows: number, right: number) {
         ...{ test: "mcnemar", p_value, redrawn: [low, high], bound: 0.02 },
         difference: { value: values[1] - values[0], low: 0, high: 0 },
       });
-      const dropped = values[0] - values[1] > 0.02;
+      const dropped = 50 * (lost - won) > rows; // a bound of 0.02, in whole rows
       const outside = dropped && values[1] < low;
       yield { rows, right, lost, won, harm, outside, significant: dropped && p_value < 0.05 };
     }
@@ -47,9 +47,9 @@ describe("every way in which rows can turn", () => {
   });
 
   it.each([
-    [50, 1_504, 10],
-    [100, 6_196, 52],
-    [200, 25_585, 201],
+    [50, 1_503, 10],
+    [100, 6_195, 52],
+    [200, 25_584, 201],
   ])(
     "%i rows: harm is also what is no chance by the test, from 6 rows lost and none won on",
     (rows, outsides, also) => {
@@ -78,6 +78,22 @@ const scores = (right: readonly number[]) =>
   });
 
 describe("of models' answers", () => {
+  it.each([100, 99, 50])(
+    "100 rows, %i of them right: a bound of a point takes one row lost for within it, and two not",
+    (right) => {
+      const of = (lost: number) => {
+        const { before, after } = turned(100, right, lost, 0);
+        const change = changeBetween(classify, scores(before), scores(after), { ...settings, drop: 0.01 });
+        // Whatever the draws are: as if every one had given the value before.
+        const certain = { ...change, redrawn: [right / 100, right / 100] as [number, number] };
+        const values = [right / 100, (right - lost) / 100] as const;
+        return { harm: harmOf("accuracy", values, certain) !== null, doubt: doubtOf("accuracy", values, change, 100) };
+      };
+      expect(of(1)).toEqual({ harm: false, doubt: null });
+      expect(of(2).harm).toBe(true);
+    },
+  );
+
   it("the same rows are compared, and the sentence has what says that it is no chance", () => {
     const { before, after } = turned(100, 50, 9, 1);
     const change = changeBetween(classify, scores(before), scores(after), settings);
