@@ -66,7 +66,10 @@ export function harmOf(
   return `${metric} from ${digits(before)} to ${digits(after)}, the bound is ${boundText(metric, bound)} (${why.join("; ")})`;
 }
 
-/** What the rows leave open of a step that did no harm, in words: a loss past its bound that may be chance, or no bound to judge it by; null where nothing. */
+/**
+ * What the rows leave open of a step that did no harm, in words: a loss past its bound that may be chance, no bound to judge it by, or a metric from which no fall would be
+ * harm; null where nothing.
+ */
 export function doubtOf(
   metric: string,
   values: readonly [number, number],
@@ -80,10 +83,30 @@ export function doubtOf(
     return `${metric} on ${on} cannot be judged: ${why}; give rows of different answers`;
   }
   const loss = lossOf(metric, values);
-  if (!isPast(bound, loss, values) || harmOf(metric, values, change) !== null) return null;
+  if (!isPast(bound, loss, values)) {
+    if (!isBlind(metric, values[0], bound, change.redrawn)) return null;
+    const remedy =
+      change.redrawn[0] <= 0
+        ? "give more rows, some of them answered rightly"
+        : "give a smaller bound, or rows of which more are answered rightly";
+    return `${metric} is ${digits(values[0])} on ${on} before it, and no fall from there would fail: it judged nothing; ${remedy}`;
+  }
+  if (harmOf(metric, values, change) !== null) return null;
   const moved = `${metric} ${isError(metric) ? "rose" : "fell"} by ${digits(loss)} on ${on}`;
   const chance = `p = ${digits(p_value)}: chance cannot be excluded, more rows would tell`;
   return `${moved}, more than the bound of ${boundText(metric, bound)}; ${chance}`;
+}
+
+/** Metrics without a least value of 0. */
+const signed = ["pearson", "spearman", "r2"];
+
+/**
+ * Whether no answers to these rows would be harm: even a fall to 0 is within the bound, or the draws reach 0 themselves. They do where at most 4 rows, of however many, have
+ * what can be lost, since e⁻⁴ of the draws have none of 4; no test calls the loss of fewer than 6 more than chance.
+ */
+function isBlind(metric: string, before: number, bound: number, [low]: MetricChange["redrawn"]): boolean {
+  if (isError(metric) || signed.includes(metric)) return false;
+  return !isPast(bound, before, [before, 0]) || low <= 0;
 }
 
 /** How far a metric got worse; negative where it got better. */

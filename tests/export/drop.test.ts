@@ -11,6 +11,15 @@ function turned(rows: number, right: number, lost: number, won: number) {
   return { before, after };
 }
 
+const classify = { kind: "classify", metric: "accuracy" } as Task;
+const labels = ["a", "b"].map((text) => ({ text, value: text }));
+const settings = { labels, seed: 0, drop: 0.02 };
+const scores = (right: readonly number[]) =>
+  right.map((one, index): RowScore => {
+    const p = one === 1 ? 0.75 : 0.25;
+    return { index, answer: "a", prediction: one === 1 ? "a" : "b", probabilities: { a: p, b: 1 - p } };
+  });
+
 /** Every way from so many right rows. */
 function* waysFrom(rows: number, right: number) {
   const { low, high } = bootstrapInterval(rows, meanOf(turned(rows, right, 0, 0).before), { seed: 0 });
@@ -68,16 +77,46 @@ describe("every way in which rows can turn", () => {
   );
 });
 
-const classify = { kind: "classify", metric: "accuracy" } as Task;
-const labels = ["a", "b"].map((text) => ({ text, value: text }));
-const settings = { labels, seed: 0, drop: 0.02 };
-const scores = (right: readonly number[]) =>
-  right.map((one, index): RowScore => {
-    const p = one === 1 ? 0.75 : 0.25;
-    return { index, answer: "a", prediction: one === 1 ? "a" : "b", probabilities: { a: p, b: 1 - p } };
-  });
+it("of up to 15 rows is said that they judged nothing where no way to turn is harm, and nowhere else", () => {
+  const blind: number[][] = [];
+  for (let rows = 1; rows <= 15; rows++) {
+    for (let right = 0; right <= rows; right++) {
+      const { before } = turned(rows, right, 0, 0);
+      const change = changeBetween(classify, scores(before), scores(before), settings);
+      const value = right / rows;
+      const doubt = doubtOf("accuracy", [value, value], change, rows);
+      const harms = [...waysFrom(rows, right)].filter(({ harm }) => harm !== null).length;
+      expect(doubt !== null, `${right} of ${rows}`).toBe(harms === 0);
+      if (doubt !== null) blind.push([right, rows]);
+    }
+  }
+  // None right, or so few that draws without any of them are frequent.
+  expect(blind).toHaveLength(47);
+  expect(blind.filter(([right]) => right === 0)).toHaveLength(15);
+  expect(Math.max(...blind.map(([right]) => right!))).toBe(3);
+});
 
 describe("of models' answers", () => {
+  it("a row that was wrong before is said to judge nothing, for any metric that is 0 at least", () => {
+    const said = (metric: string, rows: number) => {
+      const wrong = scores(Array.from({ length: rows }, () => 0));
+      const change = changeBetween({ ...classify, metric } as Task, wrong, wrong, settings);
+      return doubtOf(metric, [0, 0], change, rows);
+    };
+    const rest =
+      "before it, and no fall from there would fail: it judged nothing; give more rows, some of them answered rightly";
+    expect(said("accuracy", 1)).toBe(`accuracy is 0 on 1 row ${rest}`);
+    expect(said("accuracy", 500)).toBe(`accuracy is 0 on 500 rows ${rest}`);
+    expect(said("macro_f1", 1)).toBe(`macro_f1 is 0 on 1 row ${rest}`);
+    const { before } = turned(100, 40, 0, 0);
+    const wide = changeBetween(classify, scores(before), scores(before), { ...settings, drop: 0.5 });
+    expect(doubtOf("accuracy", [0.4, 0.4], wide, 100)).toBe(
+      "accuracy is 0.4 on 100 rows before it, and no fall from there would fail: it judged nothing; give a smaller bound, or rows of which more are answered rightly",
+    );
+    // An error may always rise.
+    expect(said("log_loss", 1)).toBeNull();
+  });
+
   it.each([100, 99, 50])(
     "100 rows, %i of them right: a bound of a point takes one row lost for within it, and two not",
     (right) => {
