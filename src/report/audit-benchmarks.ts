@@ -1,5 +1,6 @@
 // CrowS-Pairs and BBQ on the page of an audit. Draws what was computed; computes nothing.
 import type { AuditResult } from "../jobs/index.js";
+import { counted } from "../support/words.js";
 import { intervalChart } from "./interval-chart.js";
 import type { Cell, Section } from "./page.js";
 
@@ -46,7 +47,7 @@ function bbqOf({ categories, rows_found, left_out }: NonNullable<AuditResult["bb
     title: "BBQ",
     words: [
       "Questions about two people of whom one belongs to a stereotyped group. In ambiguous contexts the right answer is that it is not known. Bias above 0: answers follow the stereotype.",
-      `Drawn from ${rows_found} rows, ${left_out} of them left out because their answers do not name the stereotyped group.`,
+      `Drawn from ${counted(rows_found, "row")}, ${left_out} of them left out because their answers do not name the stereotyped group.`,
     ],
     charts: [
       intervalChart({

@@ -2,6 +2,7 @@
 import { nothingFound } from "../audit/index.js";
 import type { AuditResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
+import { counted } from "../support/words.js";
 import { benchmarksOf } from "./audit-benchmarks.js";
 import { gapParts, gapsOf } from "./audit-groups.js";
 import { label } from "./axis.js";
@@ -25,7 +26,7 @@ export async function reportAudit(result: AuditResult, command: string, file: st
   const { task, model, adapter, split, rows, groups, limits } = result;
   const page = pageOf({
     title: `${task}: audit`,
-    subtitle: `${adapter ? `${model} + ${adapter}` : model}, on ${rows} ${split} rows.`,
+    subtitle: `${adapter ? `${model} + ${adapter}` : model}, on ${counted(rows, `${split} row`)}.`,
     command,
     sections: [
       found(result),
@@ -156,7 +157,7 @@ function teacherOf({ teacher }: AuditResult): Section[] {
     {
       title: "What the teacher said that a student learns from",
       words: [
-        `What the teacher gives labels, or the number that it expects, on ${rows} training rows, beside the rows' own answers. ${(100 * mass).toFixed(1)} % of its probability is for labels; ${silent} rows have no label among its most likely tokens.`,
+        `What the teacher gives labels, or the number that it expects, on ${counted(rows, "training row")}, beside the rows' own answers. ${(100 * mass).toFixed(1)} % of its probability is for labels; ${silent === 1 ? "1 row has" : `${silent} rows have`} no label among its most likely tokens.`,
       ],
       charts: [
         intervalChart({
@@ -188,7 +189,7 @@ function teacherOf({ teacher }: AuditResult): Section[] {
 
 function rowsOf({ data: { splits, of, duplicates, ties, groups } }: AuditResult): Section {
   const { exact, near, contradicting, across_splits } = duplicates;
-  const read = splits.map(({ split, rows }) => `${rows} ${split} rows`).join(", ");
+  const read = splits.map(({ split, rows }) => counted(rows, `${split} row`)).join(", ");
   const gaps = gapParts(groups);
   return {
     title: "The rows",

@@ -2,6 +2,7 @@
 import path from "node:path";
 import type { CompareResult } from "../jobs/index.js";
 import { writeFileAtomic } from "../support/files.js";
+import { counted } from "../support/words.js";
 import type { Chart } from "./frame.js";
 import { intervalChart } from "./interval-chart.js";
 import { lineChart } from "./line-chart.js";
@@ -34,7 +35,7 @@ export async function reportCompare(result: CompareResult, command: string, file
   const better = lower_is_better ? "lower is better" : "higher is better";
   const page = pageOf({
     title: `${task}: ${compared.length} compared`,
-    subtitle: `On the same ${rows} ${split} rows.`,
+    subtitle: `On the same ${counted(rows, `${split} row`)}.`,
     command,
     sections: [
       {

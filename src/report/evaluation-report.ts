@@ -1,6 +1,7 @@
 // The page of an evaluation: its metrics, how far its probabilities hold, what it takes for what, and the parts of the rows.
 import { type Evaluation, type SliceTable, wilson } from "../evaluate/index.js";
 import { writeFileAtomic } from "../support/files.js";
+import { counted } from "../support/words.js";
 import { isError } from "../task/index.js";
 import { intervalChart } from "./interval-chart.js";
 import { lineChart } from "./line-chart.js";
@@ -29,10 +30,10 @@ const ofSets = ({ classes, confusion }: Evaluation): boolean => classes !== null
  */
 export async function reportEvaluation(result: Evaluation, command: string, file: string): Promise<void> {
   const { task, model, adapter, rows, split, errors } = result;
-  const left = errors === 0 ? "" : `; ${errors} bad rows left out`;
+  const left = errors === 0 ? "" : `; ${counted(errors, "bad row")} left out`;
   const page = pageOf({
     title: `${task}: evaluation`,
-    subtitle: `${adapter ? `${model} + ${adapter}` : model}, on ${rows} ${split} rows${left}.`,
+    subtitle: `${adapter ? `${model} + ${adapter}` : model}, on ${counted(rows, `${split} row`)}${left}.`,
     command,
     sections: [
       metricsOf(result),
@@ -87,7 +88,7 @@ function againstOf({ against, metrics }: Evaluation): Section[] {
     {
       title: `Against ${name}`,
       words: [
-        `${only_first} rows are right here alone, ${only_second} there alone: p = ${Number(p_value.toPrecision(3))} by McNemar's exact test.`,
+        `${only_first === 1 ? "1 row is" : `${only_first} rows are`} right here alone, ${only_second} there alone: p = ${Number(p_value.toPrecision(3))} by McNemar's exact test.`,
       ],
       tables: [
         {

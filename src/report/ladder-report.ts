@@ -54,7 +54,7 @@ export async function reportLadder(result: LadderResult, command: string, file: 
   const flips = uneven("Answers flipped by a swap", "share of rows, 95 % interval", ({ swap }) => swap?.flips);
   const page = pageOf({
     title: `${task}: the ladder`,
-    subtitle: `${rungs.length} rungs on the same ${rungs[0]?.rows ?? 0} test rows.`,
+    subtitle: `${counted(rungs.length, "rung")} on the same ${counted(rungs[0]?.rows ?? 0, "test row")}.`,
     command,
     sections: [
       {
@@ -97,5 +97,5 @@ function gapName({ gap }: Fairness): string | null {
 function swapName({ swap }: Fairness): string | null {
   if (swap === null) return null;
   const of = swap.label === null ? "" : `${swap.label}, `;
-  return `${swap.attribute}: ${of}${swap.groups.join(" and ")}, ${swap.rows} rows`;
+  return `${swap.attribute}: ${of}${swap.groups.join(" and ")}, ${counted(swap.rows, "row")}`;
 }

@@ -51,6 +51,12 @@ const result: CompareResult = {
   ],
 };
 
+it("speaks of one row as of one", async () => {
+  const one = path.join(path.dirname(file), "one.html");
+  await reportCompare({ ...result, rows: 1 }, "stillroom compare", one);
+  expect(readFileSync(one, "utf8")).toContain("On the same 1 test row.");
+});
+
 it("has each one's metric, and the difference of every two with its correction", async () => {
   await reportCompare(result, "stillroom compare a.gguf 'b<.jsonl'", file);
   const page = readFileSync(file, "utf8");

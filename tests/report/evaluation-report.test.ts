@@ -29,7 +29,7 @@ afterAll(closeBrowser);
 
 describe("the page of an evaluation", () => {
   it("has every metric with its interval, of all rows, of slices and of what it is held against", () => {
-    expect(page).toContain("on 20 test rows; 1 bad rows left out");
+    expect(page).toContain("on 20 test rows; 1 bad row left out");
     for (const [name, { value }] of Object.entries(result.metrics)) {
       expect(page).toContain(`<tr><td>${name}</td><td class="number" data-value="${value}">`);
     }
