@@ -55,7 +55,7 @@ export async function writeExportCards(result: ExportResult, facts: CardFacts, m
   const beside: Line[] = under === null ? [] : [["runs under", `${path.basename(under)}, which is not in this file`]];
   const first = ({ metric }: Gate): Measure[] =>
     metric.adapter ? [["with the adapter at run time", metric.adapter]] : [];
-  const imatrix = imatrix_tokens === null ? "none" : `of ${imatrix_tokens} tokens`;
+  const imatrix = imatrix_tokens === null ? "none" : `of ${counted(imatrix_tokens, "token")}`;
   await writeCard({
     ...{ ...common, file: result.out, tag: type.toLowerCase() },
     made: [from, ...beside, ["type", type], ["importance matrix", imatrix]],
@@ -72,7 +72,7 @@ export async function writeExportCards(result: ExportResult, facts: CardFacts, m
     measured: gated(gate, facts, (found) => ({
       before: first(found),
       value: found.metric.merged,
-      also: `KL(adapter at run time ‖ this file) is ${nats(found.kl.adapter_merged!)} a position over ${found.positions} positions.`,
+      also: `KL(adapter at run time ‖ this file) is ${nats(found.kl.adapter_merged!)} a position over ${counted(found.positions, "position")}.`,
     })),
   });
 }
@@ -81,7 +81,7 @@ function quantizingMoved({ kl, top1_agreement, positions }: Gate, under: string 
   const both = under === null ? "" : `Both were run under ${path.basename(under)}`;
   if (kl.merged_quantized === null || top1_agreement === null) return `${both}, whose head gave the answers.`;
   const before = under === null ? "merged" : "before quantising";
-  const moved = `KL(${before} ‖ this file) is ${nats(kl.merged_quantized)} a position over ${positions} positions; at ${(100 * top1_agreement).toFixed(1)} % of them both have the same most likely token.`;
+  const moved = `KL(${before} ‖ this file) is ${nats(kl.merged_quantized)} a position over ${counted(positions, "position")}; at ${(100 * top1_agreement).toFixed(1)} % of them both have the same most likely token.`;
   return both === "" ? moved : `${both}. ${moved}`;
 }
 
@@ -157,7 +157,7 @@ function gated(
 ): Card["measured"] {
   if (!gate || !check) return null;
   const behind = prompt ? `, each behind a prompt file's ${counted(prompt.shots, "example")} (${prompt.select})` : "";
-  const where = `${gate.rows} ${gate.split} rows of ${check.name}${behind}`;
+  const where = `${counted(gate.rows, `${gate.split} row`)} of ${check.name}${behind}`;
   return { task: check, split: gate.split, metric: gate.metric.name, where, ...measured(gate) };
 }
 
@@ -236,19 +236,31 @@ async function madeOf({ file, base, made }: Card, info: Inspection, { license }:
   return ["## Made of", table(["", ""], rows)];
 }
 
+/** Options of a run that a card tells of, in words. */
+const optionWords = {
+  ...{ method: "method", rank: "rank", alpha: "alpha", learningRate: "learning rate", batchSize: "batch size" },
+  ...{ epochs: "epochs", steps: "steps asked for", seed: "seed", precision: "precision" },
+};
+/** The same of a distillation. */
+const lessonWords = {
+  ...{ teacher: "teacher", teacherAdapter: "the teacher's adapter", loss: "distillation loss" },
+  ...{ labelWeight: "weight of the labels", temperature: "temperature", onPolicy: "on-policy share of the steps" },
+  answers: "whose answers",
+};
+
 function trainedOn({ started, options, distillation = {}, task, data, result }: CardRun): string[] {
-  const given = ["method", "rank", "alpha", "learningRate", "batchSize", "epochs", "steps", "seed", "precision"];
-  const lesson = ["teacher", "teacherAdapter", "loss", "labelWeight", "temperature", "onPolicy", "answers"];
-  const lines = (names: string[], from: Record<string, unknown>) =>
-    names.filter((name) => from[name] !== undefined).map((name): Line => [name, String(from[name])]);
+  const lines = (words: Readonly<Record<string, string>>, from: Record<string, unknown>) =>
+    Object.entries(words).flatMap(([name, word]): Line[] =>
+      from[name] === undefined ? [] : [[word, String(from[name])]],
+    );
   const files = (name: string, value: unknown) => (name.startsWith("teacher") ? path.basename(String(value)) : value);
   const taught = Object.fromEntries(Object.entries(distillation).map(([name, value]) => [name, files(name, value)]));
   const rows: Line[] = [
     ["task", task.name],
     ["begun", started],
     ["training rows", `${data.rows}`],
-    ...lines(given, options),
-    ...lines(lesson, taught),
+    ...lines(optionWords, options),
+    ...lines(lessonWords, taught),
   ];
   if (result)
     rows.push(

@@ -2,7 +2,7 @@
 import path from "node:path";
 import { lossUnit } from "../adapter/index.js";
 import { writeFileAtomic } from "../support/files.js";
-import { shellWord } from "../support/words.js";
+import { counted, shellWord } from "../support/words.js";
 import { numberText } from "./axis.js";
 import { intervalChart } from "./interval-chart.js";
 import { lineChart, type Point } from "./line-chart.js";
@@ -35,7 +35,7 @@ async function runPage(run: string): Promise<Page> {
   const { lines: steps } = lines.steps;
   const { lines: validations } = lines.validations;
   const { task, model, result } = facts;
-  const state = result ? "finished" : `not finished: ${steps.length} steps so far`;
+  const state = result ? "finished" : `not finished: ${counted(steps.length, "step")} so far`;
   return {
     title: `${task.name}: ${path.basename(path.resolve(run))}`,
     subtitle: `${path.basename(model.path)} (${model.architecture}), begun ${facts.started}, ${state}.`,
@@ -137,8 +137,8 @@ function tables(
       title: "The run",
       tables: [
         ...(result ? [facts("Result", result)] : []),
-        facts("Options", options),
-        ...(distillation ? [facts("Distillation", distillation)] : []),
+        facts("Options", typed(distillation ? { ...options, model: null } : options)),
+        ...(distillation ? [facts("Distillation", typed(distillation))] : []),
         facts("Rows", data),
         facts("Model", model),
         facts("Machine", machine),
@@ -163,6 +163,13 @@ const withoutFlag = ["betas", "epsilon", "variant", "sharePrefix"];
 function flagOf(name: string): string {
   const flag = name === "learningRate" ? "lr" : name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   return shellWord(`--${flag}`);
+}
+
+/** Options by the names that they are typed by, so far as they have any. */
+function typed(options: object): object {
+  const words = (name: string) => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+  const named = ([name, value]: [string, unknown]) => [withoutFlag.includes(name) ? words(name) : flagOf(name), value];
+  return Object.fromEntries(Object.entries(options).map(named));
 }
 
 /** The command that repeats a run. */

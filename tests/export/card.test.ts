@@ -51,6 +51,8 @@ describe("a model card", () => {
     expect(card).toContain(`SHA-256 ${await hashFile(model)}`);
     expect(card).toContain(`${result.bytes.toLocaleString("en")} bytes, SHA-256 ${await hashFile(result.out)}`);
     expect(card).toContain("| steps | 2, best ");
+    expect(card).toContain("| learning rate | 0.0002 |");
+    expect(/^\| [a-z]+[A-Z]/m.exec(card)).toBeNull();
     expect(card).toContain(`KL(merged ‖ this file) is ${result.gate!.kl.merged_quantized!.toPrecision(3)} nats`);
     expect(card).toContain("| licence | not said in the base's metadata |");
   });

@@ -128,6 +128,9 @@ describe("the page of a run", () => {
     expect(code, stderr).toBe(0);
     const html = readFileSync(distilled, "utf8");
     for (const name of ["teacher", "student", "quantized"]) expect(html).toContain(`<tr><td>${name}</td>`);
+    // Settings by the names that are typed.
+    for (const name of ["--lr", "--label-weight", "--quantize"]) expect(html).toContain(`<td>${name}</td>`);
+    expect(/<td>[a-z]+[A-Z]\w*<\/td>/.exec(html)).toBeNull();
     // The teacher is of one mind with itself; how much a student is, the rows tell as an interval.
     const alike = (name: string) =>
       new RegExp(`<td>${name}</td><td[^>]*>[^<]*</td><td[^>]*>([^<]*)</td>`).exec(html)?.[1];
