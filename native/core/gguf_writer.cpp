@@ -61,10 +61,12 @@ void GgufWriter::copy_elements(const GgufFile& from, std::string_view key, const
     ++metadata_count;
 }
 
-void GgufWriter::copy_metadata(const GgufFile& from, const std::set<std::string, std::less<>>& except) {
+void GgufWriter::copy_metadata(const GgufFile& from, const std::set<std::string, std::less<>>& except, const Prefix& prefix) {
     for (const GgufEntry& entry : from.entries()) {
         if (except.count(entry.key)) continue;
-        metadata.append(entry.bytes);
+        const bool renamed = entry.key.substr(0, prefix.from.size()) == prefix.from;
+        put_text(metadata, renamed ? prefix.to + std::string(entry.key.substr(prefix.from.size())) : std::string(entry.key));
+        metadata.append(entry.bytes.substr(sizeof(uint64_t) + entry.key.size()));
         ++metadata_count;
     }
     alignment = from.alignment();

@@ -23,8 +23,12 @@ class GgufWriter {
     void i32s(std::string_view key, const std::vector<int32_t>& values);
     // The elements at these places of another file's array, byte for byte.
     void copy_elements(const GgufFile& from, std::string_view key, const std::vector<int32_t>& places);
+    // A beginning of keys, and what takes its place.
+    struct Prefix {
+        std::string from, to;
+    };
     // All metadata of another file, byte for byte, but for these keys; its alignment with it.
-    void copy_metadata(const GgufFile& from, const std::set<std::string, std::less<>>& except = {});
+    void copy_metadata(const GgufFile& from, const std::set<std::string, std::less<>>& except = {}, const Prefix& prefix = {});
     // shape: ggml's ne, the contiguous dimension first.
     void tensor(const std::string& name, ggml_type type, const std::vector<int64_t>& shape, Source source);
     // Atomically; tensors in the order in which they were given.

@@ -44,6 +44,16 @@ Kept spread(const Kept& pieces, int64_t each) {
     return rows;
 }
 
+// Of each head the rows in the order of architecture llama: those of a rotary pair, (i, i + n/2) in qwen2, stand beside each other.
+Kept paired(const Kept& rows, int64_t head_width) {
+    Kept ordered(rows.size());
+    for (int64_t row = 0; row < static_cast<int64_t>(rows.size()); ++row) {
+        const int64_t within = row % head_width;
+        ordered[row] = rows[row - within + within / 2 + within % 2 * (head_width / 2)];
+    }
+    return ordered;
+}
+
 bool ends_with(const std::string& text, const std::string& end) { return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0; }
 
 // The rows and columns of a tensor in a student, by their numbers in the teacher's or -1; empty: all.
@@ -52,11 +62,12 @@ struct Cut {
 };
 
 // Of a tensor within a layer, by the rest of its name.
-Cut cut_of(const std::string& name, const Model& model, const StudentParts& parts, size_t place) {
+Cut cut_of(const std::string& name, const Model& model, const StudentParts& parts, size_t place, bool as_llama) {
     const auto begins = [&](const char* part) { return name.rfind(part, 0) == 0; };
     Cut cut;
     if (begins("attn_q.")) cut = {spread(parts.heads[place], model.head_width), parts.width};
     if (begins("attn_k.") || begins("attn_v.")) cut = {spread(parts.key_value[place], model.head_width), parts.width};
+    if (as_llama && (begins("attn_q.") || begins("attn_k."))) cut.rows = paired(cut.rows, model.head_width);
     if (begins("attn_output.")) cut = {parts.width, spread(parts.heads[place], model.head_width)};
     if (begins("ffn_gate.") || begins("ffn_up.")) cut = {parts.feed_forward[place], parts.width};
     if (begins("ffn_down.")) cut = {parts.width, parts.feed_forward[place]};
@@ -130,8 +141,12 @@ void write_student(const std::string& teacher, const StudentParts& parts, bool h
     if (parts.heads[0].size() % parts.key_value[0].size() != 0)
         throw Failure(Code::usage, "expected a multiple of the " + std::to_string(parts.key_value[0].size()) + " key-value heads for query heads, received " + std::to_string(parts.heads[0].size()));
 
+    // llama.cpp opens a qwen2 only where its heads together are as wide as the model. Its llama has no such bound, and is the same computation but for the
+    // order of rows that RoPE pairs; it takes the biases too.
+    const bool as_llama = model->architecture == "qwen2" && parts.heads[0].size() * static_cast<size_t>(model->head_width) != parts.width.size();
+    const std::string architecture = as_llama ? "llama" : model->architecture, own = model->architecture + ".", key = architecture + ".";
+
     GgufWriter writer;
-    const std::string key = model->architecture + ".";
     const std::pair<const char*, uint32_t> sizes[] = {{"block_count", static_cast<uint32_t>(parts.layers.size())},
                                                       {"feed_forward_length", static_cast<uint32_t>(parts.feed_forward[0].size())},
                                                       {"embedding_length", static_cast<uint32_t>(parts.width.size())},
@@ -141,15 +156,16 @@ void write_student(const std::string& teacher, const StudentParts& parts, bool h
                                                       {"attention.key_length", static_cast<uint32_t>(model->head_width)},
                                                       {"attention.value_length", static_cast<uint32_t>(model->head_width)},
                                                       {"rope.dimension_count", static_cast<uint32_t>(model->rope.width)}};
-    std::set<std::string, std::less<>> replaced = {"general.file_type", "general.name", "general.size_label"};
-    for (const auto& [name, size] : sizes) replaced.insert(key + name);
+    std::set<std::string, std::less<>> replaced = {"general.architecture", "general.file_type", "general.name", "general.size_label"};
+    for (const auto& [name, size] : sizes) replaced.insert(own + name);
     std::optional<Vocabulary> vocabulary;
     if (parts.tokens) {
         vocabulary = trim_vocabulary(file, parts.tokens->wanted, parts.tokens->most);
         replaced.merge(vocabulary_keys(file));
     }
-    writer.copy_metadata(file, replaced);
+    writer.copy_metadata(file, replaced, {own, key});
     if (vocabulary) write_vocabulary(writer, file, *vocabulary);
+    writer.text("general.architecture", architecture);
     writer.text("general.name", file.text("general.name").value_or(model->architecture) + " student");
     writer.u32("general.file_type", halves ? 1 : 0);  // llama.cpp's LLAMA_FTYPE_MOSTLY_F16 and _ALL_F32
     for (const auto& [name, size] : sizes) writer.u32(key + name, size);
@@ -169,7 +185,7 @@ void write_student(const std::string& teacher, const StudentParts& parts, bool h
             for (size_t place = 0; place < parts.layers.size(); ++place) {
                 const bool is_new = parts.layers[place] < 0;
                 if (parts.layers[place] == layer || (is_new && layer == 0))
-                    add(tensor, "blk." + std::to_string(place) + "." + rest, cut_of(rest, *model, parts, place), is_new);
+                    add(tensor, "blk." + std::to_string(place) + "." + rest, cut_of(rest, *model, parts, place, as_llama), is_new);
             }
             continue;
         }

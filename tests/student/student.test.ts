@@ -169,6 +169,39 @@ describe("makeStudent", () => {
     await model.close();
   });
 
+  it.each([
+    ["qwen2", { heads: 2 }],
+    ["qwen2", { heads: 2, keyValueHeads: 1, layers: 1 }],
+    ["qwen2", { width: 48, layers: 3, heads: 4 }],
+    ["qwen2", { keyValueHeads: 1 }],
+    ["qwen2", { width: 16, heads: 2 }],
+    ["qwen3", { heads: 2 }],
+  ] as const)(
+    "of a %s teacher it opens in llama.cpp, whether or not its heads fill the width: %j",
+    async (kind, size) => {
+      const toy = { ...textToy, architecture: kind };
+      const qwen = await openModel(writeTextToy({}, toy), { threads: 1 });
+      await makeStudent({ teacher: qwen, task, ...size, type: "f32", out });
+      const { architecture, heads, width, head_width } = await inspect(out);
+      expect(architecture).toBe(kind === "qwen3" || heads * head_width! === width ? kind : "llama");
+      const student = await openModel(out, { threads: 1 });
+      const runner = await native().openRunner(out, { threads: 1, adapter: null, contextTokens: 64, sequences: 2 });
+      const [ours, theirs] = [await student.native.score(batch(), null), await runner.score(batch())];
+      expect(Math.max(...ours.map((value, i) => Math.abs(value - theirs[i]!)))).toBeLessThan(0.01);
+      await runner.close();
+      await student.close();
+      await qwen.close();
+    },
+  );
+
+  it("of a qwen2 teacher with idle heads computes what the teacher does, as a llama", async () => {
+    const qwen = await openModel(writeTextToy({}, { ...textToy, architecture: "qwen2" }, idle), { threads: 1 });
+    await makeStudent({ teacher: qwen, task, heads: 2, type: "f32", out });
+    expect(await inspect(out)).toMatchObject({ architecture: "llama", heads: 2, head_width: 8, width: 32 });
+    expect(distance(await logitsOf(out), await qwen.native.logits(batch(), null))).toBeLessThan(1e-4);
+    await qwen.close();
+  });
+
   it("measures on rows from the whole of the training data", async () => {
     const { file, folder: data } = writeToyTask({ validation: false });
     const line = (text: string) => `${JSON.stringify({ text, half: "late" })}\n`;
