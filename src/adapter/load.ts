@@ -1,7 +1,8 @@
 // A stored adapter, wherever it lies, bound to an open model. Knows the places where an adapter may lie; no format.
 import { existsSync } from "node:fs";
+import { access, constants } from "node:fs/promises";
 import path from "node:path";
-import { StillroomError } from "../support/errors.js";
+import { cannot, StillroomError } from "../support/errors.js";
 import { isFolder } from "../support/files.js";
 import type { InputFile } from "../support/inputs.js";
 import { type NativeLora, type NativeModel, native, rethrow } from "../support/native.js";
@@ -12,7 +13,7 @@ import { targetsOf } from "./names.js";
 
 /**
  * Loads an adapter for a model: from a run folder of tune (its adapter/, and the task's own head where it trained one), from a folder of PEFT, or from a GGUF LoRA. Throws
- * "missing" where there is none, "input" for one that is malformed or of another model.
+ * "missing" where there is none, "input" for one that is malformed or of another model, "io" where this user may not read it.
  *
  * @example
  * ```ts
@@ -83,6 +84,10 @@ async function readAdapter(model: NativeModel, place: string, hasHead: boolean):
 }
 
 async function readGguf(model: NativeModel, file: string): Promise<Adapter> {
+  // Before the native reader, which has the system's words for it.
+  await access(file, constants.R_OK).catch((cause) => {
+    throw cannot("read the adapter", file, cause);
+  });
   const { architecture, alpha, tensors } = await native().readAdapter(file).catch(rethrow);
   if (architecture !== model.info.architecture) {
     throw new StillroomError(

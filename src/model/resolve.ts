@@ -1,5 +1,5 @@
 // From what a user gives as a model, or gives not, to a file that is there. Opens nothing.
-import { readdir, stat } from "node:fs/promises";
+import { access, constants, readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { cannot, isAbsent, StillroomError, unexpected } from "../support/errors.js";
 import { type DownloadOptions, downloadModel, isModelUri } from "./download.js";
@@ -11,7 +11,7 @@ export const defaultModelUri = "hf:bartowski/SmolLM2-135M-Instruct-GGUF/SmolLM2-
 
 /**
  * The absolute path of a model: of a path that is there, of an hf: URI (downloaded once), or of {@link resolveDefaultModel}.
- * Throws "missing" where there is no file, "input" where it is none, "cancelled" on abort.
+ * Throws "missing" where there is no file, "input" where it is none, "io" where this user may not read it, "cancelled" on abort.
  */
 export async function resolveModel(model: string | undefined, options: DownloadOptions = {}): Promise<string> {
   if (model === undefined) return resolveDefaultModel(options);
@@ -24,7 +24,14 @@ export async function resolveModel(model: string | undefined, options: DownloadO
     }
     throw cannot("read the model", file, cause);
   });
-  if (!found.isFile()) throw unexpected("a GGUF file", "model", found.isDirectory() ? `${model}/` : model, "input");
+  if (!found.isFile()) {
+    const received = found.isDirectory() ? `${model}/` : `${model} (a pipe or a device)`;
+    throw unexpected("a GGUF file", "model", received, "input");
+  }
+  // Before the native reader, which has the system's words for it.
+  await access(file, constants.R_OK).catch((cause) => {
+    throw cannot("read the model", file, cause);
+  });
   return file;
 }
 

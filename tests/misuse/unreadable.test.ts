@@ -1,0 +1,37 @@
+// Models and adapters that cannot be read: told in plain words, with what helps, before the native reader has the system's.
+import { execFile, execFileSync } from "node:child_process";
+import { chmodSync, mkdtempSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { promisify } from "node:util";
+import { expect, it } from "vitest";
+import { packageRoot, resolveModel } from "../../src/model/index.js";
+
+const folder = mkdtempSync(path.join(tmpdir(), "stillroom-unreadable-"));
+
+it.each([
+  ["model", "model/resolve.js", "resolveModel(file)"],
+  ["adapter", "adapter/load.js", "loadAdapter(null, file)"],
+])("the %s that this user may not read", async (what, module, call) => {
+  const file = path.join(folder, `${what}.gguf`);
+  writeFileSync(file, "GGUF");
+  chmodSync(folder, 0o755);
+  chmodSync(file, 0);
+  // Root reads everything: the child becomes nobody once it has read its program.
+  const program = `
+    const { ${call.split("(")[0]} } = await import(${JSON.stringify(path.join(packageRoot(), "dist/src", module))});
+    if (process.getuid() === 0) process.setuid(65534);
+    const file = process.argv[1];
+    await ${call}.catch(({ code, message }) => console.log(code, message));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, file]);
+  expect(stdout).toBe(`io cannot read the ${what} ${file}: this user has no right to it; chmod or chown gives it\n`);
+});
+
+it("a pipe in a model's place is called one, and nothing waits for it", async () => {
+  const pipe = path.join(folder, "pipe.gguf");
+  execFileSync("mkfifo", [pipe]);
+  await expect(resolveModel(pipe)).rejects.toMatchObject({
+    code: "input",
+    message: `expected a GGUF file for model, received "${pipe} (a pipe or a device)"`,
+  });
+});
