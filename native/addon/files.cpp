@@ -210,6 +210,14 @@ Napi::Value trimmed_tokens(const Napi::CallbackInfo& info) {
         [](Napi::Env env, Ids& ids) -> Napi::Value { return ids ? from_int32s(env, *ids) : env.Null(); });
 }
 
+Napi::Value difference_of_tokenizers(const Napi::CallbackInfo& info) {
+    using Told = std::optional<std::string>;
+    const std::string one = to_path(info[0], "one"), other = to_path(info[1], "other");
+    return Task<Told>::start(
+        info.Env(), nullptr, [one, other] { return tokenizer_difference(*GgufFile::open(one), *GgufFile::open(other)); },
+        [](Napi::Env env, Told& told) -> Napi::Value { return told ? Napi::String::New(env, *told) : env.Null(); });
+}
+
 }  // namespace
 
 std::shared_ptr<const Tokens> unwrap_tokens(const Napi::Value& value, const std::string& name) {
@@ -254,6 +262,7 @@ void init_files(Napi::Env env, Napi::Object exports) {
     add_async_method(exports, "tensorTypes", tensor_types);
     add_async_method(exports, "writeStudent", write_student_file);
     add_async_method(exports, "trimmedTokens", trimmed_tokens);
+    add_async_method(exports, "tokenizerDifference", difference_of_tokenizers);
     const auto& types = quantization_types();
     const Napi::Array names = Napi::Array::New(env, types.size());
     for (size_t i = 0; i < types.size(); ++i) names.Set(static_cast<uint32_t>(i), types[i]);

@@ -19,6 +19,8 @@ constexpr const char* scores_key = "tokenizer.ggml.scores";
 constexpr const char* merges_key = "tokenizer.ggml.merges";
 constexpr const char* suppressed_key = "tokenizer.ggml.suppress_tokens";
 constexpr const char* model_key = "tokenizer.ggml.model";
+constexpr const char* pre_key = "tokenizer.ggml.pre";
+constexpr const char* space_key = "tokenizer.ggml.add_space_prefix";
 enum TokenType : int64_t { normal = 1, unused = 5 };  // llama.cpp's numbers
 
 bool merges_pairs(std::string_view model) { return model == "gpt2" || model == "llama"; }
@@ -214,10 +216,9 @@ void write_vocabulary(GgufWriter& writer, const GgufFile& file, const Vocabulary
 }
 
 std::optional<std::vector<int32_t>> trimmed_from(const GgufFile& part, const GgufFile& whole) {
-    for (const char* key : {model_key, "tokenizer.ggml.pre"})
+    for (const char* key : {model_key, pre_key})
         if (part.text(key) != whole.text(key)) return std::nullopt;
     if (!merges_pairs(part.text(model_key).value_or(""))) return std::nullopt;
-    constexpr const char* space_key = "tokenizer.ggml.add_space_prefix";
     if (part.boolean(space_key) != whole.boolean(space_key)) return std::nullopt;
     const Tokenizer ours(part), theirs(whole);
     std::vector<int32_t> ids;
@@ -233,6 +234,29 @@ std::optional<std::vector<int32_t>> trimmed_from(const GgufFile& part, const Ggu
     for (const int32_t token : ids) theirs.add(token, pieces, needed);
     if (pieces.size() != ids.size() || !std::includes(merges->begin(), merges->end(), needed.begin(), needed.end())) return std::nullopt;
     return ids;
+}
+
+std::optional<std::string> tokenizer_difference(const GgufFile& one, const GgufFile& other) {
+    const auto told = [&](const std::string& what, const std::string& ours, const std::string& theirs) {
+        return what + " is " + ours + " in " + one.path() + " and " + theirs + " in " + other.path();
+    };
+    const auto quoted = [](const std::string& text) { return "\"" + text + "\""; };
+    const std::string model = one.text(model_key).value_or(""), model_of_other = other.text(model_key).value_or("");
+    if (model != model_of_other) return told(model_key, quoted(model), quoted(model_of_other));
+    // What llama.cpp takes where a file is silent.
+    const auto pre = [](const GgufFile& file) { return file.text(pre_key).value_or("default"); };
+    if (pre(one) != pre(other)) return told(pre_key, quoted(pre(one)), quoted(pre(other)));
+    const auto space = [&](const GgufFile& file) { return file.boolean(space_key).value_or(model == "llama"); };
+    if (space(one) != space(other)) return told(space_key, space(one) ? "true" : "false", space(other) ? "true" : "false");
+    const auto ours = one.texts(merges_key).value_or(std::vector<std::string>()), theirs = other.texts(merges_key).value_or(std::vector<std::string>());
+    const size_t shared = std::min(ours.size(), theirs.size());
+    for (size_t place = 0; place < shared; ++place)
+        if (ours[place] != theirs[place]) return told("number " + std::to_string(place) + " of " + merges_key + ", from 0,", quoted(ours[place]), quoted(theirs[place]));
+    if (ours.size() != theirs.size()) return told(std::string("the number of ") + merges_key, std::to_string(ours.size()), std::to_string(theirs.size()));
+    const auto scores = one.numbers(scores_key).value_or(std::vector<double>()), scores_of_other = other.numbers(scores_key).value_or(std::vector<double>());
+    // Of SentencePiece they say which pair goes first.
+    if (model == "llama" && scores != scores_of_other) return std::string(scores_key) + " of " + one.path() + " and " + other.path() + " differ";
+    return std::nullopt;
 }
 
 }  // namespace stillroom

@@ -32,4 +32,7 @@ void write_vocabulary(GgufWriter& writer, const GgufFile& file, const Vocabulary
 // tokens there: texts of its tokens are cut alike by both. nullopt for all others.
 std::optional<std::vector<int32_t>> trimmed_from(const GgufFile& part, const GgufFile& whole);
 
+// How tokenizers that have the same tokens differ in what cuts text into them, as "KEY is A in one.gguf and B in other.gguf"; nullopt where they do not.
+std::optional<std::string> tokenizer_difference(const GgufFile& one, const GgufFile& other);
+
 }  // namespace stillroom

@@ -375,6 +375,8 @@ export interface NativeAddon extends NativeNear {
   writeStudent(teacher: string, parts: NativeStudentParts, halves: boolean, out: string): Promise<void>;
   /** For each token of a GGUF that of another one, rising, where its tokenizer is a trimmed form of the other's (docs/formats.md); else null. */
   trimmedTokens(part: string, whole: string): Promise<Int32Array | null>;
+  /** How GGUFs of the same tokens differ in what cuts text into them, in words; null where they do not. */
+  tokenizerDifference(one: string, other: string): Promise<string | null>;
   /** Gives memory that was freed back to the system (with glibc; elsewhere it does nothing). */
   trimMemory(): void;
   /** Names that quantize takes. */

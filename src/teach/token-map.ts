@@ -15,16 +15,26 @@ export class TokenMap {
     readonly own: Int32Array,
   ) {}
 
-  /** Throws "input" with both counts where neither's tokens are the other's or a trimmed form of them. */
+  /**
+   * Throws "input" where neither's tokens are the other's or a trimmed form of them, with both counts, and where the tokens are the same but not what cuts text into
+   * them, with what differs.
+   */
   static async between(student: Model, teacher: Model): Promise<TokenMap> {
-    if (hashTokenizer(student.tokenizer) === hashTokenizer(teacher.tokenizer))
-      return new TokenMap(null, new Int32Array());
+    const { vocabulary, path } = student.info;
+    const remedy = "give a student made from this teacher, or the one that this teacher was made from";
+    if (hashTokenizer(student.tokenizer) === hashTokenizer(teacher.tokenizer)) {
+      const difference = await native().tokenizerDifference(path, teacher.info.path);
+      if (difference === null) return new TokenMap(null, new Int32Array());
+      throw new StillroomError(
+        "input",
+        `the student's tokens are the teacher's, but cut otherwise: ${difference}; ${remedy}`,
+      );
+    }
     const found = (await trimmedOf(student, teacher)) ?? (await trimmedOf(teacher, student))?.turned();
     if (found) return found;
-    const { vocabulary, path } = student.info;
     throw new StillroomError(
       "input",
-      `the student's tokens are not the teacher's: ${path} has ${vocabulary}, ${teacher.info.path} has ${teacher.info.vocabulary}, and neither's are the other's trimmed (student --vocab); give a student made from this teacher, or the one that this teacher was made from`,
+      `the student's tokens are not the teacher's: ${path} has ${vocabulary}, ${teacher.info.path} has ${teacher.info.vocabulary}, and neither's are the other's trimmed (student --vocab); ${remedy}`,
     );
   }
 

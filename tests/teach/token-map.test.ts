@@ -103,6 +103,35 @@ describe("which tokenizers are a trimmed form of another one", () => {
     expect([...(await mapOf({ pairs: ["l o"], merges })).ids!]).toEqual([...bytes, 256, 262, 263]);
   });
 
+  test("the same tokens are, whether or not a file says what llama.cpp takes anyhow", async () => {
+    expect((await mapOf(whole)).ids).toBeNull();
+    expect((await mapOf({ ...whole, further: { "tokenizer.ggml.add_space_prefix": false } })).ids).toBeNull();
+  });
+
+  test.each<[string, Partial<Written>, RegExp]>([
+    [
+      "another pre-tokenizer",
+      { further: { "tokenizer.ggml.pre": "smollm" } },
+      /tokenizer\.ggml\.pre is "smollm" in .*gguf and "gpt-2" in /,
+    ],
+    [
+      "merges in another order",
+      { merges: ["l o", "e r", "lo w", "low er", "e s"] },
+      /number 1 of tokenizer\.ggml\.merges, from 0, is "e r" in .*gguf and "lo w" in /,
+    ],
+    ["a merge less", { merges: merges.slice(1) }, /number 0 of .*merges, from 0, is "lo w" in .*gguf and "l o" in /],
+    ["a merge more", { merges: [...merges, "o w"] }, /the number of tokenizer\.ggml\.merges is 6 in .*gguf and 5 in /],
+  ])("with the same tokens %s is none, and is told", async (_, change, difference) => {
+    const message = expect.stringMatching(difference);
+    for (const part of ["the teacher's, but cut otherwise", "give a student made from this teacher"]) {
+      await expect(mapOf({ ...whole, ...change })).rejects.toMatchObject({
+        code: "input",
+        message: expect.stringContaining(part),
+      });
+    }
+    await expect(mapOf({ ...whole, ...change })).rejects.toMatchObject({ message });
+  });
+
   test.each<[string, Written]>([
     ["merges in another order", { pairs: ["l o", "e r"], merges: ["e r", "l o"] }],
     ["tokens in another order", { pairs: ["e r", "l o"], merges: ["l o", "e r"] }],
