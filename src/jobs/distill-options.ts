@@ -12,7 +12,7 @@ import { type AnswerOptions, answerSettings } from "./teacher-answers.js";
 export interface DistillationOptions extends TeachingOptions, QuantizingOptions, AnswerOptions {
   /** The student: path of a GGUF, or an hf: URI. Its tokens are the teacher's, or a trimmed form of them (`student --vocab`, once or several times); or the teacher's are one of its own. */
   student: string;
-  /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). */
+  /** The folder of the teacher's cache, as of teach: used where it fits, made or completed where it is not whole (default: `teacher` in the RUN folder). None where all steps are on-policy. */
   cache?: string | undefined;
   /** KL(teacher || student) (default), KL(student || teacher), or the generalised Jensen-Shannon divergence. */
   loss?: NativeDistillation["loss"] | undefined;
@@ -86,6 +86,11 @@ export async function distillationSettings(options: Partial<DistillationOptions>
     const message =
       "onPolicyPrecision is of the steps on the student's own answers, and there are none: give onPolicy too";
     throw new StillroomError("usage", message, { options: ["onPolicyPrecision", "onPolicy"] });
+  }
+  if (onPolicy === 1 && cache !== undefined) {
+    const message =
+      "all steps are on the student's own answers, of which no cache is kept: leave cache out, or give onPolicy a share below 1";
+    throw new StillroomError("usage", message, { options: ["cache", "onPolicy"] });
   }
   // What the student writes is no label.
   if (onPolicy > 0 && labelWeight !== 0) throw unexpected("0 together with onPolicy", "labelWeight", labelWeight);

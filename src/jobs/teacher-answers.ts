@@ -71,6 +71,11 @@ export function answerSettings(options: AnswerOptions): AnswerSettings {
     throw unexpected("a number from 0.001 to 100", "sampleTemperature", sampleTemperature);
   }
   if (!(sampleTopP > 0 && sampleTopP <= 1)) throw unexpected("a number above 0 up to 1", "sampleTopP", sampleTopP);
+  for (const [name, value] of Object.entries({ sampleTemperature, sampleTopP })) {
+    if (samples > 0 || value === 1) continue;
+    const message = `${name} is of answers that are drawn, and none are: give samples too, or leave ${name} out`;
+    throw new StillroomError("usage", message, { options: [name, "samples"] });
+  }
   return { answers, answerScore, samples, sampleTemperature, sampleTopP };
 }
 

@@ -50,6 +50,12 @@ export interface HeadCounts {
   keyValueHeads: number;
 }
 
+/** Whether chooseHeads has to make heads that the teacher has not. */
+export function hasNewHeads(student: HeadCounts, teacher: HeadCounts): boolean {
+  const [had, wanted] = [teacher, student].map(({ heads, keyValueHeads }) => heads / keyValueHeads) as [number, number];
+  return wanted > had || student.keyValueHeads > teacher.keyValueHeads * Math.floor(had / wanted);
+}
+
 /**
  * Query heads, and the key-value head of each group of them. A group of the teacher's gives as many of the student's as it has heads for, the largest together,
  * or one; those with the largest sums stay, each with the key-value head that it had. What is wanted beyond them is new (-1).

@@ -70,7 +70,7 @@ export class Measuring {
       ...{ layers: Int32Array.from(layers), width: largest(read, size.width), feedForward },
       heads: attention.map(({ heads }) => heads),
       keyValueHeads: attention.map(({ keyValueHeads }) => keyValueHeads),
-      ...{ tokens: await this.#tokens(), seed: this.settings.seed },
+      ...{ tokens: await this.#tokens(), seed: this.settings.seed ?? 0 },
     };
   }
 

@@ -2,10 +2,10 @@
 import type { BadRow } from "../dataset/index.js";
 import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
-import { unexpected } from "../support/errors.js";
+import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativeModelInfo } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
-import type { HeadCounts } from "./choose.js";
+import { type HeadCounts, hasNewHeads } from "./choose.js";
 
 /** What a progress of a student tells: how much of one phase is done. */
 export interface StudentProgress {
@@ -72,7 +72,6 @@ export interface StudentSettings extends Omit<StudentOptions, "prompt"> {
   prompt: GivenPrompt;
   type: "f16" | "f32";
   limit: number;
-  seed: number;
 }
 
 /** Checks what can be checked without the teacher. Throws "usage", and what readPrompt throws. */
@@ -92,7 +91,7 @@ export async function studentSettings(options: StudentOptions): Promise<StudentS
   const { vocabulary } = options;
   const texts = typeof vocabulary === "object" ? (await readPrompt(vocabulary, options.prompt)).task : vocabulary;
   const own = { task, prompt, vocabulary: texts };
-  return { ...options, ...own, type: options.type ?? "f16", limit: options.limit ?? 64, seed: options.seed ?? 0 };
+  return { ...options, ...own, type: options.type ?? "f16", limit: options.limit ?? 64 };
 }
 
 /** How large a student is. */
@@ -105,7 +104,7 @@ export interface StudentSize extends HeadCounts {
 /** Beyond it a size is a slip of the finger. */
 const largestSize = 1 << 16;
 
-/** The sizes that options ask of this teacher. Throws "usage" for one that it does not have, without a width. */
+/** The sizes that options ask of this teacher. Throws "usage" for one that it does not have, without a width, and for a seed where nothing is drawn by it. */
 export function studentSize(options: Omit<StudentOptions, "prompt">, teacher: NativeModelInfo): StudentSize {
   const fresh = options.width !== undefined;
   const most = (name: "layers" | "width" | "feedForward" | "heads" | "vocabulary", of: number, usual = of): number => {
@@ -127,6 +126,10 @@ export function studentSize(options: Omit<StudentOptions, "prompt">, teacher: Na
   const proportion = (teacher.feedForward * width) / teacher.width;
   const whole = proportion < 256 ? 32 : 256;
   const usual = fresh ? Math.max(whole, Math.round(proportion / whole) * whole) : teacher.feedForward;
+  if (options.seed !== undefined && !fresh && !hasNewHeads({ heads, keyValueHeads }, teacher)) {
+    const message = "seed is of what a student has and its teacher has not, and this one has nothing of that kind";
+    throw new StillroomError("usage", `${message}: leave seed out, or give width`, { options: ["seed", "width"] });
+  }
   return {
     ...{ layers: most("layers", teacher.layers), width, heads, keyValueHeads },
     feedForward: most("feedForward", teacher.feedForward, usual),

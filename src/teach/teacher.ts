@@ -49,12 +49,16 @@ export class Teacher {
     readonly options: TeacherOptions,
   ) {}
 
-  /** Throws what openModel and loadAdapter throw, and "usage" for more entries than the teacher has tokens. */
+  /** Throws what openModel and loadAdapter throw, and "usage" for more entries than the teacher has tokens, and for a precision where llama.cpp runs it. */
   static async open(options: TeacherOptions): Promise<Teacher> {
     const { teacher, adapter, topK } = options;
     const model = await openModel(teacher, options);
     try {
-      const { vocabulary } = model.info;
+      const { vocabulary, path } = model.info;
+      if (!model.tunable && options.precision !== "f32") {
+        const message = `${path} is run by llama.cpp, which has products of its own: leave teacherPrecision out`;
+        throw new StillroomError("usage", message, { options: ["teacherPrecision"] });
+      }
       if (topK > Math.max(vocabulary, defaultTopK))
         throw unexpected(`at most the teacher's ${vocabulary} tokens`, "topK", topK);
       const lora = adapter !== null && model.tunable ? await loadAdapter(model.native, adapter) : null;

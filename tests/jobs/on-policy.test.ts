@@ -48,4 +48,8 @@ it("is an option of on-policy steps, by name", async () => {
     code: "usage",
     message: expect.stringMatching(/give onPolicy too/),
   });
+  await expect(wrong({ cache: runFolder() })).rejects.toMatchObject({
+    code: "usage",
+    message: expect.stringMatching(/no cache is kept: leave cache out, or give onPolicy a share below 1/),
+  });
 });

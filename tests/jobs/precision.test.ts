@@ -1,6 +1,7 @@
 // Rounded products in a run: only where they leave the loss within a hundredth.
+import { existsSync } from "node:fs";
 import { describe, expect, it } from "vitest";
-import { tune } from "../../src/jobs/index.js";
+import { teach, tune } from "../../src/jobs/index.js";
 import { lossDifference, type Score } from "../../src/jobs/tune-precision.js";
 import { native } from "../../src/support/native.js";
 import { readTask, type Task } from "../../src/task/index.js";
@@ -78,4 +79,17 @@ describe.skipIf(native().variants.length === 1)("a run in int8", () => {
     const resumed = await run(task, { ...options, out, resume: true });
     expect(resumed).toMatchObject({ precision: "f32", hash: whole.hash });
   });
+});
+
+it("of a teacher that llama.cpp runs is refused before the teacher is asked", async () => {
+  const task = await readTask(writeToyTask().file);
+  const teacher = writeTextToy({ "llama.attention.sliding_window": 64 });
+  const asked = { teacher, out: runFolder(), threads: 1 };
+  await expect(teach(task, { ...asked, teacherPrecision: "int8" }).result).rejects.toMatchObject({
+    code: "usage",
+    message: `${teacher} is run by llama.cpp, which has products of its own: leave teacherPrecision out`,
+    options: ["teacherPrecision"],
+  });
+  expect(existsSync(asked.out)).toBe(false);
+  expect((await teach(task, asked).result).computed).toBe(48);
 });

@@ -83,6 +83,10 @@ it("are checked", async () => {
   await expect(distill(classify, labels).result).rejects.toThrow(/for samples, received 2: halves is of kind classify/);
   const scored = { ...labels, samples: 0, answerScore: 0.5 };
   await expect(distill(classify, scored).result).rejects.toThrow(/for answerScore, received 0\.5: halves is of kind/);
+  await expect(drawn({ samples: 0, sampleTemperature: 2 })).rejects.toThrow(
+    /^sampleTemperature is of answers that are drawn, and none are: give samples too, or leave sampleTemperature out$/,
+  );
+  await expect(drawn({ samples: 0, sampleTopP: 0.5 })).rejects.toThrow(/^sampleTopP is of answers that are drawn/);
   await expect(drawn({ answerScore: 2 })).rejects.toThrow(/from 0 to 1 for answerScore, received 2/);
   await expect(drawn({ answers: "data", samples: 0, answerScore: 0.5 })).rejects.toThrow(
     /expected 1 without answers of/,

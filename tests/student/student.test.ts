@@ -113,6 +113,14 @@ describe("makeStudent", () => {
     await student.close();
   });
 
+  it("takes a seed without a width where heads are new", async () => {
+    const made = async (seed: number) => {
+      await makeStudent({ teacher, task, layers: 1, keyValueHeads: 1, seed, type: "f32", out });
+      return logitsOf(out);
+    };
+    expect(await made(1)).not.toEqual(await made(2));
+  });
+
   it("keeps the channels of the width that layers read, and draws the rest by the seed", async () => {
     const deaf = (name: string, data: Float32Array, columns: number) => {
       const reads = /attn_q|attn_k|attn_v|ffn_gate|ffn_up/.test(name);
@@ -245,6 +253,11 @@ describe("makeStudent", () => {
       { heads: 3, keyValueHeads: 2 },
       "usage",
       "expected a number that divides the 3 query heads for keyValueHeads, received 2",
+    ],
+    [
+      { seed: 1, layers: 2 },
+      "usage",
+      "seed is of what a student has and its teacher has not, and this one has nothing of that kind: leave seed out, or give width",
     ],
     [{ width: 1e6 }, "usage", "expected a whole number up to 65536 for width, received 1000000"],
     [{ type: "q8_0" }, "usage", 'expected f16 or f32 for type, received "q8_0"'],
