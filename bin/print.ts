@@ -126,7 +126,9 @@ export function teachText(result: TeachResult): string {
   const c = colours(process.stdout);
   const states = hidden_width === null ? "" : `, hidden states of ${hidden_width}`;
   const first = `${c.bold(plain(cache))} · ${counted(rows, "row")} · ${counted(positions, "position")} · ${top_k} tokens each${states} · ${fileSize(bytes)}`;
-  return `${first}\n${computed} asked now, ${rows - computed} were there\n${speed(result)}\n`;
+  // Of nothing there is no speed.
+  const spent = computed > 0 ? speed(result) : effort(result);
+  return `${first}\n${computed} asked now, ${rows - computed} were there\n${spent}\n`;
 }
 
 /** kind: of the task that it is made for. */
@@ -183,10 +185,12 @@ function speed(result: {
   peak_memory_bytes: number;
   seconds: number;
 }): string {
-  const { rows_per_second, tokens_per_second, peak_memory_bytes, seconds } = result;
-  const parts = [`${rows_per_second.toFixed(1)} rows/s`, `${tokens_per_second.toFixed(0)} tokens/s`];
-  return [...parts, `${fileSize(peak_memory_bytes)} at most`, clock(seconds)].join(" · ");
+  const { rows_per_second, tokens_per_second } = result;
+  return `${rows_per_second.toFixed(1)} rows/s · ${tokens_per_second.toFixed(0)} tokens/s · ${effort(result)}`;
 }
+
+const effort = ({ peak_memory_bytes, seconds }: { peak_memory_bytes: number; seconds: number }): string =>
+  `${fileSize(peak_memory_bytes)} at most · ${clock(seconds)}`;
 
 export function batchText(result: BatchResult): string {
   const { rows, computed, from_store, errors, out, errors_file, stopped } = result;

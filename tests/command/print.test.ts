@@ -1,11 +1,21 @@
 // Rounding and colours of what people read.
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { size } from "../../bin/options.js";
-import { clock, colours, evaluationText, fileSize, number, plain, signed, studentText } from "../../bin/print.js";
+import {
+  clock,
+  colours,
+  evaluationText,
+  fileSize,
+  number,
+  plain,
+  signed,
+  studentText,
+  teachText,
+} from "../../bin/print.js";
 import { comparisonText } from "../../bin/print-distill.js";
 import { Progress } from "../../bin/print-progress.js";
 import { promptText } from "../../bin/print-prompt.js";
-import type { PromptResult, StudentResult, TaskKind } from "../../src/index.js";
+import type { PromptResult, StudentResult, TaskKind, TeachResult } from "../../src/index.js";
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -122,6 +132,18 @@ describe("print", () => {
         .at(-2);
     expect(told("classify")).toBe("train it before use: tune --method full, on the student");
     expect(told("multilabel")).toBe("train it before use: tune, on the student (an adapter and a head)");
+  });
+
+  it("tells no speed of a teacher that was asked nothing", () => {
+    const taught = { cache: "c", rows: 8, positions: 9, top_k: 64, hidden_width: null, bytes: 1, seconds: 1 };
+    const told = (computed: number) => {
+      const speeds = { rows_per_second: computed, tokens_per_second: computed, peak_memory_bytes: 1 };
+      return teachText({ ...taught, ...speeds, computed } as TeachResult)
+        .split("\n")
+        .slice(1);
+    };
+    expect(told(0)).toEqual(["0 asked now, 8 were there", "1 B at most · 0:01", ""]);
+    expect(told(2)).toEqual(["2 asked now, 6 were there", "2.0 rows/s · 2 tokens/s · 1 B at most · 0:01", ""]);
   });
 
   it("shows from where on labels of sets are given", () => {
