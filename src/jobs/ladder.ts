@@ -12,7 +12,7 @@ import {
   type ScoringProgress,
   withPredictor,
 } from "../evaluate/index.js";
-import { inspect } from "../model/index.js";
+import { inspect, notTunable } from "../model/index.js";
 import { readPromptFile, type Selection } from "../prompt/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { makeFolder } from "../support/files.js";
@@ -98,7 +98,8 @@ export async function ladder(task: Task, options: LadderOptions): Promise<Ladder
   const settings = ladderSettings(options);
   if (!task.data.test)
     throw new StillroomError("input", `${task.file} has no test rows: a ladder measures every rung on data.test`);
-  const { model, layers } = await inspect(settings.model);
+  const { model, layers, tunable, reason } = await inspect(settings.model);
+  if (!tunable) throw notTunable({ path: model, reason });
   if ((settings.layers ?? 0) > layers)
     throw unexpected(`a whole number up to the model's ${layers}`, "layers", settings.layers);
   const out = path.resolve(settings.out);

@@ -2,5 +2,5 @@
 export { type DownloadOptions, type DownloadProgress, isModelUri } from "./download.js";
 export { cacheFolder, packageRoot } from "./folders.js";
 export { type Inspection, inspect } from "./inspect.js";
-export { Model, type OpenModelOptions, openModel, requireThreads } from "./open.js";
+export { Model, notTunable, type OpenModelOptions, openModel, requireThreads } from "./open.js";
 export { defaultModelUri, resolveDefaultModel, resolveModel } from "./resolve.js";

@@ -23,6 +23,11 @@ export interface OpenModelOptions extends DownloadOptions {
   precision?: NativePrecision | undefined;
 }
 
+/** What is said where our engine is needed for a model that only llama.cpp opens. */
+export function notTunable({ path, reason }: Pick<NativeModelInfo, "path" | "reason">): StillroomError {
+  return new StillroomError("input", `the native engine cannot open ${path}: ${reason}`);
+}
+
 /** An open GGUF. Close it when it is not needed any more; what was not closed goes with the process. */
 export class Model {
   #engine: NativeModel | null;
@@ -51,7 +56,7 @@ export class Model {
   get native(): NativeModel {
     this.requireOpen();
     if (this.#engine) return this.#engine;
-    throw new StillroomError("input", `the native engine cannot open ${this.info.path}: ${this.info.reason}`);
+    throw notTunable(this.info);
   }
 
   /** The model's own tokenizer. Throws "usage" after close. */

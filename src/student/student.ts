@@ -6,7 +6,7 @@ import { performance } from "node:perf_hooks";
 import { type Row, readRows } from "../dataset/index.js";
 import { readShots } from "../evaluate/index.js";
 import { requireSpace } from "../export/index.js";
-import { Model, openModel } from "../model/index.js";
+import { Model, notTunable, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { makeFolder, placeFile, requireWritable, temporaryName } from "../support/files.js";
 import { requireNoInput, requireSameKind } from "../support/inputs.js";
@@ -71,6 +71,7 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
   const started = performance.now();
   const { task, type, prompt } = settings;
   const out = path.resolve(settings.out);
+  if (!teacher.tunable) throw notTunable(teacher.info);
   const size = studentSize(settings, teacher.info);
   const tasks = typeof settings.vocabulary === "object" ? [task, settings.vocabulary] : [task];
   await requireNoInput(out, [

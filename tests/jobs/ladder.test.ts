@@ -1,5 +1,5 @@
 // ladder() on a toy: its rungs, its files, and that one that was cut off goes on to the same.
-import { appendFileSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
@@ -166,6 +166,15 @@ describe("a ladder", () => {
       /for quantize, received "Q9"/,
     );
     expect(begun).toEqual([]);
+  });
+
+  it("of a model that cannot be tuned is refused before anything is made", async () => {
+    const other = writeTextToy({ "llama.attention.sliding_window": 64 });
+    await expect(ladder(task, small("untunable", { model: other }))).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/the native engine cannot open .*sliding-window attention is not supported/),
+    });
+    expect(existsSync(path.join(folder, "untunable"))).toBe(false);
   });
 
   it("of another version is refused by its file", async () => {

@@ -282,6 +282,14 @@ describe("makeStudent", () => {
     expect(told).toEqual([]);
   });
 
+  it("refuses a teacher that our engine does not open by its name, whatever its sizes are", async () => {
+    const file = writeTextToy({ "llama.attention.sliding_window": 64 });
+    await expect(makeStudent({ teacher: file, task, heads: 3, keyValueHeads: 2, out })).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringMatching(/the native engine cannot open .*sliding-window attention is not supported/),
+    });
+  });
+
   it("refuses a weight that f16 cannot hold", async () => {
     const file = writeTextToy({}, textToy, (name, data) => {
       if (name === "blk.1.ffn_up.weight") data[7] = 1e6;
