@@ -202,6 +202,13 @@ Napi::Value write_student_file(const Napi::CallbackInfo& info) {
         undefined);
 }
 
+Napi::Value tokens_that_stay(const Napi::CallbackInfo& info) {
+    const std::string teacher = to_path(info[0], "teacher");
+    return Task<int64_t>::start(
+        info.Env(), nullptr, [teacher] { return least_vocabulary(*GgufFile::open(teacher)); },
+        [](Napi::Env env, int64_t& least) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(least)); });
+}
+
 Napi::Value trimmed_tokens(const Napi::CallbackInfo& info) {
     using Ids = std::optional<std::vector<int32_t>>;
     const std::string part = to_path(info[0], "part"), whole = to_path(info[1], "whole");
@@ -261,6 +268,7 @@ void init_files(Napi::Env env, Napi::Object exports) {
     add_async_method(exports, "quantize", quantize_file);
     add_async_method(exports, "tensorTypes", tensor_types);
     add_async_method(exports, "writeStudent", write_student_file);
+    add_async_method(exports, "leastVocabulary", tokens_that_stay);
     add_async_method(exports, "trimmedTokens", trimmed_tokens);
     add_async_method(exports, "tokenizerDifference", difference_of_tokenizers);
     const auto& types = quantization_types();

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -169,7 +170,7 @@ Vocabulary trim_vocabulary(const GgufFile& file, const std::vector<int32_t>& wan
     for (const auto& [key, token] : named_tokens(file, tokenizer.sentence_piece))
         if (token >= 0 && token < size) tokenizer.add(static_cast<int32_t>(token), kept, merges);
     if (static_cast<int64_t>(kept.size()) > most)
-        throw Failure(Code::usage, "expected at least " + std::to_string(kept.size()) + " for vocabulary, the control tokens and bytes of the teacher, received " + std::to_string(most));
+        throw Failure(Code::usage, "expected at least " + std::to_string(kept.size()) + ", the control tokens and bytes of the teacher, for vocabulary, received " + std::to_string(most));
     for (const int32_t token : wanted) {
         if (token < 0 || token >= size) throw Failure(Code::usage, "expected tokens below " + std::to_string(size) + " for wanted, received " + std::to_string(token));
         if (kept.count(token)) continue;
@@ -182,6 +183,8 @@ Vocabulary trim_vocabulary(const GgufFile& file, const std::vector<int32_t>& wan
     }
     return {{kept.begin(), kept.end()}, {merges.begin(), merges.end()}};
 }
+
+int64_t least_vocabulary(const GgufFile& file) { return static_cast<int64_t>(trim_vocabulary(file, {}, std::numeric_limits<int64_t>::max()).tokens.size()); }
 
 std::set<std::string, std::less<>> vocabulary_keys(const GgufFile& file) {
     std::set<std::string, std::less<>> keys = {tokens_key, types_key, scores_key, merges_key, suppressed_key, "tokenizer.huggingface.json"};

@@ -8,6 +8,7 @@ import { readShots } from "../evaluate/index.js";
 import { requireSpace } from "../export/index.js";
 import { Model, notTunable, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
+import { unexpected } from "../support/errors.js";
 import { makeFolder, placeFile, requireWritable, temporaryName } from "../support/files.js";
 import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { native, rethrow } from "../support/native.js";
@@ -80,6 +81,7 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
     ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt.file }]),
   ]);
   await requireSameKind(out, "GGUF", "GGUF");
+  await requireVocabulary(settings, teacher);
   await makeFolder(path.dirname(out));
   await requireWritable(out);
   await requireSpace(path.dirname(out), teacher.info.parameters * (type === "f16" ? 2 : 4));
@@ -105,6 +107,15 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
     ...{ width: size.width, heads: size.heads, key_value_heads: size.keyValueHeads },
     ...{ rows: rows.length, errors, seconds: (performance.now() - started) / 1000 },
   };
+}
+
+/** Throws "input" for a tokenizer that cannot be trimmed, and "usage" for fewer tokens than always stay. */
+async function requireVocabulary({ vocabulary }: StudentSettings, { info }: Model): Promise<void> {
+  if (vocabulary === undefined) return;
+  const least = await native().leastVocabulary(info.path);
+  if (typeof vocabulary === "number" && vocabulary < least) {
+    throw unexpected(`at least ${least}, the control tokens and bytes of the teacher,`, "vocabulary", vocabulary);
+  }
 }
 
 /** Rows from the whole of the training data: files are often sorted by label. */

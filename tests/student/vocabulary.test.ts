@@ -7,7 +7,7 @@ import { getLlama, LlamaLogLevel, readGgufFileInfo } from "node-llama-cpp";
 import { beforeAll, describe, expect, it } from "vitest";
 import { prompt } from "../../src/jobs/index.js";
 import { type Model, openModel } from "../../src/model/index.js";
-import { makeStudent } from "../../src/student/index.js";
+import { makeStudent, type StudentProgress } from "../../src/student/index.js";
 import { type NativeTokenizer, native } from "../../src/support/native.js";
 import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
@@ -196,10 +196,16 @@ describe.each(["gpt2", "llama"] as const)("the vocabulary of a %s tokenizer", (k
     expect(few.tokens.student).toBeGreaterThan(few.tokens.teacher);
     const most = await makeStudent({ teacher, task, vocabulary: teacher.info.vocabulary, out });
     expect(most.vocabulary).toBe(teacher.info.vocabulary);
-    await expect(makeStudent({ teacher, task, vocabulary: 100, out })).rejects.toMatchObject({
+    const told: string[] = [];
+    const onProgress = ({ phase }: StudentProgress) => told.push(phase);
+    await expect(
+      makeStudent({ teacher, task, vocabulary: least - 1, layers: 1, out, onProgress }),
+    ).rejects.toMatchObject({
       code: "usage",
-      message: `expected at least ${least} for vocabulary, the control tokens and bytes of the teacher, received 100`,
+      message: `expected at least ${least}, the control tokens and bytes of the teacher, for vocabulary, received ${least - 1}`,
+      options: ["vocabulary"],
     });
+    expect(told).toEqual([]);
   });
 });
 
