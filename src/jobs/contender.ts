@@ -65,7 +65,7 @@ async function ofRun(folder: string): Promise<Contender> {
     predictions: null,
     model: own ? whole : run.model.path,
     adapter: own ? null : folder,
-    trainedRows: run.data.rows,
+    trainedRows: run.data?.rows ?? null,
   };
 }
 

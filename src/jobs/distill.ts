@@ -10,7 +10,7 @@ import { EventRun } from "../support/event-run.js";
 import { native } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
-import { askingBytes, hiddenBytes, requireSameRun, type TuneOptions, textBytes } from "../train/index.js";
+import { askingBytes, hiddenBytes, RunFolder, requireSameRun, type TuneOptions, textBytes } from "../train/index.js";
 import {
   type DistillationOptions,
   type DistillationSettings,
@@ -94,6 +94,7 @@ async function* distilling(
   const { own, rest } = optionParts(options);
   requireTexts(task);
   const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
+  if (rest.resume && !before && own.student === undefined) await requireUnused(path.resolve(rest.out));
   if (before?.distillation) requireSameLesson(before.distillation, own, rest);
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
   const { student, ...lessons } = await distillationSettings(merged, rest.signal);
@@ -107,6 +108,11 @@ async function* distilling(
     // Seed, threads and variant too are those that it was begun with.
     lessonOf(asked, { ...lessons, student, prompt }, { ...before?.options, ...rest }),
   );
+}
+
+/** Throws "usage" for a folder that another process works in: it may be just beginning the run that is to be gone on with. */
+async function requireUnused(folder: string): Promise<void> {
+  await (await RunFolder.open(folder, true)).close();
 }
 
 /** Throws "usage" for another loss, or another share of on-policy steps, than a run was begun with: first of all, since it would be judged by options of that run. */

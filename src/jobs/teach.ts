@@ -2,10 +2,10 @@
 import { performance } from "node:perf_hooks";
 import { readPrompt } from "../evaluate/index.js";
 import { resolveDefaultModel } from "../model/index.js";
-import { throwIfCancelled } from "../support/cancelled.js";
+import { goingOn, throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
-import { type NativePrecision, type NativeTail, type NativeTaught, rethrow } from "../support/native.js";
+import { type NativePrecision, type NativeTail, type NativeTaught, translated } from "../support/native.js";
 import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
 import { defaultTopK, Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
@@ -175,7 +175,7 @@ async function* teaching(given: Task, options: TeachOptions): AsyncGenerator<Tea
       dropped_rows: data.droppedRows,
     };
   } catch (error) {
-    rethrow(error);
+    throw goingOn(translated(error), "the same again");
   } finally {
     await teacher.close();
   }
@@ -254,10 +254,7 @@ export async function* teachInto(folder: string, teaching: Teaching): AsyncGener
       const answers: { taught: NativeTaught; counts: readonly number[] }[] = [];
       let row = first;
       for (const part of batches(Int32Array.from({ length: last - first }, (_, index) => first + index))) {
-        throwIfCancelled(
-          signal ?? undefined,
-          `asking the teacher, after ${first} of ${rows.length} rows, which are kept`,
-        );
+        throwIfCancelled(signal ?? undefined, `asking the teacher, after ${first} of ${rows.length} rows`);
         const taught = await teacher.teach(part.batch, longest, cache.hidden);
         answers.push({ taught, counts: counts.slice(row, row + part.rows) });
         row += part.rows;

@@ -46,9 +46,16 @@ export interface RunFile {
   distillation?: Record<string, unknown>;
   task: Task & { sha256: string };
   model: { path: string; bytes: number; sha256: string; architecture: string; name: string | null };
-  data: { rows: number; bad_rows: number; truncated_rows: number; dropped_rows: number; validation_rows: number };
-  plan: RunPlan;
-  fingerprint: Fingerprint;
+  /** This, the plan and the fingerprint are null until the teacher of a distillation was asked. */
+  data: {
+    rows: number;
+    bad_rows: number;
+    truncated_rows: number;
+    dropped_rows: number;
+    validation_rows: number;
+  } | null;
+  plan: RunPlan | null;
+  fingerprint: Fingerprint | null;
   machine: Machine;
   /** Absent until the run has ended. */
   result?: unknown;
@@ -91,6 +98,9 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
   throw new StillroomError("input", `${file} ${what}: ${remedy}`);
 }
 
+/** Of a run before its first step, and from then on. */
+export type StartedRun = { [name in keyof RunFile]: NonNullable<RunFile[name]> };
+
 /** What a run.json tells of. */
 export interface RunSubject {
   task: Task;
@@ -100,13 +110,36 @@ export interface RunSubject {
   model: Model;
 }
 
+/** run.json before a teacher is asked. */
+export function describeAsking(subject: RunSubject, modelHash: string): RunFile {
+  return { ...describeSubject(subject, modelHash), data: null, plan: null, fingerprint: null };
+}
+
 /** run.json before the first step. */
 export function describeRun(
-  { task, lesson, settings, before, model }: RunSubject,
+  subject: RunSubject,
   data: TuneData,
   plan: RunPlan,
-  known: { fingerprint: RunFile["fingerprint"]; modelHash: string; validationRows: number },
-): RunFile {
+  known: { fingerprint: Fingerprint; modelHash: string; validationRows: number },
+): StartedRun {
+  return {
+    ...describeSubject(subject, known.modelHash),
+    data: {
+      rows: data.train.length,
+      bad_rows: data.badRows,
+      truncated_rows: data.truncatedRows,
+      dropped_rows: data.droppedRows,
+      validation_rows: known.validationRows,
+    },
+    plan,
+    fingerprint: known.fingerprint,
+  };
+}
+
+function describeSubject(
+  { task, lesson, settings, before, model }: RunSubject,
+  modelHash: string,
+): Omit<StartedRun, "data" | "plan" | "fingerprint"> {
   const { info } = model;
   return {
     format: "stillroom-run",
@@ -118,19 +151,10 @@ export function describeRun(
     model: {
       path: info.path,
       bytes: info.fileBytes,
-      sha256: known.modelHash,
+      sha256: modelHash,
       architecture: info.architecture,
       name: info.name,
     },
-    data: {
-      rows: data.train.length,
-      bad_rows: data.badRows,
-      truncated_rows: data.truncatedRows,
-      dropped_rows: data.droppedRows,
-      validation_rows: known.validationRows,
-    },
-    plan,
-    fingerprint: known.fingerprint,
     machine: machineOf(model, settings.variant),
   };
 }
@@ -165,7 +189,8 @@ export function* resumeWarnings(
     yield { type: "warning", kind: "checkpoint", message: `${message}; going on from step ${found!.checkpoint.step}` };
   }
   if (!before) return;
-  if (!found) {
+  // One that stopped while its teacher was asked never had a step, nor a checkpoint to miss.
+  if (!found && before.fingerprint !== null) {
     yield { type: "warning", kind: "checkpoint", message: `${folder} ${withoutCheckpoint(before, rewound.lastStep)}` };
     return;
   }

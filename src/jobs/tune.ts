@@ -5,6 +5,7 @@ import type { Row } from "../dataset/index.js";
 import { readPrompt } from "../evaluate/index.js";
 import { writeRunCard } from "../export/index.js";
 import { type Model, openModel } from "../model/index.js";
+import { goingOn } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { hashFile } from "../support/files.js";
@@ -13,7 +14,7 @@ import {
   type NativeLora,
   type NativePrecision,
   type NativeWeights,
-  rethrow,
+  translated,
 } from "../support/native.js";
 import type { Task, TaskKind } from "../task/index.js";
 import {
@@ -39,11 +40,13 @@ import type { TextRows } from "./text-rows.js";
 import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
 import {
   definedOptions,
+  describeAsking,
   describeRun,
   mergeOptions,
   type RunFile,
   readRunFile,
   resumeWarnings,
+  type StartedRun,
   writeTrained,
 } from "./tune-files.js";
 import { nativeHead } from "./tune-head.js";
@@ -113,8 +116,9 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
   const asked = settingsOf(options);
   const folder = await RunFolder.open(asked.out, asked.resume);
   const { signal } = options;
+  let before: RunFile | null = null;
   try {
-    const before = await readRunFile(folder.runFile);
+    before = await readRunFile(folder.runFile);
     if (!before) await folder.requireFree();
     requireSameCommand(before, lesson, folder.folder);
     // First of all: what one method asks of the other options would be said of options that nobody gave.
@@ -137,10 +141,17 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
     await folder.writeRun({ ...run, result: whole });
     return whole;
   } catch (error) {
-    rethrow(error);
+    throw await endOf(translated(error), folder, before);
   } finally {
     await folder.close();
   }
+}
+
+/** What a run throws: what is refused leaves no run behind, and one that was called off says how it goes on. */
+async function endOf(error: StillroomError, folder: RunFolder, before: RunFile | null): Promise<StillroomError> {
+  if (["usage", "input", "missing"].includes(error.code)) await folder.takeBack(before);
+  const said = error.options.includes("resume");
+  return said || !(await folder.holdsRun()) ? error : goingOn(error, "resume", ["resume"]);
 }
 
 async function* closing<Event, Result>(
@@ -163,12 +174,16 @@ function requireSameCommand(before: RunFile | null, lesson: Lesson<unknown> | nu
 
 async function* withModel<Event>(
   given: Job<Event>,
-): AsyncGenerator<RunEvent | Event, { run: RunFile; result: TuneResult }> {
+): AsyncGenerator<RunEvent | Event, { run: StartedRun; result: TuneResult }> {
   const { lesson, settings, folder, before, model, signal } = given;
   const { task, prompt: promptFile } = await readPrompt(given.task, settings.prompt ?? undefined);
   const beside = (await lesson?.bytesBeside(model.native.info, settings)) ?? { always: 0, around: 0 };
   const limitsOf = (rows: number) => planLimits(settings, model.native.info, beside.always + rows, beside.around);
   const { tokenBudget } = limitsOf(0); // what cannot be with any rows is refused before they are read
+  const modelHash = await hashFile(model.info.path);
+  // Asking a teacher may take longer than training: resume knows the run from here on.
+  const begins = !before?.fingerprint;
+  if (lesson && begins) await folder.writeAsking(describeAsking({ ...given, task }, modelHash));
   if (!before) yield* duplicateWarnings(task, signal);
   const tokenizer = (await lesson?.begin(model, settings.memory === null ? undefined : tokenBudget)) ?? model.tokenizer;
   const revise = (rows: readonly Row[]) => lesson!.revise(rows, folder.folder);
@@ -187,10 +202,10 @@ async function* withModel<Event>(
   try {
     const validation = await prepareValidation(job, data, plan);
     if (validation === null) requireNoFit(task, settings);
-    if (!before) requirePatience(settings, plan, validation !== null);
+    if (begins) requirePatience(settings, plan, validation !== null);
     const run = { folder: folder.folder, student: within, rows: data.train, recut: data.recut, steps: plan.steps };
     const asked = lesson ? yield* lesson.ask(run) : null;
-    return yield* training(job, { data, plan, precision, validation, asked });
+    return yield* training(job, { modelHash, data, plan, precision, validation, asked });
   } finally {
     if (within !== model) await within.close();
   }
@@ -202,6 +217,8 @@ function withRows(data: TuneData, { rows, badRows }: TextRows): TuneData {
 
 /** What is known before the first step. */
 interface Prepared {
+  /** SHA-256 of the model's file. */
+  modelHash: string;
   data: TuneData;
   plan: RunPlan;
   /** Of the products: as asked, or f32 where that would be too coarse. */
@@ -212,16 +229,15 @@ interface Prepared {
 
 async function* training<Event>(
   job: Job<Event>,
-  { data, plan, precision, validation, asked }: Prepared,
-): AsyncGenerator<RunEvent, { run: RunFile; result: TuneResult }> {
+  { modelHash, data, plan, precision, validation, asked }: Prepared,
+): AsyncGenerator<RunEvent, { run: StartedRun; result: TuneResult }> {
   const { task, given, settings, folder, before, model, signal } = job;
-  const modelHash = await hashFile(model.info.path);
   const hashes = { model: modelHash, rows: hashRows(data.train), validation: validation?.hash ?? null };
   const fingerprint = { ...fingerprintOf({ ...settings, precision }, plan, hashes), ...asked?.fingerprint };
   const found = await folder.checkpoints.latest();
   if (found) requireSameRun(found.checkpoint.header.fingerprint, fingerprint, folder.folder, given);
   const step = found?.checkpoint.step ?? 0;
-  const run: RunFile = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
+  const run = describeRun(job, data, plan, { fingerprint, modelHash, validationRows: validation?.rows ?? 0 });
   // Before run.json: what the engine refuses leaves no run behind.
   const { seed, betas, epsilon, weightDecay, clipNorm, optimizer } = settings;
   const hiddenWidth = asked?.hiddenWidth ?? null;

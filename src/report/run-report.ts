@@ -34,8 +34,9 @@ async function runPage(run: string): Promise<Page> {
   await lines.read();
   const { lines: steps } = lines.steps;
   const { lines: validations } = lines.validations;
-  const { task, model, result } = facts;
-  const state = result ? "finished" : `not finished: ${counted(steps.length, "step")} so far`;
+  const { task, model, plan, result } = facts;
+  const sofar = plan === null ? "its teacher is asked" : `${counted(steps.length, "step")} so far`;
+  const state = result ? "finished" : `not finished: ${sofar}`;
   return {
     title: `${task.name}: ${path.basename(path.resolve(run))}`,
     subtitle: `${path.basename(model.path)} (${model.architecture}), begun ${facts.started}, ${state}.`,
@@ -139,7 +140,7 @@ function tables(
         ...(result ? [facts("Result", result)] : []),
         facts("Options", typed(distillation ? { ...options, model: null } : options)),
         ...(distillation ? [facts("Distillation", typed(distillation))] : []),
-        facts("Rows", data),
+        ...(data ? [facts("Rows", data)] : []),
         facts("Model", model),
         facts("Machine", machine),
       ],

@@ -147,6 +147,7 @@ class WatchedRun implements Watched {
   }
 
   #state({ result, plan }: RunFacts): string {
+    if (plan === null) return "asking the teacher";
     const last = this.#lines.steps.lines.at(-1);
     const done = `step ${last?.step ?? 0} of ${plan.steps}`;
     return result ? `ended after ${done}` : `${done}${last?.loss == null ? "" : `, loss ${last.loss.toFixed(4)}`}`;

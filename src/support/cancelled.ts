@@ -7,6 +7,13 @@ export function throwIfCancelled(signal: AbortSignal | undefined, doing: string)
   if (signal?.aborted) throw new StillroomError("cancelled", `cancelled while ${doing}`);
 }
 
+/** A cancellation with the words how the work goes on, and the options that they name; any other error as it is. */
+export function goingOn(error: StillroomError, how: string, options: readonly string[] = []): StillroomError {
+  if (error.code !== "cancelled") return error;
+  const message = `${error.message}; ${how} goes on from there`;
+  return new StillroomError(error.code, message, { cause: error, options: [...error.options, ...options] });
+}
+
 /** Ends early where the work is called off. */
 export async function pause(milliseconds: number, signal: AbortSignal | undefined): Promise<void> {
   await setTimeout(milliseconds, undefined, { signal }).catch(() => undefined);

@@ -427,15 +427,20 @@ export function addonPath(): string {
   return path.join(root, "build/native/Release/stillroom.node");
 }
 
-/** Turns what the addon threw ({ code, message }) into a StillroomError with the caller's stack. */
+/** Throws what {@link translated} makes of an error. */
 export function rethrow(error: unknown): never {
-  if (error instanceof StillroomError) throw error;
+  throw translated(error);
+}
+
+/** Turns what the addon threw ({ code, message }) into a StillroomError with the caller's stack. */
+export function translated(error: unknown): StillroomError {
+  if (error instanceof StillroomError) return error;
   const code = (error as { code?: string }).code;
   const known: ErrorCode[] = ["usage", "input", "missing", "gate", "internal", "io", "cancelled"];
   const { message } = error as Error;
   // The sentence form of the addon's messages for a bad value, as of unexpected().
   const option = / for ([\w.]+), received /.exec(message)?.[1];
-  throw new StillroomError(known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal", message, {
+  return new StillroomError(known.includes(code as ErrorCode) ? (code as ErrorCode) : "internal", message, {
     cause: error,
     options: option === undefined ? [] : [option],
   });

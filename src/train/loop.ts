@@ -100,15 +100,26 @@ class Training {
       job.keepBest === "memory" ? new BestInMemory(parameters) : new BestOnDisk(parameters, folder.checkpoints);
   }
 
+  /** When it is cancelled, makes the last whole step durable first. */
   async *run(): AsyncGenerator<TrainEvent, TrainOutcome> {
+    try {
+      return yield* this.#course();
+    } catch (error) {
+      if (!(error instanceof StillroomError && error.code === "cancelled")) throw error;
+      if (this.#saved.step < this.#step) yield await this.#checkpoint();
+      throw this.#cancelled(error);
+    }
+  }
+
+  async *#course(): AsyncGenerator<TrainEvent, TrainOutcome> {
     if (this.job.from) await this.#restore(this.job.from);
     else if (this.job.fitOn > 0) await this.#fit(this.job.fitOn);
     if (this.job.quantize && this.#step > this.job.quantize.after) await this.job.quantize.begin();
-    yield* this.#untilAborted(() => this.#validateIfDue());
+    yield* this.#validateIfDue();
     while (!this.#finished()) {
       if (this.#step === this.job.quantize?.after) await this.#quantize();
-      yield* this.#untilAborted(() => this.#oneStep());
-      yield* this.#untilAborted(() => this.#validateIfDue());
+      yield* this.#oneStep();
+      yield* this.#validateIfDue();
       if (this.#checkpointDue()) yield await this.#checkpoint();
     }
     if (this.#saved.step < this.#step) yield await this.#checkpoint();
@@ -151,17 +162,6 @@ class Training {
   #finished(): boolean {
     const { patience, plan } = this.job;
     return this.#step >= plan.steps || (patience !== null && this.#progress.sinceBest >= patience);
-  }
-
-  /** Passes on a stage's events; when the stage is cancelled, makes the last whole step durable first. */
-  async *#untilAborted(stage: () => AsyncGenerator<TrainEvent, void>): AsyncGenerator<TrainEvent, void> {
-    try {
-      yield* stage();
-    } catch (error) {
-      const cancelled = error instanceof StillroomError && error.code === "cancelled";
-      if (cancelled && this.#saved.step < this.#step) yield await this.#checkpoint();
-      throw error;
-    }
   }
 
   async *#oneStep(): AsyncGenerator<TrainEvent, void> {
@@ -208,11 +208,13 @@ class Training {
   #throwIfAborted(): void {
     if (!this.job.signal?.aborted) return;
     this.job.trainer.discard();
-    throw new StillroomError(
-      "cancelled",
-      `cancelled after step ${this.#step} of ${this.job.plan.steps}; resume goes on from there`,
-      { options: ["resume"] },
-    );
+    throw this.#cancelled();
+  }
+
+  /** cause: what said so, where that was not the loop: a validation, or the student while it wrote. */
+  #cancelled(cause?: StillroomError): StillroomError {
+    const message = `cancelled after step ${this.#step} of ${this.job.plan.steps}; resume goes on from there`;
+    return new StillroomError("cancelled", message, { cause, options: ["resume"] });
   }
 
   /** One optimiser step over the mean of all label tokens; null, and no step, when none was finite. */

@@ -15,6 +15,7 @@ const ownNames = [
 
 /** A locked run folder. */
 export class RunFolder {
+  #asking = false;
   readonly metrics: StepLines;
   readonly validations: StepLines;
   readonly checkpoints: CheckpointStore;
@@ -35,7 +36,7 @@ export class RunFolder {
     const absolute = path.resolve(folder);
     const made = await makeFolder(absolute);
     const run = new RunFolder(absolute, await lockFolder(absolute), made);
-    if (!resume && (await exists(run.runFile))) {
+    if (!resume && (await run.holdsRun())) {
       await run.close();
       throw new StillroomError(
         "usage",
@@ -64,6 +65,25 @@ export class RunFolder {
   /** Everything that is needed to repeat the run, and its result once it has one. */
   async writeRun(run: unknown): Promise<void> {
     await writeFileAtomic(this.runFile, `${JSON.stringify(run, null, 2)}\n`);
+    this.#asking = false;
+  }
+
+  /** The same of a run that is still to ask a teacher: what it was begun with. */
+  async writeAsking(run: unknown): Promise<void> {
+    await this.writeRun(run);
+    this.#asking = true;
+  }
+
+  /** Puts back what was there before writeAsking (null: nothing) where nothing was written since: what is refused leaves no run behind. */
+  async takeBack(before: unknown): Promise<void> {
+    if (!this.#asking) return;
+    if (before === null) await rm(this.runFile, { force: true });
+    else await this.writeRun(before);
+    this.#asking = false;
+  }
+
+  async holdsRun(): Promise<boolean> {
+    return exists(this.runFile);
   }
 
   /** Makes the folder's lines those of a run that stands after this step, and tells how far they went and which were damaged. */

@@ -89,7 +89,11 @@ test.each<Partial<DistillOptions>>([
     ["step", 5],
   ] as const) {
     const abort = new AbortController();
-    const cut = distill(task, small(out, { ...options, signal: abort.signal, resume: type === "step" }));
+    const { signal } = abort;
+    const cut = distill(
+      task,
+      type === "teach" ? small(out, { ...options, signal }) : ({ out, resume: true, signal } as DistillOptions),
+    );
     const seen: string[] = [];
     await expect(
       (async () => {
@@ -98,7 +102,10 @@ test.each<Partial<DistillOptions>>([
           if (event.type === type && seen.filter((one) => one === type).length === at) abort.abort();
         }
       })(),
-    ).rejects.toMatchObject({ code: "cancelled" });
+    ).rejects.toMatchObject({
+      code: "cancelled",
+      message: expect.stringMatching(/^cancelled (while .*|after step \d+ of 12); resume goes on from there$/),
+    });
   }
   const resumed = await distill(task, { out, resume: true } as DistillOptions).result;
   const bytesOf = ({ model, run }: typeof resumed) => sha(model ?? path.join(run, "adapter.gguf"));

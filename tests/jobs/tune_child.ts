@@ -1,8 +1,9 @@
 // A process for kill.test.ts: tunes or distils for so many STEPS, or goes on with it, and says each event on a line of its own. With KILL_AT="step 12 end" it
 // dies of SIGKILL, KILL_DELAY milliseconds after its first line of step 12 or more (a life before may have come further than its last words), at the latest after its
 // line of "end"; also where its work has ended by then: who kills from outside may come too late on a busy machine.
-import { writeSync } from "node:fs";
-import { distill, tune } from "../../src/jobs/index.js";
+import { existsSync, writeSync } from "node:fs";
+import path from "node:path";
+import { type DistillOptions, distill, tune } from "../../src/jobs/index.js";
 import { readTask } from "../../src/task/index.js";
 
 // The toy teaches itself: what is learnt does not matter here.
@@ -27,8 +28,14 @@ const common = {
   resume: true,
 };
 const task = await readTask(taskFile);
-const run =
-  method in lessons
+// A run that was begun is gone on with by nothing but its folder.
+const begun = existsSync(path.join(out, "run.json"));
+const { resume } = common;
+const run = begun
+  ? method in lessons
+    ? distill(task, { out, resume } as DistillOptions)
+    : tune(task, { out, resume })
+  : method in lessons
     ? distill(task, {
         ...common,
         ...{ teacher: model, student: model, topK: 8, learningRate: 1e-3, quantize: "none" },
