@@ -24,7 +24,7 @@ interface ValidationJob extends ScoringJob {
   seed: number;
 }
 
-/** Loss: mean of -log p over all label tokens, end tokens included, or of a head's loss over the rows, as in training. Metrics: as eval's. */
+/** Loss: mean of -log p over all label tokens, end tokens included, or of a head's loss over the rows, as in training. Metrics: as eval's; none where the loss is no number. */
 async function validate(job: ValidationJob): Promise<Validation> {
   let sum = 0;
   let labels = 0;
@@ -34,8 +34,11 @@ async function validate(job: ValidationJob): Promise<Validation> {
     else sum -= (await job.model.native.score(batch, job.lora)).reduce((total, score) => total + score, 0);
     labels += batch.queryPositions.length;
   }
+  const loss = sum / labels;
+  // Weights that give no numbers answer nothing: the run says so, which knows where they come from.
+  if (!Number.isFinite(loss)) return { loss, metrics: {} };
   const { rows } = await evaluateRows(job);
-  return { loss: sum / labels, metrics: { ...summarise(job.task, rows, job.labels, job.seed).metrics } };
+  return { loss, metrics: { ...summarise(job.task, rows, job.labels, job.seed).metrics } };
 }
 
 /** Validation rows, and the work on them with an adapter as it is (null: the model's own weights). */

@@ -40,7 +40,7 @@ export interface TrainJob {
   keepBest: "memory" | "disk";
   /** Steps after which the parameters are trained as they will be quantised, and what begins that; null: never. Steps before that are no best ones. */
   quantize: { after: number; begin(): Promise<void> } | null;
-  /** Validates the parameters as they are; null: never. Throws "cancelled" when the signal says so. */
+  /** Validates the parameters as they are, with a loss that is no number where they give none; null: never. Throws "cancelled" when the signal says so. */
   validate: (() => Promise<Validation>) | null;
   /** Name of the task's metric, which chooses the best step. */
   metric: string;
@@ -227,7 +227,7 @@ class Training {
     if (Number.isFinite(gradientNorm)) return gradientNorm;
     throw new StillroomError(
       "input",
-      `step ${this.#step + 1}: the sum of the gradients is not finite; lower learningRate, and resume from the last checkpoint`,
+      `step ${this.#step + 1}: the sum of the gradients is not finite: the training diverged; begin again with a smaller learningRate`,
       { options: ["learningRate"] },
     );
   }
@@ -275,6 +275,7 @@ class Training {
     if (!validate || step === 0 || progress.validated === step) return;
     if (step % plan.evaluateEvery !== 0 && step < plan.steps) return;
     const validation = await validate();
+    if (!Number.isFinite(validation.loss)) throw this.#noNumbers();
     const value = validationValue(validation, metric);
     // A metric that counts rows ties easily: then the lower loss decides.
     const before = progress.best;
@@ -320,6 +321,14 @@ class Training {
     const seconds = (at - started) / 1000;
     this.#saved = { step: this.#step, at, seconds };
     return { type: "checkpoint", step: this.#step, file, bytes, seconds };
+  }
+
+  /** Of a validation. Where no step had any either, it was not the training. */
+  #noNumbers(): StillroomError {
+    if (this.#progress.loss.last === null) return this.#neverFinite();
+    const run = `the run ${this.job.folder.folder} gives no numbers after step ${this.#step}`;
+    const message = `${run}: its training diverged; begin again with a smaller learningRate`;
+    return new StillroomError("input", message, { options: ["learningRate"] });
   }
 
   #neverFinite(): StillroomError {

@@ -188,6 +188,17 @@ test("a step without a finite row changes no weight and no moment", async () => 
   expect(await lines("metrics.jsonl")).toMatchObject([{ step: 1, loss: null, skipped: true, gradient_norm: null }]);
 });
 
+test("weights that give no numbers are the training's doing only where a step had some before", async () => {
+  const validate = async () => ({ loss: Number.NaN, metrics: {} });
+  const course = { steps: 2, evaluateEvery: 2, change: { validate } };
+  const diverged = await drive(await toyJob(folder, course));
+  const message = expect.stringMatching(/^the run .* gives no numbers after step 2: its training diverged; begin /);
+  expect(diverged.error).toMatchObject({ code: "input", message });
+  const rows = toyRows(8).map(([token]) => [token, poison] as [number, number]);
+  const other = await drive(await toyJob(await toyFolder(), { ...course, rows }));
+  expect(other.error).toMatchObject({ message: expect.stringMatching(/^the loss of every row of the last 2 steps/) });
+});
+
 test("a run in which nothing is finite stops after 20 steps and says so", async () => {
   const rows = toyRows(40).map(([token]) => [token, poison] as [number, number]);
   const { events, error } = await drive(await toyJob(folder, { rows, steps: 100 }));
