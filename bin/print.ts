@@ -143,6 +143,7 @@ export function studentText(result: StudentResult, kind: TaskKind): string {
   return [
     `${c.bold(plain(out))} · ${type} · ${fileSize(bytes)} · ${size}`,
     `layers ${kept.join(", ")} of the teacher${added > 0 ? ` and ${added} new` : ""} · ${width}`,
+    ...(parameters === of ? ["nothing was left out: --layers, --ffn, --heads and --vocab make it smaller"] : []),
     `loss of ${counted(result.rows, "row")}: ${number(loss.teacher)} by the teacher, ${number(loss.student)} by the untrained student`,
     // A head goes with an adapter, or alone.
     kind === "regress" || kind === "multilabel"

@@ -134,6 +134,16 @@ describe("print", () => {
     expect(told("multilabel")).toBe("train it before use: tune, on the student (an adapter and a head)");
   });
 
+  it("says of a student where nothing was left out", () => {
+    const sizes = { layers: [0], rows: 1, heads: 1, vocabulary: 1, width: 1, out: "s.gguf", type: "f16", bytes: 1 };
+    const told = (parameters: number) => {
+      const made = { ...sizes, loss: { teacher: 1, student: 1 }, parameters, teacher_parameters: 2 };
+      return studentText(made as unknown as StudentResult, "classify");
+    };
+    expect(told(2)).toContain("\nnothing was left out: --layers, --ffn, --heads and --vocab make it smaller\n");
+    expect(told(1)).not.toContain("left out");
+  });
+
   it("tells no speed of a teacher that was asked nothing", () => {
     const taught = { cache: "c", rows: 8, positions: 9, top_k: 64, hidden_width: null, bytes: 1, seconds: 1 };
     const told = (computed: number) => {
