@@ -6,7 +6,7 @@ import { performance } from "node:perf_hooks";
 import { adapterFiles, loadAdapter, loadCalibration, loadHead, requireNoHead } from "../adapter/index.js";
 import { readRows } from "../dataset/index.js";
 import { readShots, requireGoodRow, requireHead } from "../evaluate/index.js";
-import { Model, openModel } from "../model/index.js";
+import { boxedModels, Model, openModel } from "../model/index.js";
 import { compilePrompt } from "../prompt/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
@@ -134,6 +134,7 @@ class Export {
       ...[adapter, under].flatMap((place) => (place === undefined ? [] : adapterFiles(place))),
       ...[imatrix, check].flatMap((task) => (task ? taskFiles(task) : [])),
       ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt.file }]),
+      ...(await boxedModels()),
     ];
     for (const file of [this.settings.out, keepMerged]) {
       if (file === undefined) continue;

@@ -3,4 +3,4 @@ export { type DownloadOptions, type DownloadProgress, isModelUri } from "./downl
 export { cacheFolder, packageRoot } from "./folders.js";
 export { type Inspection, inspect } from "./inspect.js";
 export { Model, notTunable, type OpenModelOptions, openModel, requireThreads } from "./open.js";
-export { defaultModelUri, resolveDefaultModel, resolveModel } from "./resolve.js";
+export { boxedModels, defaultModelUri, resolveDefaultModel, resolveModel } from "./resolve.js";

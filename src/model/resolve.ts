@@ -2,6 +2,7 @@
 import { access, constants, readdir, stat } from "node:fs/promises";
 import path from "node:path";
 import { cannot, isAbsent, StillroomError, unexpected } from "../support/errors.js";
+import type { InputFile } from "../support/inputs.js";
 import { type DownloadOptions, downloadModel, isModelUri } from "./download.js";
 import { packageRoot } from "./folders.js";
 
@@ -35,14 +36,24 @@ export async function resolveModel(model: string | undefined, options: DownloadO
   return file;
 }
 
+const boxFolder = (): string => path.join(packageRoot(), "models");
+
+/** The models in the box, for jobs that must not write over them. */
+export async function boxedModels(): Promise<InputFile[]> {
+  const names = await readdir(boxFolder()).catch(() => [] as string[]);
+  return names
+    .filter((name) => name.endsWith(".gguf"))
+    .sort()
+    .map((name) => ({ what: "the model in stillroom's box", file: path.join(boxFolder(), name) }));
+}
+
 /**
  * The model in the box (models/*.gguf of the package), else SmolLM2-135M of the folder STILLROOM_SHARED (default: ../shared
  * beside the package), else the same from Hugging Face.
  */
 export async function resolveDefaultModel(options: DownloadOptions = {}): Promise<string> {
-  const box = path.join(packageRoot(), "models");
-  const boxed = (await readdir(box).catch(() => [] as string[])).filter((name) => name.endsWith(".gguf")).sort()[0];
-  if (boxed) return path.join(box, boxed);
+  const boxed = (await boxedModels())[0];
+  if (boxed) return boxed.file;
   const shared = path.join(process.env.STILLROOM_SHARED || path.join(packageRoot(), "../shared"), sharedModel);
   if ((await stat(shared).catch(() => null))?.isFile()) return shared;
   try {
@@ -51,7 +62,7 @@ export async function resolveDefaultModel(options: DownloadOptions = {}): Promis
     if (cause instanceof StillroomError && cause.code === "cancelled") throw cause;
     throw new StillroomError(
       "missing",
-      `no model was given and none is in ${box}; give one by --model PATH or --model hf:USER/REPOSITORY/FILE.gguf (${(cause as Error).message})`,
+      `no model was given and none is in ${boxFolder()}; give one by --model PATH or --model hf:USER/REPOSITORY/FILE.gguf (${(cause as Error).message})`,
       { cause },
     );
   }

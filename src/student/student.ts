@@ -6,7 +6,7 @@ import { performance } from "node:perf_hooks";
 import { type Row, readRows } from "../dataset/index.js";
 import { readShots } from "../evaluate/index.js";
 import { requireSpace } from "../export/index.js";
-import { Model, notTunable, openModel } from "../model/index.js";
+import { boxedModels, Model, notTunable, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { unexpected } from "../support/errors.js";
 import { makeFolder, placeFile, requireWritable, temporaryName } from "../support/files.js";
@@ -79,6 +79,7 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
     { what: "the teacher", file: teacher.info.path },
     ...tasks.flatMap(taskFiles),
     ...(prompt === undefined ? [] : [{ what: "the prompt file", file: prompt.file }]),
+    ...(await boxedModels()),
   ]);
   await requireSameKind(out, "GGUF", "GGUF");
   await requireVocabulary(settings, teacher);

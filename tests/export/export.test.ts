@@ -5,7 +5,7 @@ import path from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { type EvaluateOptions, evaluate, readPredictions } from "../../src/evaluate/index.js";
 import { exportModel } from "../../src/export/index.js";
-import { inspect, type Model, openModel } from "../../src/model/index.js";
+import { inspect, type Model, openModel, resolveDefaultModel } from "../../src/model/index.js";
 import { native } from "../../src/support/native.js";
 import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
@@ -215,6 +215,18 @@ describe("exportModel", () => {
       await expect(exportModel({ model, out: file })).rejects.toMatchObject({ code: "usage" });
     }
     expect(readFileSync(model.info.path).length).toBe(bytes);
+  });
+
+  it("never writes over the model in the box, whatever is exported", async () => {
+    const box = await resolveDefaultModel();
+    // Called off beforehand, so that a mistake here costs no model.
+    const signal = AbortSignal.abort();
+    for (const places of [{ out: box }, { out, keepMerged: box }]) {
+      await expect(exportModel({ model, adapter, ...places, signal })).rejects.toMatchObject({
+        code: "usage",
+        message: `${box} is the model in stillroom's box; choose another file`,
+      });
+    }
   });
 
   it("never writes over what it reads", async () => {

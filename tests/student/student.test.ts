@@ -4,7 +4,7 @@ import os from "node:os";
 import path from "node:path";
 import { getLlama, LlamaLogLevel } from "node-llama-cpp";
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
-import { inspect, type Model, openModel } from "../../src/model/index.js";
+import { inspect, type Model, openModel, resolveDefaultModel } from "../../src/model/index.js";
 import { makeStudent } from "../../src/student/index.js";
 import { native } from "../../src/support/native.js";
 import { readTask, type Task } from "../../src/task/index.js";
@@ -273,6 +273,15 @@ describe("makeStudent", () => {
     for (const file of [teacher.info.path, task.file, path.join(path.dirname(task.file), "train.jsonl")]) {
       await expect(makeStudent({ teacher, task, out: file })).rejects.toMatchObject({ code: "usage" });
     }
+  });
+
+  it("never writes over the model in the box, whoever teaches", async () => {
+    const box = await resolveDefaultModel();
+    // Called off beforehand, so that a mistake here costs no model.
+    await expect(makeStudent({ teacher, task, out: box, signal: AbortSignal.abort() })).rejects.toMatchObject({
+      code: "usage",
+      message: `${box} is the model in stillroom's box; choose another file`,
+    });
   });
 
   it("tells of a place that takes no file before any work", async () => {
