@@ -13,6 +13,7 @@ import { Random } from "../../src/support/random.js";
 import { readTask, type Task } from "../../src/task/index.js";
 import { packTexts } from "../../src/tokens/index.js";
 import { writeToyTask } from "../jobs/toy-task.js";
+import type { Metadata } from "../support/gguf.js";
 import { needs, sharedPath } from "../support/needs.js";
 import { byteAlphabet, textToy, writeTextToy } from "../support/text_toy.js";
 
@@ -71,7 +72,7 @@ const characters = [..."▁abcdefghijklmnopqrstuvwxyz:.é"];
 const bytes = Array.from({ length: 256 }, (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, "0")}>`);
 const sentencePiece = ["<unk>", "<s>", "</s>", ...bytes, ...pieces, ...characters];
 
-function writeTeacher(kind: "gpt2" | "llama"): string {
+function writeTeacher(kind: "gpt2" | "llama", change: Metadata = {}): string {
   const tokens = kind === "gpt2" ? bytePair : sentencePiece;
   const types = tokens.map((text) =>
     /^<\/?s>$/.test(text) ? 3 : text === "<unk>" ? 2 : kind === "llama" && /^<0x/.test(text) ? 6 : 1,
@@ -95,7 +96,7 @@ function writeTeacher(kind: "gpt2" | "llama"): string {
           },
         };
   return writeTextToy(
-    { ...further, "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types },
+    { ...further, "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types, ...change },
     { ...textToy, vocabulary: tokens.length },
   );
 }
@@ -122,6 +123,19 @@ function compare(
   }
   return same;
 }
+
+it("SentencePiece of the same tokens differs by its scores, and by the space before a text", async () => {
+  const one = writeTeacher("llama");
+  const told = (change: Metadata) => native().tokenizerDifference(one, writeTeacher("llama", change));
+  const scores = { type: "array", of: "f32", value: sentencePiece.map((_, token) => -token) } as const;
+  expect(await told({ "tokenizer.ggml.scores": scores })).toMatch(
+    /^tokenizer\.ggml\.scores of .*gguf and .*gguf differ$/,
+  );
+  const space = await told({ "tokenizer.ggml.add_space_prefix": false });
+  expect(space).toMatch(/^tokenizer\.ggml\.add_space_prefix is true in .*gguf and false in /);
+  // What llama.cpp takes where a file is silent.
+  expect(await told({ "tokenizer.ggml.add_space_prefix": true })).toBeNull();
+});
 
 describe.each(["gpt2", "llama"] as const)("the vocabulary of a %s tokenizer", (kind) => {
   let teacher: Model;
