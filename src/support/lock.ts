@@ -19,6 +19,7 @@ export interface FolderLock {
 }
 
 const lockName = /^lock-(\d+)$/;
+const proposalName = /^lock\.\d+\.\d+\.tmp$/;
 
 /**
  * Takes the folder for this process. Throws "usage" at once, naming the pid, when a living process holds it.
@@ -29,10 +30,11 @@ const lockName = /^lock-(\d+)$/;
 export async function lockFolder(folder: string): Promise<FolderLock> {
   const own = JSON.stringify({ pid: process.pid, host: hostname(), started: startOf(process.pid) } satisfies Owner);
   const proposal = path.join(folder, `lock.${process.pid}.${process.hrtime.bigint()}.tmp`);
-  await writeFile(proposal, own).catch((error: Error) => {
-    throw cannot("lock", folder, error);
-  });
   try {
+    await writeFile(proposal, own).catch((error: Error) => {
+      throw cannot("lock", folder, error);
+    });
+    await removeProposals(folder);
     for (;;) {
       const found = await deadLocks(folder);
       const file = path.join(folder, `lock-${Math.max(0, ...found) + 1}`);
@@ -67,6 +69,15 @@ async function removeOlder(folder: string, file: string): Promise<void> {
   }
 }
 
+/** Removes what processes that were killed in locking left, as far as this user may. One whose file does not tell yet who it is may be just starting, on another machine, too. */
+async function removeProposals(folder: string): Promise<void> {
+  for (const name of (await readdir(folder)).filter((one) => proposalName.test(one))) {
+    const file = path.join(folder, name);
+    const owner = parse(await readFile(file, "utf8").catch(() => ""));
+    if (owner !== null && isGone(owner)) await rm(file, { force: true }).catch(() => undefined);
+  }
+}
+
 /** link(2) gives the name only when nothing has it: the file appears with its content, or not at all. */
 async function place(proposal: string, file: string): Promise<boolean> {
   try {
@@ -88,10 +99,16 @@ function refuseLiving(held: string, file: string): void {
       `${folder} is in use by process ${owner.pid} on ${owner.host}; when that has ended, remove ${file}`,
     );
   }
-  if (!alive(owner.pid)) return;
-  const started = startOf(owner.pid);
-  if (owner.started !== null && started !== null && owner.started !== started) return;
+  if (isGone(owner)) return;
   throw new StillroomError("usage", `${folder} is in use by process ${owner.pid}; wait for it, or end it`);
+}
+
+/** Whether it was a process of this machine that has ended; another may have its pid since. */
+function isGone({ pid, host, started }: Owner): boolean {
+  if (host !== hostname()) return false;
+  if (!alive(pid)) return true;
+  const now = startOf(pid);
+  return started !== null && now !== null && started !== now;
 }
 
 function parse(held: string): Owner | null {

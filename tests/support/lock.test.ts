@@ -7,7 +7,7 @@ import path from "node:path";
 import { beforeEach, expect, test, vi } from "vitest";
 import { lockFolder } from "../../src/support/lock.js";
 
-const hooks = vi.hoisted(() => ({ beforeLink: null as (() => Promise<void>) | null }));
+const hooks = vi.hoisted(() => ({ beforeLink: null as (() => Promise<void>) | null, full: false }));
 vi.mock("node:fs/promises", async (original) => {
   const real = await original<typeof import("node:fs/promises")>();
   const link: typeof real.link = async (from, to) => {
@@ -16,7 +16,13 @@ vi.mock("node:fs/promises", async (original) => {
     await hook?.();
     return real.link(from, to);
   };
-  return { ...real, link };
+  const writeFile: typeof real.writeFile = async (file, data, options) => {
+    if (!hooks.full) return real.writeFile(file, data, options);
+    hooks.full = false;
+    await real.writeFile(file, "");
+    throw Object.assign(new Error("ENOSPC: no space left on device, write"), { code: "ENOSPC" });
+  };
+  return { ...real, link, writeFile };
 });
 
 let folder: string;
@@ -89,6 +95,22 @@ test("of many at once exactly one gets it, also over a stale lock", async () => 
   const tries = await Promise.allSettled(Array.from({ length: 20 }, () => lockFolder(folder)));
   expect(tries.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
   expect(await readdir(folder)).toEqual(["lock-5"]);
+});
+
+test("what processes that were killed in locking left is taken away, and nothing of a living one or of another machine", async () => {
+  const left = (name: string, content: string) => writeFile(path.join(folder, name), content);
+  await left("lock.1.1.tmp", owner({ pid: dead() }));
+  await left("lock.2.1.tmp", owner({}));
+  await left("lock.3.1.tmp", owner({ pid: 2 ** 30, host: "elsewhere" }));
+  await left("lock.4.1.tmp", "");
+  await lockFolder(folder);
+  expect((await readdir(folder)).sort()).toEqual(["lock-1", "lock.2.1.tmp", "lock.3.1.tmp", "lock.4.1.tmp"]);
+});
+
+test("a disk that is full leaves nothing", async () => {
+  hooks.full = true;
+  await expect(lockFolder(folder)).rejects.toMatchObject({ code: "io" });
+  expect(await readdir(folder)).toEqual([]);
 });
 
 test("one that was slow to take over a dead lock leaves to whoever holds the folder by then", async () => {
