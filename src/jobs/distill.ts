@@ -106,7 +106,7 @@ async function* distilling(
     task,
     { ...rest, method, model: student },
     // Seed, threads and variant too are those that it was begun with.
-    lessonOf(asked, { ...lessons, student, prompt }, { ...before?.options, ...rest }),
+    lessonOf(asked, { ...lessons, student, prompt }, { ...before?.options, ...rest }, Boolean(before?.fingerprint)),
   );
 }
 
@@ -126,10 +126,18 @@ function requireSameLesson(
   requireSameRun(pick(before), pick({ ...own }), path.resolve(rest.out), rest);
 }
 
+/** What helps where a run's own cache is of something else than it is asked for now. resumed: the run has had its teacher's answers. */
+const ownCacheHelp = (folder: string, resumed: boolean): string =>
+  resumed
+    ? "resume the run as it was begun, or begin another one, in another folder"
+    : `give what it was made with, or remove ${folder}, and the teacher is asked anew`;
+
+/** resumed: the run has had its teacher's answers. */
 function lessonOf(
   task: Task,
   settings: DistillationSettings,
   { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
+  resumed: boolean,
 ): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
   const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, onPolicyPrecision, answering, quantizing, prompt } =
     settings;
@@ -213,6 +221,7 @@ function lessonOf(
           rows: tokens.rowsOfTeacher(rows),
           texts,
           tokenBudget,
+          own: settings.cache === undefined ? ownCacheHelp(cacheFolder, resumed) : null,
           ...common,
         });
       }

@@ -230,6 +230,8 @@ export interface Teaching {
   /** Most tokens that go through the teacher at once (default 2048). */
   tokenBudget?: number | undefined;
   signal: AbortSignal | null;
+  /** Of a run's own cache: what helps where it is of something else (default: what helps with a folder that was named). */
+  own?: string | null;
   /** Counts what was computed here. */
   work?: { rows: number; tokens: number; seconds: number };
 }
@@ -244,6 +246,7 @@ export async function* teachInto(folder: string, teaching: Teaching): AsyncGener
     teacher.facts(task, { rows: hashRows(rows.slice(0, own)), texts: texts > 0 ? hashRows(rows.slice(own)) : null }),
     counts,
     teacher.options.hidden ?? false,
+    teaching.own,
   );
   try {
     if (cache.damage !== null) yield { type: "warning", kind: "cache", message: cache.damage };

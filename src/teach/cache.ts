@@ -33,12 +33,14 @@ export class TeacherCache {
    *
    * @param positions - of each row
    * @param hidden - whether the teacher's hidden states are needed; a cache that is there may keep them all the same
+   * @param own - of a run's own cache, which nobody named: what helps where it is of something else; null for a folder that was named
    */
   static async open(
     folder: string,
     { hidden_width, ...facts }: TeachingFacts,
     positions: readonly number[],
     hidden: boolean,
+    own: string | null = null,
   ): Promise<TeacherCache> {
     const absolute = path.resolve(folder);
     await makeFolder(absolute);
@@ -50,7 +52,7 @@ export class TeacherCache {
         row_count: positions.length,
         positions: positions.reduce((sum, count) => sum + count, 0),
       };
-      const manifest = await requireFit(absolute, plain, { ...plain, hidden_width }, hidden);
+      const manifest = await requireFit(absolute, plain, { ...plain, hidden_width }, hidden, own);
       const layout = new CacheLayout(manifest, positions);
       const { whole, damage } = await verify(absolute, layout);
       return new TeacherCache(absolute, layout, lock, whole, damage);
@@ -189,7 +191,9 @@ async function requireFit(
   plain: CacheManifest,
   whole: CacheManifest,
   hidden: boolean,
+  own: string | null,
 ): Promise<CacheManifest> {
+  const anew = own === null ? null : `remove ${folder}, and the teacher is asked anew`;
   const file = path.join(folder, manifestName);
   const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
     if (error.code === "ENOENT") return null;
@@ -198,24 +202,25 @@ async function requireFit(
   if (text === null) {
     const others = (await readdir(folder)).filter((name) => !name.startsWith("lock") && !name.endsWith(".tmp"));
     if (others.length > 0) {
-      throw new StillroomError("usage", `${folder} holds no teacher's cache, but ${others[0]}; give another folder`);
+      const message = `${folder} holds no teacher's cache, but ${others[0]}; ${anew ?? "give another folder"}`;
+      throw new StillroomError("usage", message);
     }
     const needed = hidden ? whole : plain;
     await writeFileAtomic(file, `${JSON.stringify(needed, null, 1)}\n`);
     return needed;
   }
-  const found = parse(text, file);
+  const found = parse(text, file, anew ?? remedy);
   const there = found.hidden_width === undefined ? plain : whole;
-  requireSame(folder, found, there);
+  requireSame(folder, found, there, own ?? remedy);
   if (!hidden || there === whole) return there;
   throw new StillroomError(
     "input",
-    `the teacher's cache ${folder} keeps no hidden states; make another one, in another folder, with stillroom teach --hidden`,
+    `the teacher's cache ${folder} keeps no hidden states; ${own ?? "make another one, in another folder, with stillroom teach --hidden"}`,
   );
 }
 
 /** Throws "input" naming the fields that differ. */
-function requireSame(folder: string, found: Partial<CacheManifest>, manifest: CacheManifest): void {
+function requireSame(folder: string, found: Partial<CacheManifest>, manifest: CacheManifest, helps = remedy): void {
   const names = [...new Set([...Object.keys(manifest), ...Object.keys(found)])] as (keyof CacheManifest)[];
   const differing = names.filter((name) => JSON.stringify(found[name]) !== JSON.stringify(manifest[name]));
   if (differing.length === 0) return;
@@ -224,17 +229,17 @@ function requireSame(folder: string, found: Partial<CacheManifest>, manifest: Ca
     return `${name} (${there} there, ${here} here)`;
   });
   const other = `it was made with other ${list.join(", ")}`;
-  throw new StillroomError("input", `the teacher's cache ${folder} does not fit: ${other}; ${remedy}`);
+  throw new StillroomError("input", `the teacher's cache ${folder} does not fit: ${other}; ${helps}`);
 }
 
-function parse(text: string, file: string): Partial<CacheManifest> {
+function parse(text: string, file: string, helps = remedy): Partial<CacheManifest> {
   try {
     const found = JSON.parse(text) as Partial<CacheManifest> | null;
     if (found?.format === kind.format) return found;
   } catch {
     // Falls through to the one message for a file that is not ours.
   }
-  throw new StillroomError("input", `${file} is damaged, or no teacher's cache; ${remedy}`);
+  throw new StillroomError("input", `${file} is damaged, or no teacher's cache; ${helps}`);
 }
 
 const remedy = "in another folder stillroom teach --out FOLDER, or distill --cache FOLDER, makes one that fits";

@@ -1,9 +1,10 @@
 // A distillation whose teacher is being asked: its folder is a run's from then on, held by one process, gone on with by nothing but itself, and given back where it is refused.
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { type DistillOptions, distill, teach } from "../../src/jobs/index.js";
 import { reportRun } from "../../src/report/index.js";
+import { RunFolder } from "../../src/train/index.js";
 import { runFolder, sha } from "./runs.js";
 import { makeToyPair } from "./toy-pair.js";
 
@@ -62,23 +63,19 @@ test("on its own answers it says the step, too: nothing but the folder goes on t
   expect(sha((await distill(task, alone()).result).model!)).toBe(sha(undisturbed.model!));
 });
 
-test("another process is told who has the folder, from the first moment on, and a page that the teacher is asked", async () => {
-  const abort = new AbortController();
-  let asked = false;
-  const first = distill(task, small({ signal: abort.signal }));
-  const inUse = { code: "usage", message: `${out} is in use by process ${process.pid}; wait for it, or end it` };
-  while (!existsSync(out)) await new Promise((resolve) => setImmediate(resolve));
-  expect(existsSync(path.join(out, "run.json"))).toBe(false);
-  await expect(distill(task, alone()).result).rejects.toMatchObject(inUse);
-  for await (const event of first) {
-    if (event.type !== "teach" || asked) continue;
-    asked = true;
-    await expect(distill(task, alone()).result).rejects.toMatchObject(inUse);
-    const page = path.join(path.dirname(out), "page.html");
-    await reportRun(out, page);
-    expect(readFileSync(page, "utf8")).toContain("not finished: its teacher is asked");
-  }
-  expect(asked).toBe(true);
+test("another process is told who has the folder, before there is a run.json, too, and a page that the teacher is asked", async () => {
+  const refusesWhileHeld = async () => {
+    const held = await RunFolder.open(out, true);
+    const message = `${out} is in use by process ${process.pid}; wait for it, or end it`;
+    await expect(distill(task, alone()).result).rejects.toMatchObject({ code: "usage", message });
+    await held.close();
+  };
+  await refusesWhileHeld();
+  await cutWhile(/asking the teacher/, {});
+  await refusesWhileHeld();
+  const page = path.join(path.dirname(out), "page.html");
+  await reportRun(out, page);
+  expect(readFileSync(page, "utf8")).toContain("not finished: its teacher is asked");
 });
 
 test("what is refused while the teacher is asked leaves no run behind, or that which was begun", async () => {
@@ -91,4 +88,28 @@ test("what is refused while the teacher is asked leaves no run behind, or that w
   const begun = readFileSync(path.join(out, "run.json"), "utf8");
   await expect(distill(task, alone({ cache })).result).rejects.toThrow(/other top_k/);
   expect(JSON.parse(readFileSync(path.join(out, "run.json"), "utf8"))).toEqual(JSON.parse(begun));
+});
+
+test("its own cache that is of something else, damaged or no cache is told with what helps, and that helps", async () => {
+  await cutWhile(/asking the teacher, after 128/, {});
+  const folder = path.join(out, "teacher");
+  const anew = `remove ${folder}, and the teacher is asked anew`;
+  const said = (change: Partial<DistillOptions>, what: string) =>
+    expect(distill(task, alone(change)).result).rejects.toThrow(what);
+  await said({ topK: 8 }, `other top_k (16 there, 8 here); give what it was made with, or ${anew}`);
+  const manifest = path.join(folder, "cache.json");
+  const good = readFileSync(manifest);
+  writeFileSync(manifest, good.subarray(0, 9));
+  await said({}, `${manifest} is damaged, or no teacher's cache; ${anew}`);
+  rmSync(manifest);
+  await said({}, `${folder} holds no teacher's cache, but rows.bin; ${anew}`);
+  rmSync(folder, { recursive: true });
+  const { model } = await distill(task, alone()).result;
+  await said(
+    { topK: 8 },
+    "other top_k (16 there, 8 here); resume the run as it was begun, or begin another one, in another folder",
+  );
+  const bytes = sha(model!);
+  rmSync(folder, { recursive: true });
+  expect(sha((await distill(task, alone()).result).model!)).toBe(bytes);
 });
