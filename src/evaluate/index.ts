@@ -53,6 +53,7 @@ export {
   readShots,
   requireOnePrompt,
   shownBefore,
+  tooFewExamples,
 } from "./rows.js";
 export {
   evaluateRows,

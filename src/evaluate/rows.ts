@@ -100,11 +100,7 @@ export async function readPromptParts(
   }
   const classes = task.kind === "classify" && labels.length > 0 ? { labels } : {};
   const examples = shots === 0 ? [] : chooseExamples(train, { shots, seed, ...classes });
-  if (examples.length < shots) {
-    const have = `${task.name} has ${counted(examples.length, "training row")} for examples, ${shots} were asked for`;
-    const message = `${have}: ask for no more with shots, or give more rows as data.train`;
-    throw new StillroomError("input", message, { options: ["shots"] });
-  }
+  if (examples.length < shots) throw tooFewExamples(task, examples.length, shots);
   const taken = new Set(split === "train" ? examples.map(({ index }) => index) : []);
   return { labels, shots: fixedShots(task, examples), taken };
 }
@@ -147,4 +143,11 @@ function shotsOf(
     );
   }
   return similarShots(new Neighbours(model, task, sampleRows(train, pool, seed), signal), shots);
+}
+
+/** What is said where more examples are asked for than there are rows; use: what the other training rows are needed for. */
+export function tooFewExamples(task: Task, rows: number, shots: number, use = ""): StillroomError {
+  const have = `${task.name} has ${counted(rows, "training row")} for examples${use && ` (others ${use})`}`;
+  const message = `${have}, ${shots} were asked for: ask for no more with shots, or give more rows as data.train`;
+  return new StillroomError("input", message, { options: ["shots"] });
 }

@@ -116,7 +116,7 @@ function lossOf(metric: string, [before, after]: readonly [number, number]): num
 
 /**
  * Whether a loss is past its bound by more than rounding. Ratios of counts, their difference and the bound are rounded, together by less than 4 units in the last place of the
- * largest of them: 0.9 − 0.89 is 0.010000000000000009. One row of thousand millions is a million times that.
+ * largest of them: 0.9 − 0.89 is 0.010000000000000009. One row of a thousand million is a million times that.
  */
 function isPast(bound: number, loss: number, [before, after]: readonly [number, number]): boolean {
   const size = Math.max(Math.abs(before), Math.abs(after), bound);

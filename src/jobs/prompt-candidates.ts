@@ -7,10 +7,10 @@ import {
   readPrompt,
   readPromptParts,
   similarShots,
+  tooFewExamples,
 } from "../evaluate/index.js";
 import { chooseExamples, compilePrompt, type PromptFile, promptOf, type Selection } from "../prompt/index.js";
 import { StillroomError } from "../support/errors.js";
-import { counted } from "../support/words.js";
 import type { Task } from "../task/index.js";
 import type { Bench, Candidate } from "./prompt-bench.js";
 import type { PromptSettings } from "./prompt-options.js";
@@ -94,13 +94,8 @@ async function madeOf(task: Task, bench: Bench, pool: Row[], seekers: readonly R
       chat,
     } as const;
     for (const [count, select] of kindsOf(settings)) {
-      if (count > pool.length) {
-        const others = bench.split === "train" ? " (others judge the prompts)" : "";
-        const have = `${task.name} has ${counted(pool.length, "training row")} for examples${others}`;
-        const remedy = "ask for no more with shots, or give more rows as data.train";
-        const message = `${have}, ${count} were asked for: ${remedy}`;
-        throw new StillroomError("input", message, { options: ["shots"] });
-      }
+      if (count > pool.length)
+        throw tooFewExamples(task, pool.length, count, bench.split === "train" ? "judge the prompts" : "");
       const plan = { ...base, shots: count, select, seed, pool: pool.length, measured: null };
       const candidateOf = (examples: Row[]): Candidate => {
         const rows = examples.map((row) => ({ fields: fieldsOf(task, row), value: row.value }));

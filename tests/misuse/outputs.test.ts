@@ -1,16 +1,14 @@
 // Outputs that would take the place of something else: refused before any work, and what lies there stays as it is.
-import { execFile } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { promisify } from "node:util";
 import { beforeAll, expect, it } from "vitest";
-import { packageRoot } from "../../src/model/index.js";
 import { openStore } from "../../src/store/index.js";
 import { stillroom } from "../command/program.js";
 import { writeToyTask } from "../jobs/toy-task.js";
 import { entryOf } from "../store/make.js";
 import { writeTextToy } from "../support/text_toy.js";
+import { refusedToNobody } from "./nobody.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "stillroom-outputs-"));
 const answers = path.join(folder, "answers");
@@ -62,13 +60,7 @@ it.each([
   writeFileSync(file, "precious");
   chmodSync(path.dirname(file), 0o777);
   chmodSync(file, 0);
-  // Root reads everything: the child becomes nobody once it has read its program.
-  const program = `
-    const { ${call.split("(")[0]} } = await import(${JSON.stringify(path.join(packageRoot(), "dist/src", module))});
-    if (process.getuid() === 0) process.setuid(65534);
-    const file = process.argv[1];
-    await ${call}.catch(({ code, message }) => console.log(code, message));`;
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, file]);
+  const stdout = await refusedToNobody(file, module, call);
   expect(stdout).toMatch(/^io /);
   expect(stdout).toContain(file);
   expect(stdout).toContain(said);

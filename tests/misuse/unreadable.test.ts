@@ -1,11 +1,11 @@
 // Models and adapters that cannot be read: told in plain words, with what helps, before the native reader has the system's.
-import { execFile, execFileSync } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { chmodSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { promisify } from "node:util";
 import { expect, it } from "vitest";
-import { packageRoot, resolveModel } from "../../src/model/index.js";
+import { resolveModel } from "../../src/model/index.js";
+import { refusedToNobody } from "./nobody.js";
 
 const folder = mkdtempSync(path.join(tmpdir(), "stillroom-unreadable-"));
 
@@ -17,13 +17,7 @@ it.each([
   writeFileSync(file, "GGUF");
   chmodSync(folder, 0o755);
   chmodSync(file, 0);
-  // Root reads everything: the child becomes nobody once it has read its program.
-  const program = `
-    const { ${call.split("(")[0]} } = await import(${JSON.stringify(path.join(packageRoot(), "dist/src", module))});
-    if (process.getuid() === 0) process.setuid(65534);
-    const file = process.argv[1];
-    await ${call}.catch(({ code, message }) => console.log(code, message));`;
-  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", program, file]);
+  const stdout = await refusedToNobody(file, module, call);
   expect(stdout).toBe(`io cannot read the ${what} ${file}: this user has no right to it; chmod or chown gives it\n`);
 });
 
