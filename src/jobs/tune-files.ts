@@ -8,7 +8,7 @@ import { type Head, isHeadTensor, writeAdapterFolder, writeHead } from "../adapt
 import { cardFile } from "../export/index.js";
 import { type Model, packageRoot } from "../model/index.js";
 import { cannot, isAbsent, StillroomError } from "../support/errors.js";
-import { type NativeLora, type NativeWeights, native, rethrow } from "../support/native.js";
+import { type NativeLora, type NativeWeights, native, rethrow, translated } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import type {
   Fingerprint,
@@ -94,12 +94,24 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
   } catch {
     // Not JSON.
   }
-  const remedy = "put it back as the run wrote it, or give another folder";
-  throw new StillroomError("input", `${file} ${what}: ${remedy}`);
+  throw new StillroomError("input", `${file} ${what}: ${putBack}`);
 }
+
+const putBack = "put it back as the run wrote it, or give another folder";
 
 /** Of a run before its first step, and from then on. */
 export type StartedRun = { [name in keyof RunFile]: NonNullable<RunFile[name]> };
+
+/** Throws "input" naming the run.json whose options `check` refuses: nobody gave them now. */
+export function requireOptions(file: string, check: () => unknown): void {
+  try {
+    check();
+  } catch (error) {
+    const { message, options } = translated(error);
+    const wrong = `${file} is damaged: ${message}; ${putBack}`;
+    throw new StillroomError("input", wrong, { cause: error, options });
+  }
+}
 
 /** What a run.json tells of. */
 export interface RunSubject {

@@ -95,3 +95,22 @@ test("a run.json that is damaged, of another version or of no run is told apart,
     });
   }
 });
+
+test("an option that a run.json has damaged is told with its file: nobody gave it", async () => {
+  await tune(task, { ...small(out), steps: 1 }).result;
+  const file = path.join(out, "run.json");
+  const run = JSON.parse(readFileSync(file, "utf8"));
+  for (const [options, what] of [
+    [
+      { leavningRate: 1 },
+      `expected the name of an option of tune (did you mean learningRate?) for an option, received "leavningRate"`,
+    ],
+    [{ batchSize: "8" }, `expected a whole number of at least 1 for batchSize, received "8"`],
+  ] as const) {
+    writeFileSync(file, JSON.stringify({ ...run, options: { ...run.options, ...options } }));
+    await expect(tune(task, { out, resume: true }).result).rejects.toMatchObject({
+      code: "input",
+      message: `${file} is damaged: ${what}; put it back as the run wrote it, or give another folder`,
+    });
+  }
+});
