@@ -109,7 +109,7 @@ class Export {
       const gate = check ? await this.#check(lora, beside, source, quantized) : null;
       const result = await this.#result(quantized, importance, mixture, gate);
       if (gate && !gate.passed) {
-        throw new StillroomError("gate", `${this.#out} was not written: ${refusalOf(gate)}`, {
+        throw new StillroomError("gate", `${this.#out} was not written: ${refusalOf(gate, importance !== null)}`, {
           cause: result,
         });
       }

@@ -109,10 +109,14 @@ export async function runGate(task: Task, models: GateModels, settings: ExportSe
   return { passed: failures.length === 0, failures, doubts: doubtsOf(found), ...found, bounds };
 }
 
-/** A failed gate in a sentence: on how many rows, what was lost, and what may help. */
-export function refusalOf({ failures, rows, split }: Pick<Gate, "failures" | "rows" | "split">): string {
-  const finer = failures.some((failure) => failure.startsWith("quantising"));
-  const remedy = `${finer ? "a finer type, an importance matrix, " : ""}more rows or another bound may pass`;
+/** A failed gate in a sentence: on how many rows, what was lost, and what may help. weighed: an importance matrix was used. */
+export function refusalOf(
+  { failures, rows, split }: Pick<Gate, "failures" | "rows" | "split">,
+  weighed: boolean,
+): string {
+  const finer = weighed ? "a finer type, " : "a finer type, an importance matrix, ";
+  const quantising = failures.some((failure) => failure.startsWith("quantising"));
+  const remedy = `${quantising ? finer : ""}more rows or another bound may pass`;
   return `on ${counted(rows, `${split} row`)} ${failures.join("; ")}; ${remedy}`;
 }
 

@@ -1,6 +1,7 @@
 // The verdict of the gate: which step lost what.
 import { describe, expect, it } from "vitest";
 import type { Estimate } from "../../src/evaluate/index.js";
+import { refusalOf } from "../../src/export/gate.js";
 import { type Gate, judge } from "../../src/export/index.js";
 
 const bounds = { adapterMergedKl: 1e-3, mergedQuantizedKl: 0.1, metricDrop: 0.02 };
@@ -69,4 +70,14 @@ describe("judge", () => {
     expect(verdict(0, 0, metric(0.3, 0.3, 0.5, "log_loss"))).toHaveLength(1);
     expect(verdict(0, 0, metric(0.5, 0.5, 0.3, "log_loss"))).toEqual([]);
   });
+});
+
+it("recommends an importance matrix only where none was used, and only against what quantising lost", () => {
+  const said = (failure: string, weighed: boolean) =>
+    refusalOf({ failures: [failure], rows: 9, split: "test" }, weighed);
+  const quantising = "quantising moved accuracy";
+  const rest = "more rows or another bound may pass";
+  expect(said(quantising, false)).toBe(`on 9 test rows ${quantising}; a finer type, an importance matrix, ${rest}`);
+  expect(said(quantising, true)).toBe(`on 9 test rows ${quantising}; a finer type, ${rest}`);
+  expect(said("merging moved accuracy", false)).toBe(`on 9 test rows merging moved accuracy; ${rest}`);
 });
