@@ -26,7 +26,7 @@ export async function resolveModel(model: string | undefined, options: DownloadO
     throw cannot("read the model", file, cause);
   });
   if (!found.isFile()) {
-    const received = found.isDirectory() ? `${model}/` : `${model} (a pipe or a device)`;
+    const received = found.isDirectory() ? `${model}/` : `a pipe or a device: ${model}`;
     throw unexpected("a GGUF file", "model", received, "input");
   }
   // Before the native reader, which has the system's words for it.

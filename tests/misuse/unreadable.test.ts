@@ -26,6 +26,7 @@ it("a pipe in a model's place is called one, and nothing waits for it", async ()
   execFileSync("mkfifo", [pipe]);
   await expect(resolveModel(pipe)).rejects.toMatchObject({
     code: "input",
-    message: `expected a GGUF file for model, received "${pipe} (a pipe or a device)"`,
+    // What was received is cut where it is long.
+    message: expect.stringMatching(/^expected a GGUF file for model, received "a pipe or a device: /),
   });
 });
