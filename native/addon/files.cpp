@@ -177,6 +177,8 @@ std::vector<std::vector<int32_t>> to_lists(const Napi::Value& value, const std::
     return to_list<std::vector<int32_t>>(value, name, to_int32s);
 }
 
+int64_t to_most(const Napi::Value& tokens) { return to_integer(tokens, "most", 1, int64_t{1} << 30); }
+
 Napi::Value write_student_file(const Napi::CallbackInfo& info) {
     const std::string teacher = to_path(info[0], "teacher");
     const Napi::Object from = to_object(info[1], "parts");
@@ -189,7 +191,7 @@ Napi::Value write_student_file(const Napi::CallbackInfo& info) {
     parts.seed = static_cast<uint64_t>(to_integer(from.Get("seed"), "seed", 0, (int64_t{1} << 53) - 1));
     if (!from.Get("tokens").IsNull()) {
         const Napi::Object tokens = to_object(from.Get("tokens"), "tokens");
-        parts.tokens = {to_int32s(tokens.Get("wanted"), "wanted"), to_integer(tokens.Get("most"), "most", 1, int64_t{1} << 30)};
+        parts.tokens = {to_int32s(tokens.Get("wanted"), "wanted"), to_most(tokens.Get("most"))};
     }
     const bool halves = to_boolean(info[2], "halves");
     const std::string out = to_path(info[3], "out");
@@ -202,11 +204,16 @@ Napi::Value write_student_file(const Napi::CallbackInfo& info) {
         undefined);
 }
 
-Napi::Value tokens_that_stay(const Napi::CallbackInfo& info) {
+Napi::Value require_vocabulary(const Napi::CallbackInfo& info) {
     const std::string teacher = to_path(info[0], "teacher");
-    return Task<int64_t>::start(
-        info.Env(), nullptr, [teacher] { return least_vocabulary(*GgufFile::open(teacher)); },
-        [](Napi::Env env, int64_t& least) -> Napi::Value { return Napi::Number::New(env, static_cast<double>(least)); });
+    const int64_t most = to_most(info[1]);
+    return Task<Nothing>::start(
+        info.Env(), nullptr,
+        [teacher, most] {
+            trim_vocabulary(*GgufFile::open(teacher), {}, most);
+            return Nothing{};
+        },
+        undefined);
 }
 
 Napi::Value trimmed_tokens(const Napi::CallbackInfo& info) {
@@ -268,7 +275,7 @@ void init_files(Napi::Env env, Napi::Object exports) {
     add_async_method(exports, "quantize", quantize_file);
     add_async_method(exports, "tensorTypes", tensor_types);
     add_async_method(exports, "writeStudent", write_student_file);
-    add_async_method(exports, "leastVocabulary", tokens_that_stay);
+    add_async_method(exports, "requireVocabulary", require_vocabulary);
     add_async_method(exports, "trimmedTokens", trimmed_tokens);
     add_async_method(exports, "tokenizerDifference", difference_of_tokenizers);
     const auto& types = quantization_types();

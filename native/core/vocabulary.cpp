@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <functional>
-#include <limits>
 #include <map>
 #include <optional>
 #include <unordered_map>
@@ -183,8 +182,6 @@ Vocabulary trim_vocabulary(const GgufFile& file, const std::vector<int32_t>& wan
     }
     return {{kept.begin(), kept.end()}, {merges.begin(), merges.end()}};
 }
-
-int64_t least_vocabulary(const GgufFile& file) { return static_cast<int64_t>(trim_vocabulary(file, {}, std::numeric_limits<int64_t>::max()).tokens.size()); }
 
 std::set<std::string, std::less<>> vocabulary_keys(const GgufFile& file) {
     std::set<std::string, std::less<>> keys = {tokens_key, types_key, scores_key, merges_key, suppressed_key, "tokenizer.huggingface.json"};

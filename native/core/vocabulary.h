@@ -22,9 +22,6 @@ struct Vocabulary {
 // Failure(usage) when `most` is too small for those that always stay, naming their number.
 Vocabulary trim_vocabulary(const GgufFile& file, const std::vector<int32_t>& wanted, int64_t most);
 
-// How many tokens always stay. Failure(input) as trim_vocabulary.
-int64_t least_vocabulary(const GgufFile& file);
-
 // Keys of the whole vocabulary that write_vocabulary replaces or leaves out.
 std::set<std::string, std::less<>> vocabulary_keys(const GgufFile& file);
 // The tokenizer of what stays.

@@ -126,7 +126,7 @@ function requireSameLesson(
   requireSameRun(pick(before), pick({ ...own }), path.resolve(rest.out), rest);
 }
 
-/** What helps where a run's own cache is of something else than it is asked for now. resumed: the run has had its teacher's answers. */
+/** What helps where a run's own cache is of something else than its options say. resumed: the run has had its teacher's answers. */
 const ownCacheHelp = (folder: string, resumed: boolean): string =>
   resumed
     ? "resume the run as it was begun, or begin another one, in another folder"

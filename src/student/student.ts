@@ -8,7 +8,6 @@ import { readShots } from "../evaluate/index.js";
 import { requireSpace } from "../export/index.js";
 import { boxedModels, Model, notTunable, openModel } from "../model/index.js";
 import { throwIfCancelled } from "../support/cancelled.js";
-import { unexpected } from "../support/errors.js";
 import { makeFolder, placeFile, requireWritable, temporaryName } from "../support/files.js";
 import { requireNoInput, requireSameKind } from "../support/inputs.js";
 import { native, rethrow } from "../support/native.js";
@@ -113,10 +112,7 @@ async function make(teacher: Model, settings: StudentSettings): Promise<StudentR
 /** Throws "input" for a tokenizer that cannot be trimmed, and "usage" for fewer tokens than always stay. */
 async function requireVocabulary({ vocabulary }: StudentSettings, { info }: Model): Promise<void> {
   if (vocabulary === undefined) return;
-  const least = await native().leastVocabulary(info.path);
-  if (typeof vocabulary === "number" && vocabulary < least) {
-    throw unexpected(`at least ${least}, the control tokens and bytes of the teacher,`, "vocabulary", vocabulary);
-  }
+  await native().requireVocabulary(info.path, typeof vocabulary === "number" ? vocabulary : info.vocabulary);
 }
 
 /** Rows from the whole of the training data: files are often sorted by label. */

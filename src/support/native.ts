@@ -373,8 +373,8 @@ export interface NativeAddon extends NativeNear {
   quantize(input: string, out: string, options: NativeQuantizeOptions): Promise<void>;
   /** Writes what stays of a teacher as a GGUF: matrices in f16 (halves) or f32, vectors in f32. */
   writeStudent(teacher: string, parts: NativeStudentParts, halves: boolean, out: string): Promise<void>;
-  /** How many tokens of a teacher's stay in every trimmed vocabulary. */
-  leastVocabulary(teacher: string): Promise<number>;
+  /** Throws what writeStudent would of a vocabulary of so many tokens: for a tokenizer that cannot be trimmed, and for fewer than always stay. */
+  requireVocabulary(teacher: string, most: number): Promise<void>;
   /** For each token of a GGUF that of another one, rising, where its tokenizer is a trimmed form of the other's (docs/formats.md); else null. */
   trimmedTokens(part: string, whole: string): Promise<Int32Array | null>;
   /** How GGUFs of the same tokens differ in what cuts text into them, in words; null where they do not. */
