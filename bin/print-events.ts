@@ -35,10 +35,11 @@ export function onDownload(progress: Progress): (event: DownloadProgress) => voi
     );
 }
 
-export function onScoring(progress: Progress): (event: ScoringProgress) => void {
+/** label: what is scored, if not the rows themselves. */
+export function onScoring(progress: Progress, label = "scoring"): (event: ScoringProgress) => void {
   return ({ rows, totalRows, tokens, seconds }) => {
     const speed = seconds > 0 ? ` · ${Math.round(tokens / seconds)} tokens/s` : "";
-    progress.update("scoring", rows, totalRows, `${rows} of ${counted(totalRows, "row")}${speed}`);
+    progress.update(label, rows, totalRows, `${rows} of ${counted(totalRows, "row")}${speed}`);
   };
 }
 
@@ -137,9 +138,10 @@ export function onDistill(progress: Progress): (event: DistillEvent) => void {
 }
 
 export function onLadder(progress: Progress): (event: LadderEvent) => void {
-  const [bad, scoring, tune, student, distill] = [
+  const [bad, scoring, swaps, tune, student, distill] = [
     onBad(progress),
     onScoring(progress),
+    onScoring(progress, "swaps"),
     onTune(progress),
     onStudent(progress),
     onDistill(progress),
@@ -148,6 +150,7 @@ export function onLadder(progress: Progress): (event: LadderEvent) => void {
     if (event.type === "begin") progress.line(`rung: ${event.rung}`);
     else if (event.type === "bad") bad(event.bad);
     else if (event.type === "scoring") scoring(event.progress);
+    else if (event.type === "swaps") swaps(event.progress);
     else if (event.type === "tune") tune(event.event);
     else if (event.type === "student") student(event.progress);
     else if (event.type === "distill") distill(event.event);

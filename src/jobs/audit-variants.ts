@@ -1,32 +1,30 @@
-// What a predictor says to rows with another group's words in them. Owns the order in which they are asked; makes no variant (audit/swaps.ts).
+// What a predictor says to rows with another group's words in them. Asks all of them at once; makes no variant (audit/swaps.ts).
 import type { Variant } from "../audit/index.js";
 import type { Row } from "../dataset/index.js";
 import { evaluateRows, type RowScore, type ScoringJob, type ScoringProgress } from "../evaluate/index.js";
 
 /**
- * The answers in the order of the variants; null where one could not be asked. Those of one attribute to one group at a time: of these, no two are of the
- * same row.
+ * The answers in the order of the variants; null where one could not be asked. What variants of a row have in common, its examples and its words before the first that differs, is
+ * computed once a batch.
+ *
+ * @throws StillroomError "input" when no variant fits the context, "cancelled" on abort
  */
 export async function variantAnswers(
   variants: readonly Variant[],
   job: ScoringJob,
-  onProgress: (what: string, progress: ScoringProgress) => void,
+  onProgress: (progress: ScoringProgress) => void,
 ): Promise<(RowScore | null)[]> {
-  const { examples } = job;
   const answers = new Array<RowScore | null>(variants.length).fill(null);
+  if (variants.length === 0) return answers;
+  // Variants of a row have its index, and scores are told apart by it: here each has its place.
+  const rows = variants.map(({ row }, index) => ({ ...row, index }));
+  const { examples } = job;
   // A variant gets the examples of the row that it was made of: nothing but its own words is to differ.
-  const original = new Map(variants.map(({ row, of }) => [row, of.row]));
-  const own = typeof examples === "function" ? (row: Row) => examples(original.get(row) ?? row) : examples;
-  const named = variants.map(({ attribute, to }) => `${attribute} to ${to}`);
-  for (const what of new Set(named)) {
-    const places = [...named.keys()].filter((place) => named[place] === what);
-    const rows = places.map((place) => variants[place]!.row);
-    const scores = await evaluateRows({
-      ...{ ...job, rows, examples: own },
-      onProgress: (progress) => onProgress(what, progress),
-    });
-    const byIndex = new Map(scores.rows.map((score) => [score.index, score]));
-    for (const place of places) answers[place] = byIndex.get(variants[place]!.row.index) ?? null;
+  const own = typeof examples === "function" ? ({ index }: Row) => examples(variants[index]!.of.row) : examples;
+  const scores = await evaluateRows({ ...job, rows, examples: own, onProgress });
+  for (const score of scores.rows) {
+    const { index } = variants[score.index]!.row;
+    answers[score.index] = { ...score, index };
   }
   return answers;
 }

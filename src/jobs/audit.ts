@@ -239,7 +239,7 @@ async function ask(
   const byIndex = new Map(job.rows.map((row) => [row.index, row]));
   const judged = scores.rows.map((score) => judge(job.task, byIndex.get(score.index)!, score));
   const variants = variantsOf(plan.lists, job.task, judged);
-  const answers = await variantAnswers(variants, job, told);
+  const answers = await variantAnswers(variants, job, (progress) => told("swaps", progress));
   const benchmarked = await askBenchmarks(benchmarks, job, (progress) => options.onProgress?.(progress));
   return {
     ...{ plan, judged, variants, answers, benchmarked, rows: job.rows, model: model.info.path },

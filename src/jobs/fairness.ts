@@ -23,7 +23,7 @@ export interface Fairness {
   swap: (Pick<Swap, "attribute" | "groups" | "label" | "rows"> & { flips: Interval }) | null;
 }
 
-/** scores: what the predictor answered to its rows. Throws what evaluateRows throws. */
+/** scores: what the predictor answered to its rows. onProgress: how many variants of them were answered. Throws what evaluateRows throws. */
 export async function fairnessOf(
   { job, seed }: Predictor,
   scores: readonly RowScore[],
@@ -33,7 +33,7 @@ export async function fairnessOf(
   const byIndex = new Map(job.rows.map((row) => [row.index, row]));
   const judged = scores.map((score) => judge(job.task, byIndex.get(score.index)!, score));
   const variants = variantsOf(plan.lists, job.task, judged);
-  const answers = await variantAnswers(variants, job, (_, progress) => onProgress(progress));
+  const answers = await variantAnswers(variants, job, onProgress);
   return {
     gap: largestGap(groupTables(plan, judged, judgedMetrics)),
     swap: mostFlips(swapsOf(plan, variants, answers)),

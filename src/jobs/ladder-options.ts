@@ -16,6 +16,7 @@ export type LadderEvent =
   | { type: "begin"; rung: RungName }
   | { type: "bad"; rung: RungName; bad: BadRow }
   | { type: "scoring"; rung: RungName; progress: ScoringProgress }
+  | { type: "swaps"; rung: RungName; progress: ScoringProgress }
   | { type: "tune"; rung: RungName; event: TuneEvent }
   | { type: "student"; rung: RungName; progress: StudentProgress }
   | { type: "distill"; rung: RungName; event: DistillEvent }

@@ -210,7 +210,9 @@ class Climb {
     const done = await withPredictor(this.task, options, async (predictor) => {
       const found = await evaluateWith(predictor, options);
       const grown = memory();
-      const fairness = await fairnessOf(predictor, await readPredictions(predictions), options.onProgress);
+      const fairness = await fairnessOf(predictor, await readPredictions(predictions), (progress) =>
+        onEvent?.({ type: "swaps", rung, progress }),
+      );
       return { found, fairness, memory: grown };
     });
     const select = prompt === undefined ? null : (await readPromptFile(prompt, this.task)).select;

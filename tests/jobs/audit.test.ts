@@ -157,7 +157,7 @@ describe("CrowS-Pairs and BBQ", () => {
     const seen = new Set<string>();
     const onProgress = ({ what }: { what: string }) => seen.add(what);
     const found = await audit(task, { model, limit: 4, crowsPairs, against: model, onProgress });
-    expect(seen).toContain("CrowS-Pairs");
+    expect([...seen]).toEqual(["scoring", "swaps", "CrowS-Pairs"]);
     expect(found.bbq).toBeNull();
     expect(found.crows_pairs!.preferences).toMatchObject([{ bias: "all" }, { bias: "age", share: { value: 1 } }]);
     expect(found.findings.filter(({ part }) => part === "crows_pairs")).toHaveLength(2);

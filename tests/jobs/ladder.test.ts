@@ -28,6 +28,8 @@ let task: Task;
 let model: string;
 let whole: LadderResult;
 const begun: string[] = [];
+/** By rung, how many variants with another group's words were answered in the end. */
+const swapped = new Map<string, string>();
 const small = (out: string, change: Partial<LadderOptions> = {}): LadderOptions => ({
   ...{ model, out: path.join(folder, out), shots: 2, epochs: 2, studentEpochs: 2, quantize: "Q8_0", threads: 1 },
   ...change,
@@ -46,7 +48,10 @@ async function groupedTask(): Promise<Task> {
 beforeAll(async () => {
   task = await groupedTask();
   model = writeTextToy({}, { ...textToy, layers: 3 });
-  const onEvent = (event: LadderEvent) => event.type === "begin" && begun.push(event.rung);
+  const onEvent = (event: LadderEvent) => {
+    if (event.type === "begin") begun.push(event.rung);
+    if (event.type === "swaps") swapped.set(event.rung, `${event.progress.rows} of ${event.progress.totalRows}`);
+  };
   whole = await ladder(task, small("whole", { onEvent }));
 }, 60_000);
 
@@ -67,6 +72,7 @@ describe("a ladder", () => {
       "quantised student",
     ]);
     expect(begun).toEqual(whole.rungs.map(({ rung }) => rung));
+    expect([...swapped]).toEqual(begun.map((rung) => [rung, "40 of 40"]));
     expect(whole.rungs.map(({ shots }) => shots)).toEqual([0, 2, 0, 0, 0]);
     expect(whole.rungs.map(({ rows }) => rows)).toEqual([40, 40, 40, 40, 40]);
     expect(whole.rungs.map(({ select }) => select === null)).toEqual([true, false, true, true, true]);
