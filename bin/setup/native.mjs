@@ -141,7 +141,7 @@ else {
   compile("stillroom.node", "stillroom");
   if (process.argv.includes("--tests")) compile("native_tests", "native_tests");
 }
-// A clone remembers which lock file its node_modules was made from (bin/setup/ready.mjs asks).
+// A clone remembers which lock file its node_modules was made from (bin/setup/ready.mjs asks, and writes its own).
 if (process.env.npm_lifecycle_event === "install" && existsSync(path.join(root, "package-lock.json"))) {
   stamp(path.join(root, "node_modules/.stillroom-lock"), fingerprint(root, ["package-lock.json"]));
 }

@@ -3,7 +3,7 @@ import { spawnSync } from "node:child_process";
 import path from "node:path";
 import { makeReady, root } from "./ready.mjs";
 
-makeReady();
+await makeReady();
 const ladder = spawnSync(process.execPath, [path.join(root, "bin/setup/ladder.mjs"), ...process.argv.slice(2)], {
   stdio: "inherit",
   cwd: root,

@@ -40,7 +40,7 @@ function vitest(args) {
 }
 
 const args = process.argv.slice(2);
-makeReady({ nativeTests: args.length === 0 });
+await makeReady({ nativeTests: args.length === 0 });
 const parts = args.length > 0 ? [vitest(args)] : [nativeTests(), vitest([])];
 const sum = (name) => parts.reduce((total, part) => total + part[name], 0);
 process.stdout.write(

@@ -26,7 +26,8 @@ const inputs = fingerprint(root, [
 
 function compiler() {
   try {
-    return createRequire(path.join(root, "package.json")).resolve("typescript/bin/tsc");
+    const { resolve } = createRequire(path.join(root, "package.json"));
+    return path.join(path.dirname(resolve("typescript/package.json")), "bin/tsc");
   } catch {
     process.stderr.write("stillroom: TypeScript is not installed; run: npm ci --include=dev\n");
     process.exit(1);

@@ -1,7 +1,9 @@
 // Reads the examples out of the TSDoc of what src/index.ts exports and out of Markdown, and type-checks them as users' files.
-// Knows TypeScript's compiler, nothing of what is documented.
+// Knows TypeScript's syntax and compiler, nothing of what is documented.
+import { spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import ts from "typescript";
+import { type Comment, type Declaration, type Program, parseSync } from "oxc-parser";
 import { root } from "../layout/sources.js";
 
 export interface Documented {
@@ -12,74 +14,98 @@ export interface Documented {
   examples: string[];
 }
 
-const index = path.join(root, "src/index.ts");
-
-function compilerOptions(): ts.CompilerOptions {
-  const config = ts.readConfigFile(path.join(root, "tsconfig.json"), ts.sys.readFile);
-  const parsed = ts.parseJsonConfigFileContent(config.config, ts.sys, root);
-  return { ...parsed.options, noEmit: true, noUnusedLocals: false, paths: { stillroom: [index] } };
-}
-
-function examplesIn(node: ts.Node): string[] {
-  const full = node.getSourceFile().text;
-  const ranges = ts.getLeadingCommentRanges(full, node.getFullStart()) ?? [];
-  const docs = ranges.map((range) => full.slice(range.pos, range.end)).filter((text) => text.startsWith("/**"));
-  const text = docs.map((doc) => doc.replace(/^[ \t]*\* ?/gm, "")).join("\n");
-  return examplesOf(text);
-}
-
 /** The bodies of a text's ```ts blocks. */
 export function examplesOf(text: string): string[] {
   return [...text.matchAll(/```ts\n([\s\S]*?)```/g)].map((match) => match[1] ?? "");
 }
 
-/** Everything that src/index.ts exports as a value, with its examples. */
-export function documented(entry = index): Documented[] {
-  const program = ts.createProgram([entry], compilerOptions());
-  const checker = program.getTypeChecker();
-  const source = program.getSourceFile(entry);
-  const module = source && checker.getSymbolAtLocation(source);
-  if (!module) return [];
-  const found: Documented[] = [];
-  for (const exported of checker.getExportsOfModule(module)) {
-    const symbol = exported.flags & ts.SymbolFlags.Alias ? checker.getAliasedSymbol(exported) : exported;
-    if (!(symbol.flags & ts.SymbolFlags.Value)) continue;
-    const declarations = symbol.declarations ?? [];
-    const nodes = declarations.map((node) => (ts.isVariableDeclaration(node) ? node.parent.parent : node));
-    found.push({
-      name: exported.name,
-      callable: checker.getTypeOfSymbol(symbol).getCallSignatures().length > 0,
-      examples: nodes.flatMap(examplesIn),
-    });
+type Statement = Program["body"][number];
+
+/** The examples in the TSDoc between a statement and the one before it. */
+function examplesAbove(statement: Statement, before: Statement | undefined, comments: readonly Comment[]): string[] {
+  const own = comments.filter(({ start, end }) => start >= (before?.end ?? 0) && end <= statement.start);
+  const docs = own.filter(({ type, value }) => type === "Block" && value.startsWith("*"));
+  return examplesOf(docs.map(({ value }) => value.slice(1).replace(/^[ \t]*\* ?/gm, "")).join("\n"));
+}
+
+/** The values that a declaration names, and whether they are functions. */
+function valuesOf(declaration: Declaration | null): { name: string; callable: boolean }[] {
+  switch (declaration?.type) {
+    case "FunctionDeclaration":
+    case "TSDeclareFunction":
+      return [{ name: declaration.id?.name ?? "", callable: true }];
+    case "ClassDeclaration":
+    case "TSEnumDeclaration":
+      return [{ name: declaration.id?.name ?? "", callable: false }];
+    case "VariableDeclaration":
+      return declaration.declarations.flatMap(({ id, init }) => {
+        const callable = init?.type === "ArrowFunctionExpression" || init?.type === "FunctionExpression";
+        return id.type === "Identifier" ? [{ name: id.name, callable }] : [];
+      });
+    default:
+      return [];
   }
-  return found;
+}
+
+/** Everything that a module exports as a value, with its examples, from whichever module declares it. */
+export function documented(entry = path.join(root, "src/index.ts")): Documented[] {
+  const text = readFileSync(entry, "utf8");
+  const { program, comments } = parseSync(entry, text);
+  return program.body.flatMap((statement, place) => {
+    if (statement.type !== "ExportNamedDeclaration" || statement.exportKind === "type") return [];
+    if (statement.source === null) {
+      if (statement.specifiers.length > 0) throw new Error(`${entry} exports apart from a declaration`);
+      const examples = examplesAbove(statement, program.body[place - 1], comments);
+      return valuesOf(statement.declaration).map((value) => ({ ...value, examples }));
+    }
+    const module = path.join(path.dirname(entry), statement.source.value.replace(/\.js$/, ".ts"));
+    const there = new Map(documented(module).map((item) => [item.name, item]));
+    return statement.specifiers.flatMap(({ local, exported, exportKind }) => {
+      if (exportKind === "type") return [];
+      const [from, as] = [local, exported].map((one) => (one.type === "Literal" ? one.value : one.name));
+      const item = there.get(from!);
+      if (item === undefined) throw new Error(`${module} exports no value ${from}`);
+      return [{ ...item, name: as! }];
+    });
+  });
 }
 
 /** Type errors of each example, as "name: message". */
 export function typeErrors(items: Documented[]): string[] {
-  const files = new Map<string, { name: string; text: string }>();
-  for (const { name, examples } of items) {
-    examples.forEach((text, place) => {
-      // An example is a module of its own, whether or not it imports.
-      files.set(path.join(root, `tests/docs/example-${name.replaceAll("/", "-")}-${place}.ts`), {
-        name,
-        text: `${text}\nexport {};\n`,
-      });
+  // Below the root, where an import finds node_modules.
+  mkdirSync(path.join(root, "build"), { recursive: true });
+  const folder = mkdtempSync(path.join(root, "build/examples-"));
+  try {
+    const names = new Map<string, string>();
+    for (const { name, examples } of items) {
+      for (const text of examples) {
+        const file = `example-${names.size}.ts`;
+        names.set(file, name);
+        // An example is a module of its own, whether or not it imports.
+        writeFileSync(path.join(folder, file), `${text}\nexport {};\n`);
+      }
+    }
+    const options = { noEmit: true, noUnusedLocals: false, rootDir: root };
+    writeFileSync(
+      path.join(folder, "tsconfig.json"),
+      JSON.stringify({
+        extends: path.join(root, "tsconfig.json"),
+        compilerOptions: { ...options, paths: { stillroom: [path.join(root, "src/index.ts")] } },
+        include: ["*.ts"],
+      }),
+    );
+    const compiler = path.join(root, "node_modules/typescript/bin/tsc");
+    const { stdout, status } = spawnSync(process.execPath, [compiler, "--pretty", "false", "-p", "."], {
+      cwd: folder,
+      encoding: "utf8",
     });
+    const errors = stdout
+      .split("\n")
+      .map((line) => /^(?:(.+?)\(\d+,\d+\): )?error TS\d+: (.*)$/.exec(line))
+      .flatMap((found) => (found ? [`${names.get(found[1] ?? "") ?? found[1] ?? "tsc"}: ${found[2]}`] : []));
+    if (status !== 0 && errors.length === 0) throw new Error(`tsc ended with ${status}: ${stdout}`);
+    return errors;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
   }
-  const options = compilerOptions();
-  const host = ts.createCompilerHost(options);
-  const { readFile, fileExists, getSourceFile } = host;
-  host.fileExists = (file) => files.has(file) || fileExists(file);
-  host.readFile = (file) => files.get(file)?.text ?? readFile(file);
-  host.getSourceFile = (file, version, ...rest) => {
-    const text = files.get(file)?.text;
-    return text === undefined ? getSourceFile(file, version, ...rest) : ts.createSourceFile(file, text, version, true);
-  };
-  const program = ts.createProgram([...files.keys()], options, host);
-  return [...files].flatMap(([file, { name }]) => {
-    const source = program.getSourceFile(file);
-    const diagnostics = [...program.getSyntacticDiagnostics(source), ...program.getSemanticDiagnostics(source)];
-    return diagnostics.map(({ messageText }) => `${name}: ${ts.flattenDiagnosticMessageText(messageText, "\n")}`);
-  });
 }

@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import ts from "typescript";
+import { parseSync, Visitor } from "oxc-parser";
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 
@@ -39,20 +39,31 @@ export function sources(folders: string[], endings: string[]): SourceFile[] {
 
 /** What a TypeScript file imports or exports from: modules as written, relative ones resolved against the root. */
 export function importsOf(file: SourceFile): string[] {
-  return ts.preProcessFile(file.text, true, true).importedFiles.map(({ fileName }) => {
-    return fileName.startsWith(".") ? path.posix.join(path.posix.dirname(file.path), fileName) : fileName;
-  });
+  const found: string[] = [];
+  const from = (node: { source: { value: unknown } | null }) => {
+    if (typeof node.source?.value !== "string") return;
+    const name = node.source.value;
+    found.push(name.startsWith(".") ? path.posix.join(path.posix.dirname(file.path), name) : name);
+  };
+  new Visitor({
+    ImportDeclaration: from,
+    ExportNamedDeclaration: from,
+    ExportAllDeclaration: from,
+    ImportExpression: (node) => from({ source: node.source.type === "Literal" ? node.source : null }),
+    TSImportType: from,
+  }).visit(parseSync(file.path, file.text).program);
+  return found;
 }
 
 /** The first two words of every member access of a TypeScript file, such as "console.log" and "process.stderr". */
 export function membersOf(file: SourceFile): string[] {
   const found: string[] = [];
-  const visit = (node: ts.Node): void => {
-    if (ts.isPropertyAccessExpression(node) && ts.isIdentifier(node.expression))
-      found.push(`${node.expression.text}.${node.name.text}`);
-    ts.forEachChild(node, visit);
-  };
-  visit(ts.createSourceFile(file.path, file.text, ts.ScriptTarget.Latest));
+  new Visitor({
+    MemberExpression({ object, property, computed }) {
+      if (!computed && object.type === "Identifier" && property.type === "Identifier")
+        found.push(`${object.name}.${property.name}`);
+    },
+  }).visit(parseSync(file.path, file.text).program);
   return found;
 }
 
