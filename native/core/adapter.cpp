@@ -7,16 +7,13 @@
 
 #include "core/failure.h"
 #include "core/gguf_writer.h"
+#include "core/text.h"
 
 namespace stillroom {
 
 namespace {
 
 constexpr const char* embeddings = "token_embd";
-
-bool ends_with(const std::string& text, const std::string& end) {
-    return text.size() > end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
-}
 
 // (rows, columns) row-major → (columns, rows) row-major.
 std::vector<float> transposed(const std::vector<float>& from, int64_t rows, int64_t columns) {

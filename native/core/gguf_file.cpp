@@ -42,7 +42,7 @@ std::string quoted(std::string_view text) {
     return result + (text.size() > 60 ? "…\"" : "\"");
 }
 
-struct Reader {
+struct GgufReader {
     const std::string& name;
     const uint8_t* data;
     size_t size;
@@ -132,7 +132,7 @@ struct GgufFile::Contents {
     }
 
     void parse() {
-        Reader reader{path, data, size};
+        GgufReader reader{path, data, size};
         if (size < 4 || std::memcmp(data, "GGUF", 4) != 0) reader.fail("expected the magic \"GGUF\"");
         reader.at = 4;
         const auto version = reader.read<uint32_t>("the version");
@@ -150,7 +150,7 @@ struct GgufFile::Contents {
         place_tensors(reader, offsets);
     }
 
-    void parse_value(Reader& reader) {
+    void parse_value(GgufReader& reader) {
         const size_t start = reader.at;
         const std::string_view key = reader.text("a key");
         if (key.empty()) reader.fail("a key is empty");
@@ -166,7 +166,7 @@ struct GgufFile::Contents {
         entries.push_back({key, {reinterpret_cast<const char*>(data + start), reader.at - start}});
     }
 
-    void parse_alignment(const Reader& reader) {
+    void parse_alignment(const GgufReader& reader) {
         const auto found = values.find("general.alignment");
         if (found == values.end()) return;
         if (found->second.type != U32) reader.fail("expected a u32 for general.alignment, found " + std::string(value_names[found->second.type]));
@@ -176,7 +176,7 @@ struct GgufFile::Contents {
     }
 
     // Returns the offset that the file gives for the data.
-    uint64_t parse_tensor(Reader& reader) {
+    uint64_t parse_tensor(GgufReader& reader) {
         const std::string_view name = reader.text("a tensor name");
         if (name.empty() || name.size() >= GGML_MAX_NAME) reader.fail("a tensor name has " + std::to_string(name.size()) + " bytes, expected 1 to 63");
         if (name.find('\0') != name.npos) reader.fail("a tensor name holds a NUL byte");
@@ -207,7 +207,7 @@ struct GgufFile::Contents {
     }
 
     // As in ggml: the data follows in the order of the tensors, each padded to the alignment, without gaps.
-    void place_tensors(Reader& reader, const std::vector<uint64_t>& offsets) {
+    void place_tensors(GgufReader& reader, const std::vector<uint64_t>& offsets) {
         for (size_t i = 0; i < tensors.size(); ++i)
             if (!by_name.emplace(tensors[i].name, i).second) reader.fail("tensor " + quoted(tensors[i].name) + " stands twice");
         if (tensors.empty()) return;

@@ -37,7 +37,7 @@ std::vector<Matrix> Model::matrices() {
 
 namespace {
 
-struct Reader {
+struct ModelReader {
     const GgufFile& file;
     const std::string& architecture;
     std::deque<std::vector<float>>& vectors;
@@ -88,7 +88,7 @@ struct Reader {
 };
 
 // Radians a position for each pair, and the factor on sine and cosine, as ggml_rope_ext computes them.
-Rope read_rope(Reader& reader, const Model& model) {
+Rope read_rope(ModelReader& reader, const Model& model) {
     Rope rope;
     rope.interleaved = model.architecture == "llama";
     rope.width = reader.integer("rope.dimension_count", model.head_width);
@@ -125,7 +125,7 @@ std::shared_ptr<const Model> Model::open(const std::string& path, const std::vec
     model->file = GgufFile::open(path);
     const GgufFile& file = *model->file;
     model->architecture = file.text("general.architecture").value_or("");
-    Reader reader{file, model->architecture, *model->vectors, {}};
+    ModelReader reader{file, model->architecture, *model->vectors, {}};
     const std::string& name = model->architecture;
     if (name.empty()) reader.refuse("expected general.architecture in the metadata, found none");
     if (name != "llama" && name != "qwen2" && name != "qwen3")

@@ -9,6 +9,7 @@
 #include "core/failure.h"
 #include "core/gguf_writer.h"
 #include "core/random.h"
+#include "core/text.h"
 #include "core/vocabulary.h"
 
 namespace stillroom {
@@ -53,8 +54,6 @@ Kept paired(const Kept& rows, int64_t head_width) {
     }
     return ordered;
 }
-
-bool ends_with(const std::string& text, const std::string& end) { return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0; }
 
 // The rows and columns of a tensor in a student, by their numbers in the teacher's or -1; empty: all.
 struct Cut {

@@ -1,4 +1,5 @@
 // Why trimmed tokenizers agree: docs/architecture.md.
+#include "core/text.h"
 #include "core/vocabulary.h"
 
 #include <algorithm>
@@ -24,10 +25,6 @@ constexpr const char* space_key = "tokenizer.ggml.add_space_prefix";
 enum TokenType : int64_t { normal = 1, unused = 5 };  // llama.cpp's numbers
 
 bool merges_pairs(std::string_view model) { return model == "gpt2" || model == "llama"; }
-
-bool ends_with(std::string_view text, std::string_view end) {
-    return text.size() >= end.size() && text.substr(text.size() - end.size()) == end;
-}
 
 // The keys that name a token, with the token; those that llama.cpp assumes where the file is silent among them.
 std::map<std::string, int64_t> named_tokens(const GgufFile& file, bool sentence_piece) {

@@ -10,14 +10,14 @@
 namespace stillroom {
 
 namespace {
-const char* const target_names[] = {"q", "k", "v", "o", "gate", "up", "down", "norms", "biases", "head", "final_norm", "embeddings"};
+const char* const weight_names[] = {"q", "k", "v", "o", "gate", "up", "down", "norms", "biases", "head", "final_norm", "embeddings"};
 
 std::set<std::string> chosen_targets(const std::vector<std::string>& targets) {
     std::string all;
-    for (const char* name : target_names) all += (all.empty() ? "" : ", ") + std::string(name);
+    for (const char* name : weight_names) all += (all.empty() ? "" : ", ") + std::string(name);
     if (targets.empty()) throw Failure(Code::usage, "expected at least one of " + all + " for targets, received none");
     for (const std::string& name : targets)
-        if (std::find(std::begin(target_names), std::end(target_names), name) == std::end(target_names))
+        if (std::find(std::begin(weight_names), std::end(weight_names), name) == std::end(weight_names))
             throw Failure(Code::usage, "expected names out of " + all + " for targets, received \"" + name + "\"");
     return {targets.begin(), targets.end()};
 }
@@ -25,7 +25,7 @@ std::set<std::string> chosen_targets(const std::vector<std::string>& targets) {
 // The refusal of targets that the model has nothing of: biases alone are in some models and not in others.
 Failure nothing_of(const std::set<std::string>& chosen) {
     std::string lacking, others;
-    for (const char* name : target_names) {
+    for (const char* name : weight_names) {
         std::string& list = chosen.count(name) ? lacking : others;
         list += (list.empty() ? "" : ", ") + std::string(name);
     }
@@ -63,7 +63,7 @@ Weights::Weights(std::shared_ptr<const Model> given, const WeightsOptions& optio
         const std::string at = "blk." + std::to_string(l) + ".";
         const auto weights = layer.matrices();
         for (int t = 0; t < 7; t++)
-            if (chosen.count(target_names[t])) matrix(*weights[t]);
+            if (chosen.count(weight_names[t])) matrix(*weights[t]);
         if (chosen.count("norms")) {
             vector(at + "attn_norm.weight", layer.attention_norm);
             vector(at + "ffn_norm.weight", layer.feed_forward_norm);

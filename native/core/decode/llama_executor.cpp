@@ -9,7 +9,7 @@
 namespace stillroom {
 
 namespace {
-constexpr int32_t batch_tokens = 512;
+constexpr int32_t decoder_batch_tokens = 512;
 
 // Keys and values of one page, by the sizes that llama.cpp tells: exact for models whose layers are alike.
 int64_t page_bytes(const llama_model* model, bool exact) {
@@ -38,8 +38,8 @@ LlamaExecutor::LlamaExecutor(const std::string& path, const LlamaExecutorOptions
         throw Failure(Code::usage, "expected at least " + std::to_string(limits.page_bytes) + " for memory, received " + std::to_string(options.bytes));
     llama_context_params parameters = llama_context_default_params();
     // No shorter than a batch, which llama.cpp would shorten with it (see Runner).
-    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(limits.pages * Pages::length, batch_tokens));
-    parameters.n_batch = parameters.n_ubatch = batch_tokens;
+    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(limits.pages * Pages::length, decoder_batch_tokens));
+    parameters.n_batch = parameters.n_ubatch = decoder_batch_tokens;
     parameters.n_seq_max = static_cast<uint32_t>(sequences);
     parameters.kv_unified = true;
     parameters.n_threads = parameters.n_threads_batch = options.threads;
@@ -96,7 +96,7 @@ float* LlamaExecutor::run(const std::vector<ExecutorToken>& step) {
     };
     for (const ExecutorToken& one : step) {
         const bool borrows = loans.count(one.sequence) > 0;
-        if (borrows || batch.size() == batch_tokens) flush();
+        if (borrows || batch.size() == decoder_batch_tokens) flush();
         if (borrows) settle(one.sequence);
         const int32_t index = batch.add(one.token, one.position, {slots.at(one.sequence)}, one.wanted);
         if (one.wanted) wanted.push_back(index);
