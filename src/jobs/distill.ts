@@ -40,11 +40,10 @@ import { readRunFile } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
 
 /** What distill() tells while it works. */
-export type DistillEvent =
-  | RunEvent
-  | TeachEvent
-  | { type: "phase"; phase: "quantize" | "compare" }
-  | { type: "end"; result: DistillResult };
+export type DistillEvent = RunEvent | LessonEvent | { type: "end"; result: DistillResult };
+
+/** What it tells beside what tune() does. */
+type LessonEvent = TeachEvent | { type: "phase"; phase: "quantize" | "compare" };
 
 /** The result of distill(), in the fields of `stillroom distill --json`. */
 export interface DistillResult extends TuneResult {
@@ -84,12 +83,18 @@ export interface DistillResult extends TuneResult {
  * ```
  */
 export function distill(task: Task, options: DistillOptions): EventRun<DistillEvent, DistillResult> {
-  return new EventRun(ending(distilling(task, options)));
+  return new EventRun(ending(distilling(task, options, true)));
+}
+
+/** {@link distill} without its table, as comparison is empty: for a ladder, whose rungs ask the same models about the same rows. */
+export function distillUncompared(task: Task, options: DistillOptions): EventRun<DistillEvent, DistillResult> {
+  return new EventRun(ending(distilling(task, options, false)));
 }
 
 async function* distilling(
   task: Task,
   options: DistillOptions,
+  compared: boolean,
 ): AsyncGenerator<Exclude<DistillEvent, { type: "end" }>, DistillResult> {
   const { own, rest } = optionParts(options);
   requireTexts(task);
@@ -97,12 +102,12 @@ async function* distilling(
   if (rest.resume && !before && own.student === undefined) await requireUnused(path.resolve(rest.out));
   if (before?.distillation) requireSameLesson(before.distillation, own, rest);
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
-  const { student, ...lessons } = await distillationSettings(merged, rest.signal);
+  const { student, ...lessons } = { compared, ...(await distillationSettings(merged, rest.signal)) };
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
   // A run that goes on has its prompt and its method.
   const { task: asked, prompt } = await readPrompt(task, rest.prompt ?? before?.options.prompt ?? undefined);
   const method = rest.method ?? (before ? undefined : "full");
-  return yield* tuneInFolder<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }, DistillResult>(
+  return yield* tuneInFolder<LessonEvent, DistillResult>(
     task,
     { ...rest, method, model: student },
     // Seed, threads and variant too are those that it was begun with.
@@ -135,10 +140,10 @@ const ownCacheHelp = (folder: string, resumed: boolean): string =>
 /** resumed: the run has had its teacher's answers. */
 function lessonOf(
   task: Task,
-  settings: DistillationSettings,
+  settings: DistillationSettings & { compared: boolean },
   { seed = 0, threads, variant, signal, ...run }: Omit<TuneOptions, "model">,
   resumed: boolean,
-): Lesson<TeachEvent | { type: "phase"; phase: "quantize" | "compare" }> {
+): Lesson<LessonEvent> {
   const { asking, loss, beta, labelWeight, hiddenWeight, onPolicy, onPolicyPrecision, answering, quantizing, prompt } =
     settings;
   requireQuantizable(quantizing.quantizeAware, run);
@@ -266,10 +271,12 @@ function lessonOf(
         ...{ seed, threads, signal, prompt: prompt?.file },
       });
       if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
-      yield { type: "phase", phase: "compare" };
       const opening = { threads, variant, ...(signal && { signal }) };
       const limit = quantizing.checkLimit;
-      const comparison = await compareModels(task, contenders, { limit, seed, opening, prompt, tokenBudget });
+      if (settings.compared) yield { type: "phase", phase: "compare" };
+      const comparison = settings.compared
+        ? await compareModels(task, contenders, { limit, seed, opening, prompt, tokenBudget })
+        : [];
       const quantized = exported && out;
       const gate = exported?.gate ?? null;
       if (refused) throw notQuantized(refused, trained, { metric: task.metric, comparison });

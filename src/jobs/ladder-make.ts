@@ -9,7 +9,7 @@ import { makeStudent, type StudentProgress } from "../student/index.js";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
-import { distill } from "./distill.js";
+import { distillUncompared } from "./distill.js";
 import type { LadderSettings } from "./ladder-options.js";
 import { prompt } from "./prompt.js";
 import { tune } from "./tune.js";
@@ -71,7 +71,7 @@ export async function distilStudent(
   // All weights of the student are trained, which is exact only.
   const common = { limit, seed, threads, signal, resume: true };
   const teacher = { teacher: making.model, teacherAdapter, teacherPrecision: precision };
-  const work = distill(making.task, {
+  const work = distillUncompared(making.task, {
     ...{ ...teacher, student, quantize, checkLimit, out },
     ...{ epochs: studentEpochs, learningRate: studentLearningRate, ...common },
   });

@@ -28,6 +28,8 @@ let task: Task;
 let model: string;
 let whole: LadderResult;
 const begun: string[] = [];
+/** Of its distillation. */
+const phases: string[] = [];
 /** By rung, how many variants with another group's words were answered in the end. */
 const swapped = new Map<string, string>();
 const small = (out: string, change: Partial<LadderOptions> = {}): LadderOptions => ({
@@ -50,6 +52,7 @@ beforeAll(async () => {
   model = writeTextToy({}, { ...textToy, layers: 3 });
   const onEvent = (event: LadderEvent) => {
     if (event.type === "begin") begun.push(event.rung);
+    if (event.type === "distill" && event.event.type === "phase") phases.push(event.event.phase);
     if (event.type === "swaps") swapped.set(event.rung, `${event.progress.rows} of ${event.progress.totalRows}`);
   };
   whole = await ladder(task, small("whole", { onEvent }));
@@ -103,6 +106,10 @@ describe("a ladder", () => {
     expect(tuned).toBeGreaterThan(model!);
     expect(quantised).toBeLessThan(student!);
     expect(whole.rungs[3]!.model).toBe(path.join(folder, "whole/distilled/model.gguf"));
+    // The rungs ask these models about these rows: its distillation does not.
+    expect(phases).toEqual(["quantize"]);
+    const { result } = JSON.parse(readFileSync(path.join(folder, "whole/distilled/run.json"), "utf8"));
+    expect(result).toMatchObject({ comparison: [], gate: { passed: true } });
   });
 
   it("that was cut off within a rung goes on to the same", async () => {
