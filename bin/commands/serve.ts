@@ -1,6 +1,5 @@
 // stillroom serve: a store and a live model by HTTP.
 import { type Command, Option } from "commander";
-import { pino } from "pino";
 import { readTask, type ServeOptions, StillroomError, serve } from "../../src/index.js";
 import {
   type CommonOptions,
@@ -66,6 +65,7 @@ Examples:
     )
     .action(({ json = false, allowHost, logLevel, task, data, ...options }: ServeCommandOptions, command: Command) =>
       run(command, async ({ signal, progress }) => {
+        const { pino } = await import("pino");
         const log = pino({ level: logLevel }, pino.destination({ dest: 2, sync: true }));
         if (data !== undefined && task === undefined)
           throw new StillroomError("usage", "expected a task for data, received none", { options: ["data", "task"] });

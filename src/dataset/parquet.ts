@@ -2,8 +2,7 @@
 // an error and no bad row: its rows cannot be told apart.
 import { isUtf8 } from "node:buffer";
 import type { FileHandle } from "node:fs/promises";
-import { type AsyncBuffer, parquetMetadataAsync, parquetReadObjects } from "hyparquet";
-import { compressors } from "hyparquet-compressors";
+import type { AsyncBuffer } from "hyparquet";
 import { throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError } from "../support/errors.js";
 import { withFile } from "./lines.js";
@@ -23,6 +22,9 @@ export function readParquet(file: string, options: ReadOptions): AsyncGenerator<
 }
 
 async function* recordsOf(handle: FileHandle, file: string, options: ReadOptions): AsyncGenerator<RawRecord> {
+  // Loaded by who reads such a file.
+  const { parquetMetadataAsync, parquetReadObjects } = await import("hyparquet");
+  const { compressors } = await import("hyparquet-compressors");
   const { size } = await handle.stat();
   const buffer: AsyncBuffer = {
     byteLength: size,

@@ -1,6 +1,6 @@
 // A connection to PostgreSQL that outlives the server's restarts: what failed for want of a connection is done again, for so long; then it says so. Knows no
 // table.
-import pg from "pg";
+import type pg from "pg";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { Random } from "../support/random.js";
 
@@ -31,10 +31,19 @@ export class Database implements Sql {
   private constructor(
     /** The URL without its password. */
     readonly place: string,
-    url: string,
+    pool: pg.Pool,
     readonly options: DatabaseOptions,
   ) {
-    this.#pool = new pg.Pool({
+    this.#pool = pool;
+    // A server that goes ends idle connections too; the next call notices.
+    this.#pool.on("error", () => undefined);
+  }
+
+  /** Throws "usage" for what is no URL of PostgreSQL, "missing" where nothing answers there. */
+  static async open(url: string, options: DatabaseOptions): Promise<Database> {
+    const place = placeOf(url);
+    const { default: driver } = await import("pg");
+    const pool = new driver.Pool({
       connectionString: url,
       max: 3,
       connectionTimeoutMillis: 10_000,
@@ -43,13 +52,7 @@ export class Database implements Sql {
       idle_in_transaction_session_timeout: idleInTransaction,
       application_name: "stillroom",
     });
-    // A server that goes ends idle connections too; the next call notices.
-    this.#pool.on("error", () => undefined);
-  }
-
-  /** Throws "usage" for what is no URL of PostgreSQL, "missing" where nothing answers there. */
-  static async open(url: string, options: DatabaseOptions): Promise<Database> {
-    const database = new Database(placeOf(url), url, options);
+    const database = new Database(place, pool, options);
     try {
       await database.executeSql("SELECT 1");
       database.#connected = true;

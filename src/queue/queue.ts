@@ -1,5 +1,5 @@
 // The queue: chunks that pg-boss hands out once each, under a lease, and the answers that all share. What belongs together is one transaction. Computes nothing.
-import PgBoss from "pg-boss";
+import type PgBoss from "pg-boss";
 import type { Failure } from "../batch/index.js";
 import {
   type Answer,
@@ -74,7 +74,8 @@ export class Queue {
   static async open(url: string, options: QueueOptions): Promise<Queue> {
     const database = await Database.open(url, options);
     const { supervise, onWarning } = options;
-    const boss = new PgBoss({
+    const { default: Boss } = await import("pg-boss");
+    const boss = new Boss({
       db: database as never,
       schema: bossSchema,
       schedule: false,

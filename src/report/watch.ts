@@ -1,8 +1,8 @@
 // A live page of a run or a batch on this machine: an HTTP server on 127.0.0.1 that reads its folder and writes nothing.
 import type { AddressInfo } from "node:net";
 import path from "node:path";
-import { serve as listen } from "@hono/node-server";
-import { Hono } from "hono";
+import type { ServerType } from "@hono/node-server";
+import type { Hono } from "hono";
 import { lossUnit } from "../adapter/index.js";
 import { requireHost } from "../serve/index.js";
 import { StillroomError } from "../support/errors.js";
@@ -49,8 +49,8 @@ export async function watch(run: string, options: WatchOptions = {}): Promise<Wa
   const name = path.basename(path.resolve(run));
   const server = await listening(
     isBatch(run)
-      ? appOf(new WatchedBatch(run), `batch into ${name}`)
-      : appOf(new WatchedRun(run), `${(await readRun(run)).task.name}: ${name}`),
+      ? await appOf(new WatchedBatch(run), `batch into ${name}`)
+      : await appOf(new WatchedRun(run), `${(await readRun(run)).task.name}: ${name}`),
     port,
   );
   const closed = new Promise<void>((resolve) => server.once("close", resolve));
@@ -64,7 +64,8 @@ export async function watch(run: string, options: WatchOptions = {}): Promise<Wa
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo | null)?.port ?? port}/`, close, closed };
 }
 
-function listening(app: Hono, port: number): Promise<ReturnType<typeof listen>> {
+async function listening(app: Hono, port: number): Promise<ServerType> {
+  const { serve: listen } = await import("@hono/node-server");
   return new Promise((resolve, reject) => {
     const server = listen({ fetch: app.fetch, hostname: "127.0.0.1", port }, () => resolve(server));
     server.once("error", ({ message }) =>
@@ -77,8 +78,9 @@ function listening(app: Hono, port: number): Promise<ReturnType<typeof listen>> 
   });
 }
 
-function appOf(watched: Watched, title: string): Hono {
-  const app = new Hono();
+async function appOf(watched: Watched, title: string): Promise<Hono> {
+  const { Hono: App } = await import("hono");
+  const app = new App();
   const { html, policy } = watchPage(title);
   const allowed = new Set(["127.0.0.1", "localhost"]);
   app.onError(({ message }, c) => c.text(message, 403));
