@@ -7,8 +7,10 @@ import {
   evaluateWith,
   headless,
   type Metrics,
+  mcnemar,
   type PairTest,
   readPredictions,
+  rightRows,
   type ScoringProgress,
   withPredictor,
 } from "../evaluate/index.js";
@@ -45,7 +47,7 @@ export interface LadderRung {
   /** Bad rows that were left out: of the test rows, and of `few-shot` and `tuned` of the training and validation rows too. */
   errors: number;
   metrics: Metrics;
-  /** Against the rung before: of McNemar's exact test; of numbers and sets of labels, of a paired permutation test of the metric. null for the first. */
+  /** Against the rung before, on the rows that both answered: of McNemar's exact test; of numbers and sets of labels, of a paired permutation test of the metric. null for the first. */
   p_value: number | null;
   /** How unevenly it treats groups, on the same rows. */
   fairness: Fairness;
@@ -203,7 +205,6 @@ class Climb {
     const options = {
       ...({ model, adapter, prompt, split: "test", predictions } as const),
       ...{ limit, seed, threads, precision, strict, signal },
-      against: isHeaded(this.task) ? undefined : last && this.#predictions(last.rung),
       onProgress: (progress: ScoringProgress) => onEvent?.({ type: "scoring", rung, progress }),
       onBad: (bad: BadRow) => this.#tell(rung, bad),
     };
@@ -217,18 +218,23 @@ class Climb {
     });
     const select = prompt === undefined ? null : (await readPromptFile(prompt, this.task)).select;
     const bytes = (await stat(model)).size + (adapter === undefined ? 0 : await adapterBytes(adapter));
-    const p_value = last && isHeaded(this.task) ? await this.#test(last.rung, rung) : null;
+    const p_value = last ? await this.#test(last.rung, rung) : null;
     const errors = unmade + done.found.errors;
     const kept = rungOf(rung, done, { errors, select, bytes, seconds, p_value });
     await this.#file.keep(kept);
     onEvent?.({ type: "end", rung: kept });
   }
 
-  /** Of the metric: numbers and sets are not only right or wrong. */
-  async #test(...rungs: [RungName, RungName]): Promise<number> {
-    const files = rungs.map((rung) => this.#predictions(rung));
-    const { pairs } = await compare(this.task, files, { seed: this.settings.seed });
-    return pairs[0]!.p_value;
+  /** On the rows that both rungs answered: behind examples the longest may not fit. Of numbers and sets, which are not only right or wrong, by the metric. */
+  async #test(one: RungName, other: RungName): Promise<number> {
+    const { task } = this;
+    const files = [this.#predictions(one), this.#predictions(other)] as const;
+    if (isHeaded(task)) return (await compare(task, files, { seed: this.settings.seed })).pairs[0]!.p_value;
+    const [before, after] = [await readPredictions(files[0]), await readPredictions(files[1])];
+    const known = new Map(before.map((row) => [row.index, row]));
+    const both = after.filter(({ index }) => known.has(index));
+    const earlier = both.map(({ index }) => known.get(index)!);
+    return mcnemar(rightRows(task, earlier), rightRows(task, both)).exact;
   }
 
   #predictions(rung: RungName): string {
@@ -272,10 +278,9 @@ function notesOf(task: Task, harm: string | null): LadderNote[] {
 function rungOf(
   rung: RungName,
   { found, fairness, memory }: { found: Evaluation; fairness: Fairness; memory: number | null },
-  { p_value: tested, errors, ...made }: Pick<LadderRung, "p_value" | "errors" | "select" | "bytes" | "seconds">,
+  made: Pick<LadderRung, "p_value" | "errors" | "select" | "bytes" | "seconds">,
 ): LadderRung {
-  const { shots, prompt, model, adapter, rows, metrics, against, rows_per_second } = found;
-  const p_value = against?.p_value ?? tested;
-  const measured = { rows, errors, metrics, p_value, fairness, rows_per_second, memory_bytes: memory };
+  const { shots, prompt, model, adapter, rows, metrics, rows_per_second } = found;
+  const measured = { rows, metrics, fairness, rows_per_second, memory_bytes: memory };
   return { rung, shots, prompt, model, adapter, ...measured, ...made };
 }

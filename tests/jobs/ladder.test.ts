@@ -5,6 +5,7 @@ import path from "node:path";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { ladderText } from "../../bin/print-ladder.js";
 import {
+  compare,
   type LadderEvent,
   type LadderOptions,
   type LadderResult,
@@ -235,6 +236,22 @@ describe("a ladder", () => {
       code: "input",
       message: expect.stringMatching(/v\.jsonl:1: .*trim$/),
     });
+  });
+
+  it("holds a rung against the one before on the rows that both could take", async () => {
+    const { folder: own, file } = writeToyTask({ rows: 120 });
+    // Without examples it just fits the toy's context.
+    appendFileSync(path.join(own, "test.jsonl"), `{"text":"${"a".repeat(248)}","half":"early"}\n`);
+    const long = await readTask(file);
+    const { out, rungs } = await ladder(long, small("long"));
+    expect(rungs.map(({ rows }) => rows)).toEqual([21, 20, 21, 21, 21]);
+    expect(rungs.map(({ errors }) => errors)).toEqual([0, 1, 0, 0, 0]);
+    const names = ["zero-shot", "few-shot", "tuned", "student", "quantised-student"];
+    const files = names.map((name) => path.join(out, `${name}.predictions.jsonl`));
+    for (const [place, file] of files.slice(1).entries()) {
+      const { rows, pairs } = await compare(long, [files[place]!, file]);
+      expect([rows, pairs[0]!.p_value]).toEqual([place < 2 ? 20 : 21, rungs[place + 1]!.p_value]);
+    }
   });
 
   it("needs test rows", async () => {
