@@ -21,7 +21,7 @@ What is made lies in ${out}: a run that was cut off goes on, one that has ended 
 `;
 
 // Some 360 rows want more passes and larger steps than the defaults, which are meant for thousands.
-const training = ["--epochs", "4", "--lr", "2e-3", "--student-epochs", "12", "--student-lr", "1e-3"];
+const training = ["--epochs", "4", "--lr", "2e-3", "--student-epochs", "6", "--student-lr", "1e-3"];
 
 function readArguments() {
   const text = { type: "string" };
