@@ -36,7 +36,7 @@ import { type AnsweredRows, answerOptions, teacherAnswers } from "./teacher-answ
 import { readTextRows } from "./text-rows.js";
 import { ending, tuneInFolder } from "./tune.js";
 import { recutWarning } from "./tune-data.js";
-import { readRunFile } from "./tune-files.js";
+import { readRunFile, requireOptions } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
 
 /** What distill() tells while it works. */
@@ -98,9 +98,14 @@ async function* distilling(
 ): AsyncGenerator<Exclude<DistillEvent, { type: "end" }>, DistillResult> {
   const { own, rest } = optionParts(options);
   requireTexts(task);
-  const before = rest.resume ? await readRunFile(path.join(path.resolve(rest.out), "run.json")) : null;
+  const file = path.join(path.resolve(rest.out), "run.json");
+  const before = rest.resume ? await readRunFile(file) : null;
   if (rest.resume && !before && own.student === undefined) await requireUnused(path.resolve(rest.out));
-  if (before?.distillation) requireSameLesson(before.distillation, own, rest);
+  if (before?.distillation) {
+    const lesson = before.distillation as Partial<DistillationOptions>;
+    await requireOptions(file, () => distillationSettings(lesson, rest.signal));
+    requireSameLesson(before.distillation, own, rest);
+  }
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
   const { student, ...lessons } = { compared, ...(await distillationSettings(merged, rest.signal)) };
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);

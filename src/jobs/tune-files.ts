@@ -103,11 +103,12 @@ const putBack = "put it back as the run wrote it, or give another folder";
 export type StartedRun = { [name in keyof RunFile]: NonNullable<RunFile[name]> };
 
 /** Throws "input" naming the run.json whose options `check` refuses: nobody gave them now. */
-export function requireOptions(file: string, check: () => unknown): void {
+export async function requireOptions(file: string, check: () => unknown): Promise<void> {
   try {
-    check();
+    await check();
   } catch (error) {
-    const { message, options } = translated(error);
+    const { code, message, options } = translated(error);
+    if (code !== "usage") throw error;
     const wrong = `${file} is damaged: ${message}; ${putBack}`;
     throw new StillroomError("input", wrong, { cause: error, options });
   }

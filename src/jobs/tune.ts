@@ -125,7 +125,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
     // First of all: what one method asks of the other options would be said of options that nobody gave.
     if (before && options.method !== undefined)
       requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder, options);
-    if (before) requireOptions(folder.runFile, () => settingsOf({ out: asked.out, ...before!.options }));
+    if (before) await requireOptions(folder.runFile, () => settingsOf({ out: asked.out, ...before!.options }));
     const settings = before ? settingsOf(mergeOptions(before.options, options)) : asked;
     requireFits(task, settings);
     const { threads, variant, precision } = settings;

@@ -113,3 +113,20 @@ test("its own cache that is of something else, damaged or no cache is told with 
   rmSync(folder, { recursive: true });
   expect(sha((await distill(task, alone()).result).model!)).toBe(bytes);
 });
+
+test("what a run.json has damaged of the teacher and the loss is told with its file: nobody gave it", async () => {
+  await cutWhile(/asking the teacher/, {});
+  const file = path.join(out, "run.json");
+  const run = JSON.parse(readFileSync(file, "utf8"));
+  for (const [damage, what] of [
+    [{ loss: "forward" }, 'expected one of forward_kl, reverse_kl, jsd for loss, received "forward"'],
+    [{ topK: "16" }, 'expected a whole number of at least 1 for topK, received "16"'],
+    [{ student: undefined }, "expected a path for student, received none"],
+  ] as const) {
+    writeFileSync(file, JSON.stringify({ ...run, distillation: { ...run.distillation, ...damage } }));
+    await expect(distill(task, alone()).result).rejects.toMatchObject({
+      code: "input",
+      message: expect.stringContaining(`${file} is damaged: ${what}`),
+    });
+  }
+});
