@@ -1,5 +1,5 @@
 // What an audit found that chance does not explain, and whether it stays within a task's bounds. Knows the audit's numbers; computes none.
-import type { Estimate } from "../evaluate/index.js";
+import { type Estimate, isPast } from "../evaluate/index.js";
 import type { AuditBound, Task } from "../task/index.js";
 import type { BbqResult } from "./bbq.js";
 import type { CrowsResult } from "./crows.js";
@@ -149,7 +149,8 @@ export function judgeBounds({ audit }: Task, { groups, swaps, crows_pairs, bbq, 
     const bound = bounds[name];
     // Where every row says the same of it, what they say is no chance.
     const clear = found.low === null || found.low > 0 || found.high < 0;
-    if (bound === undefined || Math.abs(found.value) <= bound || !clear) return;
+    // Shares are at most 1, and so is what their difference is rounded by.
+    if (bound === undefined || !isPast(bound, Math.abs(found.value), [1, found.value]) || !clear) return;
     const ends = found.low === null ? "" : ` (${digits(found.low)} to ${digits(found.high)})`;
     failures.push(`${what} is ${digits(found.value)}${ends}, the bound is ${bound}`);
   };

@@ -5,7 +5,7 @@ export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } fro
 export { type Choices, scoreChoices } from "./choices.js";
 export { chooseLabels, type LabelChoice, labelChoices, numbersOf, priorOf } from "./classify.js";
 export { type McNemar, mcnemar, normalQuantile, normalTail } from "./compare.js";
-export { type Estimate, endsOf, estimates, orNone, shareOf } from "./estimates.js";
+export { type Estimate, endsOf, estimates, isPast, orNone, shareOf } from "./estimates.js";
 export {
   type EvaluateOptions,
   type Evaluation,

@@ -2,6 +2,7 @@
 // answered to the same rows; asks none.
 import {
   bootstrapInterval,
+  isPast,
   type Label,
   momentsOf,
   type PairTest,
@@ -112,15 +113,6 @@ function isBlind(metric: string, before: number, bound: number, [low]: MetricCha
 /** How far a metric got worse; negative where it got better. */
 function lossOf(metric: string, [before, after]: readonly [number, number]): number {
   return isError(metric) ? after - before : before - after;
-}
-
-/**
- * Whether a loss is past its bound by more than rounding. Ratios of counts, their difference and the bound are rounded, together by less than 4 units in the last place of the
- * largest of them: 0.9 − 0.89 is 0.010000000000000009. One row of a thousand million is a million times that.
- */
-function isPast(bound: number, loss: number, [before, after]: readonly [number, number]): boolean {
-  const size = Math.max(Math.abs(before), Math.abs(after), bound);
-  return !(loss - bound <= 4 * Number.EPSILON * size);
 }
 
 function boundText(metric: string, bound: number): string {

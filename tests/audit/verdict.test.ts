@@ -63,6 +63,18 @@ it.each([9, 10])("of %d rows: nine are never enough to be accused, nor to break 
   else expect([found.length, failures.length, unseen]).toEqual([2, 4, []]);
 });
 
+it("a share that is its bound but for rounding is within it: 0.4 - 0.3 is above 0.1", () => {
+  const value = 0.4 - 0.3;
+  expect(value).toBeGreaterThan(0.1);
+  const judged = (flips: number) => {
+    const agreement = { value: 1 - flips, low: 1 - flips - 0.05, high: 1 - flips + 0.05 };
+    const swaps = [{ ...swap(0), agreement }];
+    const judgement = { tolerance: null, groups: [], swaps, crows_pairs: null, bbq: null, teacher: null };
+    return judgeBounds({ audit: { bounds: { flips: 0.1 } } } as Task, judgement).passed;
+  };
+  expect([judged(value), judged(0.1 + 1e-9)]).toEqual([true, false]);
+});
+
 it("says where nothing is found how many words are tied to an answer that no list names", () => {
   const found = (means: RowAudit["ties"]["means"]) => nothingFound(rowsWith(means));
   expect(found([])).toMatch(/looked at$/);
