@@ -37,6 +37,7 @@ function compiler() {
 if (process.argv.includes("--force") || !isStamped(stampFile, inputs)) {
   if (!run(process.execPath, [compiler(), "-p", path.join(root, "tsconfig.build.json"), "--outDir", fresh])) {
     rmSync(fresh, { recursive: true, force: true });
+    process.stderr.write("stillroom: compiling TypeScript failed; the lines above say where\n");
     process.exit(1);
   }
   mkdirSync(fresh, { recursive: true });
