@@ -73,10 +73,14 @@ export class Random {
    */
   below(n: number): number {
     if (!Number.isInteger(n) || n < 1 || n > 2 ** 32) throw unexpected("a whole number from 1 to 2^32", "n", n);
-    const limit = 2 ** 32 - (2 ** 32 % n);
+    // As an unsigned word, for which the remainder is a third of a float's time; 0 stands for 2^32, of which every draw is a number below.
+    const size = n >>> 0;
+    if (size === 0) return this.bits();
     for (;;) {
       const draw = this.bits();
-      if (draw < limit) return draw % n;
+      const rest = draw % size;
+      // The multiple of n that it lies above has n numbers below 2^32.
+      if (draw - rest <= 2 ** 32 - n) return rest;
     }
   }
 

@@ -44,6 +44,21 @@ describe("Random", () => {
     expect(Math.abs(low - 3000)).toBeLessThan(200);
   });
 
+  it.each([1, 2, 3, 282, 2 ** 31, 2 ** 31 + 1, 3 * 2 ** 30, 2 ** 32 - 1, 2 ** 32])(
+    "gives below %s the remainders of the draws below the last whole multiple",
+    (n) => {
+      const [random, twin] = [new Random(5), new Random(5)];
+      const limit = 2 ** 32 - (2 ** 32 % n);
+      const slow = () => {
+        for (;;) {
+          const draw = twin.bits();
+          if (draw < limit) return draw % n;
+        }
+      };
+      for (let i = 0; i < 200; i++) expect(random.below(n)).toBe(slow());
+    },
+  );
+
   it("shuffles typed arrays too, and keeps every item", () => {
     const items = new Random(3).shuffle(Int32Array.from({ length: 100 }, (_, i) => i));
     expect([...items]).not.toEqual([...items].sort((a, b) => a - b));
