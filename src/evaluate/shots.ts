@@ -37,7 +37,13 @@ const setsOfSimilar = 8;
 
 /** The k rows of the pool that are most like the row, the most alike last: next to the question. */
 export function similarShots(pool: Neighbours, k: number): Shots {
-  const of = (row: Row) => pool.nearest(row, k);
+  // A row is asked about again with each of its variants, and the whole pool would be looked through each time.
+  const known = new WeakMap<Row, readonly Row[]>();
+  const of = (row: Row) => {
+    const found = known.get(row) ?? pool.nearest(row, k);
+    known.set(row, found);
+    return found;
+  };
   return {
     count: k,
     of,

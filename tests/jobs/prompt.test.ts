@@ -2,7 +2,7 @@
 import { appendFileSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { batch } from "../../src/batch/index.js";
 import { readRows, sampleRows } from "../../src/dataset/index.js";
 import {
@@ -321,6 +321,10 @@ describe("examples", () => {
       expect(shots.of(row).at(-1)).toBe(similarShots(pool, 1).of(row)[0]);
     }
     expect(new Set(rows.map((row) => shots.of(row)[0]!.line)).size).toBeGreaterThan(1);
+    // Looked for once a row.
+    const looked = vi.spyOn(pool, "nearest");
+    for (const row of rows) expect(shots.of(row)).toBe(shots.of(row));
+    expect(looked).not.toHaveBeenCalled();
   });
 });
 
