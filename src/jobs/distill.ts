@@ -4,7 +4,7 @@ import { readTexts } from "../dataset/index.js";
 import { openBatch } from "../decode/index.js";
 import { readPrompt } from "../evaluate/index.js";
 import type { Gate } from "../export/index.js";
-import { resolveModel } from "../model/index.js";
+import { isModelUri, resolveModel } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { native } from "../support/native.js";
@@ -142,6 +142,9 @@ const ownCacheHelp = (folder: string, resumed: boolean): string =>
     ? "resume the run as it was begun, or begin another one, in another folder"
     : `give what it was made with, or remove ${folder}, and the teacher is asked anew`;
 
+/** As a run.json has it: good from any folder. */
+const placed = (file: string): string => (isModelUri(file) ? file : path.resolve(file));
+
 /** resumed: the run has had its teacher's answers. */
 function lessonOf(
   task: Task,
@@ -170,13 +173,14 @@ function lessonOf(
   const labelled = () => answered === null || answered.labelled > 0;
   return {
     options: {
-      ...{ student: settings.student, teacher: teacherFile, topK, tail, temperature, teacherPrecision: precision },
+      ...{ student: placed(settings.student), teacher: placed(teacherFile) },
+      ...{ topK, tail, temperature, teacherPrecision: precision },
       ...{ loss, labelWeight, hiddenWeight, onPolicy, ...answerOptions(answering), ...quantizingOptions(quantizing) },
       ...(loss === "jsd" && { beta }),
       ...(onPolicyPrecision !== undefined && { onPolicyPrecision }),
-      ...(adapter !== null && { teacherAdapter: adapter }),
-      ...(settings.cache !== undefined && { cache: settings.cache }),
-      ...(asking.texts !== null && { texts: asking.texts }),
+      ...(adapter !== null && { teacherAdapter: placed(adapter) }),
+      ...(settings.cache !== undefined && { cache: placed(settings.cache) }),
+      ...(asking.texts !== null && { texts: placed(asking.texts) }),
     },
     async bytesBeside(student, trained) {
       const asked = await native().inspect(await resolveModel(teacherFile, { signal }));

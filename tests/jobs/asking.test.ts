@@ -55,6 +55,15 @@ test.each<[string, RegExp, Partial<DistillOptions>]>([
   expect(sha((await resumed.result).model!)).toBe(sha(undisturbed.model!));
 });
 
+test("a run's files are known by paths that are good from any folder, however they were given", async () => {
+  const here = (file: string) => path.relative(process.cwd(), file);
+  const cache = path.join(runFolder(), "cache");
+  const given = { teacher: here(teacher), student: here(student), cache: here(cache) };
+  await distill(task, small(given)).result;
+  expect(runFile().distillation).toMatchObject({ teacher, student, cache });
+  expect((await distill(task, alone(given)).result).steps).toBe(4);
+});
+
 test("on its own answers it says the step, too: nothing but the folder goes on to the same bytes", async () => {
   const change = { onPolicy: 1, loss: "jsd", steps: 6 } as const;
   const undisturbed = await distill(task, small(change)).result;
