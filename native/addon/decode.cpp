@@ -151,6 +151,7 @@ Napi::Value open_decoder(const Napi::CallbackInfo& info) {
     options.threads = static_cast<int>(to_integer(from.Get("threads"), "threads", 1, 1024));
     options.bytes = to_integer(from.Get("memory"), "memory", 1, most_integer);
     options.sequences = limits.sequences;
+    options.step_tokens = limits.step_tokens;
     options.gpu_layers = static_cast<int32_t>(to_integer(from.Get("gpuLayers"), "gpuLayers", 0, most_int32));
     options.exact = to_boolean(from.Get("exact"), "exact");
     if (to_text_or_null(from.Get("adapter"), "adapter")) options.adapter = to_path(from.Get("adapter"), "adapter");

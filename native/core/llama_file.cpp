@@ -65,7 +65,7 @@ void LlamaFile::make_exact(llama_context_params& parameters) const {
     parameters.type_k = parameters.type_v = GGML_TYPE_F32;
     parameters.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_DISABLED;
     const int64_t row_bytes = int64_t{4} * parameters.n_ctx * std::max(1, llama_model_n_head(model.get()));
-    parameters.n_ubatch = static_cast<uint32_t>(std::clamp<int64_t>(attention_bytes / row_bytes, 32, parameters.n_batch));
+    parameters.n_ubatch = static_cast<uint32_t>(std::min<int64_t>(parameters.n_batch, std::max<int64_t>(attention_bytes / row_bytes, 32)));
 }
 
 int32_t LlamaBatch::add(int32_t token, int32_t position, const std::vector<int32_t>& sequences, bool wants_logits) {
@@ -92,9 +92,9 @@ void LlamaBatch::run() {
     throw Failure(Code::internal, "llama.cpp could not decode " + std::to_string(size()) + " tokens (" + std::to_string(result) + "): " + Quiet::error());
 }
 
-const float* LlamaBatch::logits_of(int32_t index) const {
+float* LlamaBatch::logits_of(int32_t index) const {
     const Quiet quiet;
-    const float* row = llama_get_logits_ith(context, index);
+    float* row = llama_get_logits_ith(context, index);
     if (!row) throw Failure(Code::internal, "llama.cpp gave no logits: " + Quiet::error());
     return row;
 }

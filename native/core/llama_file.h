@@ -34,7 +34,7 @@ class LlamaBatch {
     int32_t size() const { return static_cast<int32_t>(tokens.size()); }
     int32_t wanted() const { return outputs; }
     void run();
-    const float* logits_of(int32_t index) const;
+    float* logits_of(int32_t index) const;  // those of the next token that asks for them stand behind them
     const float* state_of(int32_t index) const;  // behind the final norm; of a context with embeddings
     void clear();
 

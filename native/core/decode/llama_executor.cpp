@@ -9,8 +9,6 @@
 namespace stillroom {
 
 namespace {
-constexpr int32_t decoder_batch_tokens = 512;
-
 // Keys and values of one page, by the sizes that llama.cpp tells: exact for models whose layers are alike.
 int64_t page_bytes(const llama_model* model, bool exact) {
     const int64_t heads = std::max(1, llama_model_n_head(model)), width = llama_model_n_embd(model) / heads * std::max(1, llama_model_n_head_kv(model));
@@ -37,9 +35,9 @@ LlamaExecutor::LlamaExecutor(const std::string& path, const LlamaExecutorOptions
     if (limits.pages < 1)
         throw Failure(Code::usage, "expected at least " + std::to_string(limits.page_bytes) + " for memory, received " + std::to_string(options.bytes));
     llama_context_params parameters = llama_context_default_params();
-    // No shorter than a batch, which llama.cpp would shorten with it (see Runner).
-    parameters.n_ctx = static_cast<uint32_t>(std::max<int64_t>(limits.pages * Pages::length, decoder_batch_tokens));
-    parameters.n_batch = parameters.n_ubatch = decoder_batch_tokens;
+    parameters.n_ctx = static_cast<uint32_t>(limits.pages * Pages::length);
+    // A step is one batch, where no beginning is lent within it: a second one, of a few tokens, takes a GPU nearly as long.
+    parameters.n_batch = parameters.n_ubatch = static_cast<uint32_t>(options.step_tokens + sequences);
     parameters.n_seq_max = static_cast<uint32_t>(sequences);
     parameters.kv_unified = true;
     parameters.n_threads = parameters.n_threads_batch = options.threads;
@@ -80,30 +78,40 @@ void LlamaExecutor::release(int64_t sequence) {
 
 float* LlamaExecutor::run(const std::vector<ExecutorToken>& step) {
     const Quiet quiet;
-    const int64_t count = std::count_if(step.begin(), step.end(), [](const ExecutorToken& one) { return one.wanted; });
-    float* next = logits.reserve(std::max<int64_t>(count, 1) * tokens);
     LlamaBatch batch(context.get());
+    std::map<int64_t, int32_t> held;  // by the batch: each sequence's first position
     std::vector<int32_t> wanted;
-    auto flush = [&] {
-        if (batch.size() == 0) return;
+    const int64_t count = std::count_if(step.begin(), step.end(), [](const ExecutorToken& one) { return one.wanted; });
+    int64_t copied = 0;
+    // Gives llama.cpp's own rows, which stand in this order; those of several batches are brought together.
+    auto flush = [&](bool last) -> float* {
         batch.run();
-        for (const int32_t index : wanted) {
-            const float* row = batch.logits_of(index);
-            next = std::copy(row, row + tokens, next);
+        const auto here = static_cast<int64_t>(wanted.size());
+        float* rows = here > 0 ? batch.logits_of(wanted.front()) : nullptr;
+        if (!last || copied > 0) {
+            float* all = logits.reserve(count * tokens);
+            std::copy(rows, rows + here * tokens, all + copied * tokens);
+            rows = all;
         }
+        copied += here;
         batch.clear();
+        held.clear();
         wanted.clear();
+        return rows;
     };
     for (const ExecutorToken& one : step) {
-        const bool borrows = loans.count(one.sequence) > 0;
-        if (borrows || batch.size() == decoder_batch_tokens) flush();
-        if (borrows) settle(one.sequence);
+        const auto loan = loans.find(one.sequence);
+        // Its cells are lent once they are computed: what the batch holds of them is first.
+        const auto lender = loan == loans.end() ? held.end() : held.find(loan->second.from);
+        if (lender != held.end() && lender->second < loan->second.count) flush(false);
+        if (loan != loans.end()) settle(one.sequence);
         const int32_t index = batch.add(one.token, one.position, {slots.at(one.sequence)}, one.wanted);
+        held.emplace(one.sequence, one.position);
         if (one.wanted) wanted.push_back(index);
     }
-    flush();
+    float* rows = flush(true);
     for (const ExecutorToken& one : step) table.computed(one.sequence, one.position + 1);
-    return logits.data();
+    return rows;
 }
 
 }  // namespace stillroom

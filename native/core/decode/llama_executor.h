@@ -18,6 +18,7 @@ struct LlamaExecutorOptions {
     int32_t gpu_layers = 0;      // from the last; start_gpu comes first
     int64_t bytes = 0;           // most that keys and values take
     int64_t sequences = 1;       // side by side, 1 to 256
+    int64_t step_tokens = 512;   // of prompts that a step computes, beside one token of each sequence
     bool exact = false;          // keys and values in f32 and no flash attention, for comparisons
 };
 
