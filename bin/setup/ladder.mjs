@@ -1,61 +1,35 @@
 // The main job, rung by rung on one small task: prompt, tune, distil, quantise and export (stillroom ladder), then batch, look up and audit what came out. Each
 // is a call of the program, and the table at the end is made of their --json alone.
-import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseArgs } from "node:util";
 import Table from "cli-table3";
 import { parse } from "csv-parse/sync";
+import { out, readArguments, task } from "./arguments.mjs";
+import { endsInOrder } from "./tools.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const program = path.join(root, "dist/bin/stillroom.js");
-const task = "examples/creatures/task.yaml";
-const out = "runs/creatures";
 const student = `${out}/distilled/quantized.gguf`;
-
-const help = `npm start -- [options]   prompt, tune, distil, export, batch, look up and audit: ${task}
-  --model M               a GGUF file or an hf: URI; default: the model in the box
-  --threads N  --seed S   of everything
-What is made lies in ${out}: a run that was cut off goes on, one that has ended begins anew.
-`;
 
 // Some 360 rows want more passes and larger steps than the defaults, which are meant for thousands.
 const training = ["--epochs", "4", "--lr", "2e-3", "--student-epochs", "6", "--student-lr", "1e-3"];
 
-function readArguments() {
-  const text = { type: "string" };
-  try {
-    return parseArgs({ options: { model: text, threads: text, seed: text, help: { type: "boolean" } } }).values;
-  } catch (error) {
-    process.stderr.write(`${error.message}\n\n${help}`);
-    process.exit(64);
-  }
-}
-
 const given = readArguments();
-if (given.help) {
-  process.stdout.write(help);
-  process.exit(0);
-}
 const passed = (...names) => names.flatMap((name) => (given[name] === undefined ? [] : [`--${name}`, given[name]]));
 
 /** Runs the program; progress goes to our stderr, what it prints is returned with its exit code and seconds. */
-function call(args, input = "") {
+async function call(args, input = "") {
   process.stderr.write(`\n$ stillroom ${args.join(" ")}${input && " < definitions.txt"}\n`);
   const started = Date.now();
-  return new Promise((resolve) => {
-    const child = spawn(process.execPath, [program, ...args, "--json"], {
-      cwd: root,
-      stdio: ["pipe", "pipe", "inherit"],
-    });
-    let text = "";
-    child.stdout.setEncoding("utf8").on("data", (chunk) => {
-      text += chunk;
-    });
-    child.on("close", (status) => resolve({ code: status ?? 130, text, seconds: (Date.now() - started) / 1000 }));
-    child.stdin.on("error", () => {}).end(input);
+  const stdio = ["pipe", "pipe", "inherit"];
+  const { child, ended } = endsInOrder([program, ...args, "--json"], { cwd: root, stdio });
+  let text = "";
+  child.stdout.setEncoding("utf8").on("data", (chunk) => {
+    text += chunk;
   });
+  child.stdin.on("error", () => {}).end(input);
+  return { code: await ended, text, seconds: (Date.now() - started) / 1000 };
 }
 
 /** As {@link call}, of a command that prints one object. Ends the process where there is nothing to go on with. */
@@ -76,8 +50,6 @@ const made = {
   "quantised student": "export: quantised",
 };
 
-// A Ctrl-C reaches the running command too, which stops in order.
-process.on("SIGINT", () => {});
 // One that was cut off goes on; one that has come to its answers begins anew.
 if (existsSync(path.join(root, out, "answers.jsonl"))) rmSync(path.join(root, out), { recursive: true });
 const started = Date.now();

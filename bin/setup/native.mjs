@@ -6,7 +6,7 @@
 //   STILLROOM_SANITIZE=address,undefined  native tests with these sanitizers, in build/sanitize (from source)
 //   STILLROOM_FUZZ=1                      fuzz targets, in build/fuzz (from source, needs clang)
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
@@ -57,6 +57,9 @@ function prebuiltLibraries(llama) {
 function unpackLlama(bundle, folder, of) {
   if (of.every((part) => existsSync(path.join(folder, part)))) return folder;
   mkdirSync(build, { recursive: true });
+  // What one that was cut off left.
+  for (const name of readdirSync(build).filter((name) => name.startsWith("unpack-")))
+    rmSync(path.join(build, name), { recursive: true, force: true });
   const work = mkdtempSync(path.join(build, "unpack-"));
   const tree = path.join(work, "tree");
   const clone = ["clone", "--quiet", "--no-checkout", bundle, tree];

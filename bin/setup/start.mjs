@@ -1,11 +1,10 @@
 // npm start: makes the clone ready, then climbs the creatures example. Arguments go to the ladder (--help lists them).
-import { spawnSync } from "node:child_process";
 import path from "node:path";
+import { readArguments } from "./arguments.mjs";
 import { makeReady, root } from "./ready.mjs";
+import { endsInOrder } from "./tools.mjs";
 
+readArguments();
 await makeReady();
-const ladder = spawnSync(process.execPath, [path.join(root, "bin/setup/ladder.mjs"), ...process.argv.slice(2)], {
-  stdio: "inherit",
-  cwd: root,
-});
-process.exit(ladder.status ?? 130);
+const args = [path.join(root, "bin/setup/ladder.mjs"), ...process.argv.slice(2)];
+process.exit(await endsInOrder(args, { stdio: "inherit", cwd: root }).ended);

@@ -2,6 +2,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import path from "node:path";
 import { performance } from "node:perf_hooks";
+import { z } from "zod";
 import { StillroomError } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import type { Task } from "../task/index.js";
@@ -18,6 +19,24 @@ interface Content {
   /** What the making of a rung that is not done has taken, all processes together; null where none was cut off. */
   making: { rung: RungName; seconds: number } | null;
 }
+
+/** null: what JSON has for no number. */
+const number = z.number().nullable();
+const interval = z.looseObject({ value: number, low: number, high: number });
+
+/** What the ladder's table and page read of a rung. */
+const rungParts = z.looseObject({
+  rung: z.string(),
+  ...{ shots: z.number(), select: z.string().nullable(), prompt: z.string().nullable() },
+  ...{ model: z.string(), adapter: z.string().nullable(), rows: z.number(), errors: z.number() },
+  metrics: z.record(z.string(), interval.nullable()),
+  p_value: number,
+  fairness: z.looseObject({
+    gap: z.looseObject({ difference: interval, p_holm: number }).nullable(),
+    swap: z.looseObject({ flips: interval }).nullable(),
+  }),
+  ...{ rows_per_second: z.number(), memory_bytes: number, bytes: z.number(), seconds: z.number() },
+});
 
 /** Milliseconds between notes of how long a rung has taken: what a killed process loses at most. */
 const noteEvery = 5000;
@@ -97,14 +116,19 @@ async function requireEmpty(folder: string): Promise<void> {
 }
 
 function parse(file: string, text: string): Content {
+  let wrong = "is not of a ladder of this version; give another folder";
   try {
     const found = JSON.parse(text) as Content;
     const known = found.format === "stillroom-ladder" && found.version === 4;
-    if (known && "name" in (found.identity.task as Task) && Array.isArray(found.rungs)) return found;
+    if (known && "name" in (found.identity.task as Task) && Array.isArray(found.rungs)) {
+      const at = found.rungs.findIndex((rung) => !rungParts.safeParse(rung).success);
+      if (at < 0) return found;
+      wrong = `is damaged in its rung ${at + 1}; put it back as the ladder wrote it, or give another folder`;
+    }
   } catch {
-    // Falls through to the one message for a file that is not ours.
+    // Not JSON, or of no ladder.
   }
-  throw new StillroomError("input", `${file} is not of a ladder of this version; give another folder`);
+  throw new StillroomError("input", `${file} ${wrong}`);
 }
 
 /** Differences that a message tells, and characters of the longest of their values. */

@@ -201,6 +201,23 @@ describe("a ladder", () => {
     await expect(ladder(task, small("old"))).rejects.toThrow(refused);
   });
 
+  it("with a damaged rung is refused by its file and the rung, before anything is made", async () => {
+    const file = path.join(folder, "whole/ladder.json");
+    const good = readFileSync(file, "utf8");
+    for (const damage of [{ fairness: null }, { fairness: { gap: null, swap: 5 } }, { metrics: undefined }]) {
+      const left = JSON.parse(good);
+      Object.assign(left.rungs[1], damage);
+      left.rungs.pop();
+      writeFileSync(file, JSON.stringify(left));
+      await expect(ladder(task, small("whole"))).rejects.toMatchObject({
+        code: "input",
+        message: `${file} is damaged in its rung 2; put it back as the ladder wrote it, or give another folder`,
+      });
+    }
+    writeFileSync(file, good);
+    expect(lasting(await ladder(task, small("whole")))).toEqual(lasting(whole));
+  });
+
   it("begins in an empty folder: what else lies there is neither written over nor taken for a rung's", async () => {
     const out = path.join(folder, "used");
     mkdirSync(out);
