@@ -98,10 +98,10 @@ export interface Answered {
 /** Tells how far the work is, and stops it when asked to. */
 export type Step = (rows: number, tokens: number) => void;
 
-/** Scores rows with a model. Throws "input" when no row fits the context, "cancelled" on abort. */
-export async function evaluateRows(job: ScoringJob): Promise<RowScores> {
+/** Scores rows with a model. Throws "input" when no row fits the context, but where `mayBeNone`; "cancelled" on abort. */
+export async function evaluateRows(job: ScoringJob, mayBeNone = false): Promise<RowScores> {
   const started = performance.now();
-  const { fitting, refused } = fitRows(job);
+  const { fitting, refused } = fitRows(job, mayBeNone);
   const done = { rows: refused.length, tokens: 0 };
   const seconds = () => (performance.now() - started) / 1000;
   const step: Step = (rows, tokens) => {
@@ -162,8 +162,8 @@ export function headless({ kind, answer }: Task, option: "adapter" | "under" = "
   return `a set of labels needs a head, which gives each label a probability of its own: tune it, and give its run as ${option}`;
 }
 
-/** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits. */
-export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[] } {
+/** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits, but where `mayBeNone`. */
+export function fitRows(job: ScoringJob, mayBeNone = false): { fitting: EncodedPrompt[]; refused: BadRow[] } {
   const { model, task, examples } = job;
   const context = model.info.contextLength;
   const known = new Set(job.labels.map(({ text }) => text));
@@ -189,7 +189,7 @@ export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: B
     if (tokens.length + answerTokens <= context) fitting.push({ row, tokens });
     else refused.push({ file, line, reason: tooLong(tokens.length, answerTokens, context, shotsOf(row)) });
   }
-  if (fitting.length === 0 && shortest !== null) {
+  if (fitting.length === 0 && shortest !== null && !mayBeNone) {
     const { row, tokens } = shortest;
     const shots = shotsOf(row);
     const reason = tooLong(tokens.length, answerTokens, context, shots);

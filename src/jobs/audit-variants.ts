@@ -7,7 +7,7 @@ import { evaluateRows, type RowScore, type ScoringJob, type ScoringProgress } fr
  * The answers in the order of the variants; null where one could not be asked. What variants of a row have in common, its examples and its words before the first that differs, is
  * computed once a batch.
  *
- * @throws StillroomError "input" when no variant fits the context, "cancelled" on abort
+ * @throws StillroomError "cancelled" on abort
  */
 export async function variantAnswers(
   variants: readonly Variant[],
@@ -21,7 +21,7 @@ export async function variantAnswers(
   const { examples } = job;
   // A variant gets the examples of the row that it was made of: nothing but its own words is to differ.
   const own = typeof examples === "function" ? ({ index }: Row) => examples(variants[index]!.of.row) : examples;
-  const scores = await evaluateRows({ ...job, rows, examples: own, onProgress });
+  const scores = await evaluateRows({ ...job, rows, examples: own, onProgress }, true);
   for (const score of scores.rows) {
     const { index } = variants[score.index]!.row;
     answers[score.index] = { ...score, index };

@@ -53,7 +53,7 @@ export async function serve(options: ServeOptions): Promise<Server> {
     if (options.similar !== undefined)
       similar = await Similar.open(store, options.similar, { threads: options.threads });
     const served = engine && options.task ? await openServed(engine, options.task, options) : null;
-    // Loaded by who serves: what answers HTTP is half of what this program would load.
+    // Loaded by who serves: every command would load what answers HTTP.
     const { Running } = await import("./running.js");
     const running = new Running(withDefaults(options), store, engine, tokens, similar, served);
     await running.start();

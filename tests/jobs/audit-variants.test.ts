@@ -95,6 +95,11 @@ it("gives in one call what each variant is answered alone, of two thirds of the 
     expect(new Set(alone.map((answer) => answer?.probabilities?.now)).size).toBe(12);
   }));
 
+it("has no answer where none of the variants fits, and goes on", () =>
+  withVariants(async (variants, job) => {
+    expect(await variantAnswers([variants[7]!], job, () => undefined)).toEqual([null]);
+  }));
+
 it("tells how many of all variants are answered, and stops where it is told to", () =>
   withVariants(async (variants, job) => {
     const told: string[] = [];
