@@ -1,4 +1,4 @@
-// What npm start takes: asked before the set-up, which takes a minute, and again by the ladder. No dependencies.
+// What npm start was given, read when this is first imported: before the set-up, which takes a minute. No dependencies.
 import { parseArgs } from "node:util";
 
 export const task = "examples/creatures/task.yaml";
@@ -10,8 +10,10 @@ const help = `npm start -- [options]   prompt, tune, distil, export, batch, look
 What is made lies in ${out}: a run that was cut off goes on, one that has ended begins anew.
 `;
 
-/** Ends the process where help is asked for, or an option is unknown. */
-export function readArguments() {
+/** What was given by its names. Importing ends the process where help is asked for, or an option is unknown. */
+export const given = readArguments();
+
+function readArguments() {
   const text = { type: "string" };
   try {
     const { values } = parseArgs({ options: { model: text, threads: text, seed: text, help: { type: "boolean" } } });

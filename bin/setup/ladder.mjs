@@ -1,12 +1,12 @@
 // The main job, rung by rung on one small task: prompt, tune, distil, quantise and export (stillroom ladder), then batch, look up and audit what came out. Each
 // is a call of the program, and the table at the end is made of their --json alone.
+import { spawn } from "node:child_process";
 import { existsSync, readFileSync, rmSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import Table from "cli-table3";
 import { parse } from "csv-parse/sync";
-import { out, readArguments, task } from "./arguments.mjs";
-import { endsInOrder } from "./tools.mjs";
+import { given, out, task } from "./arguments.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 const program = path.join(root, "dist/bin/stillroom.js");
@@ -15,21 +15,28 @@ const student = `${out}/distilled/quantized.gguf`;
 // Some 360 rows want more passes and larger steps than the defaults, which are meant for thousands.
 const training = ["--epochs", "4", "--lr", "2e-3", "--student-epochs", "6", "--student-lr", "1e-3"];
 
-const given = readArguments();
 const passed = (...names) => names.flatMap((name) => (given[name] === undefined ? [] : [`--${name}`, given[name]]));
 
-/** Runs the program; progress goes to our stderr, what it prints is returned with its exit code and seconds. */
+/**
+ * Runs the program; progress goes to our stderr, what it prints is returned with its exit code and seconds. Told to stop, it ends in order, which is waited for: a Ctrl-C reaches it too, a
+ * SIGTERM is handed on.
+ */
 async function call(args, input = "") {
   process.stderr.write(`\n$ stillroom ${args.join(" ")}${input && " < definitions.txt"}\n`);
   const started = Date.now();
   const stdio = ["pipe", "pipe", "inherit"];
-  const { child, ended } = endsInOrder([program, ...args, "--json"], { cwd: root, stdio });
+  const child = spawn(process.execPath, [program, ...args, "--json"], { cwd: root, stdio });
+  const hold = () => {};
+  const handOn = () => child.kill("SIGTERM");
+  process.on("SIGINT", hold).on("SIGTERM", handOn);
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (chunk) => {
     text += chunk;
   });
   child.stdin.on("error", () => {}).end(input);
-  return { code: await ended, text, seconds: (Date.now() - started) / 1000 };
+  const status = await new Promise((resolve) => child.on("close", resolve));
+  process.off("SIGINT", hold).off("SIGTERM", handOn);
+  return { code: status ?? 130, text, seconds: (Date.now() - started) / 1000 };
 }
 
 /** As {@link call}, of a command that prints one object. Ends the process where there is nothing to go on with. */

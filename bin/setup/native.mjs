@@ -6,11 +6,11 @@
 //   STILLROOM_SANITIZE=address,undefined  native tests with these sanitizers, in build/sanitize (from source)
 //   STILLROOM_FUZZ=1                      fuzz targets, in build/fuzz (from source, needs clang)
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, realpathSync, renameSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, realpathSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { fingerprint, forgetMoved, isStamped, stamp } from "./stamp.mjs";
+import { fingerprint, forgetMoved, isStamped, packagesStamp, removeLeftovers, stamp } from "./stamp.mjs";
 import { installLine, requireTools, run } from "./tools.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
@@ -57,9 +57,7 @@ function prebuiltLibraries(llama) {
 function unpackLlama(bundle, folder, of) {
   if (of.every((part) => existsSync(path.join(folder, part)))) return folder;
   mkdirSync(build, { recursive: true });
-  // What one that was cut off left.
-  for (const name of readdirSync(build).filter((name) => name.startsWith("unpack-")))
-    rmSync(path.join(build, name), { recursive: true, force: true });
+  removeLeftovers(build, "unpack-");
   const work = mkdtempSync(path.join(build, "unpack-"));
   const tree = path.join(work, "tree");
   const clone = ["clone", "--quiet", "--no-checkout", bundle, tree];
@@ -144,7 +142,8 @@ else {
   compile("stillroom.node", "stillroom");
   if (process.argv.includes("--tests")) compile("native_tests", "native_tests");
 }
-// A clone remembers which lock file its node_modules was made from (bin/setup/ready.mjs asks, and writes its own).
+// Of an npm ci by hand; bin/setup/ready.mjs asks, and stamps its own.
 if (process.env.npm_lifecycle_event === "install" && existsSync(path.join(root, "package-lock.json"))) {
-  stamp(path.join(root, "node_modules/.stillroom-lock"), fingerprint(root, ["package-lock.json"]));
+  const { file, value } = packagesStamp(root);
+  stamp(file, value);
 }

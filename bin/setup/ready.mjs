@@ -4,16 +4,15 @@ import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { fingerprint, isStamped, stamp } from "./stamp.mjs";
+import { isStamped, packagesStamp, stamp } from "./stamp.mjs";
 import { requireTools } from "./tools.mjs";
 
 export const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
 
 async function installPackages() {
-  const stampFile = path.join(root, "node_modules/.stillroom-lock");
-  const inputs = fingerprint(root, ["package-lock.json"]);
-  if (isStamped(stampFile, inputs) && existsSync(path.join(root, "node_modules/typescript"))) return;
-  // Our own scripts, which npm would run one after the other, are compile's; those of the packages are not allowed anyway (allowScripts).
+  const { file, value } = packagesStamp(root);
+  if (isStamped(file, value) && existsSync(path.join(root, "node_modules/typescript"))) return;
+  // Our own scripts, which npm would run one after the other, are makeReady's; those of the packages are not allowed anyway (allowScripts).
   const npm = spawn("npm", ["ci", "--include=dev", "--ignore-scripts", "--no-progress"], {
     cwd: root,
     stdio: "inherit",
@@ -28,7 +27,7 @@ async function installPackages() {
   const status = await new Promise((resolve) => npm.on("close", resolve).on("error", resolve));
   for (const signal of signals) process.off(signal, stop);
   if (status !== 0) process.exit(1);
-  stamp(stampFile, inputs);
+  stamp(file, value);
 }
 
 /** Runs a script of this folder; resolves to whether it succeeded. What it prints is ours at once, or, held, when `after` has settled. */

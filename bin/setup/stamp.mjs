@@ -55,3 +55,15 @@ export function stamp(file, value) {
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, value);
 }
+
+/** Removes what a step that was cut off left beside its output: what begins so in a folder. */
+export function removeLeftovers(folder, beginning) {
+  if (!existsSync(folder)) return;
+  for (const name of readdirSync(folder).filter((name) => name.startsWith(beginning)))
+    rmSync(path.join(folder, name), { recursive: true, force: true });
+}
+
+/** Where a clone remembers which lock file its node_modules was made from, and what it remembers of this one. */
+export function packagesStamp(root) {
+  return { file: path.join(root, "node_modules/.stillroom-lock"), value: fingerprint(root, ["package-lock.json"]) };
+}

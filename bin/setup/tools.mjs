@@ -1,6 +1,6 @@
 // What the set-up needs from the machine, and the one sentence that names what is missing with the line that installs it.
 // No dependencies: it runs before npm ci.
-import { spawn, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 
 const oldestNode = 20;
@@ -55,23 +55,6 @@ export function requireTools() {
   if (sentences.length === 0) return;
   for (const sentence of sentences) process.stderr.write(`${sentence}\n`);
   process.exit(69);
-}
-
-/**
- * Node on a program that stops in order when it is told to, which is waited for: a Ctrl-C reaches it too, a SIGTERM is handed on. `ended` resolves to its exit code, 130 where it has none.
- */
-export function endsInOrder(args, options) {
-  const child = spawn(process.execPath, args, options);
-  const hold = () => {};
-  const handOn = () => child.kill("SIGTERM");
-  process.on("SIGINT", hold).on("SIGTERM", handOn);
-  const ended = new Promise((resolve) => {
-    child.on("close", (status) => {
-      process.off("SIGINT", hold).off("SIGTERM", handOn);
-      resolve(status ?? 130);
-    });
-  });
-  return { child, ended };
 }
 
 /** Runs a command with our terminal; false when it failed. */

@@ -1,10 +1,10 @@
 // Compiles src/, bin/, bench/ and the programs that tests run as child processes into dist/; does nothing when nothing changed. dist/ is replaced as a whole, so that the
 // output of a deleted file does not stay behind.
-import { chmodSync, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
-import { fingerprint, isStamped, stamp } from "./stamp.mjs";
+import { fingerprint, isStamped, removeLeftovers, stamp } from "./stamp.mjs";
 import { run } from "./tools.mjs";
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
@@ -35,10 +35,7 @@ function compiler() {
 }
 
 if (process.argv.includes("--force") || !isStamped(stampFile, inputs)) {
-  // What one that was cut off left.
-  if (existsSync(path.dirname(fresh)))
-    for (const name of readdirSync(path.dirname(fresh)).filter((name) => name.startsWith("dist-")))
-      rmSync(path.join(path.dirname(fresh), name), { recursive: true, force: true });
+  removeLeftovers(path.dirname(fresh), "dist-");
   if (!run(process.execPath, [compiler(), "-p", path.join(root, "tsconfig.build.json"), "--outDir", fresh])) {
     rmSync(fresh, { recursive: true, force: true });
     process.stderr.write("stillroom: compiling TypeScript failed; the lines above say where\n");

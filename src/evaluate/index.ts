@@ -1,11 +1,12 @@
 // The room's door: what a model says to the rows of a task, and what that is worth.
 export { type Against, readPredictions, writePredictions } from "./against.js";
+export { isPast } from "./bounds.js";
 export { applyCalibration, type CalibrationOptions, fitCalibration } from "./calibrate.js";
 export { brierScores, calibrationErrorOf, type ReliabilityBin, reliability } from "./calibration.js";
 export { type Choices, scoreChoices } from "./choices.js";
 export { chooseLabels, type LabelChoice, labelChoices, numbersOf, priorOf } from "./classify.js";
 export { type McNemar, mcnemar, normalQuantile, normalTail } from "./compare.js";
-export { type Estimate, endsOf, estimates, isPast, orNone, shareOf } from "./estimates.js";
+export { type Estimate, endsOf, estimates, orNone, shareOf } from "./estimates.js";
 export {
   type EvaluateOptions,
   type Evaluation,

@@ -44,6 +44,8 @@ export interface ScoringJob {
   labels: readonly Label[];
   /** Most tokens that go through the model at once (default: 2048, up to 6144 behind a long shared beginning); a longer row goes alone. */
   tokenBudget?: number | undefined;
+  /** Default: it is an error that no row fits the context. */
+  mayBeNone?: boolean | undefined;
   onProgress?: ((progress: ScoringProgress) => void) | undefined;
   signal?: AbortSignal | undefined;
 }
@@ -99,9 +101,9 @@ export interface Answered {
 export type Step = (rows: number, tokens: number) => void;
 
 /** Scores rows with a model. Throws "input" when no row fits the context, but where `mayBeNone`; "cancelled" on abort. */
-export async function evaluateRows(job: ScoringJob, mayBeNone = false): Promise<RowScores> {
+export async function evaluateRows(job: ScoringJob): Promise<RowScores> {
   const started = performance.now();
-  const { fitting, refused } = fitRows(job, mayBeNone);
+  const { fitting, refused } = fitRows(job);
   const done = { rows: refused.length, tokens: 0 };
   const seconds = () => (performance.now() - started) / 1000;
   const step: Step = (rows, tokens) => {
@@ -163,7 +165,7 @@ export function headless({ kind, answer }: Task, option: "adapter" | "under" = "
 }
 
 /** The rows whose prompts and answers fit the model's context, in tokens, and why the others do not. Throws "input" when none fits, but where `mayBeNone`. */
-export function fitRows(job: ScoringJob, mayBeNone = false): { fitting: EncodedPrompt[]; refused: BadRow[] } {
+export function fitRows(job: ScoringJob): { fitting: EncodedPrompt[]; refused: BadRow[] } {
   const { model, task, examples } = job;
   const context = model.info.contextLength;
   const known = new Set(job.labels.map(({ text }) => text));
@@ -189,7 +191,7 @@ export function fitRows(job: ScoringJob, mayBeNone = false): { fitting: EncodedP
     if (tokens.length + answerTokens <= context) fitting.push({ row, tokens });
     else refused.push({ file, line, reason: tooLong(tokens.length, answerTokens, context, shotsOf(row)) });
   }
-  if (fitting.length === 0 && shortest !== null && !mayBeNone) {
+  if (fitting.length === 0 && shortest !== null && !job.mayBeNone) {
     const { row, tokens } = shortest;
     const shots = shotsOf(row);
     const reason = tooLong(tokens.length, answerTokens, context, shots);

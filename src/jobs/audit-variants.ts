@@ -21,7 +21,7 @@ export async function variantAnswers(
   const { examples } = job;
   // A variant gets the examples of the row that it was made of: nothing but its own words is to differ.
   const own = typeof examples === "function" ? ({ index }: Row) => examples(variants[index]!.of.row) : examples;
-  const scores = await evaluateRows({ ...job, rows, examples: own, onProgress }, true);
+  const scores = await evaluateRows({ ...job, rows, examples: own, mayBeNone: true, onProgress });
   for (const score of scores.rows) {
     const { index } = variants[score.index]!.row;
     answers[score.index] = { ...score, index };

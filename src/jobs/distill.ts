@@ -107,7 +107,7 @@ async function* distilling(
     requireSameLesson(before.distillation, own, rest);
   }
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
-  const { student, ...lessons } = { compared, ...(await distillationSettings(merged, rest.signal)) };
+  const { student, ...lessons } = await distillationSettings(merged, rest.signal);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
   // A run that goes on has its prompt and its method.
   const { task: asked, prompt } = await readPrompt(task, rest.prompt ?? before?.options.prompt ?? undefined);
@@ -116,7 +116,12 @@ async function* distilling(
     task,
     { ...rest, method, model: student },
     // Seed, threads and variant too are those that it was begun with.
-    lessonOf(asked, { ...lessons, student, prompt }, { ...before?.options, ...rest }, Boolean(before?.fingerprint)),
+    lessonOf(
+      asked,
+      { ...lessons, student, prompt, compared },
+      { ...before?.options, ...rest },
+      Boolean(before?.fingerprint),
+    ),
   );
 }
 
@@ -282,10 +287,11 @@ function lessonOf(
       if (exported) contenders.push({ name: "quantized", model: out, adapter: null });
       const opening = { threads, variant, ...(signal && { signal }) };
       const limit = quantizing.checkLimit;
-      if (settings.compared) yield { type: "phase", phase: "compare" };
-      const comparison = settings.compared
-        ? await compareModels(task, contenders, { limit, seed, opening, prompt, tokenBudget })
-        : [];
+      let comparison: DistillResult["comparison"] = [];
+      if (settings.compared) {
+        yield { type: "phase", phase: "compare" };
+        comparison = await compareModels(task, contenders, { limit, seed, opening, prompt, tokenBudget });
+      }
       const quantized = exported && out;
       const gate = exported?.gate ?? null;
       if (refused) throw notQuantized(refused, trained, { metric: task.metric, comparison });
