@@ -1,8 +1,8 @@
 // What distill() takes, and its settings: the teacher's part and the loss beside the options of tune. Reads no data.
 import type { GivenPrompt } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
-import type { NativeDistillation, NativePrecision } from "../support/native.js";
-import { requirePath } from "../task/index.js";
+import { type NativeDistillation, type NativePrecision, precisions } from "../support/native.js";
+import { requireOneOf, requirePath, requireReal, requireShare } from "../task/index.js";
 import type { TuneOptions } from "../train/index.js";
 import { type QuantizingOptions, quantizingSettings } from "./distill-quantize.js";
 import { type TeachingOptions, teachingSettings } from "./teach.js";
@@ -72,16 +72,14 @@ export async function distillationSettings(options: Partial<DistillationOptions>
   }
   requirePath("student", student);
   if (cache !== undefined) requirePath("cache", cache);
-  if (!["forward_kl", "reverse_kl", "jsd"].includes(loss)) {
-    throw unexpected("one of forward_kl, reverse_kl, jsd", "loss", loss);
-  }
+  requireOneOf("loss", loss, ["forward_kl", "reverse_kl", "jsd"]);
   const { tail = loss === "forward_kl" ? "sample" : "bucket" } = options;
   if (tail === "sample" && loss !== "forward_kl") throw unexpected(`bucket with loss ${loss}`, "tail", tail);
-  if (!(beta > 0 && beta < 1)) throw unexpected("a number above 0 and below 1", "beta", beta);
-  if (!(labelWeight >= 0 && labelWeight <= 1)) throw unexpected("a number from 0 to 1", "labelWeight", labelWeight);
-  if (!(hiddenWeight >= 0 && Number.isFinite(hiddenWeight)))
-    throw unexpected("a number of at least 0", "hiddenWeight", hiddenWeight);
-  if (!(onPolicy >= 0 && onPolicy <= 1)) throw unexpected("a number from 0 to 1", "onPolicy", onPolicy);
+  requireReal("beta", beta, "a number above 0 and below 1", (share) => share > 0 && share < 1);
+  requireShare("labelWeight", labelWeight);
+  requireReal("hiddenWeight", hiddenWeight, "a number of at least 0", (weight) => weight >= 0);
+  requireShare("onPolicy", onPolicy);
+  if (onPolicyPrecision !== undefined) requireOneOf("onPolicyPrecision", onPolicyPrecision, precisions);
   if (onPolicy === 0 && onPolicyPrecision !== undefined) {
     const message =
       "onPolicyPrecision is of the steps on the student's own answers, and there are none: give onPolicy too";

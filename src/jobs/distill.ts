@@ -7,6 +7,7 @@ import type { Gate } from "../export/index.js";
 import { isModelUri, resolveModel } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
+import { requireUnheld } from "../support/lock.js";
 import { native } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { Teacher, type TeacherCache, TokenMap } from "../teach/index.js";
@@ -109,6 +110,7 @@ async function* distilling(
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
   const { student, ...lessons } = await distillationSettings(merged, rest.signal);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
+  if (lessons.cache !== undefined) await requireUnheld(lessons.cache);
   // A run that goes on has its prompt and its method.
   const { task: asked, prompt } = await readPrompt(task, rest.prompt ?? before?.options.prompt ?? undefined);
   const method = rest.method ?? (before ? undefined : "full");

@@ -5,8 +5,9 @@ import { resolveDefaultModel } from "../model/index.js";
 import { goingOn, throwIfCancelled } from "../support/cancelled.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
-import { type NativePrecision, type NativeTail, type NativeTaught, translated } from "../support/native.js";
-import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
+import { requireUnheld } from "../support/lock.js";
+import { type NativePrecision, type NativeTail, type NativeTaught, precisions, translated } from "../support/native.js";
+import { requireKnown, requireOneOf, requirePath, requireReal, requireWhole, type Task } from "../task/index.js";
 import { defaultTopK, Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { defaultMaxLength, hashRows, microBatcher, type TrainEvent } from "../train/index.js";
@@ -135,6 +136,7 @@ async function* teaching(given: Task, options: TeachOptions): AsyncGenerator<Tea
   const { threads, signal, limit = null, strict = false, onLong = "truncate", hidden = false } = options;
   if (typeof hidden !== "boolean") throw unexpected("true or false", "hidden", hidden);
   const settings = await teachingSettings(options, signal);
+  await requireUnheld(options.out);
   const { task, prompt } = await readPrompt(given, options.prompt);
   if (prompt?.content.select === "similar") {
     const message =
@@ -205,9 +207,8 @@ export async function teachingSettings(options: TeachingOptions, signal: AbortSi
   if (texts !== undefined) requirePath("texts", texts);
   requireWhole("topK", topK, 1);
   if (!["sample", "bucket"].includes(tail)) throw unexpected("sample or bucket", "tail", tail);
-  if (typeof temperature !== "number" || !(temperature > 0 && Number.isFinite(temperature))) {
-    throw unexpected("a number above 0", "temperature", temperature);
-  }
+  requireReal("temperature", temperature, "a number above 0", (value) => value > 0);
+  requireOneOf("teacherPrecision", teacherPrecision, precisions);
   return {
     teacher,
     adapter: teacherAdapter ?? null,

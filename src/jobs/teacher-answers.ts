@@ -17,7 +17,7 @@ import { type CompiledPrompt, compilePrompt, type Examples, promptOf } from "../
 import { StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { Random } from "../support/random.js";
-import { requireWhole, type Task } from "../task/index.js";
+import { requireReal, requireShare, requireWhole, type Task } from "../task/index.js";
 import type { Teacher } from "../teach/index.js";
 import { encodePrompt } from "../tokens/index.js";
 
@@ -64,13 +64,12 @@ export function answerSettings(options: AnswerOptions): AnswerSettings {
   if (!["data", "teacher"].includes(answers)) throw unexpected("data or teacher", "answers", answers);
   requireWhole("samples", samples, 0);
   if (samples > 0 && answers !== "teacher") throw unexpected("0 without answers of the teacher", "samples", samples);
-  if (!(answerScore >= 0 && answerScore <= 1)) throw unexpected("a number from 0 to 1", "answerScore", answerScore);
+  requireShare("answerScore", answerScore);
   if (answerScore !== 1 && answers !== "teacher")
     throw unexpected("1 without answers of the teacher", "answerScore", answerScore);
-  if (!(sampleTemperature >= 0.001 && sampleTemperature <= 100)) {
-    throw unexpected("a number from 0.001 to 100", "sampleTemperature", sampleTemperature);
-  }
-  if (!(sampleTopP > 0 && sampleTopP <= 1)) throw unexpected("a number above 0 up to 1", "sampleTopP", sampleTopP);
+  const tempered = (value: number) => value >= 0.001 && value <= 100;
+  requireReal("sampleTemperature", sampleTemperature, "a number from 0.001 to 100", tempered);
+  requireReal("sampleTopP", sampleTopP, "a number above 0 up to 1", (share) => share > 0 && share <= 1);
   for (const [name, value] of Object.entries({ sampleTemperature, sampleTopP })) {
     if (samples > 0 || value === 1) continue;
     const message = `${name} is of answers that are drawn, and none are: give samples too, or leave ${name} out`;

@@ -214,12 +214,14 @@ export interface NativeModelInfo {
   reason: string | null;
 }
 
+export const precisions = ["f32", "bf16", "mixed", "int16", "int8"] as const;
+
 /**
  * What products with frozen weights multiply: f32 exactly; or both operands rounded, to bf16, or to int8 or int16 (12 bits and a sign)
  * with a scale for every 32 (backward: 128) values of the depth. Sums are f32 (int32 within those). bf16 needs AVX512_BF16, int8 and
  * int16 AVX2 or AVX512_VNNI.
  */
-export type NativePrecision = "f32" | "bf16" | "mixed" | "int16" | "int8";
+export type NativePrecision = (typeof precisions)[number];
 
 /** Time of one kernel in one part of the steps. */
 export interface NativeProfileRow {

@@ -1,7 +1,15 @@
 // Room task: one description of one job, read from a task file and checked.
 export { isTaskFile, taskFiles } from "./files.js";
 export { editDistance, nearestName } from "./nearest.js";
-export { requireKnown, requirePath, requirePort, requireWhole } from "./options.js";
+export {
+  requireKnown,
+  requireOneOf,
+  requirePath,
+  requirePort,
+  requireReal,
+  requireShare,
+  requireWhole,
+} from "./options.js";
 export { checkTemplate, readTask } from "./read.js";
 export { wanted } from "./schema.js";
 export { parseTemplate, type TemplateFields, templateFields, templateLimit } from "./template.js";

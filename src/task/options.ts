@@ -17,6 +17,21 @@ export function requireWhole(name: string, value: number | undefined, least: num
   throw unexpected(`a whole number of at least ${least}`, name, value);
 }
 
+/** A finite number of a range, which `words` name. Throws "usage". */
+export function requireReal(name: string, value: unknown, words: string, holds: (value: number) => boolean): void {
+  if (typeof value !== "number" || !Number.isFinite(value) || !holds(value)) throw unexpected(words, name, value);
+}
+
+/** A number from 0 to 1. Throws "usage". */
+export function requireShare(name: string, value: unknown): void {
+  requireReal(name, value, "a number from 0 to 1", (share) => share >= 0 && share <= 1);
+}
+
+/** One of the texts that are known. Throws "usage". */
+export function requireOneOf(name: string, value: unknown, known: readonly string[]): void {
+  if (!known.includes(value as string)) throw unexpected(`one of ${known.join(", ")}`, name, value);
+}
+
 /** A path that is not empty. Throws "usage". */
 export function requirePath(name: string, value: unknown): asserts value is string {
   if (typeof value !== "string" || value === "") throw unexpected("a path", name, value);

@@ -1,6 +1,13 @@
 // The options of a tuning run: their names, defaults and limits. Knows no model and no rows (plan.ts adds those).
 import { StillroomError, unexpected } from "../support/errors.js";
-import type { HeadLoss, LoraTarget, NativeLoraOptions, NativePrecision, WeightTarget } from "../support/native.js";
+import {
+  type HeadLoss,
+  type LoraTarget,
+  type NativeLoraOptions,
+  type NativePrecision,
+  precisions,
+  type WeightTarget,
+} from "../support/native.js";
 import { nearestName } from "../task/nearest.js";
 
 /** How the learning rate moves after warm-up; the equations are in schedule.ts. */
@@ -414,7 +421,7 @@ function layers(value: unknown): number[] | null {
 
 /** Rounded operands are for frozen weights. */
 function precision(method: TuneMethod, head: HeadLoss | undefined, value: unknown): NativePrecision {
-  const asked = oneOf("precision", value, ["f32", "bf16", "mixed", "int16", "int8"]) ?? "f32";
+  const asked = oneOf("precision", value, precisions) ?? "f32";
   const frozen = method === "lora" || (method === "head" && head !== undefined);
   if (!frozen && asked !== "f32") throw unexpected(`"f32" with method "${method}"`, "precision", asked);
   return asked;

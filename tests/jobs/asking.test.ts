@@ -4,6 +4,7 @@ import path from "node:path";
 import { beforeEach, expect, test } from "vitest";
 import { type DistillOptions, distill, teach } from "../../src/jobs/index.js";
 import { reportRun } from "../../src/report/index.js";
+import { lockFolder } from "../../src/support/lock.js";
 import { RunFolder } from "../../src/train/index.js";
 import { runFolder, sha } from "./runs.js";
 import { makeToyPair } from "./toy-pair.js";
@@ -87,6 +88,15 @@ test("another process is told who has the folder, before there is a run.json, to
   expect(readFileSync(page, "utf8")).toContain("not finished: its teacher is asked");
 });
 
+test("who has a cache is told before any model is opened", async () => {
+  const cache = path.dirname(runFolder());
+  const held = await lockFolder(cache);
+  const refused = { code: "usage", message: `${cache} is in use by process ${process.pid}; wait for it, or end it` };
+  await expect(teach(task, { teacher: "none.gguf", out: cache }).result).rejects.toMatchObject(refused);
+  await expect(distill(task, small({ student: "none.gguf", cache })).result).rejects.toMatchObject(refused);
+  await held.release();
+});
+
 test("what is refused while the teacher is asked leaves no run behind, or that which was begun", async () => {
   const cache = runFolder();
   await teach(task, { teacher, out: cache, topK: 8, threads: 1 }).result;
@@ -130,6 +140,11 @@ test("what a run.json has damaged of the teacher and the loss is told with its f
   for (const [damage, what] of [
     [{ loss: "forward" }, 'expected one of forward_kl, reverse_kl, jsd for loss, received "forward"'],
     [{ topK: "16" }, 'expected a whole number of at least 1 for topK, received "16"'],
+    [
+      { teacherPrecision: "int4" },
+      'expected one of f32, bf16, mixed, int16, int8 for teacherPrecision, received "int4"',
+    ],
+    [{ labelWeight: "0.5" }, 'expected a number from 0 to 1 for labelWeight, received "0.5"'],
     [{ student: undefined }, "expected a path for student, received none"],
   ] as const) {
     writeFileSync(file, JSON.stringify({ ...run, distillation: { ...run.distillation, ...damage } }));
