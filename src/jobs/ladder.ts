@@ -16,11 +16,12 @@ import {
 } from "../evaluate/index.js";
 import { inspect, notTunable } from "../model/index.js";
 import { readPromptFile, type Selection } from "../prompt/index.js";
+import { goingOn } from "../support/cancelled.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { makeFolder } from "../support/files.js";
 import { lockFolder } from "../support/lock.js";
 import { watchMemory } from "../support/memory.js";
-import { rethrow } from "../support/native.js";
+import { translated } from "../support/native.js";
 import type { Task } from "../task/index.js";
 import { compare } from "./compare.js";
 import { adapterBytes } from "./distill-table.js";
@@ -112,7 +113,7 @@ export async function ladder(task: Task, options: LadderOptions): Promise<Ladder
     await climb.open();
     return await climb.run(settings.layers ?? Math.ceil(layers / 3));
   } catch (error) {
-    return rethrow(error);
+    throw goingOn(translated(error), "the same again");
   } finally {
     await lock.release();
   }

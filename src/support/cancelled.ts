@@ -7,11 +7,14 @@ export function throwIfCancelled(signal: AbortSignal | undefined, doing: string)
   if (signal?.aborted) throw new StillroomError("cancelled", `cancelled while ${doing}`);
 }
 
-/** A cancellation with the words how the work goes on, and the options that they name; any other error as it is. */
+const hint = /; [^;]* goes on from there$/;
+
+/** A cancellation with the words how the work goes on, in place of those of a part of it, and the options that they name; any other error as it is. */
 export function goingOn(error: StillroomError, how: string, options: readonly string[] = []): StillroomError {
   if (error.code !== "cancelled") return error;
-  const message = `${error.message}; ${how} goes on from there`;
-  return new StillroomError(error.code, message, { cause: error, options: [...error.options, ...options] });
+  const kept = hint.test(error.message) ? [] : error.options;
+  const message = `${error.message.replace(hint, "")}; ${how} goes on from there`;
+  return new StillroomError(error.code, message, { cause: error, options: [...kept, ...options] });
 }
 
 /** Ends early where the work is called off. */
