@@ -148,7 +148,7 @@ export function studentText(result: StudentResult, kind: TaskKind): string {
     // A head goes with an adapter, or alone.
     kind === "regress" || kind === "multilabel"
       ? "train it before use: tune, on the student (an adapter and a head)\n"
-      : "train it before use: tune --method full, on the student\n",
+      : "train it before use: distill, or tune --method full, on the student\n",
   ].join("\n");
 }
 

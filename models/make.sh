@@ -5,8 +5,9 @@ set -eu -o pipefail
 [ $# = 2 ] || { echo "models/make.sh TEACHER.gguf OUT" >&2; exit 64; }
 here="$(cd "$(dirname "$0")" && pwd)"
 [ -f "$1" ] || { echo "models/make.sh: no file $1" >&2; exit 69; }
-base="$(realpath "$1")"
-still() { node "$here/../dist/bin/stillroom.js" "$@"; }
+base="$(realpath "$1")" program="$here/../dist/bin/stillroom.js"
+[ -e "$program" ] || { echo "models/make.sh: no program $program: npm start makes it" >&2; exit 69; }
+still() { node "$program" "$@"; }
 # What is cut below is cut of this model's parts; the box itself, for one, has none to spare.
 sizes="$(still inspect "$base" --json | node -p 'const { layers, vocabulary } = JSON.parse(fs.readFileSync(0)); `${layers} layers and ${vocabulary} tokens`')"
 [ "$sizes" = "30 layers and 49152 tokens" ] || { echo "models/make.sh: expected SmolLM2-135M-Instruct (30 layers and 49152 tokens) for TEACHER, $1 has $sizes" >&2; exit 65; }

@@ -35,7 +35,7 @@ export function distillCommand(): Command {
       ]),
     )
     .option("--beta <b>", "of jsd: the teacher's share of the mixture (default: 0.5)", real)
-    .option("--label-weight <w>", "share of the labels' own cross-entropy (default: 0.5)", real)
+    .option("--label-weight <w>", "share of the labels' own cross-entropy (default: 0.5, with --on-policy 0)", real)
     .option("--hidden-weight <w>", "weight of the distance of the hidden states from the teacher's (default: 0)", real)
     .option("--on-policy [share]", "share of the steps on its own answers (default: 0; without a value: 1)", real)
     .addOption(

@@ -7,6 +7,11 @@ import path from "node:path";
 import { parse } from "csv-parse/sync";
 
 const [folder, out] = process.argv.slice(2);
+const refuse = (message) => {
+  process.stderr.write(`examples/banking77/rows.mjs: ${message}\n`);
+  process.exit(65);
+};
+if (!out) refuse("expected FOLDER OUT");
 const file = (name) => path.join(out, name);
 const hash = ({ text, category }) => createHash("sha256").update(`${category}\0${text}`).digest("hex");
 const shuffled = (name) =>
@@ -14,7 +19,8 @@ const shuffled = (name) =>
     .map((row) => ({ row, key: hash(row) }))
     .sort((a, b) => (a.key < b.key ? -1 : 1))
     .map(({ row }) => row);
-const jsonLines = (name, rows) => writeFileSync(file(name), rows.map((row) => `${JSON.stringify(row)}\n`).join(""));
+const linesOf = (rows) => rows.map((row) => `${JSON.stringify(row)}\n`).join("");
+const jsonLines = (name, rows) => writeFileSync(file(name), linesOf(rows));
 const task = (name, kind, data, metric) =>
   writeFileSync(
     file(`${name}.yaml`),
@@ -31,14 +37,22 @@ metric: ${metric}
   );
 
 const rows = shuffled("train.csv");
+const tests = shuffled("test.csv");
+for (const row of [rows[0], tests[0]])
+  if (!row?.text || !row.category)
+    refuse(`expected rows with text and category in train.csv and test.csv of ${folder}`);
+if (rows.length <= 3400) refuse(`expected more than 3400 rows in ${folder}/train.csv, found ${rows.length}`);
 const labelled = rows.slice(0, 3000);
 const texts = rows.slice(3400).map(({ text }) => ({ text }));
 const others = { validation: "validation.jsonl", test: "test.jsonl" };
 mkdirSync(out, { recursive: true });
+// What is there was made of these rows, or is somebody else's.
+if (existsSync(file("labelled.jsonl")) && readFileSync(file("labelled.jsonl"), "utf8") !== linesOf(labelled))
+  refuse(`${out} has a labelled.jsonl of other rows: choose another OUT`);
 jsonLines("labelled.jsonl", labelled);
 jsonLines("validation.jsonl", rows.slice(3000, 3400));
 jsonLines("texts.jsonl", texts);
-jsonLines("test.jsonl", shuffled("test.csv"));
+jsonLines("test.jsonl", tests);
 task("labels", "classify", { train: "labelled.jsonl", ...others }, "accuracy");
 task("write", "generate", { test: "texts.jsonl" }, "exact_match");
 if (existsSync(file("written.jsonl"))) {

@@ -7,8 +7,10 @@ here="$(cd "$(dirname "$0")" && pwd)"
 for file in "$1/train.csv" "$1/test.csv" "$2"; do
   [ -f "$file" ] || { echo "examples/banking77/student.sh: no file $file" >&2; exit 69; }
 done
-folder="$(realpath "$1")" base="$(realpath "$2")"
-still() { node "$here/../../dist/bin/stillroom.js" "$@"; }
+folder="$(realpath "$1")" base="$(realpath "$2")" program="$here/../../dist/bin/stillroom.js"
+[ -e "$program" ] || { echo "examples/banking77/student.sh: no program $program: npm start makes it" >&2; exit 69; }
+still() { node "$program" "$@"; }
+still inspect "$base" >/dev/null
 mkdir -p "$3"
 cd "$3"
 node "$here/rows.mjs" "$folder" .
@@ -53,3 +55,4 @@ measure() {
   measure taught-Q8_0 --model distil.Q8_0.gguf
   measure taught-Q4_K_M --model distil.Q4_K_M.gguf
 } | tee table.jsonl
+still compare --task labels.yaml {teacher,labels-alone,taught,taught-Q4_K_M}.predictions.jsonl

@@ -9,7 +9,7 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { requireWritable } from "../support/files.js";
 import { type InputFile, requireNoInput } from "../support/inputs.js";
 import { type NativePrecision, rethrow } from "../support/native.js";
-import { requireKnown, requireWhole, type Task, taskFiles } from "../task/index.js";
+import { requireKnown, requireTask, requireWhole, type Task, taskFiles } from "../task/index.js";
 import { type Against, compareWith, openSecond, writePredictions } from "./against.js";
 import type { ReliabilityBin } from "./calibration.js";
 import type { ClassScore } from "./metrics.js";
@@ -112,6 +112,7 @@ const badRowsShown = 100;
  * ```
  */
 export async function evaluate(task: Task, options: EvaluateOptions = {}): Promise<Evaluation> {
+  requireTask(task);
   // Before a model is opened.
   if (options.adapter === undefined) requireHead(null, { task, labels: [] });
   return withPredictor(task, options, (predictor) => evaluateWith(predictor, options));

@@ -1,6 +1,6 @@
 // How a run of distill ends in a quantised student: its options, the types that the last steps see, and the export. Knows no loss.
 import { rm } from "node:fs/promises";
-import { type ExportResult, exportModel, quantizedBytes, requireSize, requireType } from "../export/index.js";
+import { cardFile, type ExportResult, exportModel, quantizedBytes, requireSize, requireType } from "../export/index.js";
 import type { Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { temporaryName } from "../support/files.js";
@@ -150,6 +150,8 @@ export async function quantizeStudent(
     "threads" | "signal" | "prompt"
   >,
 ): Promise<{ exported: ExportResult | null; refused: StillroomError | null }> {
+  // A finished run that ends anew, with another type or without, leaves nothing of the end before.
+  await Promise.all([given.out, cardFile(given.out)].map((file) => rm(file, { force: true })));
   if (quantize === null && size === null) return { exported: null, refused: null };
   const { adapter, prompt, labelled, ...rest } = given;
   const measured = quantizeAware === 0 && labelled;

@@ -35,7 +35,7 @@ import { writingBytes, writingSteps } from "./on-policy.js";
 import { requireTexts, type TeachEvent, teachInto } from "./teach.js";
 import { type AnsweredRows, answerOptions, teacherAnswers } from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
-import { ending, tuneInFolder } from "./tune.js";
+import { ending, requireSameCommand, tuneInFolder } from "./tune.js";
 import { recutWarning } from "./tune-data.js";
 import { readRunFile, requireOptions } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
@@ -101,6 +101,7 @@ async function* distilling(
   requireTexts(task);
   const file = path.join(path.resolve(rest.out), "run.json");
   const before = rest.resume ? await readRunFile(file) : null;
+  requireSameCommand(before, true, path.dirname(file));
   if (rest.resume && !before && own.student === undefined) await requireUnused(path.resolve(rest.out));
   if (before?.distillation) {
     const lesson = before.distillation as Partial<DistillationOptions>;
@@ -108,6 +109,9 @@ async function* distilling(
     requireSameLesson(before.distillation, own, rest);
   }
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
+  // Each stands for the other: what is given now is what counts.
+  if (own.size !== undefined && own.quantize === undefined) delete merged.quantize;
+  if (own.quantize !== undefined && own.size === undefined) delete merged.size;
   const { student, ...lessons } = await distillationSettings(merged, rest.signal);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
   if (lessons.cache !== undefined) await requireUnheld(lessons.cache);

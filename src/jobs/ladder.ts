@@ -1,7 +1,7 @@
 // The public ladder(): one task from a bare prompt to a quantised student, every rung on the same held-out rows. Composes the jobs; computes nothing.
 import { stat } from "node:fs/promises";
 import path from "node:path";
-import { type BadRow, placeOf } from "../dataset/index.js";
+import { type BadRow, placeOf, readRows } from "../dataset/index.js";
 import {
   type Evaluation,
   evaluateWith,
@@ -12,6 +12,7 @@ import {
   readPredictions,
   rightRows,
   type ScoringProgress,
+  tooFewExamples,
   withPredictor,
 } from "../evaluate/index.js";
 import { inspect, notTunable } from "../model/index.js";
@@ -22,7 +23,7 @@ import { makeFolder } from "../support/files.js";
 import { lockFolder } from "../support/lock.js";
 import { watchMemory } from "../support/memory.js";
 import { translated } from "../support/native.js";
-import type { Task } from "../task/index.js";
+import { requireTask, type Task } from "../task/index.js";
 import { compare } from "./compare.js";
 import { adapterBytes } from "./distill-table.js";
 import { type Fairness, fairnessOf } from "./fairness.js";
@@ -98,9 +99,11 @@ export interface LadderResult {
  * ```
  */
 export async function ladder(task: Task, options: LadderOptions): Promise<LadderResult> {
+  requireTask(task);
   const settings = ladderSettings(options);
   if (!task.data.test)
     throw new StillroomError("input", `${task.file} has no test rows: a ladder measures every rung on data.test`);
+  await requireExamples(task, settings);
   const { model, layers, tunable, reason } = await inspect(settings.model);
   if (!tunable) throw notTunable({ path: model, reason });
   if ((settings.layers ?? 0) > layers)
@@ -248,6 +251,13 @@ class Climb {
     if (!this.#told.has(place)) this.settings.onEvent?.({ type: "bad", rung, bad });
     this.#told.add(place);
   }
+}
+
+/** Throws "input" where there are fewer training rows than examples are asked for, before a rung is climbed. */
+async function requireExamples(task: Task, { shots, limit, signal }: LadderSettings): Promise<void> {
+  if (headless(task) !== null) return;
+  const { rows } = await readRows(task, "train", { limit: Math.min(limit ?? shots, shots), signal });
+  if (rows.length < shots) throw tooFewExamples(task, rows.length, shots);
 }
 
 /** Whether what tuning leaves is a head, which no GGUF holds and no words teach. */

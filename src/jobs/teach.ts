@@ -7,7 +7,15 @@ import { StillroomError, unexpected } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { requireUnheld } from "../support/lock.js";
 import { type NativePrecision, type NativeTail, type NativeTaught, precisions, translated } from "../support/native.js";
-import { requireKnown, requireOneOf, requirePath, requireReal, requireWhole, type Task } from "../task/index.js";
+import {
+  requireKnown,
+  requireOneOf,
+  requirePath,
+  requireReal,
+  requireTask,
+  requireWhole,
+  type Task,
+} from "../task/index.js";
 import { defaultTopK, Teacher, TeacherCache } from "../teach/index.js";
 import type { Encoded } from "../tokens/index.js";
 import { defaultMaxLength, hashRows, microBatcher, type TrainEvent } from "../train/index.js";
@@ -27,7 +35,7 @@ export interface TeachingOptions {
    * tokens; "bucket": they are the most likely ones, and the others one mass (default "sample"; of distill with another loss "bucket", which that needs).
    */
   tail?: NativeTail | undefined;
-  /** Of the teacher's softmax; the same as of the student's loss (default 1). */
+  /** Of the teacher's softmax; the same as of the student's loss (from 0.01 to 20; default 1). */
   temperature?: number | undefined;
   /**
    * A file of texts that have no answer (lines of .txt, the field "text" of .jsonl): the teacher is asked about each of their tokens, and the student learns them
@@ -129,6 +137,7 @@ export function teach(task: Task, options: TeachOptions): EventRun<TeachEvent, T
 async function* teaching(given: Task, options: TeachOptions): AsyncGenerator<TeachEvent, TeachResult> {
   const started = performance.now();
   requireKnown(options, optionNames, "teach");
+  requireTask(given);
   requireTexts(given);
   requirePath("out", options.out);
   requireWhole("limit", options.limit, 1);
@@ -207,7 +216,7 @@ export async function teachingSettings(options: TeachingOptions, signal: AbortSi
   if (texts !== undefined) requirePath("texts", texts);
   requireWhole("topK", topK, 1);
   if (!["sample", "bucket"].includes(tail)) throw unexpected("sample or bucket", "tail", tail);
-  requireReal("temperature", temperature, "a number above 0", (value) => value > 0);
+  requireReal("temperature", temperature, "a number from 0.01 to 20", (value) => value >= 0.01 && value <= 20);
   requireOneOf("teacherPrecision", teacherPrecision, precisions);
   return {
     teacher,

@@ -17,7 +17,7 @@ import { type CompiledPrompt, compilePrompt, type Examples, promptOf } from "../
 import { StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { Random } from "../support/random.js";
-import { requireReal, requireShare, requireWhole, type Task } from "../task/index.js";
+import { requireReal, requireShare, type Task } from "../task/index.js";
 import type { Teacher } from "../teach/index.js";
 import { encodePrompt } from "../tokens/index.js";
 
@@ -46,7 +46,7 @@ export interface AnswerOptions {
   answerScore?: number | undefined;
   /**
    * With answers "teacher" and a task of kind generate: so many answers are drawn of each row in place of the greedy one, and those that are right and differ
-   * are learnt, each as a row of its own (default 0).
+   * are learnt, each as a row of its own (at most 1000; default 0).
    */
   samples?: number | undefined;
   /** Of these draws: 0.001 to 100 (default 1). */
@@ -58,11 +58,19 @@ export interface AnswerOptions {
 /** Whose answers are learnt, with the defaults filled in. */
 export type AnswerSettings = { [name in keyof AnswerOptions]-?: NonNullable<AnswerOptions[name]> };
 
+/** Of one row: they are drawn and held together. */
+const mostSamples = 1000;
+
 /** Checks every option. Throws "usage". */
 export function answerSettings(options: AnswerOptions): AnswerSettings {
   const { answers = "data", answerScore = 1, samples = 0, sampleTemperature = 1, sampleTopP = 1 } = options;
   if (!["data", "teacher"].includes(answers)) throw unexpected("data or teacher", "answers", answers);
-  requireWhole("samples", samples, 0);
+  requireReal(
+    "samples",
+    samples,
+    `a whole number from 0 to ${mostSamples}`,
+    (count) => count >= 0 && count <= mostSamples && Number.isInteger(count),
+  );
   if (samples > 0 && answers !== "teacher") throw unexpected("0 without answers of the teacher", "samples", samples);
   requireShare("answerScore", answerScore);
   if (answerScore !== 1 && answers !== "teacher")

@@ -5,6 +5,7 @@ import {
   badRowError,
   badRowText,
   findDuplicates,
+  labelsIn,
   labelsOf,
   type Place,
   placeOf,
@@ -92,6 +93,7 @@ export async function* readTuneData<Bounds extends Pick<Limits, "maxLength">>(
   const { onLong } = settings;
   const rows = await revise(read);
   const labels = labelsOf(task, read);
+  yield* labelWarning(task, labels, validation?.rows ?? []);
   const head = headFor(task, rows, labels, settings);
   const targetOf = head ? targetFor(head) : undefined;
   const asked = {
@@ -155,6 +157,18 @@ export async function* duplicateWarnings(task: Task, signal: AbortSignal | null)
   const one = `${place(first.row)} is the same as ${place(first.of)}`;
   const message = found.length === 1 ? one : `${found.length} rows stand in two splits, such as: ${one}`;
   yield { type: "warning", kind: "duplicate", message };
+}
+
+/** Tells of validation rows with labels that no training row has: these are not asked for, and the rows not measured. */
+function* labelWarning({ kind }: Task, labels: readonly Label[], validation: readonly Row[]): Generator<Warning, void> {
+  const known = new Set(labels.map(({ text }) => text));
+  const stray = validation.map(({ answer }) => labelsIn(kind, answer).filter((label) => !known.has(label)));
+  const rows = stray.filter(({ length }) => length > 0).length;
+  if (rows === 0) return;
+  const names = [...new Set(stray.flat())];
+  const listed = [...names.slice(0, 5), ...(names.length > 5 ? [`${names.length - 5} more`] : [])].join(", ");
+  const what = `${counted(rows, "validation row")} of ${validation.length} ${rows === 1 ? "is" : "are"} not measured`;
+  yield { type: "warning", kind: "label", message: `${what}: no training row that is read has ${listed}` };
 }
 
 /** Tells how many rows a student learns in its teacher's tokens, since it has more of them. */

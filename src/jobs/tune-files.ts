@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import os from "node:os";
 import path from "node:path";
+import { z } from "zod";
 import { type Head, isHeadTensor, writeAdapterFolder, writeHead } from "../adapter/index.js";
 import { cardFile } from "../export/index.js";
 import { type Model, packageRoot } from "../model/index.js";
@@ -61,6 +62,18 @@ export interface RunFile {
   result?: unknown;
 }
 
+/** What is read of a run.json that this version wrote, before its options are checked one by one. */
+const runParts = z.looseObject({
+  started: z.string(),
+  options: z.looseObject({}),
+  distillation: z.looseObject({}).optional(),
+  task: z.looseObject({ name: z.string(), sha256: z.string() }),
+  model: z.looseObject({ path: z.string(), sha256: z.string() }),
+  ...{ data: z.looseObject({}).nullable(), plan: z.looseObject({}).nullable() },
+  fingerprint: z.looseObject({}).nullable(),
+  machine: z.looseObject({ cpu: z.string(), threads: z.number(), variant: z.string(), stillroom: z.string() }),
+});
+
 /** This machine, with the threads and kernels that the model runs on. */
 export function machineOf(model: Model, variant: string | null): Machine {
   const { version } = JSON.parse(readFileSync(path.join(packageRoot(), "package.json"), "utf8")) as { version: string };
@@ -88,9 +101,13 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
   let what = "is damaged";
   try {
     const run = JSON.parse(text) as Partial<RunFile> | null;
-    if (run?.format === "stillroom-run" && run.version === 1) return run as RunFile;
-    what =
-      run?.format === "stillroom-run" ? `is of another version (${run.version}, here 1)` : "is of no run of stillroom";
+    if (run?.format !== "stillroom-run") what = "is of no run of stillroom";
+    else if (run.version !== 1) what = `is of another version (${run.version}, here 1)`;
+    else {
+      const { success, error } = runParts.safeParse(run);
+      if (success) return run as RunFile;
+      what = `is damaged in ${error.issues[0]!.path.join(".")}`;
+    }
   } catch {
     // Not JSON.
   }

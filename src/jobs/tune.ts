@@ -16,7 +16,7 @@ import {
   type NativeWeights,
   translated,
 } from "../support/native.js";
-import type { Task, TaskKind } from "../task/index.js";
+import { requireTask, type Task, type TaskKind } from "../task/index.js";
 import {
   fingerprintOf,
   hashRows,
@@ -111,6 +111,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
   options: TuneOptions,
   lesson: Lesson<Event> | null,
 ): AsyncGenerator<RunEvent | Event, Result> {
+  requireTask(task);
   const head = usualHeads[task.kind];
   const usual: Partial<TuneOptions> = head && !lesson ? { head } : {};
   const settingsOf = (given: TuneOptions) => tuneSettings({ ...usual, ...definedOptions(given) });
@@ -121,7 +122,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
   try {
     before = await readRunFile(folder.runFile);
     if (!before) await folder.requireFree();
-    requireSameCommand(before, lesson, folder.folder);
+    requireSameCommand(before, lesson !== null, folder.folder);
     // First of all: what one method asks of the other options would be said of options that nobody gave.
     if (before && options.method !== undefined)
       requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder, options);
@@ -168,9 +169,9 @@ async function* closing<Event, Result>(
 }
 
 /** Throws "usage" where a run of distill is to be gone on with by tune, or the other way round. */
-function requireSameCommand(before: RunFile | null, lesson: Lesson<unknown> | null, folder: string): void {
-  if (!before || (before.distillation === undefined) === (lesson === null)) return;
-  const command = lesson ? "tune" : "distill";
+export function requireSameCommand(before: RunFile | null, distils: boolean, folder: string): void {
+  if (!before || (before.distillation !== undefined) === distils) return;
+  const command = distils ? "tune" : "distill";
   throw new StillroomError("usage", `${folder} holds a run of ${command}: resume it with ${command}`);
 }
 

@@ -4,7 +4,7 @@ import { type GivenPrompt, readPrompt } from "../evaluate/index.js";
 import type { DownloadProgress, Model } from "../model/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import type { NativeModelInfo } from "../support/native.js";
-import { requireKnown, requirePath, requireWhole, type Task } from "../task/index.js";
+import { requireKnown, requirePath, requireTask, requireWhole, type Task } from "../task/index.js";
 import { type HeadCounts, hasNewHeads } from "./choose.js";
 
 /** What a progress of a student tells: how much of one phase is done. */
@@ -86,7 +86,7 @@ export async function studentSettings(options: StudentOptions): Promise<StudentS
   }
   requirePath("out", options.out);
   if (typeof options.vocabulary !== "object") requireWhole("vocabulary", options.vocabulary, 1);
-  if (options.task === undefined) throw unexpected("a task", "task", options.task);
+  requireTask(options.task);
   const { task, prompt } = await readPrompt(options.task, options.prompt);
   const { vocabulary } = options;
   const texts = typeof vocabulary === "object" ? (await readPrompt(vocabulary, options.prompt)).task : vocabulary;

@@ -1,6 +1,5 @@
 // One process at a time in a folder: a file lock-N with the owner's pid; a lock whose owner is gone is taken over.
-import { existsSync } from "node:fs";
-import { link, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { link, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import path from "node:path";
 import { cannot, StillroomError } from "./errors.js";
@@ -50,7 +49,8 @@ export async function lockFolder(folder: string): Promise<FolderLock> {
 
 /** Throws "usage" where a living process holds the folder, which may not be there: for work that is to lock it, and reads a model first. */
 export async function requireUnheld(folder: string): Promise<void> {
-  if (existsSync(folder)) await deadLocks(folder);
+  const known = await stat(folder).catch(() => null);
+  if (known?.isDirectory()) await deadLocks(folder);
 }
 
 /** Numbers of the locks in a folder. Throws "usage" when one is a living process's. */

@@ -8,6 +8,7 @@ export {
   requirePort,
   requireReal,
   requireShare,
+  requireTask,
   requireWhole,
 } from "./options.js";
 export { checkTemplate, readTask } from "./read.js";

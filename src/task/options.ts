@@ -2,8 +2,16 @@
 import { StillroomError, unexpected } from "../support/errors.js";
 import { nearestName } from "./nearest.js";
 
-/** Throws "usage" for a name that is not in known, with the nearest one that is. */
-export function requireKnown(options: object, known: readonly string[], where: string): void {
+/** Throws "usage" for what is no task of {@link readTask}: the path of a task file, for one. */
+export function requireTask(task: unknown): void {
+  const known = typeof task === "object" && task !== null && ["kind", "data", "prompt"].every((name) => name in task);
+  if (!known) throw unexpected("what readTask gives", "task", task);
+}
+
+/** Throws "usage" for options that are no object, and for a name that is not in known, with the nearest one that is. */
+export function requireKnown(options: unknown, known: readonly string[], where: string): asserts options is object {
+  if (typeof options !== "object" || options === null)
+    throw unexpected("an object", `the options of ${where}`, options);
   for (const name of Object.keys(options)) {
     if (known.includes(name)) continue;
     const near = nearestName(name, known);

@@ -7,6 +7,7 @@ export type WarningKind =
   | "long-row"
   | "not-finite"
   | "duplicate"
+  | "label"
   | "checkpoint"
   | "metrics"
   | "machine"

@@ -130,7 +130,7 @@ describe("print", () => {
       studentText(student as unknown as StudentResult, kind)
         .split("\n")
         .at(-2);
-    expect(told("classify")).toBe("train it before use: tune --method full, on the student");
+    expect(told("classify")).toBe("train it before use: distill, or tune --method full, on the student");
     expect(told("multilabel")).toBe("train it before use: tune, on the student (an adapter and a head)");
   });
 

@@ -52,6 +52,26 @@ describe("the rows of banking77's student", () => {
     expect(textsOf("labelled.jsonl")).toEqual(first);
   });
 
+  it("are not written over others, nor made of files without text and category", () => {
+    makeRows();
+    const before = readFileSync(file("test.jsonl"), "utf8");
+    writeFileSync(file("train.csv"), csv(3500, "other"));
+    writeFileSync(file("test.csv"), csv(30, "other"));
+    const refused = {
+      status: 65,
+      stderr: expect.stringContaining("has a labelled.jsonl of other rows: choose another"),
+    };
+    expect(makeRows()).toMatchObject(refused);
+    expect(readFileSync(file("test.jsonl"), "utf8")).toBe(before);
+    writeFileSync(file("test.csv"), "a,b\n1,2\n");
+    const nameless = { status: 65, stderr: expect.stringContaining("expected rows with text and category") };
+    expect(makeRows()).toMatchObject(nameless);
+    writeFileSync(file("test.csv"), csv(30, "test"));
+    writeFileSync(file("train.csv"), csv(3400, "train"));
+    const few = { status: 65, stderr: expect.stringMatching(/more than 3400 rows in .*train\.csv, found 3400/) };
+    expect(makeRows()).toMatchObject(few);
+  });
+
   it("take what the teacher said of the other texts where it is a label", async () => {
     makeRows();
     const texts = textsOf("texts.jsonl");

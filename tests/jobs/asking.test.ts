@@ -154,3 +154,30 @@ test("what a run.json has damaged of the teacher and the loss is told with its f
     });
   }
 });
+
+test("a run.json that has lost a part is told with its file and the part", async () => {
+  await cutWhile(/asking the teacher/, {});
+  const file = path.join(out, "run.json");
+  const run = JSON.parse(readFileSync(file, "utf8"));
+  for (const [damage, part] of [
+    ...[{ options: null }, { machine: undefined }, { started: [] }, { distillation: null }, { fingerprint: 1 }].map(
+      (lost) => [lost, Object.keys(lost)[0]!] as const,
+    ),
+    [{ machine: { ...run.machine, cpu: 3 } }, "machine.cpu"],
+  ] as const) {
+    writeFileSync(file, JSON.stringify({ ...run, ...damage }));
+    const message = `${file} is damaged in ${part}: put it back as the run wrote it, or give another folder`;
+    await expect(distill(task, alone()).result).rejects.toMatchObject({ code: "input", message });
+  }
+  writeFileSync(file, JSON.stringify({ ...run, distillation: undefined }));
+  const message = `${out} holds a run of tune: resume it with tune`;
+  await expect(distill(task, alone()).result).rejects.toMatchObject({ code: "usage", message });
+});
+
+test("a file where a cache would be is told as such", async () => {
+  const cache = path.join(path.dirname(runFolder()), "file");
+  writeFileSync(cache, "");
+  const message = expect.stringContaining(`${cache} is there and is no folder; move it away`);
+  await expect(teach(task, { teacher, out: cache }).result).rejects.toMatchObject({ code: "io", message });
+  await expect(distill(task, small({ cache })).result).rejects.toMatchObject({ code: "io", message });
+});

@@ -71,6 +71,20 @@ test("a student under a size", async () => {
   expect(distillation.quantize).toBeUndefined();
 });
 
+test("a finished run ends anew under a size, and without a quantised student leaves none behind", async () => {
+  const out = runFolder();
+  const files = () => readdirSync(out).filter((name) => name.startsWith("quantized."));
+  await distill(task, small(out)).result;
+  expect(files()).toEqual(["quantized.gguf", "quantized.md"]);
+  // Nothing but the folder, and what is to be otherwise.
+  const ending = (change: object) => distill(task, { out, resume: true, ...change } as DistillOptions).result;
+  const size = 60_000;
+  const under = await ending({ size });
+  expect(statSync(under.quantized!).size).toBeLessThanOrEqual(size);
+  expect((await ending({ quantize: "none" })).quantized).toBeNull();
+  expect(files()).toEqual([]);
+});
+
 test("a size or a type that the student cannot have is refused before the teacher is asked", async () => {
   const begun = async (change: Partial<DistillOptions>, of = task) => {
     const out = runFolder();

@@ -1,5 +1,5 @@
 // distill() from a task file to a quantised student, on toys that take text: folder, events, table, resume, refusals.
-import { cpSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { expect, test } from "vitest";
 import { type DistillEvent, type DistillOptions, distill, readRows, teach, tune } from "../../src/index.js";
@@ -301,5 +301,13 @@ test("options are checked", async () => {
   );
   await expect(wrong({ quantize: "Q9" })).rejects.toThrow(/quantize/);
   await expect(wrong({ model: teacher })).rejects.toThrow(/no option model/);
-  await expect(wrong({ teecher: "a" })).rejects.toThrow(/teecher/);
+  await expect(wrong({ teecher: "a" })).rejects.toThrow("distill has no option teecher; did you mean teacher?");
+  for (const temperature of [0.001, 21, Number.NaN])
+    await expect(wrong({ temperature })).rejects.toThrow(/a number from 0\.01 to 20 for temperature, received/);
+  const path = task.file as unknown as typeof task;
+  await expect(distill(path, small(out)).result).rejects.toThrow(/expected what readTask gives for task, received "/);
+  await expect(distill(task, undefined as never).result).rejects.toThrow(
+    /expected an object for the options of distil/,
+  );
+  expect(existsSync(out)).toBe(false);
 });

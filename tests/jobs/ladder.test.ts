@@ -181,7 +181,11 @@ describe("a ladder", () => {
     await expect(ladder(task, small("late", { quantize: "Q9", onEvent }))).rejects.toThrow(
       /for quantize, received "Q9"/,
     );
+    await expect(ladder(task, small("late", { limit: 1, onEvent }))).rejects.toThrow(
+      /has 1 training row for examples, 2 were asked for/,
+    );
     expect(begun).toEqual([]);
+    expect(existsSync(path.join(folder, "late"))).toBe(false);
   });
 
   it("of a model that cannot be tuned is refused before anything is made", async () => {

@@ -77,6 +77,7 @@ it("are checked", async () => {
   await expect(drawn({ answers: "data" })).rejects.toThrow(
     /expected 0 without answers of the teacher for samples, received 3/,
   );
+  await expect(drawn({ samples: 1001 })).rejects.toThrow(/from 0 to 1000 for samples, received 1001/);
   await expect(drawn({ sampleTemperature: 0 })).rejects.toThrow(/from 0\.001 to 100 for sampleTemperature, received 0/);
   await expect(drawn({ sampleTopP: 1.5 })).rejects.toThrow(/above 0 up to 1 for sampleTopP, received 1\.5/);
   const labels = { teacher, student, out: fresh(), answers: "teacher", samples: 2, threads: 1 } as const;

@@ -1,5 +1,5 @@
 // tune() from a task file to an adapter, on a toy that takes text: folder, events, bytes, refusals.
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { readAdapterFolder } from "../../src/adapter/index.js";
@@ -278,6 +278,18 @@ test.each([
   const { events } = await follow(tune(await readTask(toy.file), small(runFolder(), { steps: 1 })));
   const told = events.filter((event) => event.type === "warning" && event.kind === "duplicate");
   expect(told).toEqual([{ type: "warning", kind: "duplicate", message: expect.stringMatching(message) }]);
+});
+
+test("validation rows with labels that no training row has are told", async () => {
+  const toy = writeToyTask({ validation: "train.jsonl" });
+  const strange = ["never", "never", "once"].map((half) => JSON.stringify({ text: half, half }));
+  appendFileSync(path.join(toy.folder, "train.jsonl"), `${strange.join("\n")}\n`);
+  writeFileSync(toy.file, readFileSync(toy.file, "utf8").replace(/\n.*labels:.*/, ""));
+  const { events } = await follow(tune(await readTask(toy.file), small(runFolder(), { steps: 1, limit: 60 })));
+  const message = "3 validation rows of 63 are not measured: no training row that is read has never, once";
+  expect(events.filter((event) => event.type === "warning" && event.kind === "label")).toEqual([
+    { type: "warning", kind: "label", message },
+  ]);
 });
 
 test("memory counts the rows, also what no prompt shows of them", async () => {

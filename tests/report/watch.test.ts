@@ -18,7 +18,10 @@ const line = (step: number) =>
 const validation = JSON.stringify({ step: 2, loss: 1.5, metrics: { accuracy: { value: 0.75, low: 0.6, high: 0.9 } } });
 const facts = {
   ...{ format: "stillroom-run", version: 1, options: { head: "sigmoid" }, plan: { steps: 9 } },
-  task: { name: "fruit", metric: "accuracy" },
+  ...{ started: "2026-11-01T00:00:00.000Z", data: null, fingerprint: null },
+  task: { name: "fruit", metric: "accuracy", sha256: "" },
+  model: { path: "model.gguf", sha256: "" },
+  machine: { cpu: "", threads: 1, variant: "portable", stillroom: "0.1.0" },
 };
 
 /** A RUN folder with two steps and a validation. */

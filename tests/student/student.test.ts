@@ -261,7 +261,7 @@ describe("makeStudent", () => {
     ],
     [{ width: 1e6 }, "usage", "expected a whole number up to 65536 for width, received 1000000"],
     [{ type: "q8_0" }, "usage", 'expected f16 or f32 for type, received "q8_0"'],
-    [{ task: undefined }, "usage", "expected a task for task, received undefined"],
+    [{ task: undefined }, "usage", "expected what readTask gives for task, received undefined"],
     [{ out: "" }, "usage", 'expected a path for out, received ""'],
     [{ layer: 2 }, "usage", "makeStudent has no option layer; did you mean layers?"],
   ])("refuses %j", async (options, code, message) => {
