@@ -109,9 +109,9 @@ async function* distilling(
     requireSameLesson(before.distillation, own, rest);
   }
   const merged = { ...before?.distillation, ...own } as Partial<DistillationOptions>;
-  // Each stands for the other: what is given now is what counts.
-  if (own.size !== undefined && own.quantize === undefined) delete merged.quantize;
-  if (own.quantize !== undefined && own.size === undefined) delete merged.size;
+  // Each stands in place of the other: what is given now counts.
+  if (own.size !== undefined) merged.quantize = own.quantize;
+  if (own.quantize !== undefined) merged.size = own.size;
   const { student, ...lessons } = await distillationSettings(merged, rest.signal);
   if (own.beta !== undefined && lessons.loss !== "jsd") throw unexpected('loss "jsd"', "beta", own.beta);
   if (lessons.cache !== undefined) await requireUnheld(lessons.cache);

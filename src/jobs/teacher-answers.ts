@@ -17,7 +17,7 @@ import { type CompiledPrompt, compilePrompt, type Examples, promptOf } from "../
 import { StillroomError, unexpected } from "../support/errors.js";
 import { writeFileAtomic } from "../support/files.js";
 import { Random } from "../support/random.js";
-import { requireReal, requireShare, type Task } from "../task/index.js";
+import { requireReal, requireShare, requireWhole, type Task } from "../task/index.js";
 import type { Teacher } from "../teach/index.js";
 import { encodePrompt } from "../tokens/index.js";
 
@@ -65,12 +65,8 @@ const mostSamples = 1000;
 export function answerSettings(options: AnswerOptions): AnswerSettings {
   const { answers = "data", answerScore = 1, samples = 0, sampleTemperature = 1, sampleTopP = 1 } = options;
   if (!["data", "teacher"].includes(answers)) throw unexpected("data or teacher", "answers", answers);
-  requireReal(
-    "samples",
-    samples,
-    `a whole number from 0 to ${mostSamples}`,
-    (count) => count >= 0 && count <= mostSamples && Number.isInteger(count),
-  );
+  requireWhole("samples", samples, 0);
+  if (samples > mostSamples) throw unexpected(`a whole number from 0 to ${mostSamples}`, "samples", samples);
   if (samples > 0 && answers !== "teacher") throw unexpected("0 without answers of the teacher", "samples", samples);
   requireShare("answerScore", answerScore);
   if (answerScore !== 1 && answers !== "teacher")

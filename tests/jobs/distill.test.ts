@@ -304,10 +304,8 @@ test("options are checked", async () => {
   await expect(wrong({ teecher: "a" })).rejects.toThrow("distill has no option teecher; did you mean teacher?");
   for (const temperature of [0.001, 21, Number.NaN])
     await expect(wrong({ temperature })).rejects.toThrow(/a number from 0\.01 to 20 for temperature, received/);
-  const path = task.file as unknown as typeof task;
-  await expect(distill(path, small(out)).result).rejects.toThrow(/expected what readTask gives for task, received "/);
-  await expect(distill(task, undefined as never).result).rejects.toThrow(
-    /expected an object for the options of distil/,
-  );
+  const file = task.file as unknown as typeof task;
+  await expect(distill(file, small(out)).result).rejects.toThrow(/expected what readTask gives for task, received "/);
+  await expect(distill(task, undefined as never).result).rejects.toThrow(/an object for the options of distill, recei/);
   expect(existsSync(out)).toBe(false);
 });
