@@ -93,7 +93,6 @@ export async function* readTuneData<Bounds extends Pick<Limits, "maxLength">>(
   const { onLong } = settings;
   const rows = await revise(read);
   const labels = labelsOf(task, read);
-  yield* labelWarning(task, labels, validation?.rows ?? []);
   const head = headFor(task, rows, labels, settings);
   const targetOf = head ? targetFor(head) : undefined;
   const asked = {
@@ -160,7 +159,9 @@ export async function* duplicateWarnings(task: Task, signal: AbortSignal | null)
 }
 
 /** Tells of validation rows with labels that no training row has: these are not asked for, and the rows not measured. */
-function* labelWarning({ kind }: Task, labels: readonly Label[], validation: readonly Row[]): Generator<Warning, void> {
+export function* labelWarning({ kind }: Task, data: Pick<TuneData, "labels" | "validation">): Generator<Warning, void> {
+  const { labels } = data;
+  const validation = data.validation ?? [];
   const known = new Set(labels.map(({ text }) => text));
   const stray = validation.map(({ answer }) => labelsIn(kind, answer).filter((label) => !known.has(label)));
   const rows = stray.filter(({ length }) => length > 0).length;

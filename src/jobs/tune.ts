@@ -37,7 +37,7 @@ import {
 import { calibrateRun, requireFits, requireNoFit } from "./calibrate.js";
 import type { Asked, Lesson } from "./lesson.js";
 import type { TextRows } from "./text-rows.js";
-import { duplicateWarnings, readTuneData, type TuneData } from "./tune-data.js";
+import { duplicateWarnings, labelWarning, readTuneData, type TuneData } from "./tune-data.js";
 import {
   definedOptions,
   describeAsking,
@@ -192,6 +192,7 @@ async function* withModel<Event>(
   const revise = (rows: readonly Row[]) => lesson!.revise(rows, folder.folder);
   const learning = lesson ? { tokenizer, revise, unanswered: lesson.unanswered } : {};
   const own = yield* readTuneData(task, model, settings, limitsOf, signal, learning, promptFile);
+  yield* labelWarning(task, own);
   const { limits } = own;
   const { maxLength } = limits;
   const further = lesson ? yield* lesson.further({ tokenizer, maxLength, strict: settings.strict }) : null;

@@ -3,7 +3,7 @@ import { appendFileSync, existsSync, readdirSync, readFileSync, renameSync, rmSy
 import path from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { readAdapterFolder } from "../../src/adapter/index.js";
-import { type TuneEvent, tune } from "../../src/jobs/index.js";
+import { type TuneEvent, teach, tune } from "../../src/jobs/index.js";
 import { native } from "../../src/support/native.js";
 import { readTask } from "../../src/task/index.js";
 import type { TuneOptions } from "../../src/train/index.js";
@@ -285,11 +285,15 @@ test("validation rows with labels that no training row has are told", async () =
   const strange = ["never", "never", "once"].map((half) => JSON.stringify({ text: half, half }));
   appendFileSync(path.join(toy.folder, "train.jsonl"), `${strange.join("\n")}\n`);
   writeFileSync(toy.file, readFileSync(toy.file, "utf8").replace(/\n.*labels:.*/, ""));
-  const { events } = await follow(tune(await readTask(toy.file), small(runFolder(), { steps: 1, limit: 60 })));
+  const task = await readTask(toy.file);
+  const { events } = await follow(tune(task, small(runFolder(), { steps: 1, limit: 60 })));
   const message = "3 validation rows of 63 are not measured: no training row that is read has never, once";
   expect(events.filter((event) => event.type === "warning" && event.kind === "label")).toEqual([
     { type: "warning", kind: "label", message },
   ]);
+  // Who asks a teacher measures nothing.
+  for await (const { type } of teach(task, { teacher: model, topK: 8, limit: 60, threads: 1, out: runFolder() }))
+    expect(type).toBe("teach");
 });
 
 test("memory counts the rows, also what no prompt shows of them", async () => {
