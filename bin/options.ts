@@ -1,6 +1,7 @@
 // What was typed on the command line, as values: parsers of option values and the options that commands share.
 import { Command, InvalidArgumentError, Option } from "commander";
 import type { SplitName, StillroomError } from "../src/index.js";
+import { precisions } from "../src/support/native.js";
 import { shellWord } from "../src/support/words.js";
 
 /** Options of every command that works on a model. */
@@ -27,9 +28,6 @@ export function command(name: string, description: string, shared: readonly (key
   for (const option of shared) made.addOption(sharedOptions[option]());
   return made.option("--json", "print one JSON object on stdout");
 }
-
-/** Of products with weights. */
-export const precisions = ["f32", "bf16", "mixed", "int16", "int8"];
 
 /** What the frozen products multiply. */
 export const precisionOption = (): Option =>

@@ -1,6 +1,7 @@
 // The options that tune and distill share: how long, what is trained, and with what steps.
 import { type Command, Option } from "commander";
-import { layers, names, precisions, real, reals, size, whole } from "./options.js";
+import { precisions } from "../src/support/native.js";
+import { layers, names, real, reals, size, whole } from "./options.js";
 
 export function lengthOptions(made: Command): void {
   made

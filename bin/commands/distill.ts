@@ -2,7 +2,8 @@
 import { type Command, Option } from "commander";
 import { type DistillOptions, type DistillResult, distill, readTask, reportRun } from "../../src/index.js";
 import { requirePlace } from "../../src/report/index.js";
-import { type CommonOptions, command, precisions, real, size, whole } from "../options.js";
+import { precisions } from "../../src/support/native.js";
+import { type CommonOptions, command, real, size, whole } from "../options.js";
 import { comparisonText, distillText } from "../print-distill.js";
 import { onDistill } from "../print-events.js";
 import { measured, run } from "../run.js";

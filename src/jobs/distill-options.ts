@@ -3,7 +3,7 @@ import type { GivenPrompt } from "../evaluate/index.js";
 import { StillroomError, unexpected } from "../support/errors.js";
 import { type NativeDistillation, type NativePrecision, precisions } from "../support/native.js";
 import { requireKnown, requireOneOf, requirePath, requireReal, requireShare } from "../task/index.js";
-import { type TuneOptions, tuneSettings } from "../train/index.js";
+import { type TuneOptions, tuneOptionNames } from "../train/index.js";
 import { type QuantizingOptions, quantizingSettings } from "./distill-quantize.js";
 import { type TeachingOptions, teachingSettings } from "./teach.js";
 import { type AnswerOptions, answerSettings } from "./teacher-answers.js";
@@ -44,7 +44,7 @@ const optionNames = [
 
 /** The options of distillation, and those of tune. Undefined ones are left out. */
 export function optionParts(options: DistillOptions) {
-  requireKnown(options, [...optionNames, ...Object.keys(tuneSettings({ out: "." })), "signal"], "distill");
+  requireKnown(options, [...optionNames, ...tuneOptionNames()], "distill");
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   const chosen = (own: boolean) => Object.fromEntries(given.filter(([name]) => optionNames.includes(name) === own));
   const rest = chosen(false) as Omit<TuneOptions, "model">;

@@ -35,9 +35,9 @@ import { writingBytes, writingSteps } from "./on-policy.js";
 import { requireTexts, type TeachEvent, teachInto } from "./teach.js";
 import { type AnsweredRows, answerOptions, teacherAnswers } from "./teacher-answers.js";
 import { readTextRows } from "./text-rows.js";
-import { ending, requireSameCommand, tuneInFolder } from "./tune.js";
+import { ending, tuneInFolder } from "./tune.js";
 import { recutWarning } from "./tune-data.js";
-import { readRunFile, requireOptions } from "./tune-files.js";
+import { readRunOf, requireOptions } from "./tune-files.js";
 import type { RunEvent, TuneResult } from "./tune-result.js";
 
 /** What distill() tells while it works. */
@@ -100,8 +100,7 @@ async function* distilling(
   const { own, rest } = optionParts(options);
   requireTexts(task);
   const file = path.join(path.resolve(rest.out), "run.json");
-  const before = rest.resume ? await readRunFile(file) : null;
-  requireSameCommand(before, true, path.dirname(file));
+  const before = rest.resume ? await readRunOf("distill", file) : null;
   if (rest.resume && !before && own.student === undefined) await requireUnused(path.resolve(rest.out));
   if (before?.distillation) {
     const lesson = before.distillation as Partial<DistillationOptions>;

@@ -159,16 +159,18 @@ export async function* duplicateWarnings(task: Task, signal: AbortSignal | null)
 }
 
 /** Tells of validation rows with labels that no training row has: these are not asked for, and the rows not measured. */
-export function* labelWarning({ kind }: Task, data: Pick<TuneData, "labels" | "validation">): Generator<Warning, void> {
-  const { labels } = data;
-  const validation = data.validation ?? [];
+export function* labelWarning(
+  { kind }: Task,
+  { labels, validation }: Pick<TuneData, "labels" | "validation">,
+): Generator<Warning, void> {
   const known = new Set(labels.map(({ text }) => text));
-  const stray = validation.map(({ answer }) => labelsIn(kind, answer).filter((label) => !known.has(label)));
+  const all = validation ?? [];
+  const stray = all.map(({ answer }) => labelsIn(kind, answer).filter((label) => !known.has(label)));
   const rows = stray.filter(({ length }) => length > 0).length;
   if (rows === 0) return;
   const names = [...new Set(stray.flat())];
   const listed = [...names.slice(0, 5), ...(names.length > 5 ? [`${names.length - 5} more`] : [])].join(", ");
-  const what = `${counted(rows, "validation row")} of ${validation.length} ${rows === 1 ? "is" : "are"} not measured`;
+  const what = `${counted(rows, "validation row")} of ${all.length} ${rows === 1 ? "is" : "are"} not measured`;
   yield { type: "warning", kind: "label", message: `${what}: no training row that is read has ${listed}` };
 }
 

@@ -114,6 +114,16 @@ export async function readRunFile(file: string): Promise<RunFile | null> {
   throw new StillroomError("input", `${file} ${what}: ${putBack}`);
 }
 
+/** The same of a run that a command goes on with. Throws "usage", too, where that is the other command's. */
+export async function readRunOf(command: "tune" | "distill", file: string): Promise<RunFile | null> {
+  const run = await readRunFile(file);
+  if (run === null) return null;
+  const own = run.distillation === undefined ? "tune" : "distill";
+  if (own !== command)
+    throw new StillroomError("usage", `${path.dirname(file)} holds a run of ${own}: resume it with ${own}`);
+  return run;
+}
+
 const putBack = "put it back as the run wrote it, or give another folder";
 
 /** Of a run before its first step, and from then on. */

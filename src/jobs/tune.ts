@@ -6,7 +6,7 @@ import { readPrompt } from "../evaluate/index.js";
 import { writeRunCard } from "../export/index.js";
 import { type Model, openModel } from "../model/index.js";
 import { goingOn } from "../support/cancelled.js";
-import { StillroomError } from "../support/errors.js";
+import type { StillroomError } from "../support/errors.js";
 import { EventRun } from "../support/event-run.js";
 import { hashFile } from "../support/files.js";
 import {
@@ -44,7 +44,7 @@ import {
   describeRun,
   mergeOptions,
   type RunFile,
-  readRunFile,
+  readRunOf,
   requireOptions,
   resumeWarnings,
   type StartedRun,
@@ -120,9 +120,8 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
   const { signal } = options;
   let before: RunFile | null = null;
   try {
-    before = await readRunFile(folder.runFile);
+    before = await readRunOf(lesson ? "distill" : "tune", folder.runFile);
     if (!before) await folder.requireFree();
-    requireSameCommand(before, lesson !== null, folder.folder);
     // First of all: what one method asks of the other options would be said of options that nobody gave.
     if (before && options.method !== undefined)
       requireSameRun({ method: before.options.method ?? "lora" }, { method: options.method }, folder.folder, options);
@@ -153,8 +152,7 @@ export async function* tuneInFolder<Event, Result extends TuneResult>(
 /** What a run throws: what is refused leaves no run behind, and one that was called off says how it goes on. */
 async function endOf(error: StillroomError, folder: RunFolder, before: RunFile | null): Promise<StillroomError> {
   if (["usage", "input", "missing"].includes(error.code)) await folder.takeBack(before);
-  const said = error.options.includes("resume");
-  return said || !(await folder.holdsRun()) ? error : goingOn(error, "resume", ["resume"]);
+  return (await folder.holdsRun()) ? goingOn(error, "resume", ["resume"]) : error;
 }
 
 async function* closing<Event, Result>(
@@ -166,13 +164,6 @@ async function* closing<Event, Result>(
   } finally {
     await opened.close();
   }
-}
-
-/** Throws "usage" where a run of distill is to be gone on with by tune, or the other way round. */
-export function requireSameCommand(before: RunFile | null, distils: boolean, folder: string): void {
-  if (!before || (before.distillation !== undefined) === distils) return;
-  const command = distils ? "tune" : "distill";
-  throw new StillroomError("usage", `${folder} holds a run of ${command}: resume it with ${command}`);
 }
 
 async function* withModel<Event>(

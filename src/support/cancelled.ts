@@ -12,9 +12,10 @@ const hint = /; [^;]* goes on from there$/;
 /** A cancellation with the words how the work goes on, in place of those of a part of it, and the options that they name; any other error as it is. */
 export function goingOn(error: StillroomError, how: string, options: readonly string[] = []): StillroomError {
   if (error.code !== "cancelled") return error;
-  const kept = hint.test(error.message) ? [] : error.options;
+  const told = hint.test(error.message);
   const message = `${error.message.replace(hint, "")}; ${how} goes on from there`;
-  return new StillroomError(error.code, message, { cause: error, options: [...kept, ...options] });
+  const cause = told ? error.cause : error;
+  return new StillroomError(error.code, message, { cause, options: [...(told ? [] : error.options), ...options] });
 }
 
 /** Ends early where the work is called off. */

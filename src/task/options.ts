@@ -20,13 +20,18 @@ export function requireKnown(options: unknown, known: readonly string[], where: 
 }
 
 /** A whole number of at least `least`, or undefined. Throws "usage". */
-export function requireWhole(name: string, value: number | undefined, least: number): void {
-  if (value === undefined || (Number.isSafeInteger(value) && value >= least)) return;
+export function requireWhole(name: string, value: unknown, least: number): asserts value is number | undefined {
+  if (value === undefined || (Number.isSafeInteger(value) && (value as number) >= least)) return;
   throw unexpected(`a whole number of at least ${least}`, name, value);
 }
 
 /** A finite number of a range, which `words` name. Throws "usage". */
-export function requireReal(name: string, value: unknown, words: string, holds: (value: number) => boolean): void {
+export function requireReal(
+  name: string,
+  value: unknown,
+  words: string,
+  holds: (value: number) => boolean,
+): asserts value is number {
   if (typeof value !== "number" || !Number.isFinite(value) || !holds(value)) throw unexpected(words, name, value);
 }
 
@@ -36,8 +41,8 @@ export function requireShare(name: string, value: unknown): void {
 }
 
 /** One of the texts that are known. Throws "usage". */
-export function requireOneOf(name: string, value: unknown, known: readonly string[]): void {
-  if (!known.includes(value as string)) throw unexpected(`one of ${known.join(", ")}`, name, value);
+export function requireOneOf<T extends string>(name: string, value: unknown, known: readonly T[]): asserts value is T {
+  if (!known.includes(value as T)) throw unexpected(`one of ${known.join(", ")}`, name, value);
 }
 
 /** A path that is not empty. Throws "usage". */

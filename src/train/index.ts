@@ -13,6 +13,7 @@ export {
   type TuneMethod,
   type TuneOptions,
   type TuneSettings,
+  tuneOptionNames,
   tuneSettings,
 } from "./options.js";
 export { epochOrder, RowOrder, stepsPerEpoch } from "./order.js";

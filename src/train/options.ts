@@ -8,7 +8,7 @@ import {
   precisions,
   type WeightTarget,
 } from "../support/native.js";
-import { nearestName } from "../task/nearest.js";
+import { nearestName, requireOneOf, requireReal, requireWhole } from "../task/index.js";
 
 /** How the learning rate moves after warm-up; the equations are in schedule.ts. */
 export type ScheduleName = "constant" | "linear" | "cosine";
@@ -240,9 +240,14 @@ export function tuneSettings(options: TuneOptions): TuneSettings {
     resume: flag("resume", options.resume) ?? false,
     sharePrefix: flag("sharePrefix", options.sharePrefix) ?? true,
   };
-  refuseUnknown(options, [...Object.keys(settings), "signal"]);
+  refuseUnknown(options, namesOf(settings));
   return settings;
 }
+
+/** The names of all options. */
+export const tuneOptionNames = (): string[] => namesOf(tuneSettings({ out: "." }));
+
+const namesOf = (settings: TuneSettings): string[] => [...Object.keys(settings), "signal"];
 
 function usualRate(method: TuneMethod, { head }: TuneOptions): number {
   if (method === "head" && head !== undefined) return 1e-3;
@@ -305,18 +310,13 @@ const fraction: Range = { words: "a number from 0 to below 1", holds: (value) =>
 
 function real(name: string, value: unknown, range: Range): number | null {
   if (value === undefined) return null;
-  if (typeof value !== "number" || !Number.isFinite(value) || !range.holds(value)) {
-    throw unexpected(range.words, name, value);
-  }
+  requireReal(name, value, range.words, range.holds);
   return value;
 }
 
 function whole(name: string, value: unknown, least: number): number | null {
-  if (value === undefined) return null;
-  if (!Number.isSafeInteger(value) || (value as number) < least) {
-    throw unexpected(`a whole number of at least ${least}`, name, value);
-  }
-  return value as number;
+  requireWhole(name, value, least);
+  return value ?? null;
 }
 
 function flag(name: string, value: unknown): boolean | null {
@@ -338,8 +338,8 @@ function text(name: string, value: unknown): string | null {
 
 function oneOf<T extends string>(name: string, value: unknown, known: readonly T[]): T | null {
   if (value === undefined) return null;
-  if (!known.includes(value as T)) throw unexpected(`one of ${known.join(", ")}`, name, value);
-  return value as T;
+  requireOneOf(name, value, known);
+  return value;
 }
 
 function warmup(value: unknown): number {
